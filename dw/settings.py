@@ -1,0 +1,148 @@
+"""The settings: one frozen dataclass, read from the user's config file and `DW_*` in the
+environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from platformdirs import user_cache_path, user_config_path, user_log_path
+
+from dw.errors import UsageError, did_you_mean
+
+
+def _setting(default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    workflow_dir: str = _setting(
+        "examples", "where `load NAME` looks for workflows, with its sub-folders"
+    )
+    output_dir: str = _setting("outputs", "each run writes into its own folder below this one")
+    timeout: float = _setting(
+        300.0, "seconds that a run may execute; loading and downloading do not count"
+    )
+    stall: float = _setting(
+        600.0, "seconds that a load or download may go without any sign of progress"
+    )
+    grace: float = _setting(
+        10.0, "seconds that a cancelled run has to stop politely before it is killed"
+    )
+    device: str = _setting("auto", "auto, cuda, cuda:N, mps or cpu")
+    rehearse: bool = _setting(
+        False, "run on tiny stand-ins with random weights instead of the real models"
+    )
+    standby: bool = _setting(
+        True, "keep a second process with its imports done (about 500 MB of host memory)"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "warning", "what the libraries in the worker may say"
+    )
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(f.name for f in fields(cls))
+
+    def changed(self, name: str, text: str) -> Settings:
+        """These settings with one of them set from its text.
+
+        Raises UsageError for an unknown name or a value that does not fit.
+        """
+        return replace(self, **{_known(name): _parse(name, text)})
+
+
+def config_file() -> Path:
+    return user_config_path("dw", appauthor=False) / "config.toml"
+
+
+def cache_dir() -> Path:
+    return user_cache_path("dw", appauthor=False)
+
+
+def log_dir() -> Path:
+    return user_log_path("dw", appauthor=False)
+
+
+def load_settings() -> Settings:
+    """Defaults, then the config file, then the environment (`DW_TIMEOUT=60`); the last one wins."""
+    settings = Settings()
+    path = config_file()
+    for name, value in _read(path).items():
+        try:
+            settings = settings.changed(
+                name, value if isinstance(value, str) else json.dumps(value)
+            )
+        except UsageError as error:
+            error.where = str(path)
+            raise
+    for name in Settings.names():
+        if (text := os.environ.get(f"DW_{name.upper()}")) is not None:
+            try:
+                settings = settings.changed(name, text)
+            except UsageError as error:
+                error.where = f"DW_{name.upper()}"
+                raise
+    return settings
+
+
+def save_setting(name: str, value: object) -> Path:
+    """Keep one setting in the config file; the others there stay as they are."""
+    path = config_file()
+    kept = {**_read(path), _known(name): value}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # TOML's strings, numbers and booleans are written as JSON writes them.
+    text = "".join(f"{key} = {json.dumps(item)}\n" for key, item in sorted(kept.items()))
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"not valid TOML: {error}", where=str(path), hints=["repair or remove the file"]
+        ) from None
+
+
+def _known(name: str) -> str:
+    if name not in Settings.names():
+        raise UsageError(
+            f"there is no setting {name!r}{did_you_mean(name, Settings.names())}",
+            hints=["config   lists the settings"],
+        )
+    return name
+
+
+def _parse(name: str, text: str) -> Any:
+    kind = get_type_hints(Settings)[_known(name)]
+    if choices := get_args(kind):
+        if text in choices:
+            return text
+        raise UsageError(
+            f"{name} must be one of {', '.join(choices)}, got {text!r}{did_you_mean(text, choices)}"
+        )
+    if kind is bool:
+        if (word := text.lower()) in {"true", "on", "yes", "1", "false", "off", "no", "0"}:
+            return word in {"true", "on", "yes", "1"}
+        raise UsageError(f"{name} must be on or off, got {text!r}")
+    if kind is float:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1.0
+        if not 0 < seconds < float("inf"):
+            raise UsageError(f"{name} must be a number of seconds above 0, got {text!r}")
+        return seconds
+    return text

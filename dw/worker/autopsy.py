@@ -1,0 +1,77 @@
+"""Why a worker is dead."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["signal", "oom-killer", "exit", "boot", "killed", "poisoned", "version"]
+
+SELF_CGROUP = Path("/proc/self/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a process ended, as the kernel tells it, and what it left behind."""
+
+    pid: int
+    exit_code: int  # negative: the signal that ended it
+    oom_killed: bool
+    stack: str = ""
+    tail: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        if self.oom_killed:
+            return "oom-killer"
+        return "signal" if self.exit_code < 0 else "exit"
+
+    @property
+    def cause(self) -> str:
+        """One clause: `killed by signal 9 (SIGKILL)`."""
+        if self.oom_killed:
+            return "killed by the kernel's OOM-killer: the host ran out of memory"
+        if self.exit_code < 0:
+            return f"killed by signal {-self.exit_code} ({signal_name(-self.exit_code)})"
+        return f"exited with code {self.exit_code}"
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
+def oom_kills() -> int:
+    """How often the kernel's OOM-killer has struck in our memory cgroup so far; 0 where unknown."""
+    for path in _event_files():
+        try:
+            words = path.read_text().split()
+        except OSError:
+            continue
+        if "oom_kill" in words:
+            return int(words[words.index("oom_kill") + 1])
+    return 0
+
+
+def _event_files() -> list[Path]:
+    """The counters of cgroup v2, then of v1 (documented in the kernel's cgroup-v2.rst and
+    memory.rst).
+    """
+    try:
+        lines = SELF_CGROUP.read_text().splitlines()
+    except OSError:
+        return []
+    files = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            files.append(CGROUPS / path.lstrip("/") / "memory.events")
+        elif "memory" in controllers.split(","):
+            files.append(CGROUPS / "memory" / path.lstrip("/") / "memory.oom_control")
+    # In a container the group's own path is not mounted; what is mounted at the root is ours.
+    return [*files, CGROUPS / "memory.events", CGROUPS / "memory" / "memory.oom_control"]

@@ -1,0 +1,319 @@
+"""The shell's side of the worker: one thread that spawns, receives, watches and carries out the
+policy.
+
+That thread alone touches processes and pipes. Other threads hand it calls and wait for their
+answer; events reach them through the ticket of their command.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from dw.errors import DwError, WorkerLost
+from dw.settings import Settings, log_dir
+from dw.worker.autopsy import Death
+from dw.worker.bootstrap import Boot
+from dw.worker.process import WorkerProcess
+from dw.worker.protocol import TERMINAL, Command, Died, Event, Quit, Run
+from dw.worker.supervisor import Action, Emit, Kill, Limits, Send, Spawn, Supervisor
+
+T = TypeVar("T")
+
+SERVE = "dw.worker.serve:serve"
+POLL_S = 0.5  # how often to look at a process where no descriptor tells of its death
+KEPT_LOGS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """Not an event of the worker: the user pressed Ctrl-C while waiting for one."""
+
+    run_id: int = 0
+
+
+INTERRUPTED = Interrupted()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """`state`: none, starting, idle, running, cancelling or stopping."""
+
+    state: str
+    pid: int | None
+    standby_pid: int | None
+    run_id: int | None
+    standby_trouble: str | None = None
+
+
+class Ticket:
+    """The events of one command, in order; the last one is terminal."""
+
+    def __init__(self, run_id: int) -> None:
+        self.run_id = run_id
+        self._events: SimpleQueue[Event | Interrupted] = SimpleQueue()
+
+    def __iter__(self) -> Iterator[Event | Interrupted]:
+        while True:
+            event = self._events.get()
+            yield event
+            if isinstance(event, TERMINAL):
+                return
+
+    def result(self) -> Event:
+        """Wait for the terminal event."""
+        *_, last = self
+        assert not isinstance(last, Interrupted)
+        return last
+
+    def interrupt(self) -> None:
+        """Wake whoever waits for the next event. Safe in a signal handler."""
+        self._events.put(INTERRUPTED)
+
+    def put(self, event: Event) -> None:
+        self._events.put(event)
+
+
+class WorkerClient:
+    """Workers, as the shell sees them. Starts the standby at once when the settings want one."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        serve: str = SERVE,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._serve = serve
+        self._clock = clock
+        self._policy = Supervisor(limits or _limits(settings))
+        self._processes: dict[int, WorkerProcess] = {}
+        self._tickets: dict[int, Ticket] = {}
+        self._ids = itertools.count(1)
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._closed = False
+        self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    # -------------------------------------------------------------- verbs, for any thread
+
+    def next_id(self) -> int:
+        return next(self._ids)
+
+    def submit(self, command: Command, timeout_s: float | None = None) -> Ticket:
+        """Hand over a command; its events come out of the ticket. `timeout_s` is a run's deadline.
+
+        Raises WorkerLost when the command needs a worker that is there (Report, Clear) and none is.
+        """
+        if timeout_s is None:
+            timeout_s = self._settings.timeout if isinstance(command, Run) else float("inf")
+        return self._call(lambda: self._submit(command, timeout_s))
+
+    def cancel(self, run_id: int) -> None:
+        """Ask a run to stop at its next consistent point; its models stay."""
+        self._call(lambda: self._do(self._policy.cancel(run_id, self._clock())))
+
+    def kill(self) -> None:
+        """The active worker, at once; its models are lost."""
+        self._call(lambda: self._do(self._policy.kill()))
+
+    def stop(self) -> None:
+        """Let the active worker leave and wait until it is gone."""
+        self.submit(Quit(self.next_id())).result()
+
+    def status(self) -> WorkerStatus:
+        return self._call(self._status)
+
+    def where(self) -> str:
+        """The live stacks of the worker's threads, also while the GIL is held; empty without a
+        worker.
+        """
+        process = self._call(self._active_process)
+        return process.stack() if process else ""
+
+    def close(self) -> None:
+        """Every process is gone when this returns. Harmless when called again."""
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        self._calls.put(lambda: self._do(self._policy.close(self._clock())))
+        self._wake()
+        self._thread.join()
+
+    def apply(self, settings: Settings) -> None:
+        """New settings: clocks and standby follow at once."""
+        self._settings = settings
+        self._call(lambda: self._do(self._policy.limit(_limits(settings), self._clock())))
+
+    # -------------------------------------------------------------- the supervisor's thread
+
+    def _supervise(self) -> None:
+        """The thread. Should the loop ever fail, nobody waits in vain and no process stays."""
+        try:
+            self._loop()
+        finally:
+            self._closed = True
+            for process in self._processes.values():
+                process.kill()
+                process.bury()
+            for ticket in list(self._tickets.values()):
+                ticket.put(Died(ticket.run_id, "killed", "the supervisor has ended", 0))
+
+    def _loop(self) -> None:
+        _prune_logs()
+        self._do(self._policy.tick(self._clock()))
+        while not self._closed or self._processes:
+            self._wait()
+            self._take_calls()
+            for number, process in list(self._processes.items()):
+                self._hear(number, process)
+            self._do(self._policy.tick(self._clock()))
+        self._take_calls()
+
+    def _wait(self) -> None:
+        """Until something has happened or is due."""
+        watched: list[Any] = [self._wake_read]
+        polled = False
+        for process in self._processes.values():
+            watched += [process.events, process.death_watch]
+            polled |= not process.tells_its_death
+            if not process.output.ended:
+                watched.append(process.output.fd)
+        due = max(0.0, self._policy.next_tick() - self._clock())
+        wait(watched, min(due, POLL_S) if polled else None if due == float("inf") else due)
+
+    def _hear(self, number: int, process: WorkerProcess) -> None:
+        """What it printed, what it sent, and only then whether it is dead."""
+        dead = process.is_dead()
+        self._do(self._policy.said(number, process.output.read(), self._clock()))
+        for event in process.received():
+            if isinstance(event, TERMINAL):
+                self._do(self._policy.said(number, process.output.drain(), self._clock()))
+            self._do(self._policy.heard(number, event, self._clock()))
+        if dead:
+            self._bury(number, process)
+
+    def _bury(self, number: int, process: WorkerProcess) -> None:
+        process.kill()  # what it left running would hold its output open
+        self._do(self._policy.said(number, process.output.drain_the_dead(), self._clock()))
+        death = process.bury()
+        del self._processes[number]
+        process.close()
+        self._do(self._policy.died(number, death, self._clock()))
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Spawn():
+                    self._spawn(action)
+                case Send():
+                    # A worker that is gone cannot be told; that it died is heard in the same
+                    # breath.
+                    with contextlib.suppress(OSError, KeyError):
+                        self._processes[action.worker].send(action.command)
+                case Kill():
+                    if process := self._processes.get(action.worker):
+                        process.kill()
+                case Emit():
+                    self._emit(action.event)
+
+    def _spawn(self, action: Spawn) -> None:
+        boot = Boot(os.getpid(), self._serve, log_level=self._settings.log_level, nice=action.nice)
+        try:
+            self._processes[action.worker] = WorkerProcess(boot, log_dir())
+        except OSError as error:  # no memory, no descriptors, no room for a temporary file
+            death = Death(
+                0, 1, oom_killed=False, tail=(f"the process could not be started: {error}",)
+            )
+            self._do(self._policy.died(action.worker, death, self._clock()))
+
+    def _emit(self, event: Event) -> None:
+        ticket = self._tickets.get(event.run_id)
+        if ticket is None:
+            return
+        if isinstance(event, TERMINAL):
+            del self._tickets[event.run_id]
+        ticket.put(event)
+
+    def _submit(self, command: Command, timeout_s: float) -> Ticket:
+        ticket = self._tickets[command.run_id] = Ticket(command.run_id)
+        try:
+            self._do(self._policy.submit(command, self._clock(), timeout_s))
+        except DwError:
+            del self._tickets[command.run_id]
+            raise
+        return ticket
+
+    def _status(self) -> WorkerStatus:
+        active, standby = self._policy.active, self._policy.standby
+        return WorkerStatus(
+            state=active.state.value if active else "none",
+            pid=self._pid(active.number) if active else None,
+            standby_pid=self._pid(standby.number) if standby else None,
+            run_id=active.job.run_id if active and active.job else None,
+            standby_trouble=self._policy.standby_trouble,
+        )
+
+    def _active_process(self) -> WorkerProcess | None:
+        return self._processes.get(self._policy.active.number) if self._policy.active else None
+
+    def _pid(self, number: int) -> int | None:
+        process = self._processes.get(number)
+        return process.pid if process else None
+
+    # -------------------------------------------------------------- between threads
+
+    def _call(self, function: Callable[[], T]) -> T:
+        """Have the supervisor's thread do it, and wait. Its exception is raised here."""
+        if self._closed:
+            raise WorkerLost("the shell is leaving")
+        answer: Future[T] = Future()
+        self._calls.put(lambda: _settle(answer, function))
+        self._wake()
+        return answer.result()
+
+    def _take_calls(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+        while not self._calls.empty():
+            self._calls.get()()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it is awake
+            os.write(self._wake_write, b"\0")
+
+
+def _settle(answer: Future[T], function: Callable[[], T]) -> None:
+    try:
+        answer.set_result(function())
+    except Exception as error:
+        answer.set_exception(error)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(stall_s=settings.stall, grace_s=settings.grace, standby=settings.standby)
+
+
+def _prune_logs() -> None:
+    """Keep the newest logs of former workers."""
+    with contextlib.suppress(OSError):
+        logs = sorted(log_dir().glob("worker-*.log"), key=lambda path: path.stat().st_mtime)
+        for path in logs[:-KEPT_LOGS]:
+            path.unlink()

@@ -1,0 +1,437 @@
+"""What the shell and the worker say to each other: the wire protocol, the `--json` output and the
+test fixtures.
+
+Commands are imperative and go to the worker; events are in the past tense and come back. Every
+message names its run (`run_id`, a number the shell gives to each command, 0 for what belongs to
+none). Each command is answered by exactly one terminal event, always last. Only builtins and these
+dataclasses cross: an exception travels as the name of its type, its message and its formatted
+traceback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+VERSION = 1
+"""Raised on a breaking change; a worker that greets with another version is refused."""
+
+
+# ------------------------------------------------------------------ parts of messages
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentRow:
+    """One cached component. `nbytes` counts parameters and buffers, each storage once."""
+
+    name: str
+    class_name: str
+    dtype: str
+    device: str
+    nbytes: int
+    last_used: float  # Unix time, seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The device's memory in bytes. Without CUDA, `allocated` and `reserved` are the bytes of live
+    parameters, and `free` and `total` are the host's."""
+
+    device: str
+    allocated: int
+    reserved: int
+    free: int
+    total: int
+    runs: int
+    components: tuple[ComponentRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A result file, verified: it was read back whole after it was written."""
+
+    path: str
+    content_type: str
+    nbytes: int
+    sha256: str
+    width: int | None = None  # pixels
+    height: int | None = None
+    frames: int | None = None
+
+
+# ------------------------------------------------------------------ commands: shell to worker
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run this text. The file at `path` is not read again; it is what relative paths resolve
+    against.
+
+    `arguments` hold JSON values of the types that the workflow declares. `seed` overrides the
+    workflow's.
+    """
+
+    run_id: int
+    path: str
+    text: str
+    arguments: dict[str, Any]
+    output_dir: str
+    seed: int | None = None
+    device: str | None = None  # None: the best one there is
+    rehearse: bool = False
+    trust: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Import what this workflow will need, so that its first run does not wait for it. Loads no
+    model.
+    """
+
+    run_id: int
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Compare a workflow with the installed classes and their signatures. Loads no model."""
+
+    run_id: int
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop run `run_id` at its next consistent point. Harmless when that run is over or unknown."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Answer with the memory, also while a run is active."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Free every model and say what was freed and what survived."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """Leave. The worker says goodbye and is gone."""
+
+    run_id: int = 0
+
+
+Command = Run | Prepare | Check | Cancel | Report | Clear | Quit
+
+
+# ------------------------------------------------------------------ events: worker to shell
+
+
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """The worker's imports are done; it can take commands."""
+
+    version: int
+    pid: int
+    import_s: float
+    run_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run was taken up: its document is valid, its seed is resolved, its folder exists."""
+
+    run_id: int
+    workflow: str
+    seed: int
+    output_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What this run keeps, loads and drops, before it is paid for. Names as in `gen.vae`.
+
+    `reason`: nothing was loaded yet (`first`), the text of the workflow differs from the last run's
+    (`changed`), the same text needs other components (`arguments`), or all is there (`cached`).
+    """
+
+    run_id: int
+    reason: Literal["first", "changed", "arguments", "cached"]
+    kept: tuple[str, ...]
+    loading: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """A component is being loaded: the `index`-th (from 1) of `total`."""
+
+    run_id: int
+    component: str
+    class_name: str
+    index: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Everything that was planned is in memory."""
+
+    run_id: int
+    workflow: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Executing:
+    """The models are there and the run's own clock, the deadline, goes on from here."""
+
+    run_id: int
+    workflow: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """Workflow step `name`, the `index`-th (from 1) of `total`, begins."""
+
+    run_id: int
+    name: str
+    index: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """`done` of `total` denoising steps (or other units of `phase`) are done in workflow step
+    `name`.
+    """
+
+    run_id: int
+    name: str
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """A result was written, read back and given its final name."""
+
+    run_id: int
+    step: str
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that the user should know and that does not stop the run."""
+
+    run_id: int
+    message: str
+
+
+# terminal events of the worker
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    run_id: int
+    workflow: str
+    seconds: float  # execution only, without loading
+    seed: int
+    outputs: tuple[Output, ...]
+    memory: Memory
+    output_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The run stopped where its models are consistent. `step` is the last one done, of `steps`."""
+
+    run_id: int
+    step: int
+    steps: int
+    keeps_models: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The command failed and the worker lives, unless `fatal` (its CUDA context is beyond repair).
+
+    `kind` is the class in dw/errors.py. `where` names step and phase. `problems` are the lines of a
+    workflow's problems (`file:line:col: error: message`).
+    """
+
+    run_id: int
+    kind: Literal["workflow", "usage", "run", "resources", "bug"]
+    message: str
+    where: str | None = None
+    hints: tuple[str, ...] = ()
+    trace: str = ""
+    problems: tuple[str, ...] = ()
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Every problem found, as `file:line:col: error: message`; none when the workflow fits."""
+
+    run_id: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    run_id: int
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """`survivors` name components that are still alive after the clear and the type of what holds
+    them.
+    """
+
+    run_id: int
+    freed: int  # bytes
+    memory: Memory
+    survivors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """The worker's goodbye; its process is gone right after."""
+
+    run_id: int = 0
+
+
+# ------------------------------------------------------------- events that the supervisor makes
+
+
+@dataclass(frozen=True, slots=True)
+class Launching:
+    """There was no worker, and the command needs one."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A worker stands ready. `from_standby`: it had its imports done before it was asked for."""
+
+    run_id: int
+    pid: int
+    from_standby: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line that the worker's process wrote to its standard output or error."""
+
+    run_id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The polite half of a cancel has begun: `reason` says who asked; `grace_s` is left before the
+    kill.
+    """
+
+    run_id: int
+    reason: Literal["user", "deadline", "stall"]
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The worker is gone and so are its models: terminal for whatever command it was serving.
+
+    `cause` is one sentence (`killed by signal 9 (SIGKILL)`); `kind` its type. `last_step` is the
+    last progress seen; `stack` the crash stack of the worker and `tail` its last lines, where there
+    are any.
+    """
+
+    run_id: int
+    kind: Literal["signal", "oom-killer", "exit", "boot", "killed", "poisoned", "version"]
+    cause: str
+    pid: int
+    last_step: str | None = None
+    stack: str = ""
+    tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """Terminal: `clock` expired after `after_s`. `keeps_models` when the run could be stopped
+    politely.
+    """
+
+    run_id: int
+    clock: Literal["deadline", "stall"]
+    after_s: float
+    keeps_models: bool
+    last_step: str | None = None
+
+
+TerminalEvent = (
+    Finished
+    | Cancelled
+    | Failed
+    | Prepared
+    | Checked
+    | Reported
+    | Cleared
+    | Departed
+    | Died
+    | TimedOut
+)
+Event = (
+    Greeted
+    | Started
+    | Planned
+    | Loading
+    | Loaded
+    | Executing
+    | StepStarted
+    | Stepped
+    | Produced
+    | Warned
+    | Launching
+    | Launched
+    | Said
+    | CancelRequested
+    | TerminalEvent
+)
+
+TERMINAL = (
+    Finished,
+    Cancelled,
+    Failed,
+    Prepared,
+    Checked,
+    Reported,
+    Cleared,
+    Departed,
+    Died,
+    TimedOut,
+)
+
+
+def to_json(message: Command | Event) -> dict[str, Any]:
+    """The message as one flat JSON object with its name under `event`."""
+    return {"event": type(message).__name__, **asdict(message)}

@@ -1,0 +1,247 @@
+"""The worker: one thread that runs, one that listens.
+
+Runs, clears, checks and preparations go one at a time on the main thread. The control thread reads
+commands meanwhile, so a cancel, a memory report and the end of the shell are answered during a run.
+Loading never happens in two threads at once: concurrent loads corrupt each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import sys
+import threading
+import time
+import traceback
+from dataclasses import fields
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from dw.errors import DwError, OutOfResources, UsageError, WorkflowError
+from dw.worker import protocol
+from dw.worker.output import DRAINED
+from dw.worker.protocol import Cancel, Check, Clear, Command, Event, Prepare, Quit, Report, Run
+
+T = TypeVar("T")
+_began = time.monotonic()
+
+from dw.engine import Cancelled, Engine, MemoryReport, RunControl  # noqa: E402  (timed above)
+
+
+def serve(commands: Connection[Any, Any], events: Connection[Any, Any]) -> None:
+    """Serve until the shell says quit or is gone."""
+    Worker(commands, events).serve()
+
+
+class Worker:
+    def __init__(self, commands: Connection[Any, Any], events: Connection[Any, Any]) -> None:
+        self._commands = commands
+        self._events = events
+        self._sending = threading.Lock()
+        self._engine = Engine()
+        self._work: SimpleQueue[Run | Clear | Check | Prepare] = SimpleQueue()
+        self._controls: dict[int, RunControl] = {}
+
+    def serve(self) -> None:
+        # 500,000 objects of the imports are never looked at again: a collection takes 1 ms, not
+        # 275.
+        gc.collect()
+        gc.freeze()
+        threading.Thread(target=self._listen, name="control", daemon=True).start()
+        self._send(protocol.Greeted(protocol.VERSION, os.getpid(), time.monotonic() - _began))
+        while True:
+            self._answer(self._work.get())
+
+    # ------------------------------------------------------------------ the control thread
+
+    def _listen(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._hear(self._commands.recv())
+        os._exit(0)  # the shell is gone
+
+    def _hear(self, command: Command) -> None:
+        match command:
+            case Run():
+                self._controls[command.run_id] = RunControl(command.run_id)
+                self._work.put(command)
+            case Clear() | Check() | Prepare():
+                self._work.put(command)
+            case Cancel():
+                if control := self._controls.get(command.run_id):
+                    control.cancel()
+            case Report():
+                self._send(protocol.Reported(command.run_id, _memory(self._engine.memory())))
+            case Quit():
+                self._finish(protocol.Departed(command.run_id))
+                os._exit(0)  # a normal exit with torch loaded takes seconds
+
+    # ------------------------------------------------------------------ the main thread
+
+    def _answer(self, command: Run | Clear | Check | Prepare) -> None:
+        """Do it, whatever happens, and end with exactly one terminal event.
+
+        What went wrong leaves the `except` blocks as strings: an exception's traceback holds the
+        tensors of every frame, and the engine settles only when they are let go.
+        """
+        done = False
+        try:
+            terminal = self._execute(command)
+            done = True
+        except Cancelled as stop:
+            terminal = protocol.Cancelled(command.run_id, stop.step, stop.steps)
+            traceback.clear_frames(stop.__traceback__)
+        except (Exception, SystemExit) as error:
+            terminal = _failed(command.run_id, error)
+            traceback.clear_frames(error.__traceback__)
+        if not done:
+            self._engine.settle()
+        self._controls.pop(command.run_id, None)
+        self._finish(terminal)
+
+    def _execute(self, command: Run | Clear | Check | Prepare) -> Event:
+        match command:
+            case Run():
+                return self._run(command)
+            case Clear():
+                report = self._engine.clear()
+                return protocol.Cleared(
+                    command.run_id, report.freed, _memory(self._engine.memory()), report.survivors
+                )
+            case Check():
+                problems = self._engine.check(_document(command))
+                return protocol.Checked(command.run_id, tuple(str(problem) for problem in problems))
+            case Prepare():
+                self._engine.prepare(_document(command))
+                return protocol.Prepared(command.run_id)
+
+    def _run(self, command: Run) -> Event:
+        result = self._engine.run(
+            _document(command),
+            arguments=command.arguments,
+            seed=command.seed,
+            output_dir=Path(command.output_dir),
+            device=command.device,
+            rehearse=command.rehearse,
+            trust=command.trust,
+            control=self._controls[command.run_id],
+            observer=EventObserver(command.run_id, self._send),
+        )
+        return protocol.Finished(
+            command.run_id,
+            result.workflow,
+            result.seconds,
+            result.seed,
+            tuple(_same(protocol.Output, output) for output in result.outputs),
+            _memory(self._engine.memory()),
+            str(result.output_dir),
+        )
+
+    # ------------------------------------------------------------------ both threads
+
+    def _send(self, event: Event) -> None:
+        with self._sending:
+            try:
+                self._events.send(event)
+            except OSError:
+                os._exit(0)  # nobody is there to hear it
+
+    def _finish(self, terminal: Event) -> None:
+        """Everything that was printed until here stands before the mark, and the mark before the
+        event.
+        """
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        ctypes.CDLL(None).fflush(None)
+        os.write(1, DRAINED)
+        self._send(terminal)
+
+
+class EventObserver:
+    """What the engine reports, as events of one run."""
+
+    def __init__(self, run_id: int, send: Any) -> None:
+        self._run_id = run_id
+        self._send = send
+
+    def started(self, workflow: str, seed: int, output_dir: str) -> None:
+        self._send(protocol.Started(self._run_id, workflow, seed, output_dir))
+
+    def planned(
+        self, reason: Any, kept: tuple[str, ...], loading: tuple[str, ...], dropped: tuple[str, ...]
+    ) -> None:
+        self._send(protocol.Planned(self._run_id, reason, kept, loading, dropped))
+
+    def loading(self, component: str, class_name: str, index: int, total: int) -> None:
+        self._send(protocol.Loading(self._run_id, component, class_name, index, total))
+
+    def loaded(self, workflow: str, seconds: float) -> None:
+        self._send(protocol.Loaded(self._run_id, workflow, seconds))
+
+    def executing(self, workflow: str) -> None:
+        self._send(protocol.Executing(self._run_id, workflow))
+
+    def step_started(self, name: str, index: int, total: int) -> None:
+        self._send(protocol.StepStarted(self._run_id, name, index, total))
+
+    def stepped(self, name: str, phase: str, done: int, total: int) -> None:
+        self._send(protocol.Stepped(self._run_id, name, phase, done, total))
+
+    def produced(self, step: str, output: Any) -> None:
+        self._send(protocol.Produced(self._run_id, step, _same(protocol.Output, output)))
+
+    def warned(self, message: str) -> None:
+        self._send(protocol.Warned(self._run_id, message))
+
+
+def _document(command: Run | Check | Prepare) -> Any:
+    from dw.workflow import parse_document
+
+    return parse_document(command.text, Path(command.path))
+
+
+def _same(kind: type[T], value: Any) -> T:
+    """The engine's dataclass as the protocol's of the same fields."""
+    return kind(**{field.name: getattr(value, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def _memory(report: MemoryReport) -> protocol.Memory:
+    rows = tuple(_same(protocol.ComponentRow, row) for row in report.components)
+    return protocol.Memory(
+        report.device,
+        report.allocated,
+        report.reserved,
+        report.free,
+        report.total,
+        report.runs,
+        rows,
+    )
+
+
+def _failed(run_id: int, error: BaseException) -> protocol.Failed:
+    trace = "".join(traceback.format_exception(error))
+    match error:
+        case WorkflowError():
+            kind = "workflow"
+        case UsageError():
+            kind = "usage"
+        case OutOfResources():
+            kind = "resources"
+        case DwError():
+            kind = "run"
+        case _:
+            return protocol.Failed(run_id, "bug", f"{type(error).__name__}: {error}", trace=trace)
+    return protocol.Failed(
+        run_id,
+        kind,  # type: ignore[arg-type]
+        error.message,
+        where=error.where,
+        hints=error.hints,
+        trace=trace,
+        problems=tuple(str(problem) for problem in getattr(error, "problems", ())),
+        fatal=getattr(error, "fatal", False),
+    )

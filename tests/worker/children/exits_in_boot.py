@@ -1,0 +1,5 @@
+import os
+
+
+def serve(commands, events):
+    os._exit(3)

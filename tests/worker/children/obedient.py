@@ -1,0 +1,110 @@
+"""Does what a worker should, in milliseconds. Its sinful siblings inherit from it."""
+
+import os
+import threading
+import time
+from pathlib import Path
+from queue import SimpleQueue
+
+from dw.worker.output import DRAINED
+from dw.worker.protocol import (
+    VERSION,
+    Cancel,
+    Cancelled,
+    Check,
+    Checked,
+    Clear,
+    Cleared,
+    Departed,
+    Executing,
+    Finished,
+    Greeted,
+    Loaded,
+    Loading,
+    Memory,
+    Prepare,
+    Prepared,
+    Quit,
+    Report,
+    Reported,
+    Run,
+    Stepped,
+)
+
+STEP_S = 0.02
+NOTHING = Memory("CPU", 0, 0, 0, 0, 0)
+
+
+class Obedient:
+    steps = 4
+
+    def __init__(self, commands, events):
+        self.commands, self.events = commands, events
+        self.work = SimpleQueue()
+        self.cancelled = set()
+
+    def serve(self):
+        self.boot()
+        threading.Thread(target=self.listen, daemon=True).start()
+        self.send(Greeted(VERSION, os.getpid(), 0.0))
+        while True:
+            self.answer(self.work.get())
+
+    def listen(self):
+        try:
+            while True:
+                match self.commands.recv():
+                    case Cancel(run_id):
+                        self.cancelled.add(run_id)
+                    case Report(run_id):
+                        self.send(Reported(run_id, NOTHING))
+                    case Quit(run_id):
+                        self.finish(Departed(run_id))
+                        os._exit(0)
+                    case command:
+                        self.work.put(command)
+        except EOFError:
+            os._exit(0)
+
+    def answer(self, command):
+        match command:
+            case Run():
+                self.finish(self.run(command))
+            case Clear(run_id):
+                self.finish(Cleared(run_id, 0, NOTHING))
+            case Check(run_id):
+                self.finish(Checked(run_id, ()))
+            case Prepare(run_id):
+                self.finish(Prepared(run_id))
+
+    def run(self, command):
+        self.send(Loading(command.run_id, "gen.vae", "AutoencoderKL", 1, 1))
+        self.load(command)
+        self.send(Loaded(command.run_id, "w", 0.0))
+        self.send(Executing(command.run_id, "w"))
+        for step in range(1, self.steps + 1):
+            if command.run_id in self.cancelled:
+                return Cancelled(command.run_id, step - 1, self.steps)
+            self.step(step)
+            self.send(Stepped(command.run_id, "gen", "denoise", step, self.steps))
+        return Finished(command.run_id, "w", 0.0, 0, (), NOTHING, str(Path.cwd()))
+
+    def boot(self):
+        pass
+
+    def load(self, command):
+        pass
+
+    def step(self, number):
+        time.sleep(STEP_S)
+
+    def send(self, event):
+        self.events.send(event)
+
+    def finish(self, event):
+        os.write(1, DRAINED)
+        self.send(event)
+
+
+def serve(commands, events):
+    Obedient(commands, events).serve()

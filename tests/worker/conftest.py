@@ -1,0 +1,57 @@
+import os
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from dw.settings import Settings
+from dw.worker.client import WorkerClient
+from dw.worker.protocol import Run
+from dw.worker.supervisor import Limits
+
+LIMITS = Limits(stall_s=30.0, grace_s=0.5, quit_s=1.0, standby_delay_s=0.05, standby=False)
+
+
+@pytest.fixture(autouse=True)
+def private_folders(tmp_path, monkeypatch):
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+
+
+@pytest.fixture
+def make_client(private_folders):
+    """`make_client("segfaults", grace_s=0.1)`: a client whose workers are that child."""
+    clients = []
+
+    def make(child: str, **limits) -> WorkerClient:
+        serve = f"tests.worker.children.{child}:serve"
+        clients.append(WorkerClient(Settings(), serve=serve, limits=replace(LIMITS, **limits)))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def a_run(client: WorkerClient, **fields) -> Run:
+    return Run(client.next_id(), "w.json", "{}", {}, "outputs", **fields)
+
+
+def workers() -> list[psutil.Process]:
+    """Every living descendant of this process that a worker is, or that a worker has started."""
+    mine = psutil.Process().children(recursive=True)
+    return [p for p in mine if _is_alive(p) and "resource_tracker" not in " ".join(_command(p))]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) != os.getpgid(0)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
