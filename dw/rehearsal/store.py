@@ -1,0 +1,87 @@
+"""The folder where stand-ins are kept, in the user's cache: each is made once, whole or not at all.
+
+A folder is filled under a temporary name beside its place and then renamed, so that processes that
+make the same one at the same time cannot disturb each other: the first to finish wins, the others
+use its folder. A list of the files and their sizes tells a whole folder from a damaged one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dw.errors import RunFailed
+from dw.settings import cache_dir
+
+_CONTENTS = "contents.json"
+_MAKERS = ("torch", "diffusers", "transformers")
+
+
+def place_of(name: str) -> Path:
+    """Where `name` belongs: another folder for other library versions or another recipe."""
+    return cache_dir() / "rehearsal" / "-".join([name, *_versions()])
+
+
+def ensure(place: Path, make: Callable[[Path], None]) -> Path:
+    """`place`, filled by `make` (which is given an empty folder) unless it is there and whole.
+
+    Raises RunFailed when the cache folder cannot be written.
+    """
+    if _is_whole(place):
+        return place
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=place.parent, prefix=".making-") as temporary:
+            made = Path(temporary, "made")
+            made.mkdir()
+            make(made)
+            (made / _CONTENTS).write_text(json.dumps(_sizes(made), indent=2), encoding="utf-8")
+            _install(made, place)
+    except OSError as error:
+        raise RunFailed(
+            f"cannot make the stand-ins in {place.parent}: {error.strerror or error}",
+            hints=["free the disk or make the folder writable; XDG_CACHE_HOME names another one"],
+        ) from error
+    return place
+
+
+def _install(made: Path, place: Path) -> None:
+    if not _is_whole(place):
+        with suppress(OSError):  # it is not there, or another process is replacing it, too
+            place.rename(made.with_name("damaged"))  # removed with the temporary folder
+    try:
+        made.rename(place)
+    except OSError:
+        if not _is_whole(place):  # else another process was first
+            raise
+
+
+def _is_whole(place: Path) -> bool:
+    try:
+        contents = json.loads((place / _CONTENTS).read_text(encoding="utf-8"))
+        return all((place / name).stat().st_size == size for name, size in contents.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file below `folder`, by its relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    recipe = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        recipe.update(source.read_bytes())
+    return (*(f"{maker}{version(maker)}" for maker in _MAKERS), recipe.hexdigest()[:8])

@@ -1,0 +1,45 @@
+"""What a builder must not leave behind in a process that also runs real models."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
+from transformers.utils import logging as transformers_logging
+
+
+@contextmanager
+def undisturbed(seed: int) -> Iterator[None]:
+    """Random weights come from `seed`, in float32 on the CPU, without a word on the terminal.
+
+    Afterwards the generators, the default dtype and device and the libraries' voices are as before.
+    """
+    dtype = torch.get_default_dtype()
+    with ExitStack() as stack:
+        stack.enter_context(_silence())
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(torch.device("cpu"))
+        stack.callback(torch.set_default_dtype, dtype)
+        torch.set_default_dtype(torch.float32)
+        # torch.manual_seed would seed the accelerators too, now or when they are first used.
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings(action="ignore"))
+        for logging in (diffusers_logging, transformers_logging):
+            stack.callback(logging.set_verbosity, logging.get_verbosity())
+            logging.set_verbosity_error()
+        if are_progress_bars_disabled():
+            stack.callback(disable_progress_bars)
+        if transformers_logging.is_progress_bar_enabled():
+            stack.callback(transformers_logging.enable_progress_bar)
+        transformers_logging.disable_progress_bar()
+        yield

@@ -1,0 +1,68 @@
+"""A VAE that one can see through, however random its weights are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+
+
+def transparent_vae(*, latent_channels: int, scaling_factor: float, **config: Any) -> AutoencoderKL:
+    """A VAE whose latents, once multiplied by `scaling_factor`, have a variance of about 1."""
+    vae = AutoencoderKL(
+        sample_size=512,
+        latent_channels=latent_channels,
+        block_out_channels=(16, 16, 16, 16),  # three halvings: a factor of 8
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=1,
+        scaling_factor=scaling_factor,
+        **config,
+    )
+    _let_pictures_through(vae)
+    return vae.eval()
+
+
+@torch.no_grad()
+def _let_pictures_through(vae: AutoencoderKL) -> None:
+    """Make the first three latent channels red, green and blue at an eighth of the size.
+
+    What is random then only tints. So every picture has the structure of its latents, none is one
+    flat colour, and an image to image run shows what went in.
+    """
+    encoder, decoder = vae.encoder, vae.decoder
+    for half in (encoder, decoder):
+        _add_identity(half.conv_in)
+        _add_identity(half.conv_out)
+        # Between them lies SiLU: nearly a straight line at 2, where the bias moves its input.
+        half.conv_norm_out.bias += 2
+        half.conv_out.bias -= 2 * half.conv_out.weight.sum((1, 2, 3))
+    for block in encoder.down_blocks[:-1]:
+        _add_identity(block.downsamplers[0].conv, blur=True)
+    for block in decoder.up_blocks[:-1]:
+        _add_identity(block.upsamplers[0].conv, blur=True)
+    for conv in filter(None, (vae.quant_conv, vae.post_quant_conv)):
+        _add_identity(conv)
+    amplify(encoder.conv_out, 1 / vae.config.scaling_factor)
+    amplify(decoder.conv_out, 0.4)  # a standard deviation of about 50 of 255
+    moments = vae.quant_conv or encoder.conv_out
+    moments.weight[vae.config.latent_channels :] = 0
+    moments.bias[vae.config.latent_channels :] = -10  # ln(variance): encoding adds no noise
+
+
+def _add_identity(conv: torch.nn.Conv2d, *, blur: bool = False) -> None:
+    """Weaken the random weights and let each channel through to the output of its number."""
+    row = torch.tensor([1.0, 2.0, 1.0] if blur else [0.0, 4.0, 0.0]) / 4
+    kernel = torch.outer(row, row) if conv.kernel_size == (3, 3) else torch.ones(1, 1)
+    conv.weight *= 0.3
+    for channel in range(min(conv.in_channels, conv.out_channels)):
+        conv.weight[channel, channel] += kernel
+
+
+@torch.no_grad()
+def amplify(layer: torch.nn.Conv2d | torch.nn.Linear, factor: float) -> None:
+    layer.weight *= factor
+    if layer.bias is not None:
+        layer.bias *= factor

@@ -1,0 +1,149 @@
+"""Names of Python objects in a workflow, judged without importing what they name.
+
+A bare name is looked up among the public names of the installed diffusers, read from the text of
+its `__init__.py` (1 ms; importing it costs seconds). A dotted name must begin with a known package,
+because resolving it imports that package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dw.errors import did_you_mean
+from dw.workflow.problem import Finding
+from dw.workflow.references import is_reference
+from dw.workflow.tree import JsonPath, spell_value, walk
+
+TRUSTED_PACKAGES = (
+    "accelerate",
+    "bitsandbytes",
+    "controlnet_aux",
+    "diffusers",
+    "gguf",
+    "optimum",
+    "peft",
+    "sdnq",
+    "torch",
+    "torchao",
+    "transformers",
+)
+"""What a workflow may import without the user's trust."""
+
+# fmt: off
+DTYPES = frozenset((
+    "bfloat16", "bool", "complex64", "complex128", "double", "float", "float16", "float32",
+    "float64", "float4_e2m1fn_x2", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2",
+    "float8_e5m2fnuz", "float8_e8m0fnu", "half", "int8", "int16", "int32", "int64", "uint8",
+    "uint16", "uint32", "uint64",
+))
+# fmt: on
+_ABBREVIATIONS = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "float64"}
+_PLAIN_STRINGS = frozenset({"content_type", "offload_type", "media_type"})
+_CLASS_KEYS = frozenset({"component_type", "scheduler_type"})
+_CONSTRUCTORS = ("from_file", "from_previous_result", "from_arguments")
+_CONSTANT = re.compile(r"constant:[A-Za-z_][\w.]*")
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_QUOTED_NAME = re.compile(r'"([A-Z]\w+)"')
+
+
+def is_dtype_key(key: str) -> bool:
+    return key == "dtype" or key.endswith("_dtype")
+
+
+def is_type_key(key: str) -> bool:
+    """Whether the strings under `key` name Python objects, dtypes included."""
+    return is_dtype_key(key) or (key.endswith("_type") and key not in _PLAIN_STRINGS)
+
+
+def check_classes(data: dict[str, Any], *, trust: bool) -> Iterator[Finding]:
+    """Every type, dtype and constant in the steps of a workflow."""
+    for path, value in walk(data.get("steps"), ("steps",)):
+        if isinstance(value, dict):
+            yield from _check_construction(path, value)
+        elif isinstance(value, str) and _CONSTANT.fullmatch(value):
+            yield Finding(path, f"'constant:' is not supported yet: {value!r}")
+        elif message := _judge_value(path[-1], value, trust=trust):
+            yield Finding(path, message)
+
+
+def _check_construction(path: JsonPath, value: dict[str, Any]) -> Iterator[Finding]:
+    for key in _CONSTRUCTORS:
+        if key in value and any(map(is_type_key, value)):
+            yield Finding((*path, key), f"{key!r} is not supported yet", at_key=True)
+
+
+def _judge_value(key: str | int, value: Any, *, trust: bool) -> str | None:
+    if not (isinstance(key, str) and is_type_key(key) and isinstance(value, str)):
+        return None
+    if is_reference(value):
+        return None
+    if value.startswith("{") and value.endswith("}") and key not in _CLASS_KEYS:
+        return None  # braces make it a plain string
+    if is_dtype_key(key):
+        return _judge_dtype(key, value)
+    return _judge_class(key, value, trust=trust)
+
+
+def _judge_class(key: str, name: str, *, trust: bool) -> str | None:
+    if not _DOTTED.fullmatch(name):
+        return f"{key!r} must name a class, got {spell_value(name)}"
+    package, _, rest = name.partition(".")
+    if not rest:
+        return _judge_bare(key, name)
+    if package not in TRUSTED_PACKAGES:
+        return None if trust else _distrust(key, name)
+    if not is_installed(package):
+        return f"{name!r} needs the package {package!r}, which is not installed"
+    if package == "diffusers" and "." not in rest:
+        return _judge_bare(key, rest)
+    return None
+
+
+def _judge_dtype(key: str, name: str) -> str | None:
+    package, _, dtype = name.rpartition(".")
+    if package == "torch" and dtype in DTYPES:
+        return None
+    near = get_close_matches(_ABBREVIATIONS.get(dtype, dtype), sorted(DTYPES), n=1)
+    got = f"got {spell_value(name)}"
+    if near:
+        return f"{key!r} must be a torch dtype, {got} (did you mean 'torch.{near[0]}'?)"
+    return f"{key!r} must be a torch dtype such as torch.bfloat16, {got}"
+
+
+def _judge_bare(key: str, name: str) -> str | None:
+    known = diffusers_names()
+    if not known or name in known:
+        return None
+    message = f"{key!r}: diffusers has no class {name!r}"
+    if hint := did_you_mean(name, sorted(known)):
+        return message + hint
+    if key in _CLASS_KEYS:
+        return f"{message}; one of another package is written 'transformers.{name}'"
+    return f"{message}; a plain string is written '{{{name}}}'"
+
+
+def _distrust(key: str, name: str) -> str:
+    return (
+        f"{key!r} would import {name!r}, which is in none of the known packages "
+        f"({', '.join(TRUSTED_PACKAGES)}); --trust allows it"
+    )
+
+
+@cache
+def is_installed(package: str) -> bool:
+    return find_spec(package) is not None
+
+
+@cache
+def diffusers_names() -> frozenset[str]:
+    """The public classes of the installed diffusers; empty when it is not installed."""
+    spec = find_spec("diffusers")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    return frozenset(_QUOTED_NAME.findall(Path(spec.origin).read_text(encoding="utf-8")))

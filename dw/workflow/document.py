@@ -1,0 +1,131 @@
+"""A document: what a workflow file says, checked, and independent of the arguments of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from dw.errors import UsageError, WorkflowError, did_you_mean
+from dw.workflow.checks import examine
+from dw.workflow.jsonc import Source
+from dw.workflow.model import Workflow
+from dw.workflow.problem import Finding, Problem, Severity
+from dw.workflow.references import variable_at
+from dw.workflow.substitution import filled, substitute
+from dw.workflow.tree import JsonPath, locate
+from dw.workflow.variables import convert
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """Made by `parse_document` and `load_document`, which find the errors; it never changes."""
+
+    path: Path
+    source: Source = field(repr=False)
+    warnings: tuple[Problem, ...]
+    children: Mapping[str, Document]  # sub-workflows, by the `path` of their step
+    uses: Mapping[JsonPath, str] = field(repr=False)  # where variables stand, and their names
+    trust: bool
+
+    @property
+    def text(self) -> str:
+        return self.source.text
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the file says, as it says it. Not to be changed."""
+        data: dict[str, Any] = self.source.data
+        return data
+
+    @property
+    def id(self) -> str:
+        identifier: str = self.data["id"]
+        return identifier
+
+    @property
+    def description(self) -> str | None:
+        description: str | None = substitute(self.data.get("description"), self.variables)
+        return description
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Name to default; the default's type is the type, null leaves it open."""
+        return dict(self.data.get("variables", {}))
+
+    @property
+    def seed(self) -> int | None:
+        """The workflow's default seed; it may be a variable's."""
+        seed: int | None = substitute(self.data.get("seed"), self.variables)
+        return seed
+
+    def bind(self, arguments: Mapping[str, Any] = _NOTHING) -> Workflow:
+        """The workflow with these values for its variables, and the defaults for the others.
+
+        Raises UsageError for a name that is not declared or a value that is not of its type, and
+        WorkflowError when the workflow does not hold together with these values.
+        """
+        workflow, findings = examine(self.filled(arguments), self.children, trust=self.trust)
+        errors = [each for each in findings if each.severity == "error"]
+        if errors or workflow is None:
+            raise invalid(self.path, map(self.place, errors))
+        return workflow
+
+    def filled(self, arguments: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
+        """A copy of `data` with the values in the places of the variables. Raises UsageError."""
+        given = {name: self.convert(name, value) for name, value in arguments.items()}
+        return filled(self.data, {**self.variables, **given})
+
+    def convert(self, name: str, value: Any) -> Any:
+        """`value`, text or JSON, as the type that variable `name` declares. Raises UsageError."""
+        if name not in self.variables:
+            known = ", ".join(self.variables)
+            raise UsageError(
+                f"{self.id} has no argument {name!r}{did_you_mean(name, self.variables)}",
+                hints=[f"its arguments are {known}" if known else "it has no arguments"],
+            )
+        return convert(name, self.variables[name], value)
+
+    def problem_at(
+        self, json_path: JsonPath, message: str, severity: Severity = "error", key: bool = False
+    ) -> Problem:
+        """A problem with the value at a path in the file or in the models, or with its key.
+
+        When an argument gave the value, the message names it.
+        """
+        return self.place(Finding(json_path, message, severity, at_key=key))
+
+    def place(self, finding: Finding) -> Problem:
+        name = self.variable_at(finding.path)
+        return place(blame(finding, name) if name else finding, self.source, self.path)
+
+    def variable_at(self, path: JsonPath) -> str | None:
+        """The variable that gave the value at `path`, or a value around it."""
+        return variable_at(locate(self.data, path), self.uses)
+
+
+def blame(finding: Finding, name: str) -> Finding:
+    """The finding with the argument named that its value came from."""
+    return replace(finding, message=f"{finding.message} (argument {name!r})")
+
+
+def place(finding: Finding, source: Source, path: Path) -> Problem:
+    """The finding at its line and column; what is not in the file is placed at its parent."""
+    line, column = source.position(locate(source.data, finding.path), at_key=finding.at_key)
+    return Problem(str(path), line, column, finding.message, finding.severity)
+
+
+def invalid(path: Path, problems: Iterable[Problem]) -> WorkflowError:
+    """One error for all problems of a file; the message of a single problem is its own."""
+    ordered = sorted(
+        set(problems), key=lambda each: (each.path, each.line, each.column, each.message)
+    )
+    if len(ordered) == 1:
+        only = ordered[0]
+        where = f"{only.path}:{only.line}:{only.column}"
+        return WorkflowError(only.message, problems=ordered, where=where)
+    return WorkflowError(f"{len(ordered)} problems", problems=ordered, where=str(path))

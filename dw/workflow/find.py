@@ -1,0 +1,74 @@
+"""Finding a workflow file by the name that a user types."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from dw.errors import UsageError, did_you_mean
+
+SUFFIX = ".json"
+_SKIPPED = frozenset({"node_modules", "__pycache__"})
+
+
+def find_workflow(name: str, workflow_dir: Path) -> Path:
+    """The file that `NAME`, `NAME.json` or a path means; looked up below `workflow_dir`, too.
+
+    The file nearest to the top wins. Raises UsageError when there is none, or two at one depth.
+    """
+    typed = os.path.expanduser(name)
+    for candidate in (typed, typed + SUFFIX):
+        for place in (Path(candidate), workflow_dir / candidate):
+            if place.suffix == SUFFIX and os.path.isfile(place):
+                return place
+    if os.path.isfile(typed):
+        raise UsageError(f"{name!r} is not a workflow: its name does not end in {SUFFIX}")
+    return _find_below(name, workflow_dir)
+
+
+def workflow_names(workflow_dir: Path) -> tuple[str, ...]:
+    """The names that `find_workflow` finds below `workflow_dir`, sorted."""
+    return tuple(sorted({path.stem for path in _workflows(workflow_dir)}, key=str.lower))
+
+
+def _find_below(name: str, workflow_dir: Path) -> Path:
+    wanted = name.removesuffix(SUFFIX)
+    found = [path for path in _workflows(workflow_dir) if path.stem == wanted]
+    if not found:
+        names = workflow_names(workflow_dir)
+        raise UsageError(
+            f"there is no workflow {name!r}{_nearest(wanted, names)}",
+            hints=[_known(names, workflow_dir), "load PATH   loads a file from anywhere"],
+        )
+    top = min(len(path.parts) for path in found)
+    nearest = sorted(path for path in found if len(path.parts) == top)
+    if len(nearest) > 1:
+        both = " and ".join(map(str, nearest))
+        raise UsageError(f"{name!r} could be {both}", hints=[f"load {nearest[0]}"])
+    return nearest[0]
+
+
+def _nearest(name: str, names: tuple[str, ...]) -> str:
+    for known in names:
+        if known.lower() == name.lower():
+            return f" (did you mean {known!r}?)"
+    return did_you_mean(name, names)
+
+
+def _known(names: tuple[str, ...], workflow_dir: Path) -> str:
+    if not workflow_dir.is_dir():
+        return (
+            f"there is no folder {str(workflow_dir)!r}; config workflow_dir=FOLDER   sets another"
+        )
+    if not names:
+        return f"there is no workflow in {str(workflow_dir)!r}"
+    return f"in {str(workflow_dir)!r}: {', '.join(names)}"
+
+
+def _workflows(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name not in _SKIPPED
+        )
+        yield from (Path(root, name) for name in sorted(files) if name.endswith(SUFFIX))

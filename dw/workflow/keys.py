@@ -1,0 +1,81 @@
+"""Keys that are unknown, not supported yet, or that exclude each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, get_args
+
+from dw.errors import did_you_mean
+from dw.workflow.model import Section, Workflow
+from dw.workflow.problem import Finding
+from dw.workflow.tree import JsonPath
+
+_NEAR = 0.75
+"""Likeness from which an unknown key is taken for a slip: `stpes` is one for `steps`, `notes` (0.6)
+is not, and people keep notes in their files."""
+
+
+def check_keys(
+    data: Any, model: type[Section] = Workflow, path: JsonPath = ()
+) -> Iterator[Finding]:
+    """Wrong types are not reported here; the models do that."""
+    if not isinstance(data, dict):
+        return
+    for key in data:
+        yield from _check_key(key, data, model, path)
+    for finding in model.conflicts(data):
+        yield replace(finding, path=(*path, *finding.path))
+    for key, inner in sections(model).items():
+        yield from _check_inside(data.get(key), inner, (*path, key))
+    for key, inner in model.nested(data).items():
+        yield from check_keys(data[key], inner, (*path, key))
+
+
+def _check_inside(value: Any, model: type[Section], path: JsonPath) -> Iterator[Finding]:
+    for index, item in enumerate(value if isinstance(value, list) else ()):
+        yield from check_keys(item, model, (*path, index))
+    yield from check_keys(value, model, path)
+
+
+def _check_key(
+    key: str, data: dict[str, Any], model: type[Section], path: JsonPath
+) -> Iterator[Finding]:
+    here = (*path, key)
+    if key in model.later:
+        if data[key]:  # null, false and empty ask for nothing
+            yield Finding(here, f"{key!r} is not supported yet", at_key=True)
+    elif key in known_keys(model) or key in model.nested(data):
+        return
+    elif model.closed or nearest_key(key, known_keys(model)):
+        known = ", ".join(sorted(known_keys(model)))
+        hint = did_you_mean(key, known_keys(model)) or f"; known are {known}"
+        yield Finding(here, f"unknown key {key!r}{hint}", at_key=True)
+    elif not key.startswith(("_", "$")):
+        yield Finding(here, f"unknown key {key!r} is ignored", "warning", at_key=True)
+
+
+def nearest_key(key: str, others: Iterable[str]) -> str | None:
+    """The one that `key` was probably meant to be."""
+    return next(iter(get_close_matches(key, others, n=1, cutoff=_NEAR)), None)
+
+
+@cache
+def known_keys(model: type[Section]) -> frozenset[str]:
+    """The keys that a file may have; `components` is for the models only."""
+    return model.accepted | (model.model_fields.keys() - model.later)
+
+
+@cache
+def sections(model: type[Section]) -> dict[str, type[Section]]:
+    """The fields that hold objects of the format, or lists of them, with their models."""
+    fields = {key: _section(field.annotation) for key, field in model.model_fields.items()}
+    return {key: inner for key, inner in fields.items() if inner and key not in model.later}
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(_section, get_args(annotation))), None)

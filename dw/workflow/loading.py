@@ -1,0 +1,155 @@
+"""From text or a file to a document, with its sub-workflows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dw.errors import WorkflowError
+from dw.workflow.checks import examine, sub_workflows
+from dw.workflow.document import Document, blame, invalid, place
+from dw.workflow.jsonc import JsonError, Source, line_column, parse_json
+from dw.workflow.problem import Finding, Problem
+from dw.workflow.references import check_variables, variable_at, variable_uses
+from dw.workflow.shape import check_shape
+from dw.workflow.substitution import filled
+from dw.workflow.tree import JsonPath
+from dw.workflow.variables import check_names
+from dw.workflow.world import check_world, is_allowed, outside
+
+LARGEST_FILE = 50 * 2**20  # bytes
+DEEPEST_CHAIN = 16  # sub-workflows of sub-workflows; real ones go 2 deep
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+def parse_document(text: str, path: Path, *, trust: bool = False) -> Document:
+    """The document that `text` is; `path` names it and is what relative paths resolve against.
+
+    `trust` allows classes of any package and sub-workflows anywhere. Only sub-workflows are read
+    from disk. Raises WorkflowError with every problem in the text and in the sub-workflows.
+    """
+    return _Loader(trust=trust, world=False).parse(text, path)
+
+
+def load_document(path: Path, *, trust: bool = False, rehearse: bool = False) -> Document:
+    """The document in the file at `path`, whose media and local models must be there, too.
+
+    A missing file that a variable's default names is a warning, as an argument may name another.
+    `rehearse`: the models need not be there. Raises WorkflowError.
+    """
+    return _Loader(trust=trust, world=True, rehearse=rehearse).load(path)
+
+
+@dataclass(frozen=True)
+class _Loader:
+    trust: bool
+    world: bool  # whether files that are named must exist
+    rehearse: bool = False
+    chain: tuple[Path, ...] = ()  # the files that led to this one, outermost first
+
+    def load(self, path: Path) -> Document:
+        return self.parse(read_text(path), path)
+
+    def parse(self, text: str, path: Path) -> Document:
+        source = _parse(text.removeprefix(_BYTE_ORDER_MARK), path)
+        uses = variable_uses(source.data)
+        children, broken = self._children(source, path)
+        findings = _findings(source.data, uses, children, trust=self.trust)
+        problems = [place(each, source, path) for each in (*source.duplicates, *findings)]
+        errors = [each for each in problems if each.severity == "error"]
+        if errors or broken:
+            raise invalid(path, [*errors, *broken])
+        inner = [warning for child in children.values() for warning in child.warnings]
+        document = Document(path, source, (*problems, *inner), children, uses, self.trust)
+        return self._checked(document) if self.world else document
+
+    def _checked(self, document: Document) -> Document:
+        """The document again, with a warning for each default that names a missing file."""
+        problems = check_world(document, rehearse=self.rehearse)
+        if errors := [each for each in problems if each.severity == "error"]:
+            raise invalid(document.path, errors)
+        return replace(document, warnings=(*document.warnings, *problems))
+
+    def _children(self, source: Source, path: Path) -> tuple[dict[str, Document], list[Problem]]:
+        """The sub-workflows by their path as written, and the problems of the broken ones."""
+        children: dict[str, Document] = {}
+        problems: list[Problem] = []
+        for where, name in _child_paths(source.data):
+            if name in children:
+                continue
+            try:
+                children[name] = self._child(name, path)
+            except WorkflowError as error:
+                here = place(Finding(where, str(error)), source, path)
+                problems += error.problems or [here]
+        return children, problems
+
+    def _child(self, name: str, parent: Path) -> Document:
+        file = parent.parent / name
+        chain = (*self.chain, parent)
+        if not os.path.isfile(file):
+            raise WorkflowError(f"there is no workflow file {name!r}")
+        if not self.trust and not is_allowed(file, parent.parent):
+            raise WorkflowError(outside(name))
+        if any(os.path.samefile(file, above) for above in chain if above.exists()):
+            names = " -> ".join(each.name for each in (*chain, file))
+            raise WorkflowError(f"a workflow cannot run itself: {names}")
+        if len(chain) > DEEPEST_CHAIN:
+            raise WorkflowError(f"sub-workflows are nested more than {DEEPEST_CHAIN} deep")
+        return replace(self, chain=chain).load(file)
+
+
+def read_text(path: Path) -> str:
+    """The text of a workflow file. Raises WorkflowError when it cannot be read."""
+    try:
+        if path.exists() and not path.is_file():
+            raise WorkflowError(f"{str(path)!r} is not a file")
+        if path.stat().st_size > LARGEST_FILE:
+            raise WorkflowError(f"{str(path)!r} is larger than {LARGEST_FILE // 2**20} MB")
+        content = path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise WorkflowError(f"cannot read {str(path)!r}: {reason}") from None
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise WorkflowError("the file is not UTF-8 text", where=f"{path}:{line}") from None
+
+
+def _parse(text: str, path: Path) -> Source:
+    try:
+        return parse_json(text)
+    except JsonError as error:
+        line, column = line_column(text, error.offset)
+        raise invalid(path, [Problem(str(path), line, column, error.message)]) from None
+
+
+def _child_paths(data: Any) -> Iterator[tuple[JsonPath, str]]:
+    for path, step in sub_workflows(data):
+        name = step.get("path")
+        if isinstance(name, str) and name and not name.startswith(("builtin:", "variable:")):
+            yield (*path, "path"), name
+
+
+def _findings(
+    data: Any, uses: Mapping[JsonPath, str], children: Mapping[str, Document], *, trust: bool
+) -> Iterator[Finding]:
+    """What is wrong whatever the arguments are; one may yet fill a variable without a default."""
+    if not isinstance(data, dict):
+        yield from check_shape(data)[1]
+        return
+    declared = data.get("variables")
+    defaults = declared if isinstance(declared, dict) else {}
+    yield from check_names(declared)
+    yield from check_variables(data, uses)
+    _, findings = examine(filled(data, defaults), children, trust=trust)
+    for finding in findings:
+        name = variable_at(finding.path, uses)
+        if name is None:
+            yield finding
+        elif defaults.get(name) is not None:
+            yield blame(finding, name)

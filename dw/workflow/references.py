@@ -1,0 +1,104 @@
+"""References within a workflow: `variable:NAME` and `previous_result:STEP[.PROPERTY]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from dw.errors import did_you_mean
+from dw.workflow.problem import Finding
+from dw.workflow.substitution import variable_name
+from dw.workflow.tree import JsonPath, spell_path, walk
+
+PREVIOUS = "previous_result:"
+_TAKES_RESULTS = {
+    ("pipeline", "arguments"),
+    ("task", "arguments"),
+    ("task", "inputs"),
+    ("workflow", "arguments"),
+}
+_FIXED = {("name",), ("workflow", "path")}  # other steps and the loader go by these
+
+
+def split_previous_result(text: str, steps: Iterable[str]) -> tuple[str, str | None] | None:
+    """Step and property that `previous_result:...` means; None when none of `steps` is meant.
+
+    Names of steps may contain dots, so the longest one that fits is meant.
+    """
+    rest = text.removeprefix(PREVIOUS)
+    fitting = [name for name in steps if rest == name or rest.startswith(f"{name}.")]
+    if not fitting:
+        return None
+    step = max(fitting, key=len)
+    return step, rest[len(step) + 1 :] or None
+
+
+def variable_uses(data: Any) -> dict[JsonPath, str]:
+    """Where variables are used: the path of each `variable:NAME`, and NAME."""
+    if not isinstance(data, dict):
+        return {}
+    used = ((path, variable_name(value)) for path, value in walk(data) if isinstance(value, str))
+    return {path: name for path, name in used if name is not None}
+
+
+def variable_at(path: JsonPath, uses: Mapping[JsonPath, str]) -> str | None:
+    """The variable that gave the value at `path`, or a value around it."""
+    ends = range(len(path), 0, -1)
+    return next((uses[path[:end]] for end in ends if path[:end] in uses), None)
+
+
+def is_reference(text: str) -> bool:
+    return text.startswith(PREVIOUS) or variable_name(text) is not None
+
+
+def check_variables(data: dict[str, Any], uses: Mapping[JsonPath, str]) -> Iterator[Finding]:
+    """Undeclared variables, and references at places where they cannot be filled in."""
+    declared = data.get("variables", {})
+    if not isinstance(declared, dict):
+        return
+    for path, name in uses.items():
+        if path[0] in ("id", "variables") or path[2:] in _FIXED:
+            yield Finding(path, f"{spell_path(path)} cannot be a variable")
+        elif name not in declared:
+            yield Finding(path, f"there is no variable {name!r}{_hint(name, declared)}")
+
+
+def _hint(name: str, declared: dict[str, Any]) -> str:
+    if hint := did_you_mean(name, declared):
+        return hint
+    return f"; declared are {', '.join(declared)}" if declared else "; none is declared"
+
+
+def check_steps(data: dict[str, Any]) -> Iterator[Finding]:
+    """Names given twice, and results of steps that are unknown, later or the step itself."""
+    steps = data.get("steps")
+    if not isinstance(steps, list):
+        return
+    names = [step.get("name") if isinstance(step, dict) else None for step in steps]
+    for index, name in enumerate(names):
+        if isinstance(name, str) and name in names[:index]:
+            yield Finding(("steps", index, "name"), f"there are two steps called {name!r}")
+    for index, step in enumerate(steps):
+        for path, value in walk(step):
+            if isinstance(value, str) and value.startswith(PREVIOUS):
+                yield from _check_previous(("steps", index, *path), value, names)
+
+
+def _check_previous(path: JsonPath, text: str, names: Sequence[Any]) -> Iterator[Finding]:
+    if path[2:4] not in _TAKES_RESULTS:
+        message = "cannot be a result: only 'arguments' and 'inputs' take results"
+        yield Finding(path, f"{spell_path(path)} {message}")
+        return
+    index = path[1]
+    assert isinstance(index, int)
+    known = [name for name in names if isinstance(name, str)]
+    found = split_previous_result(text, known)
+    if found is None:
+        name = text.removeprefix(PREVIOUS)
+        hint = did_you_mean(name, known) or did_you_mean(name.split(".")[0], known)
+        yield Finding(path, f"there is no step {name!r}{hint}")
+    elif found[0] == names[index]:
+        yield Finding(path, f"step {found[0]!r} cannot use its own result")
+    elif found[0] not in names[:index]:
+        message = f"step {found[0]!r} runs after step {names[index]!r}; its result is not there yet"
+        yield Finding(path, message)

@@ -1,0 +1,43 @@
+"""The types of single values in a workflow: names, seeds, devices, content types."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, Field, Strict
+from pydantic_core import PydanticCustomError
+
+_DEVICE = re.compile(r"auto|(cpu|mps|cuda|xpu|npu|hpu)(:\d+)?")
+_NO_FILE_NAME = re.compile(r"[/\\\x00-\x1f]|^\.\.?$")
+
+T = TypeVar("T")
+
+
+def _file_name(text: str) -> str:
+    if _NO_FILE_NAME.search(text):
+        raise PydanticCustomError("file_name", "is part of a file name and cannot hold / or \\")
+    return text
+
+
+def _device(text: str) -> str:
+    if not _DEVICE.fullmatch(text):
+        raise PydanticCustomError("device", "must be auto, cpu, mps, cuda or cuda:N")
+    return text
+
+
+Many = Annotated[tuple[T, ...], Strict(False)]  # JSON has only lists, and the models are immutable
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]  # what torch.Generator.manual_seed takes
+FileName = Annotated[str, AfterValidator(_file_name)]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_file_name)]
+Text = Annotated[str, Field(min_length=1)]
+Device = Annotated[str, AfterValidator(_device)]
+ContentType = Literal[
+    "image/png",
+    "image/jpeg",
+    "image/webp",
+    "image/gif",
+    "video/mp4",
+    "text/plain",
+    "application/json",
+]

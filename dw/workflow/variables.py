@@ -1,0 +1,155 @@
+"""Variables: a value, typed or sent as JSON, becomes the type that the default declares."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from dw.errors import UsageError
+from dw.workflow.problem import Finding
+from dw.workflow.tree import spell_value
+
+_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,99}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,4000}")  # Python reads integers of up to 4,300 digits
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_BOOLEANS = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
+
+
+class _Misfit(Exception):
+    """A value that is not of the declared type."""
+
+
+def check_names(variables: Any) -> Iterator[Finding]:
+    """Names that could not be set as `name=value`."""
+    for name in variables if isinstance(variables, Mapping) else ():
+        if not _NAME.fullmatch(name):
+            message = (
+                f"a variable is named by letters, digits, '_' and '-', got {spell_value(name)}"
+            )
+            yield Finding(("variables", name), message, at_key=True)
+
+
+def type_name(default: Any) -> str:
+    """The declared type, as messages and tables name it; a list of one type names that, too."""
+    if default is None:
+        return "any value"
+    name, _, _ = _TYPES[type(default)]
+    item = _item_default(default)
+    return name if item is None else f"{name} of {_TYPES[type(item)][1]}"
+
+
+def convert(name: str, default: Any, value: Any) -> Any:
+    """`value` as the type of `default`, which null leaves open.
+
+    Text is read as that type; JSON must be of it, and an integer is a number, too. Anything that is
+    not JSON, such as a picture that an earlier step made, is passed through. Raises UsageError.
+    """
+    if default is None or not _is_json(value):
+        return value
+    try:
+        return _read(value, default)
+    except _Misfit:
+        raise _misfit(name, default, value) from None
+
+
+def _misfit(name: str, default: Any, value: Any) -> UsageError:
+    hints = []
+    if type(default) is int and (isinstance(value, float) or _is_number(value)):
+        hints = [f"the default {default} makes it an integer; {default}.0 would allow fractions"]
+    return UsageError(f"{name} must be {type_name(default)}, got {spell_value(value)}", hints=hints)
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_json, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+# ------------------------------------------------------------------ one reader for each type
+
+
+def _read(value: Any, default: Any) -> Any:
+    _, _, reader = _TYPES[type(default)]
+    return reader(value, default)
+
+
+def _boolean(value: Any, _: bool) -> bool:
+    if isinstance(value, str) and (known := _BOOLEANS.get(value.strip().lower())) is not None:
+        return known
+    if isinstance(value, bool):
+        return value
+    raise _Misfit
+
+
+def _integer(value: Any, _: int) -> int:
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise _Misfit
+
+
+def _number(value: Any, _: float) -> float:
+    if isinstance(value, bool) or not (isinstance(value, int | float) or _is_number(value)):
+        raise _Misfit
+    try:
+        number = float(value)
+    except OverflowError:
+        raise _Misfit from None
+    if math.isfinite(number):
+        return number
+    raise _Misfit
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, str) and _NUMBER.fullmatch(value.strip()) is not None
+
+
+def _string(value: Any, _: str) -> str:
+    if isinstance(value, str):
+        return value
+    raise _Misfit
+
+
+def _list(value: Any, default: list[Any]) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, str):
+        raise _Misfit
+    items = [item.strip() for item in value.split(",")] if value.strip() else []
+    item_default = _item_default(default)
+    return items if item_default is None else [_read(item, item_default) for item in items]
+
+
+def _item_default(default: Any) -> Any:
+    """The type of a list's items, by example: text for [512, 768] holds numbers, not words."""
+    if not isinstance(default, list) or len({type(item) for item in default}) != 1:
+        return None
+    return None if isinstance(default[0], list | dict) else default[0]
+
+
+def _object(value: Any, default: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return value
+    # A picture that is declared as {"location": ...} may be given by its bare path.
+    if isinstance(value, str) and "location" in default:
+        return value
+    raise _Misfit
+
+
+_TYPES: dict[type, tuple[str, str, Callable[[Any, Any], Any]]] = {
+    bool: ("true or false", "booleans", _boolean),
+    int: ("an integer", "integers", _integer),
+    float: ("a number", "numbers", _number),
+    str: ("a string", "strings", _string),
+    list: ("a list", "lists", _list),
+    dict: ("an object", "objects", _object),
+}
+"""The type of a default to its name, the plural of it, and the reader of its values."""

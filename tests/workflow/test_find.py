@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dw.errors import UsageError
+from dw.workflow import find_workflow, workflow_names
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of workflows; the current folder is elsewhere."""
+    for name in ("FluxDev", "video/wan", "video/deep/ltx", ".hidden/secret", "a/twin", "b/twin"):
+        path = tmp_path / "flows" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    (tmp_path / "flows" / "notes.txt").write_text("")
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    return tmp_path / "flows"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("FluxDev", "FluxDev.json"),
+        ("FluxDev.json", "FluxDev.json"),
+        ("video/wan", "video/wan.json"),
+        ("wan", "video/wan.json"),
+        ("ltx.json", "video/deep/ltx.json"),
+        ("a/twin", "a/twin.json"),
+    ],
+)
+def test_a_workflow_is_found_by_its_name(folder: Path, name: str, found: str) -> None:
+    assert find_workflow(name, folder) == folder / found
+
+
+def test_a_path_is_found_from_the_current_folder(folder: Path) -> None:
+    Path("mine.json").write_text("{}")
+    assert find_workflow("mine", folder) == Path("mine.json")
+    assert find_workflow("../flows/FluxDev", folder) == Path("../flows/FluxDev.json")
+    assert find_workflow(str(folder / "FluxDev.json"), Path("nowhere")) == folder / "FluxDev.json"
+
+
+def test_a_path_may_begin_at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    assert find_workflow("~/FluxDev", Path("nowhere")) == folder / "FluxDev.json"
+
+
+def test_the_file_nearest_to_the_top_wins(folder: Path) -> None:
+    (folder / "video" / "FluxDev.json").write_text("{}")
+    (folder / "video" / "ltx.json").write_text("{}")
+    assert find_workflow("ltx", folder) == folder / "video" / "ltx.json"
+    assert find_workflow("FluxDev", folder) == folder / "FluxDev.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("FluxDve", "FluxDev"), ("fluxdev", "FluxDev"), ("WAN", "wan")]
+)
+def test_an_unknown_name_is_answered_with_the_nearest(folder: Path, name: str, meant: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        find_workflow(name, folder)
+    assert str(caught.value) == f"there is no workflow {name!r} (did you mean {meant!r}?)"
+    assert caught.value.hints[0] == f"in '{folder}': FluxDev, ltx, twin, wan"
+
+
+@pytest.mark.parametrize("name", ["secret", "", ".", "/", "a\0b", "x" * 5000, "video"])
+def test_what_is_no_workflow_is_not_found(folder: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="there is no workflow"):
+        find_workflow(name, folder)
+
+
+def test_two_of_one_name_are_both_named(folder: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        find_workflow("twin", folder)
+    both = f"'twin' could be {folder}/a/twin.json and {folder}/b/twin.json"
+    assert str(caught.value) == both
+
+
+def test_another_kind_of_file_is_refused(folder: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"notes.txt' is not a workflow: its name does not end in .json"
+    ):
+        find_workflow(str(folder / "notes.txt"), folder)
+
+
+def test_a_missing_or_empty_folder_is_named(folder: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        find_workflow("x", Path("nowhere"))
+    assert caught.value.hints[0].startswith("there is no folder 'nowhere'")
+    with pytest.raises(UsageError) as caught:
+        find_workflow("x", Path.cwd())
+    assert caught.value.hints[0].startswith("there is no workflow in ")
+
+
+def test_names_are_listed_without_hidden_folders(folder: Path) -> None:
+    assert workflow_names(folder) == ("FluxDev", "ltx", "twin", "wan")
+    assert workflow_names(Path("nowhere")) == ()
