@@ -35,6 +35,7 @@ class DwError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    trace: int | None = None  # the N of `trace N`, where a traceback was kept
 
     def __init__(
         self, message: str, *, hints: Sequence[str] = (), where: str | None = None

@@ -24,9 +24,10 @@ from dw.errors import DwError, WorkerLost
 from dw.settings import Settings, log_dir
 from dw.worker.autopsy import Death
 from dw.worker.bootstrap import Boot
+from dw.worker.job import Limits
 from dw.worker.process import WorkerProcess
 from dw.worker.protocol import TERMINAL, Command, Died, Event, Quit, Run
-from dw.worker.supervisor import Action, Emit, Kill, Limits, Send, Spawn, Supervisor
+from dw.worker.supervisor import Action, Emit, Kill, Send, Spawn, Supervisor
 
 T = TypeVar("T")
 

@@ -25,6 +25,7 @@ from dw.errors import DwError, OutOfResources, UsageError, WorkflowError
 from dw.worker import protocol
 from dw.worker.output import DRAINED
 from dw.worker.protocol import Cancel, Check, Clear, Command, Event, Prepare, Quit, Report, Run
+from dw.workflow import Document, parse_document
 
 T = TypeVar("T")
 _began = time.monotonic()
@@ -121,7 +122,7 @@ class Worker:
 
     def _run(self, command: Run) -> Event:
         result = self._engine.run(
-            _document(command),
+            _document(command, trust=command.trust),
             arguments=command.arguments,
             seed=command.seed,
             output_dir=Path(command.output_dir),
@@ -198,10 +199,8 @@ class EventObserver:
         self._send(protocol.Warned(self._run_id, message))
 
 
-def _document(command: Run | Check | Prepare) -> Any:
-    from dw.workflow import parse_document
-
-    return parse_document(command.text, Path(command.path))
+def _document(command: Run | Check | Prepare, *, trust: bool = False) -> Document:
+    return parse_document(command.text, Path(command.path), trust=trust)
 
 
 def _same(kind: type[T], value: Any) -> T:

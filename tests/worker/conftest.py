@@ -6,8 +6,8 @@ import pytest
 
 from dw.settings import Settings
 from dw.worker.client import WorkerClient
+from dw.worker.job import Limits
 from dw.worker.protocol import Run
-from dw.worker.supervisor import Limits
 
 LIMITS = Limits(stall_s=30.0, grace_s=0.5, quit_s=1.0, standby_delay_s=0.05, standby=False)
 

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dw.errors import WorkerLost
 from dw.worker.autopsy import Death
+from dw.worker.job import Limits
 from dw.worker.protocol import (
     TERMINAL,
     VERSION,
@@ -34,7 +35,7 @@ from dw.worker.protocol import (
     Run,
     Stepped,
 )
-from dw.worker.supervisor import Emit, Kill, Limits, Send, Spawn, State, Supervisor
+from dw.worker.supervisor import Emit, Kill, Send, Spawn, State, Supervisor
 
 MEMORY = Memory("CPU", 0, 0, 0, 0, 0)
 LIMITS = Limits(stall_s=20.0, grace_s=2.0, quit_s=1.0, standby_delay_s=0.5)

@@ -1,0 +1,44 @@
+"""`python -m bench`: measure everything beside the bare call, print a table, keep it in results.md.
+
+The work is examples/test.json (a tiny Stable Diffusion, 64 x 64, 4 steps) on stand-ins. What is
+compared is taken in turns (A B A B ...), and medians are shown: machines are noisy and drift.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from bench import processes, sessions, shells
+from bench.table import Row, table
+
+RESULTS = Path(__file__).parent / "results.md"
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="dw-bench-") as folder:
+        os.environ["DW_OUTPUT_DIR"] = folder
+        rows: list[Row] = []
+        for measure in (*shells.MEASURES, *processes.MEASURES, *sessions.MEASURES):
+            found = measure()
+            rows += found
+            for row in found:
+                print(f"{row.what}: {row.dw}", file=sys.stderr)
+    text = f"{_machine()}\n\n{table(rows)}"
+    RESULTS.write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+def _machine() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "diffusers"))
+    machine = f"{os.cpu_count()} CPU cores, {platform.system()}"
+    return f"{machine}, Python {platform.python_version()}, {packages}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""The real session on a real worker, in a folder of its own. Models are stand-ins, made once."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import dw.repl.commands  # noqa: F401  # fills the registry
+from dw.repl.renderers.plain import PlainRenderer
+from dw.repl.renderers.renderer import Stream
+from dw.repl.session import Session
+from dw.settings import Settings
+from dw.worker.client import WorkerClient
+from dw.worker.protocol import Clear
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SMALL = {"num_inference_steps": 2, "width": 64, "height": 64}
+
+
+@dataclass
+class Shell:
+    """A session and what it has shown."""
+
+    session: Session
+    folder: Path
+    screen: io.StringIO
+
+    def __call__(self, line: str) -> list[str]:
+        """The lines that one command shows, both streams in one, progress left out."""
+        return [text for text in self.raw(line) if not text.startswith("  loading ")]
+
+    def raw(self, line: str) -> list[str]:
+        self.screen.seek(0)
+        self.screen.truncate()
+        self.code = self.session.attempt(line)
+        return self.screen.getvalue().splitlines()
+
+    def without_a_worker(self) -> Shell:
+        self.session.client.stop()
+        return self
+
+    @property
+    def pid(self) -> int | None:
+        return self.session.client.status().pid
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace text in a workflow file, as an editor does on save."""
+        path = self.folder / f"{name}.json"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def document(self, name: str) -> dict:
+        return json.loads((self.folder / f"{name}.json").read_text())
+
+    def outputs(self) -> list[Path]:
+        return sorted(self.folder.glob("outputs/**/*.png"))
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[WorkerClient]:
+    """One worker for a module, cleared between the tests; some of them need a new one."""
+    client = WorkerClient(Settings(standby=False))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def shell(client: WorkerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+    """A new session whose first run finds no model in memory."""
+    monkeypatch.chdir(tmp_path)
+    write_examples(tmp_path)
+    settings = Settings(workflow_dir=".", rehearse=True)
+    screen = io.StringIO()
+    stream = Stream(screen)
+    yield Shell(Session(client, PlainRenderer(stream, stream), settings), tmp_path, screen)
+    if client.status().pid is not None:
+        client.submit(Clear(client.next_id())).result()
+
+
+def write_examples(folder: Path) -> None:
+    """FluxDev and sdxl, made small, and the smoke test, all with a seed."""
+    for name in ("FluxDev", "sdxl", "test"):
+        document = json.loads((EXAMPLES / f"{name}.json").read_text())
+        document["variables"] |= SMALL
+        document["seed"] = 7
+        (folder / f"{name}.json").write_text(json.dumps(document, indent=2))
+    shutil.copytree(EXAMPLES / "media", folder / "media")
+
+
+MEMORY = [
+    "GPU Memory Status:",
+    r"  Device: CPU",
+    r"  Allocated: [0-9.]+ MB",
+    r"  Reserved: [0-9.]+ MB",
+    r"  Free: [0-9.]+ MB",
+    r"  Total: [0-9.]+ MB",
+    r"  Runs in this session: {runs}",
+]
+
+
+def memory(runs: int) -> list[str]:
+    return [line.format(runs=runs) for line in MEMORY]
+
+
+def completed(runs: int) -> list[str]:
+    return [
+        *memory(runs),
+        "Workflow completed successfully",
+        rf"\(Workflow has been executed {runs} time\(s\) in this session\)",
+    ]
