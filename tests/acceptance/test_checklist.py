@@ -295,7 +295,6 @@ def test_status_and_help_tell_the_truth(shell: Shell):
     shown = "\n".join(shell("status"))
     assert "test" in shown
     assert "width" in shown
-    assert "none" in shown
     assert "run" in "\n".join(shell("help"))
 
 

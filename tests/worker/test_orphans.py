@@ -1,15 +1,15 @@
 """A shell that is killed leaves nothing behind."""
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.processes import assert_gone
 
 SHELL = """
 import sys, time
@@ -54,14 +54,4 @@ def test_when_the_shell_is_killed_its_processes_are_gone_within_a_second(tmp_pat
         descendants = psutil.Process(shell.pid).children(recursive=True)
         assert len(descendants) >= 2
         shell.send_signal(signal.SIGKILL)
-    give_up = time.monotonic() + GONE_WITHIN_S
-    while any(is_running(process) for process in descendants):
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
-
-
-def is_running(process: psutil.Process) -> bool:
-    """A zombie is not: what is left of it waits for an init that reaps."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
-    return False
+    assert_gone(descendants, within_s=GONE_WITHIN_S)

@@ -1,0 +1,18 @@
+"""`python -m dw.repl` and the console script `dw`.
+
+The worker is spawned, which imports this module again in the new process: it must stay this light.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    from dw.repl.app import main as shell
+
+    return shell()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

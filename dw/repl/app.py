@@ -1,0 +1,203 @@
+"""From a command line to a session, and from its end to an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dw.errors import EXIT_BUG, EXIT_OK, EXIT_SIGPIPE, DwError, Interrupted, UsageError
+from dw.repl import script
+from dw.repl.lexer import Word
+from dw.repl.options import Look, Options, repl_options, run_options
+from dw.repl.renderers.ndjson import JsonRenderer
+from dw.repl.renderers.plain import PlainRenderer
+from dw.repl.renderers.renderer import OutputClosed, Renderer, Stream
+from dw.repl.session import Habits, Leave, Session
+from dw.repl.signals import Signals, end_by
+from dw.repl.terminal import Terminal
+from dw.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from dw.repl.client import Client
+
+Connect = Callable[[Settings], "Client"]
+Work = Callable[[Session], int]
+
+
+def connect_worker(settings: Settings) -> Client:
+    from dw.worker.client import WorkerClient
+
+    return WorkerClient(settings)
+
+
+def main(argv: Sequence[str] | None = None, connect: Connect = connect_worker) -> int:
+    """The shell: a prompt at a terminal, a script otherwise. Returns the exit code."""
+    options = repl_options(argv)
+    terminal = Terminal.here()
+    wants_prompt = options.interactive or not (options.scripts or options.look.json)
+    has_prompt = terminal.is_interactive and wants_prompt
+    renderer = make_renderer(options.look, terminal, for_people=has_prompt)
+    program = Program(options, renderer, connect, has_prompt=has_prompt)
+    if has_prompt:
+        return program.run(lambda session: _interact(session, options, terminal))
+    return program.run(lambda session: _script(session, options))
+
+
+def run_main(argv: Sequence[str] | None = None, connect: Connect = connect_worker) -> int:
+    """`python -m dw.run`: load one workflow, run it, leave. Returns the exit code."""
+    options = run_options(argv)
+    terminal = Terminal.here()
+    renderer = make_renderer(options.look, terminal, for_people=terminal.has_output)
+    return Program(options, renderer, connect).run(lambda session: _run_once(session, options))
+
+
+def make_renderer(look: Look, terminal: Terminal, *, for_people: bool) -> Renderer:
+    """Machines get JSON, people one stream with a bar below it, scripts lines on two streams."""
+    out, err = Stream(sys.stdout), Stream(sys.stderr)
+    if look.json:
+        return JsonRenderer(out, err)
+    color = terminal.color(look.color, for_people=for_people)
+    if for_people and not (look.plain or look.quiet or terminal.is_simple):
+        from dw.repl.renderers.live import LiveRenderer
+
+        return LiveRenderer(out, color=color, echo=look.echo)
+    messages = out if for_people else err
+    return PlainRenderer(
+        out, messages, for_people=for_people, color=color, quiet=look.quiet, echo=look.echo
+    )
+
+
+# ------------------------------------------------------------------ what a session is for
+
+
+def _interact(session: Session, options: Options, terminal: Terminal) -> int:
+    from dw.repl.prompt import interact
+
+    _open(session, options)
+    script.run(session, _scripts(options.scripts))
+    return interact(session, terminal)
+
+
+def _script(session: Session, options: Options) -> int:
+    if options.interactive:
+        raise UsageError("--interactive needs a terminal")
+    scripts = _scripts(options.scripts or (("--script", "-"),))
+    return _open(session, options) or script.run(session, scripts)
+
+
+def _run_once(session: Session, options: Options) -> int:
+    load = (_word("load"), _word(str(options.workflow)))
+    return session.attempt(load) or session.attempt((_word("run"), *options.arguments))
+
+
+def _open(session: Session, options: Options) -> int:
+    """The workflow and the arguments that the command line names."""
+    for word in options.arguments:
+        session.variables.user[str(word.name)] = word.text
+    if options.workflow is None:
+        return EXIT_OK
+    return session.attempt((_word("load"), _word(options.workflow), *options.arguments))
+
+
+def _scripts(given: Sequence[tuple[str, str]]) -> list[script.Script]:
+    """The texts of `-c` and the files of `--script`, in their order."""
+    texts = iter(script.commands([text for kind, text in given if kind == "-c"]))
+    return [next(texts) if kind == "-c" else script.read(text) for kind, text in given]
+
+
+def _word(text: str) -> Word:
+    return Word((text,), 0, len(text), is_quoted=True)
+
+
+# ------------------------------------------------------------------ its life
+
+
+@dataclass(frozen=True)
+class Program:
+    """One use of the shell. No process of ours is left when `run` returns, whatever happened."""
+
+    options: Options
+    renderer: Renderer
+    connect: Connect
+    has_prompt: bool = False
+
+    def run(self, work: Work) -> int:
+        """Do the work in a session. Returns its exit code, or ends by the signal that ended it."""
+        with Signals() as signals:
+            try:
+                return self._announced(signals, work)
+            except OutputClosed:
+                _forget_output()
+                return EXIT_SIGPIPE
+            except (KeyboardInterrupt, Interrupted):
+                number = signals.received or signal.SIGINT
+        end_by(number)
+        return 128 + number
+
+    def _announced(self, signals: Signals, work: Work) -> int:
+        code = EXIT_BUG
+        self.renderer.begin()
+        try:
+            code = self._reported(signals, work)
+        except (KeyboardInterrupt, Interrupted):
+            code = 128 + (signals.received or signal.SIGINT)
+            raise
+        finally:
+            with suppress(OutputClosed):
+                self.renderer.end(code)
+        return code
+
+    def _reported(self, signals: Signals, work: Work) -> int:
+        try:
+            return self._connected(signals, work)
+        except (OutputClosed, Interrupted):
+            raise
+        except DwError as error:
+            self.renderer.error(error)
+            return error.exit_code
+        except Exception:
+            self.renderer.warning(traceback.format_exc())
+            return EXIT_BUG
+
+    def _connected(self, signals: Signals, work: Work) -> int:
+        settings = self.options.apply(load_settings())
+        with closing(self.connect(settings)) as client:
+            import dw.repl.commands  # noqa: F401 - while the standby starts; it fills the registry
+
+            session = Session(
+                client,
+                self.renderer,
+                settings,
+                signals=signals,
+                habits=Habits(
+                    is_script=not self.has_prompt,
+                    keep_going=self.options.keep_going,
+                    trust=self.options.trust,
+                ),
+                ask=self._ask if self.has_prompt else None,
+            )
+            try:
+                return work(session)
+            except Leave as leave:
+                session.goodbye()
+                return leave.exit_code or EXIT_OK
+
+    def _ask(self, question: str) -> bool:
+        if self.options.yes:
+            return True
+        sys.stdout.write(question)
+        sys.stdout.flush()
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _forget_output() -> None:
+    """Nobody reads it: what Python flushes at its end goes nowhere, without a complaint."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)

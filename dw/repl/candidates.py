@@ -1,0 +1,114 @@
+"""What may be typed: the sources that completion asks, each for one kind of word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from dw.errors import DwError
+from dw.repl.lexer import quote
+from dw.repl.registry import COMMANDS, Candidate
+from dw.repl.table import in_one_line
+from dw.settings import Settings
+
+if TYPE_CHECKING:
+    from dw.repl.session import Session
+
+MAX_FILES = 500
+META_LENGTH = 60
+
+
+def commands(_session: Session, _typed: str) -> Iterator[Candidate]:
+    for found in COMMANDS.values():
+        yield Candidate(found.name, found.doc)
+
+
+def workflows(session: Session, _typed: str) -> Iterator[Candidate]:
+    """Every workflow below `workflow_dir`, by the name that `load` takes, with its description."""
+    from dw.workflow.find import find_workflow, workflow_names
+
+    folder = Path(session.settings.workflow_dir).expanduser()
+    for name in workflow_names(folder)[:MAX_FILES]:
+        with suppress(DwError, OSError):
+            yield Candidate(quote(name), _description(find_workflow(name, folder)))
+
+
+def _description(path: Path) -> str:
+    """What the workflow says of itself; nothing when the file is broken, which `load` will say."""
+    from dw.workflow.jsonc import JsonError, parse_json
+
+    try:
+        data = parse_json(path.read_text(encoding="utf-8")).data
+    except (JsonError, OSError, UnicodeDecodeError):
+        return ""
+    return str(data.get("description") or "")[:META_LENGTH] if isinstance(data, dict) else ""
+
+
+def arguments(session: Session, typed: str) -> Iterable[Candidate]:
+    """`name=`, and after the `=` what that argument may be."""
+    name, equals, value = typed.partition("=")
+    if not equals:
+        return [
+            Candidate(f"{row.name}=", f"{row.type}, now {in_one_line(row.value)}")
+            for row in (session.opened.arguments() if session.opened else ())
+        ]
+    if value.startswith("@"):
+        return [Candidate(f"{name}=@{c.text}", c.meta) for c in files(session, value[1:])]
+    return [Candidate(f"{name}={text}") for text in _argument_values(session, name)]
+
+
+def _argument_values(session: Session, name: str) -> Iterator[str]:
+    if session.opened is None:
+        return
+    rows = {row.name: row for row in session.opened.arguments()}
+    if name == "seed" and not session.opened.declares("seed"):
+        yield from ("random", "last")
+    elif name in rows and rows[name].type == "boolean":
+        yield from ("true", "false")
+    elif name in rows and rows[name].default is not None:
+        yield _as_word(rows[name].value)
+
+
+def _as_word(value: Any) -> str:
+    return quote(value) if isinstance(value, str) else str(value)
+
+
+def unset_names(session: Session, _typed: str) -> Iterator[Candidate]:
+    """What `arg` takes besides pairs: `reset`, and `-name` for what was set."""
+    yield Candidate("reset", "everything back to its default")
+    if session.opened is not None:
+        for name in session.opened.changed():
+            yield Candidate(f"-{name}", "back to its default")
+
+
+def settings(session: Session, typed: str) -> Iterable[Candidate]:
+    """`name=`, and after the `=` the values that the setting takes."""
+    name, equals, _ = typed.partition("=")
+    if not equals:
+        now = {name: in_one_line(getattr(session.settings, name)) for name in Settings.names()}
+        return [Candidate(f"{name}=", f"now {value}") for name, value in now.items()]
+    return [Candidate(f"{name}={text}") for text in _setting_values(name)]
+
+
+def _setting_values(name: str) -> tuple[str, ...]:
+    kind = get_type_hints(Settings).get(name)
+    if name == "device":
+        return ("auto", "cuda", "mps", "cpu")
+    return ("on", "off") if kind is bool else get_args(kind)
+
+
+def files(_session: Session, typed: str) -> Iterator[Candidate]:
+    """Files and folders that begin as typed; a folder ends in a slash."""
+    folder, _, prefix = typed.rpartition("/")
+    root = Path(folder or ("/" if typed.startswith("/") else ".")).expanduser()
+    try:
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    except OSError:
+        return
+    lead = f"{folder}/" if "/" in typed else ""
+    for entry in entries[:MAX_FILES]:
+        if entry.name.startswith(prefix) and (prefix or not entry.name.startswith(".")):
+            yield Candidate(lead + entry.name + ("/" if entry.is_dir() else ""))

@@ -1,0 +1,33 @@
+"""The seam to the worker: what the shell needs of `dw.worker.client`, which tests replace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from dw.settings import Settings
+from dw.worker.client import Interrupted, WorkerStatus
+from dw.worker.protocol import Command, Event
+
+
+class Events(Protocol):
+    """The events of one command, in order; the last one is terminal."""
+
+    run_id: int
+
+    def __iter__(self) -> Iterator[Event | Interrupted]: ...
+
+    def interrupt(self) -> None:
+        """Put an `Interrupted` into the stream. Safe in a signal handler."""
+
+
+class Client(Protocol):
+    def next_id(self) -> int: ...
+    def submit(self, command: Command, timeout_s: float | None = None) -> Events: ...
+    def cancel(self, run_id: int) -> None: ...
+    def kill(self) -> None: ...
+    def stop(self) -> None: ...
+    def status(self) -> WorkerStatus: ...
+    def where(self) -> str: ...
+    def apply(self, settings: Settings) -> None: ...
+    def close(self) -> None: ...

@@ -1,0 +1,12 @@
+"""The commands, a file for each group. Importing this registers them in the order of `help`."""
+
+from dw.repl.commands import (  # noqa: I001, F401 - the order is the order of `help`
+    workflow,
+    argument,
+    run,
+    memory,
+    worker,
+    setting,
+    scripting,
+    shell,
+)

@@ -1,0 +1,61 @@
+"""`arg`: the arguments that the next runs take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dw.errors import UsageError
+from dw.repl import candidates
+from dw.repl.registry import Call, Parameter, command
+from dw.repl.session import Session
+from dw.repl.table import as_text, in_one_line
+
+
+@command(
+    "arg",
+    "set arguments for the next runs, show them, or put them back to their defaults",
+    Parameter("name=value", "set these, all or none", kind="pairs", source=candidates.arguments),
+    Parameter(
+        "-NAME|reset|NAME",
+        "back to its default; all of them; show one",
+        many=True,
+        source=candidates.unset_names,
+        takes_dashes=True,
+    ),
+    example='arg prompt="a red fox in snow" steps=20',
+)
+def arg(session: Session, call: Call) -> None:
+    opened = session.workflow
+    unset = [word.removeprefix("-") for word in call.words if word.startswith("-")]
+    named = [word for word in call.words if not word.startswith("-")]
+    if named[:1] == ["reset"]:
+        opened.reset([*named[1:], *unset])
+    elif named:
+        for name in named:
+            session.renderer.result(as_text(opened.argument(name).value))
+    elif unset or call.pairs:
+        _change(session, unset, call.pairs)
+    else:
+        show(session)
+
+
+def _change(session: Session, unset: list[str], pairs: dict[str, Any]) -> None:
+    """All or nothing: what is unset is only unset when the rest fits."""
+    opened = session.workflow
+    if both := [name for name in unset if name in pairs]:
+        raise UsageError(f"{both[0]} cannot be set and unset at once")
+    for name in unset:
+        opened.argument(name)
+    opened.set(pairs, session.last_seed)
+    if unset:
+        opened.reset(unset)
+
+
+def show(session: Session) -> None:
+    """Every argument as a table; a star marks what was set."""
+    cell = as_text if session.habits.is_script else in_one_line
+    rows = [
+        (f"{row.name}{'*' if row.is_set else ''}", row.type, cell(row.value), cell(row.default))
+        for row in session.workflow.arguments()
+    ]
+    session.renderer.table(("argument", "type", "value", "default"), rows)

@@ -1,0 +1,65 @@
+"""`trace`, `help`, `exit`: the shell itself."""
+
+from __future__ import annotations
+
+from dw.errors import UsageError
+from dw.repl import candidates
+from dw.repl.registry import COMMANDS, Call, Command, Parameter, command, find_command
+from dw.repl.session import Leave, Session
+from dw.repl.table import aligned
+
+MAX_EXIT_CODE = 125  # above it a shell means signals and its own trouble
+
+
+@command(
+    "trace",
+    "the full traceback of a failure, by default of the last one",
+    Parameter("N", "the number that the error named"),
+    example="trace 3",
+)
+def trace(session: Session, call: Call) -> None:
+    session.renderer.result(session.traces.find(_number(call.word(), "trace")))
+
+
+@command(
+    "help",
+    "the commands, or all about one of them",
+    Parameter("COMMAND", "its name", source=candidates.commands),
+    example="help run",
+)
+def help_(session: Session, call: Call) -> None:
+    if name := call.word():
+        for line in describe(find_command(name)):
+            session.renderer.result(line)
+    else:
+        session.renderer.table(("command", "does"), [(c.name, c.doc) for c in COMMANDS.values()])
+
+
+@command(
+    "exit",
+    "leave the shell; the worker goes with it",
+    Parameter("N", "the exit code"),
+    example="exit",
+    aliases=("quit",),
+)
+def exit_(_session: Session, call: Call) -> None:
+    code = _number(call.word(), "exit")
+    if code is not None and code > MAX_EXIT_CODE:
+        raise UsageError(f"exit must be from 0 to {MAX_EXIT_CODE}, got {code}")
+    raise Leave(code)
+
+
+def describe(found: Command) -> list[str]:
+    """All about one command."""
+    lines = [f"usage: {found.usage}", f"  {found.doc}"]
+    lines += (
+        aligned(("takes", ""), [(p.name, p.doc) for p in found.takes])[1:] if found.takes else []
+    )
+    lines += [f"  example: {found.example}"]
+    return [*lines, f"  also: {', '.join(found.aliases)}"] if found.aliases else lines
+
+
+def _number(text: str | None, name: str) -> int | None:
+    if text is not None and not (text.isascii() and text.isdigit()):
+        raise UsageError(f"{name} takes a number, got {text!r}")
+    return None if text is None else int(text)

@@ -1,0 +1,90 @@
+"""`status`, `worker`: the process behind the shell, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dw.errors import UsageError, did_you_mean
+from dw.repl.registry import Call, Candidate, Parameter, command
+from dw.repl.session import Session
+from dw.repl.table import in_one_line
+from dw.worker.protocol import Prepare
+
+VERBS = {
+    "start": "have a process ready before the first run",
+    "restart": "a new process; the models are lost",
+    "stop": "let it leave; the models are lost",
+    "where": "what it is doing at this moment, also when it is stuck",
+}
+
+
+def verbs(_session: Session, _typed: str) -> Iterator[Candidate]:
+    for name, doc in VERBS.items():
+        yield Candidate(name, doc)
+
+
+@command("status", "the workflow, what was set, and the worker", example="status")
+def status(session: Session, _call: Call) -> None:
+    rows: list[tuple[str, str]] = []
+    if opened := session.opened:
+        rows += [("workflow", f"{opened.name} ({opened.display})")]
+        rows += [(f"arg {name}", in_one_line(value)) for name, value in opened.changed().items()]
+    else:
+        rows += [("workflow", "none")]
+    rows += [*_worker_rows(session), ("device", session.device or session.settings.device)]
+    rows += [("outputs", session.settings.output_dir)]
+    rows += [("rehearse", "on")] if session.settings.rehearse else []
+    session.renderer.table(("what", "is"), rows)
+
+
+def _worker_rows(session: Session) -> Iterator[tuple[str, str]]:
+    now = session.client.status()
+    yield "worker", now.state if now.pid is None else f"{now.state}, process {now.pid}"
+    if now.standby_trouble:
+        yield "standby", f"none: {now.standby_trouble}"
+    elif now.standby_pid is not None:
+        yield "standby", f"process {now.standby_pid}"
+
+
+@command(
+    "worker",
+    "the worker's process by hand; `where` shows what it is doing, also when it is stuck",
+    Parameter("start|restart|stop|where", "without a word: its state", source=verbs),
+    example="worker where",
+)
+def worker(session: Session, call: Call) -> None:
+    match call.word():
+        case None:
+            session.renderer.table(("what", "is"), [*_worker_rows(session)])
+        case "start":
+            _start(session)
+        case "restart":
+            session.stop_worker()
+            _start(session)
+        case "stop":
+            _stop(session)
+        case "where":
+            session.renderer.result(session.client.where() or "No worker is running")
+        case unknown:
+            nearest = did_you_mean(unknown, VERBS)
+            raise UsageError(
+                f"worker does not know {unknown!r}{nearest}",
+                hints=[f"worker takes {', '.join(VERBS)}"],
+            )
+
+
+def _stop(session: Session) -> None:
+    if not session.has_worker:
+        session.renderer.status("No worker is running")
+    session.stop_worker()
+
+
+def _start(session: Session) -> None:
+    """A process with its imports done: it becomes the worker with the first run."""
+    if session.has_worker:
+        session.renderer.status("A worker is running")
+        return
+    opened = session.workflow
+    number = session.client.next_id()
+    session.request(Prepare(number, path=str(opened.path.absolute()), text=opened.document.text))
+    session.renderer.status("A worker stands ready")

@@ -1,0 +1,99 @@
+"""`load`, `reload`, `validate`: a workflow's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dw.errors import WorkflowError
+from dw.repl import candidates
+from dw.repl.narrator import shown
+from dw.repl.opened import OpenWorkflow
+from dw.repl.registry import Call, Parameter, command
+from dw.repl.session import Session
+from dw.repl.table import aligned, in_one_line
+from dw.worker.protocol import Check, Checked, Prepare
+
+
+@command(
+    "load",
+    "find a workflow, check it and show what it takes; loads no model yet",
+    Parameter(
+        "NAME", "a name in workflow_dir or a path", required=True, source=candidates.workflows
+    ),
+    Parameter("name=value", "arguments to set", kind="pairs", source=candidates.arguments),
+    example="load FluxDev steps=20",
+)
+def load(session: Session, call: Call) -> None:
+    opened = OpenWorkflow(session.read(session.find(call.words[0])))
+    opened.set(call.pairs, session.last_seed)
+    if session.served is not None and session.served != opened.path.resolve():
+        session.stop_worker()
+    session.opened = opened
+    _prepare(session, opened)
+    _summarize(session, opened)
+
+
+@command("reload", "read the current file again", example="reload")
+def reload(session: Session, _call: Call) -> None:
+    opened = session.workflow
+    session.warn(opened.update(session.read(opened.path)))
+    _summarize(session, opened)
+
+
+@command(
+    "validate",
+    "show every problem in the file at once, as file:line:column",
+    Parameter("NAME", "another workflow than the current one", source=candidates.workflows),
+    example="validate FluxDev",
+)
+def validate(session: Session, call: Call) -> None:
+    name = call.word()
+    path = session.find(name) if name else session.workflow.path
+    document = session.read(path)
+    for warning in document.warnings:
+        session.renderer.result(str(warning))
+    check = Check(session.client.next_id(), path=str(path.absolute()), text=document.text)
+    checked = session.request(check)
+    problems = checked.problems if isinstance(checked, Checked) else ()
+    for line in problems:
+        session.renderer.result(line)
+    if errors := [line for line in problems if ": error: " in line]:
+        raise WorkflowError(f"{shown(path)} has {len(errors)} error(s)")
+    session.renderer.result(f"{shown(path)} is valid")
+
+
+def _prepare(session: Session, opened: OpenWorkflow) -> None:
+    """Have the standby import what the workflow needs, while the user still types."""
+    if session.settings.standby:
+        number = session.client.next_id()
+        document = opened.document
+        session.client.submit(Prepare(number, path=str(opened.path.absolute()), text=document.text))
+
+
+def _summarize(session: Session, opened: OpenWorkflow) -> None:
+    """The workflow on one screen."""
+    document = opened.document
+    title = f"{document.id}: {document.description}" if document.description else document.id
+    session.renderer.status(title)
+    session.renderer.status(f"  from {opened.display}")
+    for step in document.data["steps"]:
+        session.renderer.status(f"  step {step['name']}: {_action(step, document.variables)}")
+    rows = [(row.name, row.type, in_one_line(row.value)) for row in opened.arguments()]
+    for line in aligned(("argument", "type", "value"), rows):
+        session.renderer.status(line)
+    session.warn(str(warning) for warning in document.warnings)
+
+
+def _action(step: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
+    """What a step does: the pipeline's class and its model, the task, or the other workflow."""
+    if "task" in step:
+        return f"task {step['task']['command']}"
+    if "workflow" in step:
+        return f"workflow {step['workflow']['path']}"
+    source = step["pipeline"].get("from_pretrained_arguments", {})
+    model = str(source.get("model_name") or source.get("from_single_file") or "")
+    if model.startswith("variable:"):
+        model = str(variables.get(model.removeprefix("variable:"), model))
+    kind = step["pipeline"]["configuration"]["component_type"]
+    return f"{kind}, {model}" if model else str(kind)

@@ -1,0 +1,301 @@
+"""Words: from a line, or a whole script, to statements of words with their positions.
+
+    statement = { word } [ comment ] newline
+    word      = value | name "=" value | name "=@" value | name ":=" json | name ":=@" value
+    value     = bare | "'" raw "'" | '"' escaped '"' | '\"\"\"' ... '\"\"\"'
+    bare      = any run of characters that are not blank: quotes and backslashes in it are literal
+
+`it's`, `C:\\models` and `tag=#1` are three plain words, which `shlex` does not manage. `${name}`
+stands for a variable in every value but a '...' one, and `$${` for the two characters. After a `\\`
+at its end a line goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dw.errors import UsageError
+
+Form = Literal["text", "json", "file", "json-file"]
+
+BLANKS = " \t\r"
+NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)(:?=)")
+VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][\w.-]*)\}|\$\{")
+CONTINUED = re.compile(r"\\[ \t\r]*\n")
+ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
+
+
+class LexError(UsageError):
+    """A word that cannot be read, from `line` and `column` 1. `incomplete`: more text may help."""
+
+    def __init__(
+        self,
+        message: str,
+        text: str,
+        offset: int,
+        *,
+        incomplete: bool = False,
+        hints: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, hints=hints)
+        self.offset = offset
+        self.line = text.count("\n", 0, offset) + 1
+        self.column = offset - text.rfind("\n", 0, offset)
+        self.incomplete = incomplete
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A `${name}` in a word, not yet replaced."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word. `pieces` are its text, quotes and escapes resolved; `name` stands before the `=`.
+
+    `form`: the value is the text itself, JSON, or the text or JSON of the file that it names.
+    """
+
+    pieces: tuple[str | Variable, ...]
+    start: int
+    end: int
+    name: str | None = None
+    form: Form = "text"
+    is_quoted: bool = False
+
+    @property
+    def text(self) -> str:
+        return "".join(p if isinstance(p, str) else f"${{{p.name}}}" for p in self.pieces)
+
+    def expand(self, lookup: Callable[[str], str]) -> str:
+        """The text with each variable replaced by what `lookup` gives for its name."""
+        return "".join(p if isinstance(p, str) else lookup(p.name) for p in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One command: its words, its text, and the line (from 1) on which it begins."""
+
+    words: tuple[Word, ...]
+    text: str
+    line: int
+
+
+def lex(text: str) -> tuple[Word, ...]:
+    """The words of one command. Raises LexError."""
+    statements, errors = lex_script(text)
+    if errors:
+        raise errors[0]
+    if len(statements) > 1:
+        raise UsageError(
+            "one command a line", hints=['a text of several lines goes between """ and """']
+        )
+    return statements[0].words if statements else ()
+
+
+def lex_script(text: str) -> tuple[list[Statement], list[LexError]]:
+    """Every statement of `text`, and all in it that cannot be read: at most one error a line."""
+    scanner = _Scanner(text)
+    statements: list[Statement] = []
+    errors: list[LexError] = []
+    while not scanner.at_end:
+        try:
+            if statement := scanner.statement():
+                statements.append(statement)
+        except LexError as error:
+            errors.append(error)
+            scanner.skip_line()
+            if error.incomplete:  # whatever follows was meant to be inside
+                break
+    return statements, errors
+
+
+def shell_word(text: str) -> Word:
+    """A word of our own command line: the system's shell has already taken its quotes away."""
+    name, form, offset = None, "text", 0
+    if match := NAME.match(text):
+        name, offset = match[1], match.end()
+        form = "json" if match[2] == ":=" else "text"
+        if text.startswith("@", offset):
+            form, offset = ("json-file" if form == "json" else "file"), offset + 1
+    return Word((text[offset:],), 0, len(text), name, form)  # type: ignore[arg-type]
+
+
+def quote(text: str) -> str:
+    """A word that reads as `text`.
+
+    >>> quote('a "red" fox')
+    '"a \\\\"red\\\\" fox"'
+    """
+    is_bare = text and not re.search(r"[ \t\r\n]|\$\{|\\$", text)
+    if is_bare and text[0] not in "\"'#@\\" and not NAME.match(text):
+        return text
+    escaped = (
+        text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    )
+    return '"' + escaped.replace("${", "$${") + '"'
+
+
+def decode_json(text: str) -> Any:
+    """The value of a JSON text. Raises UsageError with the column."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"not valid JSON at character {error.pos + 1}: {error.msg.lower()}"
+        ) from None
+
+
+class _Scanner:
+    """Reads one text from its start to its end, a statement at a time."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    @property
+    def at_end(self) -> bool:
+        return self.at >= len(self.text)
+
+    def statement(self) -> Statement | None:
+        """The statement that begins here, or None for an empty line."""
+        words = tuple(self._words())
+        self.at += 1  # the newline
+        if not words:
+            return None
+        start, end = words[0].start, words[-1].end
+        return Statement(words, self.text[start:end], self.text.count("\n", 0, start) + 1)
+
+    def skip_line(self) -> None:
+        newline = self.text.find("\n", self.at)
+        self.at = len(self.text) if newline < 0 else newline + 1
+
+    def _words(self) -> Iterator[Word]:
+        while True:
+            self._skip_blanks()
+            if self.at_end or self.text[self.at] == "\n":
+                return
+            if self.text[self.at] == "#":
+                self._skip_comment()
+                return
+            yield self._word()
+
+    def _skip_blanks(self) -> None:
+        while not self.at_end:
+            if self.text[self.at] in BLANKS:
+                self.at += 1
+            elif match := CONTINUED.match(self.text, self.at):
+                self.at = match.end()
+            else:
+                return
+
+    def _skip_comment(self) -> None:
+        newline = self.text.find("\n", self.at)
+        self.at = len(self.text) if newline < 0 else newline
+
+    def _word(self) -> Word:
+        start, name, form = self.at, None, "text"
+        if match := NAME.match(self.text, self.at):
+            name, self.at = match[1], match.end()
+            form = "json" if match[2] == ":=" else "text"
+            if self._sees("@"):
+                self.at += 1
+                form = "json-file" if form == "json" else "file"
+        if form == "json":
+            pieces: tuple[str | Variable, ...] = (self._json(),)
+            return Word(pieces, start, self.at, name, "json")
+        is_quoted = self._sees('"') or self._sees("'")
+        return Word(self._value(), start, self.at, name, form, is_quoted)  # type: ignore[arg-type]
+
+    def _sees(self, mark: str) -> bool:
+        return self.text.startswith(mark, self.at)
+
+    def _value(self) -> tuple[str | Variable, ...]:
+        if self._sees('"""'):
+            return self._variables(*self._until('"""'))
+        if self._sees('"'):
+            return self._escaped()
+        if self._sees("'"):
+            raw, _ = self._until("'")
+            return (raw,)
+        return self._bare()
+
+    def _bare(self) -> tuple[str | Variable, ...]:
+        start = self.at
+        while not self.at_end and self.text[self.at] not in BLANKS + "\n":
+            self.at += 1
+        return self._variables(self.text[start : self.at], start)
+
+    def _until(self, mark: str) -> tuple[str, int]:
+        """The raw text up to the closing `mark`, and where it begins."""
+        opened, start = self.at, self.at + len(mark)
+        end = self.text.find(mark, start)
+        newline = self.text.find("\n", start)
+        is_long = len(mark) == 3
+        if end < 0 or (not is_long and 0 <= newline < end):
+            raise LexError(f"this {mark} is never closed", self.text, opened, incomplete=is_long)
+        self._close(end + len(mark))
+        return self.text[start:end], start
+
+    def _escaped(self) -> tuple[str | Variable, ...]:
+        opened = start = self.at
+        pieces: list[str | Variable] = []
+        self.at = start = self.at + 1
+        while not self.at_end and self.text[self.at] not in '"\n':
+            if self.text[self.at] == "\\" and self.text[self.at + 1 : self.at + 2] in {*ESCAPES}:
+                pieces += self._variables(self.text[start : self.at], start)
+                pieces.append(ESCAPES[self.text[self.at + 1]])
+                self.at = start = self.at + 2
+            else:
+                self.at += 1
+        if not self._sees('"'):
+            raise LexError('this " is never closed', self.text, opened)
+        pieces += self._variables(self.text[start : self.at], start)
+        self._close(self.at + 1)
+        return tuple(pieces)
+
+    def _close(self, end: int) -> None:
+        if end < len(self.text) and self.text[end] not in BLANKS + "\n":
+            raise LexError("a blank is missing after the closing quote", self.text, end)
+        self.at = end
+
+    def _json(self) -> str:
+        try:
+            _, end = json.JSONDecoder().raw_decode(self.text, self.at)
+        except json.JSONDecodeError as error:
+            is_open = error.pos >= len(self.text) and self.text[self.at : self.at + 1] in {"[", "{"}
+            raise LexError(
+                f"not valid JSON after :=, {error.msg.lower()}",
+                self.text,
+                error.pos,
+                incomplete=is_open,
+            ) from None
+        text = self.text[self.at : end]
+        self._close(end)
+        return text
+
+    def _variables(self, text: str, start: int) -> tuple[str | Variable, ...]:
+        """`text`, which stands at `start`, cut at its `${name}`s."""
+        pieces: list[str | Variable] = []
+        last = 0
+        for match in VARIABLE.finditer(text):
+            pieces.append(text[last : match.start()])
+            last = match.end()
+            if match[0] == "$${":
+                pieces.append("${")
+            elif match[1] is None:
+                raise LexError(
+                    "this ${ does not begin a variable such as ${run.output}",
+                    self.text,
+                    start + match.start(),
+                    hints=("write $${ for the two characters themselves",),
+                )
+            else:
+                pieces.append(Variable(match[1]))
+        return tuple(p for p in (*pieces, text[last:]) if p != "") or ("",)

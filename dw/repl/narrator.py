@@ -1,0 +1,180 @@
+"""A run's events in words: the lines of the acceptance checklist, and ours between them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from dw.repl.table import aligned
+from dw.worker import protocol
+from dw.worker.protocol import Event, Memory
+
+MB = 2**20  # bytes; the MB of nvidia-smi
+
+
+class Narrator:
+    """Turns the events of one command into lines, remembering what the next ones need of the last.
+
+    `path` is how the workflow's file is shown.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+        self._loads = False  # whether the plan had anything to say about models
+        self._activity = ""
+
+    def lines(self, event: Event) -> list[str]:
+        """The lines for one event; none for progress, which each renderer shows in its own way."""
+        match event:
+            case protocol.Launching():
+                return ["Starting worker process..."]
+            case protocol.Launched():
+                return ["Worker process started"]
+            case protocol.Started():
+                return [f"Running workflow: {event.workflow}", f"Seed: {event.seed}"]
+            case protocol.Planned():
+                return self._planned(event)
+            case protocol.Loading():
+                self._activity = f"the load of {event.component} ({event.index} of {event.total})"
+            case protocol.Loaded():
+                return [f"Models loaded for workflow: {event.workflow}"] if self._loads else []
+            case protocol.Executing():
+                self._activity = ""
+                return [f"Executing workflow: {event.workflow}"]
+            case protocol.Produced():
+                return [shown(event.output.path)]
+            case protocol.CancelRequested():
+                return [self._cancelling(event)]
+            case protocol.Finished():
+                return [*memory_block(event.memory), *_completed(event.memory.runs)]
+            case protocol.Reported():
+                return [*memory_block(event.memory), *_components(event.memory)]
+            case protocol.Cleared():
+                return [
+                    *memory_block(event.memory),
+                    "GPU memory cleared successfully",
+                    *_freed(event),
+                ]
+            case _:
+                return []
+        return []
+
+    def _planned(self, event: protocol.Planned) -> list[str]:
+        self._loads = event.reason != "cached"
+        kept = [kept_line(event.kept, event.loading, event.dropped)]
+        match event.reason:
+            case "cached":
+                return ["Reusing loaded models from cache"]
+            case "arguments":
+                return kept
+            case "first" | "changed":
+                was_loaded = event.reason == "changed" and (event.kept or event.dropped)
+                return [
+                    "Workflow file changed - reloading models...",
+                    f"Loading workflow from {self.path}",
+                    *(kept if was_loaded else []),
+                ]
+
+    def _cancelling(self, event: protocol.CancelRequested) -> str:
+        if event.reason == "deadline":
+            return "Out of time: cancelling at the next step, so that the models are kept"
+        if event.reason == "stall":
+            return f"No progress for too long: cancelling (killed after {event.grace_s:g} s)"
+        if self._activity:
+            return (
+                f"Cancelling after {self._activity}, which cannot be interrupted;"
+                f" it has {event.grace_s:g} s. Ctrl-C again kills the worker"
+            )
+        return "Cancelling at the next step; the models are kept. Ctrl-C again kills the worker"
+
+
+def shown(path: str | Path) -> str:
+    """A path as the user would write it: relative when it is below the current folder."""
+    try:
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
+
+
+def memory_block(memory: Memory) -> list[str]:
+    """The block that the acceptance checklist quotes."""
+    sizes = {
+        "Allocated": memory.allocated,
+        "Reserved": memory.reserved,
+        "Free": memory.free,
+        "Total": memory.total,
+    }
+    return [
+        "GPU Memory Status:",
+        f"  Device: {memory.device}",
+        *(f"  {name}: {megabytes(nbytes)}" for name, nbytes in sizes.items()),
+        f"  Runs in this session: {memory.runs}",
+    ]
+
+
+def megabytes(nbytes: int) -> str:
+    return f"{nbytes / MB:.1f} MB"
+
+
+def kept_line(kept: Sequence[str], loading: Sequence[str], dropped: Sequence[str]) -> str:
+    """What a plan keeps, reloads and drops.
+
+    Names are `step.component`; the step is left out where that is unambiguous.
+    """
+    short = _short_names([*kept, *loading, *dropped])
+    names = f" ({', '.join(short[name] for name in kept)})" if kept else ""
+    line = f"Kept {len(kept)} of {len(kept) + len(loading)} components{names}"
+    line += (
+        f"; reloading: {', '.join(short[n] for n in loading)}" if loading else "; nothing to reload"
+    )
+    if gone := [name for name in dropped if name not in loading]:
+        line += f"; dropped: {', '.join(short[name] for name in gone)}"
+    return line
+
+
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    distinct = dict.fromkeys(names)
+    counts = Counter(name.rpartition(".")[2] for name in distinct)
+    tails = {name: name.rpartition(".")[2] for name in distinct}
+    return {name: tail if counts[tail] == 1 else name for name, tail in tails.items()}
+
+
+def _completed(runs: int) -> list[str]:
+    return [
+        "Workflow completed successfully",
+        f"(Workflow has been executed {runs} time(s) in this session)",
+    ]
+
+
+def _components(memory: Memory) -> list[str]:
+    rows = [
+        (
+            row.name,
+            row.class_name,
+            row.dtype,
+            row.device,
+            megabytes(row.nbytes),
+            _ago(row.last_used),
+        )
+        for row in memory.components
+    ]
+    return (
+        aligned(("component", "class", "dtype", "device", "size", "last used"), rows)
+        if rows
+        else []
+    )
+
+
+def _ago(moment: float) -> str:
+    if not moment:
+        return "never"
+    seconds = max(0, round(time.time() - moment))
+    return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"
+
+
+def _freed(event: protocol.Cleared) -> list[str]:
+    if not event.survivors:
+        return [f"Freed {megabytes(event.freed)}; nothing is left"]
+    return [f"Freed {megabytes(event.freed)}; still alive: {', '.join(event.survivors)}"]

@@ -1,0 +1,111 @@
+"""How a command ended: the error, if any, that its terminal event stands for."""
+
+from __future__ import annotations
+
+import re
+
+from dw.errors import (
+    EXIT_BUG,
+    DwError,
+    Interrupted,
+    OutOfResources,
+    RunFailed,
+    TimedOut,
+    UsageError,
+    WorkerLost,
+    WorkflowError,
+)
+from dw.worker import protocol
+from dw.worker.protocol import Event
+
+PROBLEM = re.compile(
+    r"(?P<path>.*?):(?P<line>\d+):(?P<column>\d+): (?P<severity>error|warning): (?P<message>.*)",
+    re.S,
+)
+
+KINDS: dict[str, type[DwError]] = {
+    "usage": UsageError,
+    "run": RunFailed,
+    "resources": OutOfResources,
+}
+
+
+class Bug(DwError):
+    """Something in dw itself went wrong."""
+
+    exit_code = EXIT_BUG
+
+
+def failure(event: Event) -> DwError | None:
+    """The error to raise for a terminal event; None when it is the answer that was asked for."""
+    match event:
+        case protocol.Failed():
+            return _failed(event)
+        case protocol.Died():
+            return _died(event)
+        case protocol.TimedOut():
+            return _timed_out(event)
+        case protocol.Cancelled():
+            return _cancelled(event)
+        case _:
+            return None
+
+
+def trace(event: Event) -> str:
+    """All that is known about a failure, for `trace`; empty when there is nothing to add."""
+    match event:
+        case protocol.Failed():
+            return event.trace
+        case protocol.Died():
+            return "\n".join([*event.tail, event.stack]).strip()
+        case _:
+            return ""
+
+
+def _failed(event: protocol.Failed) -> DwError:
+    if event.kind == "workflow":
+        from dw.workflow.problem import Problem
+
+        found = [PROBLEM.fullmatch(line) for line in event.problems]
+        problems = [
+            Problem(m["path"], int(m["line"]), int(m["column"]), m["message"], m["severity"])  # type: ignore[arg-type]
+            for m in found
+            if m
+        ]
+        return WorkflowError(event.message, problems=problems, hints=event.hints, where=event.where)
+    return KINDS.get(event.kind, Bug)(event.message, hints=event.hints, where=event.where)
+
+
+def _died(event: protocol.Died) -> DwError:
+    lost = {"boot": "the worker could not start", "killed": "the worker is gone"}
+    hints = {
+        "boot": "trace   shows its last lines",
+        "oom-killer": 'a cheaper placement needs less: "offload": "model" in the workflow',
+    }
+    last_step = f" (last step: {event.last_step})" if event.last_step else ""
+    again = "run   starts a new worker, which has to load the models again"
+    return WorkerLost(
+        f"{lost.get(event.kind, 'the worker died')}: {event.cause}{last_step}",
+        hints=[hints.get(event.kind, again)],
+    )
+
+
+def _timed_out(event: protocol.TimedOut) -> DwError:
+    models = "the models are kept" if event.keeps_models else "the models are lost"
+    if event.clock == "stall":
+        return TimedOut(
+            f"no progress in {event.after_s:g} s; {models}",
+            hints=["config stall=SECONDS   waits longer"],
+            where=event.last_step,
+        )
+    return TimedOut(
+        f"not done after {event.after_s:g} s; {models}",
+        hints=[f"run --timeout {2 * event.after_s:g}", "config timeout=SECONDS   for every run"],
+        where=event.last_step,
+    )
+
+
+def _cancelled(event: protocol.Cancelled) -> DwError:
+    models = "the models are kept" if event.keeps_models else "the models are lost"
+    where = f"at step {event.step} of {event.steps}" if event.steps else "before the first step"
+    return Interrupted(f"cancelled {where}; {models}")

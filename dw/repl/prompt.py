@@ -1,0 +1,159 @@
+"""The prompt at a terminal: keys, history, completion and the line at the bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_state_path
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app, run_in_terminal
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.output import ColorDepth
+from prompt_toolkit.styles import Style
+
+from dw.errors import EXIT_OK
+from dw.repl.completion import complete
+from dw.repl.lexer import lex_script
+from dw.repl.session import Session
+from dw.repl.terminal import Terminal
+
+PROMPT = "dw> "
+HOW_TO_LEAVE = "(Ctrl-D or exit to leave)"
+TOOLBAR_REFRESH_S = 1.0  # what changes while nobody types is the state of the worker
+
+
+def interact(session: Session, terminal: Terminal) -> int:
+    """Read lines and do what they say until the user leaves. Raises Leave."""
+    prompt = make_prompt(session, terminal)
+    while True:
+        try:
+            do(session, prompt.prompt(PROMPT))
+        except EOFError:
+            session.goodbye()
+            return EXIT_OK
+        except KeyboardInterrupt:
+            if session.signals.asks_to_leave:
+                raise
+            session.renderer.status("interrupted")
+
+
+def do(session: Session, text: str) -> None:
+    """All of one input: a pasted text may be several commands, and one that fails ends them."""
+    statements, errors = lex_script(text)
+    if errors or len(statements) < 2:
+        session.attempt(text)
+        return
+    for statement in statements:
+        if session.attempt(statement.words):
+            return
+
+
+def make_prompt(session: Session, terminal: Terminal, **connections: Any) -> PromptSession[str]:
+    """`connections`: another input and output of prompt_toolkit than the terminal."""
+    moves = not terminal.is_simple
+    return PromptSession(
+        history=_history(),
+        enable_history_search=True,  # Up looks for what begins as typed
+        auto_suggest=AutoSuggestFromHistory() if moves else None,
+        completer=_Completer(session),
+        complete_while_typing=False,
+        complete_in_thread=True,
+        bottom_toolbar=(lambda: toolbar(session)) if moves else None,
+        refresh_interval=TOOLBAR_REFRESH_S if moves else 0,
+        key_bindings=_keys(),
+        multiline=Condition(_is_incomplete),
+        style=Style.from_dict({"bottom-toolbar": "noreverse"}),
+        color_depth=None if terminal.color("auto", for_people=True) else ColorDepth.DEPTH_1_BIT,
+        enable_open_in_editor=True,
+        **connections,
+    )
+
+
+def toolbar(session: Session) -> str:
+    """Workflow, arguments, worker, device. It never raises: that would stop prompt_toolkit."""
+    try:
+        return " " + " · ".join(_fields(session))
+    except Exception as error:
+        return f" {type(error).__name__} in the toolbar"
+
+
+def _fields(session: Session) -> Iterable[str]:
+    if session.opened is None:
+        yield "no workflow"
+    else:
+        yield session.opened.name
+        if count := len(session.opened.changed()):
+            yield f"{count} set"
+    status = session.client.status()
+    is_warming = status.state == "none" and status.standby_pid is not None
+    yield "worker: standby" if is_warming else f"worker: {status.state}"
+    yield session.device or session.settings.device
+    if session.settings.rehearse:
+        yield "rehearsal"
+
+
+class _Completer(Completer):
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get_completions(
+        self,
+        document: Document,
+        complete_event: CompleteEvent,  # noqa: ARG002 - prompt_toolkit's signature
+    ) -> Iterable[Completion]:
+        before = document.text_before_cursor
+        start, found = complete(self._session, before)
+        for each in found:
+            yield Completion(each.text, start - len(before), display_meta=each.meta)
+
+
+class _History(FileHistory):
+    """What was typed, but for lines that begin with a blank. A full disk costs only the history."""
+
+    def append_string(self, string: str) -> None:
+        if not string.startswith(" "):
+            super().append_string(string)
+
+    def store_string(self, string: str) -> None:
+        with suppress(OSError):
+            super().store_string(string)
+
+
+def _history() -> History:
+    folder = Path(user_state_path("dw", appauthor=False))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "history").touch()
+    except OSError:
+        return InMemoryHistory()
+    return _History(str(folder / "history"))
+
+
+def _keys() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add("c-c")
+    def _clear(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if buffer.complete_state:
+            buffer.cancel_completion()
+        elif buffer.text:
+            buffer.reset()
+        else:
+            run_in_terminal(lambda: event.app.output.write(HOW_TO_LEAVE + "\n"))
+
+    return keys
+
+
+def _is_incomplete() -> bool:
+    """Whether Enter should go on: a text in triple quotes, or JSON, is still open."""
+    _, errors = lex_script(get_app().current_buffer.text)
+    return any(error.incomplete for error in errors)

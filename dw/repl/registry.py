@@ -1,0 +1,250 @@
+"""The registry of commands: what the parser, completion, `help` and the README's table all read.
+
+A command is a function with a name, a line of help, what it takes and an example, registered by the
+decorator `command`. Importing `dw.repl.commands` fills the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from dw.errors import UsageError, did_you_mean
+from dw.repl.lexer import Word
+
+if TYPE_CHECKING:
+    from dw.repl.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A completion: the word it makes, and a few words that explain it."""
+
+    text: str
+    meta: str = ""
+
+
+Source = Callable[["Session", str], Iterable[Candidate]]
+"""What may stand here, given what was typed of it so far."""
+
+Function = Callable[["Session", "Call"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One thing that a command takes.
+
+    `word` is a plain word, `pairs` any number of `name=value`, `flag` an option such as `--hard`,
+    `option` one with a value (`--timeout SECONDS`), `rest` a whole command.
+    """
+
+    name: str
+    doc: str
+    kind: Literal["word", "pairs", "flag", "option", "rest"] = "word"
+    required: bool = False
+    many: bool = False
+    source: Source | None = None
+    takes_dashes: bool = False  # `-name` is one of its words, not an option
+
+    @property
+    def flag(self) -> str:
+        return self.name.split()[0]
+
+    @property
+    def usage(self) -> str:
+        text = f"{self.name} ..." if self.many or self.kind == "pairs" else self.name
+        return text if self.required else f"[{text}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What one use of a command was given, its variables replaced and its files read."""
+
+    words: tuple[str, ...] = ()
+    pairs: dict[str, Any] = field(default_factory=dict)
+    flags: dict[str, str] = field(default_factory=dict)
+    rest: tuple[Word, ...] = ()
+
+    def word(self, index: int = 0) -> str | None:
+        return self.words[index] if index < len(self.words) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    name: str
+    doc: str
+    function: Function
+    takes: tuple[Parameter, ...]
+    example: str
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def usage(self) -> str:
+        return " ".join([self.name, *(parameter.usage for parameter in self.takes)])
+
+    def of_kind(self, *kinds: str) -> tuple[Parameter, ...]:
+        return tuple(p for p in self.takes if p.kind in kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A command and the words for it, checked for their number and names, not yet replaced."""
+
+    command: Command
+    words: tuple[Word, ...] = ()
+    pairs: tuple[Word, ...] = ()
+    flags: tuple[tuple[str, Word | None], ...] = ()
+    rest: tuple[Word, ...] = ()
+
+
+COMMANDS: dict[str, Command] = {}
+
+GROUPED: dict[str, dict[str, tuple[str, ...]]] = {
+    "workflow": {
+        "load": ("load",),
+        "reload": ("reload",),
+        "run": ("run",),
+        "status": ("status",),
+        "restart": ("worker", "restart"),
+    },
+    "arg": {"set": ("arg",), "show": ("arg",), "clear": ("arg", "reset")},
+    "memory": {"show": ("memory",), "clear": ("clear",)},
+    "config": {"set": ("config",), "show": ("config",)},
+}
+"""The grouped grammar: what two words, such as `workflow load`, stand for."""
+
+
+def command(
+    name: str, doc: str, *takes: Parameter, example: str, aliases: Sequence[str] = ()
+) -> Callable[[Function], Function]:
+    """Register a function as the command `name`."""
+
+    def register(function: Function) -> Function:
+        COMMANDS[name] = Command(name, doc, function, takes, example, tuple(aliases))
+        return function
+
+    return register
+
+
+def find_command(name: str) -> Command:
+    """The command of that name or alias. Raises UsageError with the nearest one."""
+    if found := COMMANDS.get(name):
+        return found
+    if found := next((c for c in COMMANDS.values() if name in c.aliases), None):
+        return found
+    nearest = did_you_mean(name, [*COMMANDS, *GROUPED])
+    raise UsageError(f"unknown command {name!r}{nearest}", hints=["help   lists the commands"])
+
+
+def parse(words: Sequence[Word]) -> Invocation:
+    """The command that these words, at least one, ask for. Raises UsageError."""
+    words = _ungrouped(words)
+    if words[0].name is not None:
+        raise UsageError(
+            f"a command is missing before {words[0].name}=",
+            hints=[f"arg {words[0].name}=...   sets it"],
+        )
+    found = find_command(words[0].text)
+    if rest := found.of_kind("rest"):
+        return _parse_rest(found, rest[0], words[1:])
+    return _sort(found, words[1:])
+
+
+def _ungrouped(words: Sequence[Word]) -> Sequence[Word]:
+    group = GROUPED.get(words[0].text)
+    if group is None:
+        return words
+    second = words[1] if len(words) > 1 and words[1].name is None else None
+    if second is not None and second.text in group:
+        made = [Word((text,), words[0].start, second.end) for text in group[second.text]]
+        return [*made, *words[2:]]
+    if words[0].text in COMMANDS:
+        return words
+    given = (
+        f"unknown command '{words[0].text} {second.text}'" if second else f"{words[0].text} what?"
+    )
+    nearest = did_you_mean(second.text, group) if second else ""
+    raise UsageError(f"{given}{nearest}", hints=[f"{words[0].text} takes {', '.join(group)}"])
+
+
+def _parse_rest(found: Command, parameter: Parameter, words: Sequence[Word]) -> Invocation:
+    if not words:
+        raise _missing(found, parameter)
+    parse(words)
+    return Invocation(found, rest=tuple(words))
+
+
+def _sort(found: Command, given: Sequence[Word]) -> Invocation:
+    """Each word to its kind of parameter, and a check that none is missing, unknown or too many."""
+    words: list[Word] = []
+    pairs: list[Word] = []
+    flags: list[tuple[str, Word | None]] = []
+    remaining = list(given)
+    while remaining:
+        word = remaining.pop(0)
+        if word.name is not None and found.of_kind("pairs"):
+            pairs.append(word)
+        elif option := _option(found, word):
+            takes_value = option.kind == "option"
+            if takes_value and not remaining:
+                raise UsageError(
+                    f"{found.name}: {option.flag} needs a value", hints=_usage_hint(found)
+                )
+            flags.append((option.flag, remaining.pop(0) if takes_value else None))
+        else:
+            words.append(word)
+    _check_number(found, words, pairs)
+    return Invocation(found, tuple(words), tuple(pairs), tuple(flags))
+
+
+def _option(found: Command, word: Word) -> Parameter | None:
+    """The flag or option that `word` is. Raises UsageError when it only looks like one."""
+    if word.is_quoted or word.name is not None or not word.text.startswith("-"):
+        return None
+    known = {parameter.flag: parameter for parameter in found.of_kind("flag", "option")}
+    if word.text in known:
+        return known[word.text]
+    if any(parameter.takes_dashes for parameter in found.takes) and not word.text.startswith("--"):
+        return None
+    nearest = did_you_mean(word.text, known)
+    raise UsageError(f"{found.name} has no option {word.text}{nearest}", hints=_usage_hint(found))
+
+
+def _check_number(found: Command, words: Sequence[Word], pairs: Sequence[Word]) -> None:
+    places = found.of_kind("word")
+    is_open = any(place.many for place in places)
+    spare = words if is_open and pairs else () if is_open else words[len(places) :]
+    if stray := [word for word in spare if not word.text.startswith("-")]:
+        raise _stray(found, stray[0], pairs)
+    if missing := [place for place in places[len(words) :] if place.required]:
+        raise _missing(found, missing[0])
+    if required := [place for place in found.of_kind("pairs") if place.required and not pairs]:
+        raise _missing(found, required[0])
+
+
+def _stray(found: Command, word: Word, pairs: Sequence[Word]) -> UsageError:
+    """One word too many: most likely a value with blanks in it that was not quoted."""
+    before = [pair for pair in pairs if pair.end < word.start and not pair.is_quoted]
+    if before:
+        fixed = f'{before[-1].name}="{before[-1].text} {word.text}"'
+        return UsageError(
+            f"what does {word.text!r} belong to?",
+            hints=[f"quote a value that has blanks in it: {fixed}"],
+        )
+    return UsageError(f"{found.name} does not take {word.text!r}", hints=_usage_hint(found))
+
+
+def _missing(found: Command, parameter: Parameter) -> UsageError:
+    return UsageError(f"{found.name} needs {parameter.name}", hints=_usage_hint(found))
+
+
+def _usage_hint(found: Command) -> list[str]:
+    return [f"usage: {found.usage}"]
+
+
+def markdown_table() -> str:
+    """The commands as the table of the README."""
+    rows = [[found.usage.replace("|", "\\|"), found.doc] for found in COMMANDS.values()]
+    lines = [f"| `{usage}` | {doc} |" for usage, doc in rows]
+    return "\n".join(["| command | does |", "| --- | --- |", *lines]) + "\n"

@@ -1,0 +1,116 @@
+"""Scripts: commands one after the other, checked whole before the first of them runs.
+
+A script stops at the first command that fails, and its exit code is that command's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dw.errors import EXIT_OK, DwError, UsageError
+from dw.repl.lexer import LexError, Statement, lex_script
+from dw.repl.registry import parse
+from dw.repl.session import Leave, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """`name` stands before the line number in messages; `path` is None where there is no file."""
+
+    name: str
+    text: str
+    path: Path | None = None
+
+    def statements(self) -> tuple[list[Statement], list[LexError]]:
+        return lex_script(self.text)
+
+
+def read(name: str) -> Script:
+    """The script in a file, or for `-` on standard input. Raises UsageError when there is none."""
+    try:
+        if name == "-":
+            return Script("<stdin>", _normal(sys.stdin.buffer.read()))
+        path = Path(name).expanduser()
+        return Script(name, _normal(path.read_bytes()), path.resolve())
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name} is not UTF-8 text: byte {error.start} is not") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}") from None
+
+
+def _normal(data: bytes) -> str:
+    """Text without a byte order mark and with plain newlines."""
+    return data.decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def commands(texts: Sequence[str]) -> list[Script]:
+    """The texts of `-c`, numbered when there are several."""
+    if len(texts) == 1:
+        return [Script("<command>", texts[0])]
+    return [Script(f"<command {number}>", text) for number, text in enumerate(texts, start=1)]
+
+
+def check(script: Script) -> Iterator[tuple[str, DwError]]:
+    """Everything that is wrong with the commands as they are written, each with its position."""
+    statements, errors = script.statements()
+    found: list[tuple[int, DwError]] = [(error.line, _in_column(error)) for error in errors]
+    for statement in statements:
+        try:
+            parse(statement.words)
+        except DwError as error:
+            found.append((statement.line, error))
+    for line, problem in sorted(found, key=lambda each: each[0]):
+        yield f"{script.name}:{line}", problem
+
+
+def _in_column(error: LexError) -> UsageError:
+    return UsageError(f"{error.message} (column {error.column})", hints=error.hints)
+
+
+def run(session: Session, scripts: Sequence[Script]) -> int:
+    """Run them in order. Returns the first failure's exit code, or 0. Raises Leave at `exit`."""
+    wrong = [problem for script in scripts for problem in check(script)]
+    for at, error in wrong:
+        session.renderer.error(error, at=at)
+    if wrong:
+        return wrong[0][1].exit_code
+    failures: list[int] = []
+    try:
+        for script in scripts:
+            with _sourcing(session, script):
+                for code in _exit_codes(session, script):
+                    failures += [code] if code else []
+                    if code and not session.habits.keep_going:
+                        return code
+    except Leave as leave:
+        if leave.exit_code is None and failures:
+            raise Leave(failures[0]) from None
+        raise
+    return failures[0] if failures else EXIT_OK
+
+
+def _exit_codes(session: Session, script: Script) -> Iterator[int]:
+    """Run one command after the other, as long as codes are asked for."""
+    for statement in script.statements()[0]:
+        at = f"{script.name}:{statement.line}"
+        session.renderer.command(statement.text, at)
+        yield session.attempt(statement.words, at)
+
+
+@contextmanager
+def _sourcing(session: Session, script: Script) -> Iterator[None]:
+    """Know which files are being run, so that none runs inside itself."""
+    if script.path is None:
+        yield
+        return
+    if script.path in session.sources:
+        raise UsageError(f"{script.name} sources itself")
+    session.sources.append(script.path)
+    try:
+        yield
+    finally:
+        session.sources.pop()

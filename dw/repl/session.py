@@ -1,0 +1,284 @@
+"""A session: what is open, what was set, the worker, and one line after the other.
+
+It knows no terminal. Lines come from a prompt or a script, what happens goes to a renderer, and a
+question to the user is a function it was given, or none in a script.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dw.errors import EXIT_OK, DwError, Interrupted, UsageError
+from dw.repl import outcome
+from dw.repl.client import Client, Events
+from dw.repl.lexer import LexError, Word, decode_json, lex
+from dw.repl.narrator import Narrator
+from dw.repl.registry import Call, Invocation, parse
+from dw.repl.renderers.renderer import OutputClosed, Renderer
+from dw.repl.signals import Signals
+from dw.repl.traces import Traces
+from dw.repl.variables import Variables
+from dw.settings import Settings
+from dw.worker import client as worker
+from dw.worker.protocol import Command, Event, Run
+
+if TYPE_CHECKING:
+    from dw.repl.opened import OpenWorkflow
+    from dw.workflow import Document
+
+KILL_QUESTION = "kill the worker? its models are lost [y/N] "
+
+
+class Leave(Exception):
+    """The user wants to go, with this exit code."""
+
+    def __init__(self, exit_code: int | None = None) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+class AlreadyShown(Exception):
+    """A command in a sourced file failed and was reported there; only its exit code goes on."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a session goes about its work.
+
+    `is_script`: nobody sits in front of it. `keep_going`: a failure does not end a script. `trust`:
+    a workflow may use code and paths from anywhere.
+    """
+
+    is_script: bool = False
+    keep_going: bool = False
+    trust: bool = False
+
+
+DEFAULT_HABITS = Habits()
+
+
+class Session:
+    """`ask` puts a yes-or-no question to the user; it is None where nobody can answer."""
+
+    def __init__(
+        self,
+        client: Client,
+        renderer: Renderer,
+        settings: Settings,
+        *,
+        signals: Signals | None = None,
+        habits: Habits = DEFAULT_HABITS,
+        ask: Callable[[str], bool] | None = None,
+    ) -> None:
+        self.client = client
+        self.renderer = renderer
+        self.settings = settings
+        self.signals = signals or Signals()
+        self.habits = habits
+        self.variables = Variables()
+        self.traces = Traces()
+        self.opened: OpenWorkflow | None = None
+        self.served: Path | None = None  # the workflow whose models the worker holds
+        self.device: str | None = None  # as the worker last named it
+        self.at: str | None = None  # `file:line` of the command that runs, in a script
+        self.sources: list[Path] = []  # the files that are being run, outermost first
+        self._ask = ask
+
+    # -------------------------------------------------------------- lines
+
+    def execute(self, line: str) -> None:
+        """Do what one line says. Raises DwError when that fails, Leave when it says so."""
+        if words := lex(line):
+            self.invoke(parse(words))
+
+    def invoke(self, invocation: Invocation) -> None:
+        invocation.command.function(self, self._call(invocation))
+
+    def attempt(self, line: str | Sequence[Word], at: str | None = None) -> int:
+        """Do it, show what went wrong, and return its exit code: nothing but leaving escapes.
+
+        `at` is its `file:line` in a script, where an interrupt ends everything.
+        """
+        self.at = at
+        try:
+            words = lex(line) if isinstance(line, str) else line
+            if words:
+                self.invoke(parse(words))
+        except (Leave, OutputClosed):
+            raise
+        except AlreadyShown as error:
+            return error.exit_code
+        except Interrupted as error:
+            self.renderer.status(str(error))
+            if self.habits.is_script or self.signals.asks_to_leave:
+                raise
+            return error.exit_code
+        except DwError as error:
+            self.renderer.error(_placed(error, line), at=at, trace=error.trace)
+            return error.exit_code
+        except Exception as error:
+            return self._confess(error, at)
+        return EXIT_OK
+
+    def _confess(self, error: Exception, at: str | None) -> int:
+        """A bug in dw: the session goes on, and the traceback is kept."""
+        text = "".join(traceback.format_exception(error))
+        number = self.client.next_id()
+        self.traces.keep(number, text)
+        bug = outcome.Bug(f"a bug in dw: {type(error).__name__}: {error}")
+        self.renderer.error(bug, at=at, trace=number)
+        if self.habits.is_script:
+            self.renderer.warning(text)
+        return bug.exit_code
+
+    # -------------------------------------------------------------- the worker
+
+    def request(self, command: Command, *, path: str = "", timeout_s: float | None = None) -> Event:
+        """Have the worker do it and show its events. Returns the last, or raises it as DwError."""
+        ticket = self.client.submit(command, timeout_s)
+        event = self._follow(ticket, Narrator(path), can_cancel=isinstance(command, Run))
+        if text := outcome.trace(event):
+            self.traces.keep(event.run_id, text)
+        if error := outcome.failure(event):
+            error.trace = event.run_id if text else None
+            raise error
+        return event
+
+    def _follow(self, ticket: Events, narrator: Narrator, *, can_cancel: bool) -> Event:
+        """Show the events. A signal cancels the run, and a second one kills the worker."""
+        interrupts = 0
+        last: Event | None = None
+        with self.signals.waking(ticket.interrupt):
+            for event in ticket:
+                if isinstance(event, worker.Interrupted):
+                    if not can_cancel:
+                        raise Interrupted("stopped waiting for the worker")
+                    interrupts += 1
+                    self._interrupt(ticket.run_id, is_first=interrupts == 1)
+                else:
+                    last = event
+                    self.renderer.event(event, narrator.lines(event))
+        assert last is not None
+        if interrupts and (self.habits.is_script or self.signals.asks_to_leave):
+            raise Interrupted(str(outcome.failure(last) or "interrupted"))
+        return last
+
+    def _interrupt(self, run_id: int, *, is_first: bool) -> None:
+        if is_first:
+            self.client.cancel(run_id)
+        elif self.signals.asks_to_leave or self.ask(KILL_QUESTION):
+            self._kill(run_id)
+        else:
+            self.renderer.status("The worker goes on")
+
+    def _kill(self, run_id: int) -> None:
+        if self.client.status().run_id == run_id:  # it may have ended while the question was open
+            self.client.kill()
+
+    def ask(self, question: str) -> bool:
+        """The user's yes or no; yes where nobody can be asked."""
+        if self._ask is None:
+            return True
+        self.renderer.pause()
+        return self._ask(question)
+
+    @property
+    def has_worker(self) -> bool:
+        return self.client.status().state != "none"
+
+    def stop_worker(self) -> None:
+        """Let the worker leave, if there is one; its models go with it."""
+        if self.has_worker:
+            self.renderer.status("Shutting down worker process...")
+            self.client.stop()
+        self.served = None
+
+    def goodbye(self) -> None:
+        """The end of the session, as the user sees it: no process of ours is left."""
+        if self.has_worker:
+            self.renderer.status("Shutting down worker process...")
+        self.client.close()
+        self.renderer.status("Goodbye!")
+
+    # -------------------------------------------------------------- state
+
+    @property
+    def workflow(self) -> OpenWorkflow:
+        """The open workflow. Raises UsageError when there is none."""
+        if self.opened is None:
+            raise UsageError("no workflow is loaded", hints=["load NAME"])
+        return self.opened
+
+    @property
+    def last_seed(self) -> int | None:
+        return self.variables.run.seed if self.variables.run else None
+
+    def find(self, name: str) -> Path:
+        """The file that a user means by `name`. Raises UsageError."""
+        from dw.workflow import find_workflow
+
+        return find_workflow(name, Path(self.settings.workflow_dir).expanduser())
+
+    def read(self, path: Path) -> Document:
+        """The workflow in the file at `path`. Raises WorkflowError with all its problems."""
+        from dw.workflow import load_document
+
+        return load_document(path, trust=self.habits.trust, rehearse=self.settings.rehearse)
+
+    def warn(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.renderer.warning(line)
+
+    def configure(self, settings: Settings) -> None:
+        self.settings = settings
+        self.client.apply(settings)
+
+    # -------------------------------------------------------------- words to values
+
+    def _call(self, invocation: Invocation) -> Call:
+        lookup = self.variables.lookup
+        return Call(
+            words=tuple(word.expand(lookup) for word in invocation.words),
+            pairs={
+                word.name: self.value(word) for word in invocation.pairs if word.name is not None
+            },
+            flags={name: word.expand(lookup) if word else "" for name, word in invocation.flags},
+            rest=invocation.rest,
+        )
+
+    def value(self, word: Word) -> Any:
+        """What stands after the `=`: text, the value of a JSON text, or either from a file."""
+        text = word.expand(self.variables.lookup)
+        if word.form in ("file", "json-file"):
+            text = _read(text, str(word.name))
+        return decode_json(text) if word.form in ("json", "json-file") else text
+
+
+def _read(path: str, name: str) -> str:
+    """The text of a file, without the newline that an editor puts at its end."""
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"{path} is not a text file", hints=[f"{name}={path}   passes the path"]
+        ) from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _placed(error: DwError, line: str | Sequence[Word]) -> DwError:
+    """A word that cannot be read is shown in its line, with a mark below it."""
+    if isinstance(error, LexError) and isinstance(line, str):
+        shown = line.split("\n")[error.line - 1]
+        mark = " " * (error.column - 1) + "^"
+        return UsageError(f"{error.message}\n  {shown}\n  {mark}", hints=error.hints)
+    return error

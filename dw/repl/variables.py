@@ -1,0 +1,62 @@
+"""What `${name}` stands for: what `let` set, the last run, the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from dw.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    id: int
+    seed: int
+    output: str | None = None
+
+
+@dataclass
+class Variables:
+    """`status` is the exit code of the last command that was tried."""
+
+    user: dict[str, str] = field(default_factory=dict)
+    run: LastRun | None = None
+    status: int = 0
+
+    def lookup(self, name: str) -> str:
+        """The text for `${name}`. Raises UsageError when there is none."""
+        space, _, rest = name.partition(".")
+        if space == "env" and rest:
+            return self._environment(rest)
+        if space == "run" and rest:
+            return self._of_run(rest)
+        if name == "status":
+            return str(self.status)
+        if name in self.user:
+            return self.user[name]
+        known = [*self.user, "run.output", "run.seed", "run.id", "status"]
+        raise UsageError(
+            f"${{{name}}} is not set{did_you_mean(name, known)}",
+            hints=[f"let {name}=...   sets it"],
+        )
+
+    def _environment(self, name: str) -> str:
+        if (value := os.environ.get(name)) is None:
+            raise UsageError(
+                f"there is no {name} in the environment{did_you_mean(name, os.environ)}"
+            )
+        return value
+
+    def _of_run(self, name: str) -> str:
+        if name not in ("output", "seed", "id"):
+            known = ("output", "seed", "id")
+            raise UsageError(
+                f"${{run.{name}}} is none of {', '.join(known)}{did_you_mean(name, known)}"
+            )
+        value = getattr(self.run, name) if self.run else None
+        if value is None:
+            without = (
+                "no run has finished yet" if self.run is None else "the last run saved no file"
+            )
+            raise UsageError(f"${{run.{name}}} is not set: {without}")
+        return str(value)

@@ -1,0 +1,89 @@
+"""A terminal for tests: a real pty with a screen behind it that answers as a terminal does."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Sequence
+from typing import Any, Self
+
+import pyte
+
+COLUMNS, ROWS = 100, 40
+PATIENCE_S = 60.0
+POLL_S = 0.02
+
+
+class Screen:
+    """A process with this terminal as its controlling one. On leaving the context it is gone."""
+
+    def __init__(self, command: Sequence[str], **environment: str) -> None:
+        self._screen = pyte.HistoryScreen(COLUMNS, ROWS, history=1000)
+        self._stream = pyte.ByteStream(self._screen)
+        self._terminal, inner = pty.openpty()
+        self._inner = inner
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        self._screen.write_process_input = lambda text: self.type(text)
+        self.modes = termios.tcgetattr(inner)
+        streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), inner)
+        self.process = subprocess.Popen(
+            command,
+            env={**os.environ, "TERM": "xterm-256color", **environment},
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            **streams,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._terminal)
+        os.close(self._inner)
+
+    def type(self, text: str) -> None:
+        os.write(self._terminal, text.encode())
+
+    @property
+    def text(self) -> str:
+        """Everything that was on the screen, what scrolled away included."""
+        scrolled = [
+            "".join(line[column].data for column in range(COLUMNS))
+            for line in self._screen.history.top
+        ]
+        return "\n".join(line.rstrip() for line in [*scrolled, *self._screen.display]).rstrip()
+
+    def wait_for(self, text: str, *, count: int = 1) -> None:
+        """Until `text` is there `count` times."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self.text.count(text) < count:
+            is_over = self.process.poll() is not None or time.monotonic() > deadline
+            self._read(POLL_S)
+            assert not is_over or self.text.count(text) >= count, f"no {text!r} in:\n{self.text}"
+
+    def wait(self) -> int:
+        """Until the process has ended; its exit code."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"it does not end:\n{self.text}"
+            self._read(POLL_S)
+        self._read(0)
+        return self.process.returncode
+
+    @property
+    def is_as_it_was(self) -> bool:
+        """Whether the process left the terminal's modes as it found them."""
+        return termios.tcgetattr(self._inner) == self.modes
+
+    def _read(self, timeout_s: float) -> None:
+        while select.select([self._terminal], [], [], timeout_s)[0]:
+            self._stream.feed(os.read(self._terminal, 65536))
+            timeout_s = 0

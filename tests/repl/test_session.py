@@ -1,0 +1,409 @@
+from __future__ import annotations
+
+import io
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dw.errors import EXIT_BUG, UsageError
+from dw.repl.lexer import lex
+from dw.repl.registry import parse
+from dw.repl.renderers.plain import PlainRenderer
+from dw.repl.renderers.renderer import Stream
+from dw.repl.session import Leave, Session
+from dw.repl.traces import Traces
+from dw.settings import Settings
+from dw.worker.protocol import Failed, Prepare, Run
+from tests.repl.conftest import FLUX, Shell, write
+from tests.repl.fake import FakeClient, ending_with
+
+
+def last_run(shell: Shell) -> Run:
+    return [command for command in shell.client.commands if isinstance(command, Run)][-1]
+
+
+# ------------------------------------------------------------------ load
+
+
+def test_load_shows_the_workflow_on_one_screen(shell: Shell) -> None:
+    assert shell.say("load FluxDev steps=20").splitlines() == [
+        "FluxDev: text to image",
+        "  from examples/FluxDev.json",
+        "  step gen: FluxPipeline, nobody/tiny",
+        "  argument  type     value",
+        "  prompt    text     a cat",
+        "  steps     integer  20",
+        "  sharp     boolean  false",
+        "  model     text     nobody/tiny",
+        "  seed      integer  random",
+    ]
+
+
+def test_load_lets_the_standby_prepare(shell: Shell) -> None:
+    shell.say("load FluxDev")
+    (command,) = shell.client.commands
+    assert isinstance(command, Prepare)
+    assert command.path == str(shell.folder / "examples" / "FluxDev.json")
+
+
+@pytest.mark.parametrize("name", ["FluxDev.json", "examples/FluxDev", "./examples/FluxDev.json"])
+def test_a_workflow_is_found_by_name_file_or_path(shell: Shell, name: str) -> None:
+    assert shell.code(f"load {name}") == 0
+    assert shell.session.workflow.display == "examples/FluxDev.json"
+
+
+def test_a_workflow_that_does_not_load_leaves_all_as_it_was(shell: Shell) -> None:
+    write(shell.folder / "examples" / "broken.json", FLUX | {"steps": []})
+    shell.say("load FluxDev", "run")
+    assert shell.code("load broken") == 3
+    assert shell.code("load FluxDve") == 2
+    assert shell.code("load sdxl stpes=3") == 2
+    assert shell.session.workflow.name == "FluxDev"
+    assert shell.client.has_worker
+
+
+def test_an_unknown_workflow_is_named_with_the_nearest(shell: Shell) -> None:
+    assert "(did you mean 'FluxDev'?)" in shell.say("load FluxDve")
+
+
+def test_a_broken_file_is_shown_with_its_positions(shell: Shell) -> None:
+    path = shell.folder / "examples" / "broken.json"
+    path.write_text('{"id": "x",\n "steps": [}')
+    assert shell.say("load broken").startswith("error: examples/broken.json:2:12: ")
+
+
+# ------------------------------------------------------------------ arg
+
+
+def test_arguments_take_the_declared_type(shell: Shell) -> None:
+    shell.say("load FluxDev", "arg prompt=30 steps=30 sharp=yes")
+    assert shell.session.workflow.overrides == {"prompt": "30", "steps": 30, "sharp": True}
+
+
+def test_arguments_are_set_all_or_none(shell: Shell) -> None:
+    shell.say("load FluxDev")
+    assert shell.say("arg prompt=fox steps=abc stpes=3").splitlines() == [
+        "error: steps must be an integer, got 'abc';"
+        " FluxDev has no argument 'stpes' (did you mean 'steps'?)",
+        "  arg   lists the arguments; nothing was changed",
+    ]
+    assert shell.session.workflow.overrides == {}
+
+
+def test_a_value_with_blanks_asks_for_quotes(shell: Shell) -> None:
+    shell.say("load FluxDev")
+    assert shell.say("arg prompt=a red fox").splitlines() == [
+        "error: what does 'red' belong to?",
+        '  quote a value that has blanks in it: prompt="a red"',
+    ]
+
+
+def test_arg_shows_a_table(shell: Shell) -> None:
+    shell.say("load FluxDev", "arg steps=30")
+    assert shell.say("arg").splitlines() == [
+        "  argument  type     value        default",
+        "  prompt    text     a cat        a cat",
+        "  steps*    integer  30           25",
+        "  sharp     boolean  false        false",
+        "  model     text     nobody/tiny  nobody/tiny",
+        "  seed      integer  random       random",
+    ]
+    assert shell.say("arg steps") == "30\n"
+
+
+def test_arguments_go_back_to_their_defaults(shell: Shell) -> None:
+    shell.say("load FluxDev", "arg prompt=fox steps=30 seed=1", "arg -steps")
+    assert shell.session.workflow.changed() == {"prompt": "fox", "seed": 1}
+    shell.say("arg reset")
+    assert shell.session.workflow.changed() == {}
+    assert shell.code("arg -stpes") == 2
+
+
+def test_a_text_comes_from_a_file(shell: Shell) -> None:
+    Path("fox.txt").write_text("a red\nfox\n")
+    Path("n.json").write_text("12")
+    shell.say("load FluxDev", "arg prompt=@fox.txt steps:=@n.json")
+    assert shell.session.workflow.overrides == {"prompt": "a red\nfox", "steps": 12}
+
+
+def test_a_file_that_is_no_text_is_refused_with_the_way_to_pass_its_path(shell: Shell) -> None:
+    Path("cat.png").write_bytes(b"\x89PNG\xff")
+    assert "prompt=cat.png   passes the path" in shell.say("load FluxDev", "arg prompt=@cat.png")
+    assert shell.code("arg prompt=@nothing.txt") == 2
+
+
+# ------------------------------------------------------------------ seeds
+
+
+def test_a_seed_is_taken_though_the_workflow_declares_none(shell: Shell) -> None:
+    shell.say("load FluxDev", "arg seed=7", "run")
+    assert last_run(shell).seed == 7
+    assert "seed" not in last_run(shell).arguments
+
+
+def test_a_declared_seed_is_an_argument_like_any_other(shell: Shell) -> None:
+    shell.edit(variables=FLUX["variables"] | {"seed": 1})
+    shell.say("load FluxDev", "run seed=7")
+    assert last_run(shell).seed is None
+    assert last_run(shell).arguments["seed"] == 7
+
+
+def test_seeds_are_numbers_random_or_last(shell: Shell) -> None:
+    shell.say("load FluxDev")
+    assert "got 'last' (there was no run yet)" in shell.say("run seed=last")
+    shell.say("run seed=9", "run seed=last")
+    assert last_run(shell).seed == 9
+    shell.say("run seed=random")
+    assert last_run(shell).seed not in (None, 9)
+    assert [
+        shell.code(f"arg seed={text}") for text in ("x", "-1", "1.5", "9223372036854775808")
+    ] == [2] * 4
+
+
+# ------------------------------------------------------------------ run
+
+
+def test_a_run_takes_the_files_text_the_arguments_and_the_settings(shell: Shell) -> None:
+    shell.say("load FluxDev", "arg steps=30", "config output_dir=out rehearse=on device=cpu", "run")
+    run = last_run(shell)
+    assert run.arguments == {"steps": 30}
+    assert json.loads(run.text) == FLUX
+    assert run.output_dir == str(shell.folder / "out")
+    assert (run.device, run.rehearse, run.trust) == ("cpu", True, False)
+    assert shell.client.timeouts[-1] == 300.0
+
+
+def test_words_of_run_hold_for_that_run_only(shell: Shell) -> None:
+    shell.say("load FluxDev", "arg steps=30", "run steps=5 --timeout 2")
+    assert last_run(shell).arguments == {"steps": 5}
+    assert shell.client.timeouts[-1] == 2.0
+    shell.say("run")
+    assert last_run(shell).arguments == {"steps": 30}
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "inf", "nan"])
+def test_a_timeout_is_a_number_above_zero(shell: Shell, text: str) -> None:
+    assert shell.code("load FluxDev") == 0
+    assert shell.code(f"run --timeout {text}") == 2
+
+
+def test_a_file_that_became_invalid_is_an_error_and_nothing_is_unloaded(shell: Shell) -> None:
+    shell.say("load FluxDev", "run")
+    good = (shell.folder / "examples" / "FluxDev.json").read_text()
+    (shell.folder / "examples" / "FluxDev.json").write_text(good.replace("steps", "stpes"))
+    assert shell.code("run") == 3
+    assert shell.client.has_worker
+    (shell.folder / "examples" / "FluxDev.json").write_text(good)
+    assert "Reusing loaded models from cache" in shell.say("run")
+
+
+def test_an_argument_that_no_longer_fits_is_dropped_and_said(shell: Shell) -> None:
+    shell.say("load FluxDev", "arg steps=30 sharp=yes prompt=fox")
+    shell.edit(variables={"prompt": "a cat", "steps": [1, 2], "model": "nobody/tiny"})
+    assert shell.say("reload").splitlines()[:2] == [
+        "warning: the argument steps was dropped: steps must be a list of integers, got 30",
+        "warning: the argument sharp was dropped: FluxDev has no argument 'sharp'",
+    ]
+    assert shell.session.workflow.overrides == {"prompt": "fox"}
+
+
+def test_the_last_run_can_be_named(shell: Shell) -> None:
+    shell.say("load FluxDev", "run seed=9")
+    assert shell.say("let a=${run.seed} b=${run.id} c=${run.output}", "let").splitlines() == [
+        "  variable  value",
+        "  a         9",
+        "  b         2",
+        f"  c         {shell.folder}/outputs/1.png",
+    ]
+
+
+# ------------------------------------------------------------------ the rest
+
+
+def test_validate_shows_every_problem(shell: Shell) -> None:
+    shell.client.problems = ("f.json:1:2: error: no such class", "f.json:3:1: warning: unused")
+    assert shell.say("load FluxDev", "validate").splitlines()[-3:] == [
+        "f.json:1:2: error: no such class",
+        "f.json:3:1: warning: unused",
+        "error: examples/FluxDev.json has 1 error(s)",
+    ]
+    assert shell.code("validate sdxl") == 3
+    shell.client.problems = ()
+    assert shell.say("validate sdxl") == "examples/sdxl.json is valid\n"
+
+
+def test_status_shows_workflow_arguments_and_worker(shell: Shell) -> None:
+    shell.say("load FluxDev", "arg steps=30", "run")
+    assert shell.say("status").splitlines() == [
+        "  what       is",
+        "  workflow   FluxDev (examples/FluxDev.json)",
+        "  arg steps  30",
+        "  worker     idle, process 7",
+        "  device     Test GPU",
+        "  outputs    outputs",
+    ]
+
+
+def test_the_worker_by_hand(shell: Shell) -> None:
+    assert shell.say("worker stop") == "No worker is running\n"
+    assert shell.say("worker where") == "No worker is running\n"
+    shell.say("load FluxDev", "run")
+    assert shell.say("worker where").startswith("Thread 0x1")
+    assert shell.say("worker restart").splitlines() == [
+        "Shutting down worker process...",
+        "A worker stands ready",
+    ]
+    assert "(did you mean 'restart'?)" in shell.say("worker restrat")
+
+
+def test_settings_change_for_the_session_and_with_s_for_the_next_ones(shell: Shell) -> None:
+    shell.say("config timeout=60 rehearse=on")
+    assert shell.client.settings.timeout == 60
+    shell.say("config grace=5 -s")
+    assert (shell.folder / "xdg_config_home/dw/config.toml").read_text() == "grace = 5.0\n"
+    assert shell.say("config timeout").splitlines()[1].split()[:2] == ["timeout", "60"]
+    assert shell.code("config timeout=1 grace=never") == 2
+    assert shell.session.settings.timeout == 60
+    assert "(did you mean 'timeout'?)" in shell.say("config timeuot")
+
+
+def test_variables_come_from_let_and_the_environment(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOX", "a red fox")
+    shell.say("load FluxDev", "let n=12", 'arg prompt="${env.FOX}!" steps=${n}')
+    assert shell.session.workflow.overrides == {"prompt": "a red fox!", "steps": 12}
+    assert "${m} is not set" in shell.say("arg prompt=${m}")
+    assert "no run has finished yet" in shell.say("arg prompt=${run.output}")
+
+
+def test_try_goes_on_and_leaves_the_exit_code(shell: Shell) -> None:
+    assert shell.code("try load nothing") == 0
+    assert shell.session.variables.lookup("status") == "2"
+
+
+def test_a_file_is_sourced_up_to_its_first_failure(shell: Shell) -> None:
+    Path("a.dw").write_text("load FluxDev\narg stpes=3\nrun\n")
+    assert shell.code("source a.dw") == 2
+    assert "a.dw:2: error: FluxDev has no argument 'stpes'" in shell.shown()
+    assert not shell.client.has_worker
+
+
+def test_a_file_that_sources_itself_is_refused(shell: Shell) -> None:
+    Path("a.dw").write_text("source a.dw\n")
+    assert "a.dw:1: error: a.dw sources itself" in shell.say("source a.dw")
+
+
+@pytest.mark.parametrize(
+    ("grouped", "plain"),
+    [
+        ("workflow load FluxDev", "load FluxDev"),
+        ("workflow reload", "reload"),
+        ("workflow run", "run"),
+        ("workflow status", "status"),
+        ("arg set steps=3", "arg steps=3"),
+        ("arg show", "arg"),
+        ("arg clear", "arg reset"),
+        ("memory show", "memory"),
+        ("memory clear", "clear"),
+        ("config set timeout=3", "config timeout=3"),
+        ("config show", "config"),
+        ("workflow restart", "worker restart"),
+    ],
+)
+def test_the_grouped_grammar_means_the_same(grouped: str, plain: str) -> None:
+    def meant(line: str) -> tuple[str, list[str], list[tuple[str | None, str]]]:
+        found = parse(lex(line))
+        pairs = [(word.name, word.text) for word in found.pairs]
+        return found.command.name, [word.text for word in found.words], pairs
+
+    assert meant(grouped) == meant(plain)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("rnu", "unknown command 'rnu' (did you mean 'run'?)"),
+        ("rerun", "unknown command 'rerun' (did you mean 'run'?)"),
+        ("workflow laod x", "unknown command 'workflow laod' (did you mean 'load'?)"),
+        ("workflow", "workflow what?"),
+        ("load", "load needs NAME"),
+        ("load a b", "load does not take 'b'"),
+        ("clear --hrad", "clear has no option --hrad (did you mean '--hard'?)"),
+        ("run --timeout", "run: --timeout needs a value"),
+        ("run fast", "run does not take 'fast'"),
+        ("try", "try needs COMMAND"),
+        ("try rnu", "unknown command 'rnu'"),
+        ("steps=3", "a command is missing before steps="),
+        ("exit now", "exit takes a number, got 'now'"),
+        ("trace", "nothing has failed so far"),
+        ('arg prompt="a', 'this " is never closed\n  arg prompt="a\n             ^'),
+        ("help rnu", "unknown command 'rnu'"),
+    ],
+)
+def test_a_mistake_has_one_clear_message(shell: Shell, line: str, message: str) -> None:
+    assert shell.code(line) == 2
+    assert shell.shown().startswith(f"error: {message}")
+
+
+def test_a_bug_of_ours_is_one_line_and_the_session_goes_on(shell: Shell) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("by zero")
+
+    shell.client.status = broken  # type: ignore[method-assign, assignment]
+    assert shell.code("status") == EXIT_BUG
+    assert shell.shown().splitlines() == [
+        "error: a bug in dw: ZeroDivisionError: by zero",
+        "full trace: trace 1",
+    ]
+    assert "ZeroDivisionError" in shell.say("trace")
+
+
+def test_only_the_last_traces_are_kept() -> None:
+    traces = Traces()
+    for number in range(1, 60):
+        traces.keep(number, f"text {number}")
+    assert (traces.find(), traces.find(10)) == ("text 59", "text 10")
+    with pytest.raises(UsageError, match="there is no trace 9"):
+        traces.find(9)
+
+
+@given(st.text())
+def test_no_line_ends_the_session(line: str) -> None:
+    out = Stream(io.StringIO())
+    session = Session(FakeClient(), PlainRenderer(out, out), Settings())
+    with suppress(Leave):
+        assert session.attempt(line) in (0, 2)
+
+
+def test_what_the_worker_calls_a_bug_is_one(shell: Shell) -> None:
+    shell.client.answers = [ending_with(lambda run_id: Failed(run_id, "bug", "KeyError: 'x'"))]
+    shell.say("load FluxDev")
+    assert shell.code("run") == EXIT_BUG
+
+
+def test_problems_that_the_worker_found_keep_their_positions(shell: Shell) -> None:
+    problems = ("a.json:1:2: error: x", "a.json:3:4: error: y")
+    shell.client.answers = [
+        ending_with(lambda run_id: Failed(run_id, "workflow", "2 problems", problems=problems))
+    ]
+    shell.say("load FluxDev")
+    assert shell.code("run") == 3
+    assert shell.shown().splitlines()[-3:] == ["error: 2 problems", *problems]
+
+
+def test_exit_leaves_with_its_code(shell: Shell) -> None:
+    for line, code in [("exit", None), ("quit", None), ("exit 4", 4)]:
+        with pytest.raises(Leave) as caught:
+            shell.session.attempt(line)
+        assert caught.value.exit_code == code
+    assert shell.code("exit 126") == 2
+
+
+def test_execute_raises_what_attempt_shows(shell: Shell) -> None:
+    with pytest.raises(UsageError, match="no workflow is loaded"):
+        shell.session.execute("run")

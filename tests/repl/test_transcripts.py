@@ -1,0 +1,238 @@
+"""The lines of the acceptance checklist, word for word and in their order."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from dw.worker.client import INTERRUPTED
+from dw.worker.protocol import Died, Failed, Planned, TimedOut
+from tests.repl.conftest import Shell
+from tests.repl.fake import PARTS, ending_with, execute, pressing
+
+BLOCK = """\
+GPU Memory Status:
+  Device: Test GPU
+  Allocated: 3.0 MB
+  Reserved: 4.0 MB
+  Free: 20.0 MB
+  Total: 24.0 MB
+  Runs in this session: {runs}
+"""
+
+
+def without_progress(text: str) -> str:
+    """The transcript without what may stand between its lines."""
+    extra = re.compile(r"^(  (loading|step|gen:) .*|Seed: .*|outputs/.*)\n", re.M)
+    return extra.sub("", text)
+
+
+def test_the_first_run(shell: Shell) -> None:
+    shell.say("load FluxDev")
+    assert without_progress(shell.say("run")) == (
+        "Starting worker process...\n"
+        "Worker process started\n"
+        "Running workflow: FluxDev\n"
+        "Workflow file changed - reloading models...\n"
+        "Loading workflow from examples/FluxDev.json\n"
+        "Models loaded for workflow: FluxDev\n"
+        "Executing workflow: FluxDev\n"
+        + BLOCK.format(runs=1)
+        + "Workflow completed successfully\n"
+        + "(Workflow has been executed 1 time(s) in this session)\n"
+    )
+
+
+def test_a_cached_run(shell: Shell) -> None:
+    shell.say("load FluxDev", "run")
+    assert without_progress(shell.say("run")) == (
+        "Running workflow: FluxDev\n"
+        "Reusing loaded models from cache\n"
+        "Executing workflow: FluxDev\n"
+        + BLOCK.format(runs=2)
+        + "Workflow completed successfully\n"
+        + "(Workflow has been executed 2 time(s) in this session)\n"
+    )
+
+
+def test_a_run_of_a_changed_file_says_what_was_kept(shell: Shell) -> None:
+    shell.say("load FluxDev", "run")
+    shell.edit(description="another")
+    assert without_progress(shell.say("run")).splitlines()[:6] == [
+        "Running workflow: FluxDev",
+        "Workflow file changed - reloading models...",
+        "Loading workflow from examples/FluxDev.json",
+        "Kept 4 of 5 components (vae, text_encoder, tokenizer, unet); reloading: scheduler",
+        "Models loaded for workflow: FluxDev",
+        "Executing workflow: FluxDev",
+    ]
+
+
+def test_progress_and_our_own_lines_stand_between(shell: Shell) -> None:
+    shell.say("load FluxDev", "run")
+    assert shell.say("run seed=7").splitlines()[:9] == [
+        "Running workflow: FluxDev",
+        "Seed: 7",
+        "Reusing loaded models from cache",
+        "Executing workflow: FluxDev",
+        "  step 1 of 1: gen",
+        "  gen: denoise 1/4 (25 %)",
+        "  gen: denoise 2/4 (50 %)",
+        "  gen: denoise 3/4 (75 %)",
+        "  gen: denoise 4/4 (100 %)",
+    ]
+
+
+def test_a_run_whose_arguments_need_other_components(shell: Shell) -> None:
+    def answer(client, run):  # type: ignore[no-untyped-def]
+        yield Planned(run.run_id, "arguments", PARTS[:4], PARTS[4:], ("gen.lora",))
+        yield from execute(run)
+        yield Failed(run.run_id, "run", "enough")
+
+    shell.client.answers = [answer]
+    lines = shell.say("load FluxDev", "run").splitlines()
+    assert (
+        "Kept 4 of 5 components (vae, text_encoder, tokenizer, unet); reloading: scheduler;"
+        " dropped: lora" in lines
+    )
+    assert not any("file changed" in line for line in lines)
+
+
+def test_memory(shell: Shell) -> None:
+    shell.say("load FluxDev", "run")
+    text = shell.say("memory")
+    assert text.startswith(BLOCK.format(runs=1))
+    rows = text.removeprefix(BLOCK.format(runs=1)).splitlines()
+    assert rows[0].split("  ")[1] == "component"
+    assert rows[1].split()[:6] == ["gen.vae", "Class", "float32", "cpu", "1.0", "MB"]
+
+
+def test_clear(shell: Shell) -> None:
+    shell.say("load FluxDev", "run")
+    assert shell.say("clear") == (
+        "Clearing GPU memory...\n"
+        + BLOCK.format(runs=0)
+        + "GPU memory cleared successfully\n"
+        + "Freed 3.0 MB; nothing is left\n"
+    )
+
+
+def test_clear_hard_replaces_the_process(shell: Shell) -> None:
+    shell.say("load FluxDev", "run")
+    assert shell.say("clear --hard").splitlines() == [
+        "Clearing GPU memory...",
+        "Shutting down worker process...",
+        "GPU memory cleared successfully",
+    ]
+    assert "Starting worker process..." in shell.say("run")
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("memory", "No worker is running, so nothing is loaded\n"),
+        ("clear", "No worker is running, so there is nothing to clear\n"),
+        ("run", "error: no workflow is loaded\n  load NAME\n"),
+    ],
+)
+def test_without_a_worker_or_a_workflow_one_line_says_so(
+    shell: Shell, line: str, answer: str
+) -> None:
+    assert shell.say(line) == answer
+    assert shell.client.commands == []
+
+
+def test_switching_shuts_the_worker_down(shell: Shell) -> None:
+    for name in ("sdxl", "FluxDev"):
+        shell.say("load FluxDev", "load sdxl") if name == "FluxDev" else shell.say("load FluxDev")
+        shell.say("run")
+        lines = shell.say(f"load {name}").splitlines()
+        assert lines[0] == "Shutting down worker process..."
+        assert not shell.client.has_worker
+        assert "Starting worker process..." in shell.say("run")
+
+
+def test_loading_the_same_workflow_again_keeps_the_worker(shell: Shell) -> None:
+    shell.say("load FluxDev", "run")
+    assert "Shutting down" not in shell.say("load FluxDev", "load ./examples/FluxDev.json")
+    assert "Reusing loaded models from cache" in shell.say("run")
+
+
+def test_goodbye(shell: Shell) -> None:
+    shell.say("load FluxDev", "run")
+    shell.session.goodbye()
+    assert shell.shown() == "Shutting down worker process...\nGoodbye!\n"
+    assert shell.client.is_closed
+
+
+def test_goodbye_without_a_worker(shell: Shell) -> None:
+    shell.session.goodbye()
+    assert shell.shown() == "Goodbye!\n"
+
+
+def test_a_failed_run_says_what_where_and_what_to_try(shell: Shell) -> None:
+    failed = ending_with(
+        lambda run_id: Failed(
+            run_id,
+            "run",
+            "height and width have to be divisible by 8 but are 64 and 63",
+            where="step 'gen', denoise",
+            hints=("arg width=64",),
+            trace="Traceback ...",
+        )
+    )
+    shell.say("load FluxDev")
+    shell.client.answers = [failed]
+    assert shell.say("run").splitlines()[-3:] == [
+        "error: step 'gen', denoise: height and width have to be divisible by 8 but are 64 and 63",
+        "  arg width=64",
+        "full trace: trace 2",
+    ]
+    assert shell.say("trace 2") == shell.say("trace") == "Traceback ...\n"
+    assert "Reusing loaded models from cache" in shell.say("run")
+
+
+def test_a_dead_worker_is_reported_with_its_cause_and_last_step(shell: Shell) -> None:
+    shell.client.answers = [
+        ending_with(
+            lambda run_id: Died(
+                run_id, "signal", "killed by signal 9 (SIGKILL)", 7, "gen: denoise 3/4", "stack"
+            )
+        )
+    ]
+    assert shell.say("load FluxDev", "run").splitlines()[-3:] == [
+        "error: the worker died: killed by signal 9 (SIGKILL) (last step: gen: denoise 3/4)",
+        "  run   starts a new worker, which has to load the models again",
+        "full trace: trace 2",
+    ]
+
+
+def test_a_timeout_says_whether_the_models_are_kept(shell: Shell) -> None:
+    shell.client.answers = [
+        ending_with(lambda run_id: TimedOut(run_id, "deadline", 5.0, True, "gen: denoise 3/4"))
+    ]
+    assert shell.say("load FluxDev", "run").splitlines()[-2:] == [
+        "error: gen: denoise 3/4: not done after 5 s; the models are kept",
+        "  run --timeout 10; config timeout=SECONDS   for every run",
+    ]
+
+
+def test_ctrl_c_cancels_and_says_that_the_models_are_kept(shell: Shell) -> None:
+    shell.client.answers = [pressing(INTERRUPTED)]
+    assert shell.say("load FluxDev", "run").splitlines()[-2:] == [
+        "Cancelling at the next step; the models are kept. Ctrl-C again kills the worker",
+        "cancelled at step 2 of 4; the models are kept",
+    ]
+    assert "Reusing loaded models from cache" in shell.say("run")
+
+
+def test_a_second_ctrl_c_asks_before_it_kills(shell: Shell) -> None:
+    shell.client.ignores_cancel = True
+    shell.client.answers = [pressing(INTERRUPTED, INTERRUPTED, INTERRUPTED)]
+    shell.answers += [False, True]
+    assert shell.say("load FluxDev", "run").splitlines()[-2:] == [
+        "error: the worker is gone: killed on request",
+        "  run   starts a new worker, which has to load the models again",
+    ]
+    assert shell.answers == []

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dw.validate import main
+from tests.repl.conftest import FLUX, write
+
+
+def test_a_valid_workflow_is_compared_with_the_installed_classes(folder: Path) -> None:
+    command = [sys.executable, "-m", "dw.validate", "FluxDev", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert (found["file"], found["valid"]) == ("examples/FluxDev.json", True)
+
+
+def test_an_argument_that_the_pipeline_does_not_take_is_a_problem(folder: Path) -> None:
+    text = json.dumps(FLUX).replace('"num_inference_steps"', '"num_inference_stpes"')
+    Path("examples/wrong.json").write_text(text)
+    command = [sys.executable, "-m", "dw.validate", "wrong"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "num_inference_stpes" in done.stdout
+
+
+def test_every_problem_is_a_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "examples" / "wrong.json", FLUX | {"seed": "x", "stesp": 1})
+    assert main(["wrong"]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(line.startswith("examples/wrong.json:") for line in lines)
+
+
+def test_a_workflow_that_is_not_there_is_usage(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["FluxDve"]) == 2
+    assert "(did you mean 'FluxDev'?)" in capsys.readouterr().err
