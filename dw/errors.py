@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from dw.workflow.problem import Problem
+    from dw.report import Problem
 
 EXIT_OK = 0
 EXIT_BUG = 70

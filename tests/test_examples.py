@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dw.engine import Engine, Output, RunControl
+from dw.engine import Engine, RunControl
 from dw.rehearsal import store
 from dw.repl import commands, script
+from dw.report import Output
 from dw.workflow import check_world, load_document
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

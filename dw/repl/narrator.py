@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dw.repl.table import aligned
+from dw.report import Memory
 from dw.worker import protocol
-from dw.worker.protocol import Event, Memory
+from dw.worker.protocol import Event
 
 MB = 2**20  # bytes; the MB of nvidia-smi
 

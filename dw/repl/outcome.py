@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from dw.errors import (
     EXIT_BUG,
     DwError,
@@ -17,11 +15,6 @@ from dw.errors import (
 )
 from dw.worker import protocol
 from dw.worker.protocol import Event
-
-PROBLEM = re.compile(
-    r"(?P<path>.*?):(?P<line>\d+):(?P<column>\d+): (?P<severity>error|warning): (?P<message>.*)",
-    re.S,
-)
 
 KINDS: dict[str, type[DwError]] = {
     "usage": UsageError,
@@ -64,15 +57,9 @@ def trace(event: Event) -> str:
 
 def _failed(event: protocol.Failed) -> DwError:
     if event.kind == "workflow":
-        from dw.workflow.problem import Problem
-
-        found = [PROBLEM.fullmatch(line) for line in event.problems]
-        problems = [
-            Problem(m["path"], int(m["line"]), int(m["column"]), m["message"], m["severity"])  # type: ignore[arg-type]
-            for m in found
-            if m
-        ]
-        return WorkflowError(event.message, problems=problems, hints=event.hints, where=event.where)
+        return WorkflowError(
+            event.message, problems=event.problems, hints=event.hints, where=event.where
+        )
     return KINDS.get(event.kind, Bug)(event.message, hints=event.hints, where=event.where)
 
 

@@ -13,50 +13,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from dw.report import Memory, Output, Problem
+
 VERSION = 1
 """Raised on a breaking change; a worker that greets with another version is refused."""
-
-
-# ------------------------------------------------------------------ parts of messages
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentRow:
-    """One cached component. `nbytes` counts parameters and buffers, each storage once."""
-
-    name: str
-    class_name: str
-    dtype: str
-    device: str
-    nbytes: int
-    last_used: float  # Unix time, seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """The device's memory in bytes. Without CUDA, `allocated` and `reserved` are the bytes of live
-    parameters, and `free` and `total` are the host's."""
-
-    device: str
-    allocated: int
-    reserved: int
-    free: int
-    total: int
-    runs: int
-    components: tuple[ComponentRow, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A result file, verified: it was read back whole after it was written."""
-
-    path: str
-    content_type: str
-    nbytes: int
-    sha256: str
-    width: int | None = None  # pixels
-    height: int | None = None
-    frames: int | None = None
 
 
 # ------------------------------------------------------------------ commands: shell to worker
@@ -267,8 +227,7 @@ class Cancelled:
 class Failed:
     """The command failed and the worker lives, unless `fatal` (its CUDA context is beyond repair).
 
-    `kind` is the class in dw/errors.py. `where` names step and phase. `problems` are the lines of a
-    workflow's problems (`file:line:col: error: message`).
+    `kind` is the class in dw/errors.py. `where` names step and phase. `problems` are a workflow's.
     """
 
     run_id: int
@@ -277,7 +236,7 @@ class Failed:
     where: str | None = None
     hints: tuple[str, ...] = ()
     trace: str = ""
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     fatal: bool = False
 
 
@@ -288,10 +247,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Every problem found, as `file:line:col: error: message`; none when the workflow fits."""
+    """Every problem found; none when the workflow fits what is installed."""
 
     run_id: int
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,22 +15,21 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import fields
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
 from dw.errors import DwError, OutOfResources, UsageError, WorkflowError
+from dw.report import Output
 from dw.worker import protocol
 from dw.worker.output import DRAINED
 from dw.worker.protocol import Cancel, Check, Clear, Command, Event, Prepare, Quit, Report, Run
 from dw.workflow import Document, parse_document
 
-T = TypeVar("T")
 _began = time.monotonic()
 
-from dw.engine import Cancelled, Engine, MemoryReport, RunControl  # noqa: E402  (timed above)
+from dw.engine import Cancelled, Engine, RunControl  # noqa: E402  (timed above)
 
 
 def serve(commands: Connection[Any, Any], events: Connection[Any, Any]) -> None:
@@ -76,7 +75,7 @@ class Worker:
                 if control := self._controls.get(command.run_id):
                     control.cancel()
             case Report():
-                self._send(protocol.Reported(command.run_id, _memory(self._engine.memory())))
+                self._send(protocol.Reported(command.run_id, self._engine.memory()))
             case Quit():
                 self._finish(protocol.Departed(command.run_id))
                 os._exit(0)  # a normal exit with torch loaded takes seconds
@@ -110,12 +109,10 @@ class Worker:
                 return self._run(command)
             case Clear():
                 report = self._engine.clear()
-                return protocol.Cleared(
-                    command.run_id, report.freed, _memory(self._engine.memory()), report.survivors
-                )
+                memory = self._engine.memory()
+                return protocol.Cleared(command.run_id, report.freed, memory, report.survivors)
             case Check():
-                problems = self._engine.check(_document(command))
-                return protocol.Checked(command.run_id, tuple(str(problem) for problem in problems))
+                return protocol.Checked(command.run_id, self._engine.check(_document(command)))
             case Prepare():
                 self._engine.prepare(_document(command))
                 return protocol.Prepared(command.run_id)
@@ -137,8 +134,8 @@ class Worker:
             result.workflow,
             result.seconds,
             result.seed,
-            tuple(_same(protocol.Output, output) for output in result.outputs),
-            _memory(self._engine.memory()),
+            result.outputs,
+            self._engine.memory(),
             str(result.output_dir),
         )
 
@@ -192,8 +189,8 @@ class EventObserver:
     def stepped(self, name: str, phase: str, done: int, total: int) -> None:
         self._send(protocol.Stepped(self._run_id, name, phase, done, total))
 
-    def produced(self, step: str, output: Any) -> None:
-        self._send(protocol.Produced(self._run_id, step, _same(protocol.Output, output)))
+    def produced(self, step: str, output: Output) -> None:
+        self._send(protocol.Produced(self._run_id, step, output))
 
     def warned(self, message: str) -> None:
         self._send(protocol.Warned(self._run_id, message))
@@ -201,24 +198,6 @@ class EventObserver:
 
 def _document(command: Run | Check | Prepare, *, trust: bool = False) -> Document:
     return parse_document(command.text, Path(command.path), trust=trust)
-
-
-def _same(kind: type[T], value: Any) -> T:
-    """The engine's dataclass as the protocol's of the same fields."""
-    return kind(**{field.name: getattr(value, field.name) for field in fields(kind)})  # type: ignore[arg-type]
-
-
-def _memory(report: MemoryReport) -> protocol.Memory:
-    rows = tuple(_same(protocol.ComponentRow, row) for row in report.components)
-    return protocol.Memory(
-        report.device,
-        report.allocated,
-        report.reserved,
-        report.free,
-        report.total,
-        report.runs,
-        rows,
-    )
 
 
 def _failed(run_id: int, error: BaseException) -> protocol.Failed:
@@ -241,6 +220,6 @@ def _failed(run_id: int, error: BaseException) -> protocol.Failed:
         where=error.where,
         hints=error.hints,
         trace=trace,
-        problems=tuple(str(problem) for problem in getattr(error, "problems", ())),
+        problems=getattr(error, "problems", ()),
         fatal=getattr(error, "fatal", False),
     )

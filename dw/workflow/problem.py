@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from dw.report import Problem, Severity
 from dw.workflow.tree import JsonPath
 
-Severity = Literal["error", "warning"]
+__all__ = ["Finding", "Problem", "Severity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +18,3 @@ class Finding:
     message: str
     severity: Severity = "error"
     at_key: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """`line` and `column` count from 1; the column counts characters."""
-
-    path: str
-    line: int
-    column: int
-    message: str
-    severity: Severity = "error"
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}: {self.severity}: {self.message}"

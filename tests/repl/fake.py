@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 from dw.errors import WorkerLost
+from dw.report import ComponentRow, Memory, Output, Problem
 from dw.settings import Settings
 from dw.worker.client import INTERRUPTED, Interrupted, WorkerStatus
 from dw.worker.protocol import (
@@ -18,7 +19,6 @@ from dw.worker.protocol import (
     Clear,
     Cleared,
     Command,
-    ComponentRow,
     Died,
     Event,
     Executing,
@@ -27,8 +27,6 @@ from dw.worker.protocol import (
     Launching,
     Loaded,
     Loading,
-    Memory,
-    Output,
     Planned,
     Prepare,
     Prepared,
@@ -72,7 +70,7 @@ class FakeClient:
         self.answers: list[Answer] = []
         self.commands: list[Command] = []
         self.timeouts: list[float | None] = []
-        self.problems: tuple[str, ...] = ()
+        self.problems: tuple[Problem, ...] = ()
         self.ignores_cancel = False
         self.has_worker = False
         self.is_closed = False

@@ -16,6 +16,7 @@ from dw.repl.renderers.plain import PlainRenderer
 from dw.repl.renderers.renderer import Stream
 from dw.repl.session import Leave, Session
 from dw.repl.traces import Traces
+from dw.report import Problem
 from dw.settings import Settings
 from dw.worker.protocol import Failed, Prepare, Run
 from tests.repl.conftest import FLUX, Shell, write
@@ -225,7 +226,10 @@ def test_the_last_run_can_be_named(shell: Shell) -> None:
 
 
 def test_validate_shows_every_problem(shell: Shell) -> None:
-    shell.client.problems = ("f.json:1:2: error: no such class", "f.json:3:1: warning: unused")
+    shell.client.problems = (
+        Problem("f.json", 1, 2, "no such class"),
+        Problem("f.json", 3, 1, "unused", "warning"),
+    )
     assert shell.say("load FluxDev", "validate").splitlines()[-3:] == [
         "f.json:1:2: error: no such class",
         "f.json:3:1: warning: unused",
@@ -387,13 +391,13 @@ def test_what_the_worker_calls_a_bug_is_one(shell: Shell) -> None:
 
 
 def test_problems_that_the_worker_found_keep_their_positions(shell: Shell) -> None:
-    problems = ("a.json:1:2: error: x", "a.json:3:4: error: y")
+    problems = (Problem("a.json", 1, 2, "x"), Problem("a.json", 3, 4, "y"))
     shell.client.answers = [
         ending_with(lambda run_id: Failed(run_id, "workflow", "2 problems", problems=problems))
     ]
     shell.say("load FluxDev")
     assert shell.code("run") == 3
-    assert shell.shown().splitlines()[-3:] == ["error: 2 problems", *problems]
+    assert shell.shown().splitlines()[-3:] == ["error: 2 problems", *map(str, problems)]
 
 
 def test_exit_leaves_with_its_code(shell: Shell) -> None:

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dw.errors import WorkerLost
+from dw.report import Memory
 from dw.worker.autopsy import Death
 from dw.worker.job import Limits
 from dw.worker.protocol import (
@@ -26,7 +27,6 @@ from dw.worker.protocol import (
     Finished,
     Greeted,
     Loading,
-    Memory,
     Prepare,
     Prepared,
     Quit,

@@ -56,9 +56,9 @@ def validate(session: Session, call: Call) -> None:
     check = Check(session.client.next_id(), path=str(path.absolute()), text=document.text)
     checked = session.request(check)
     problems = checked.problems if isinstance(checked, Checked) else ()
-    for line in problems:
-        session.renderer.result(line)
-    if errors := [line for line in problems if ": error: " in line]:
+    for problem in problems:
+        session.renderer.result(str(problem))
+    if errors := [problem for problem in problems if problem.severity == "error"]:
         raise WorkflowError(f"{shown(path)} has {len(errors)} error(s)")
     session.renderer.result(f"{shown(path)} is valid")
 

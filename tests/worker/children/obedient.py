@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from queue import SimpleQueue
 
+from dw.report import Memory
 from dw.worker.output import DRAINED
 from dw.worker.protocol import (
     VERSION,
@@ -21,7 +22,6 @@ from dw.worker.protocol import (
     Greeted,
     Loaded,
     Loading,
-    Memory,
     Prepare,
     Prepared,
     Quit,

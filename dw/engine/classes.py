@@ -1,0 +1,53 @@
+"""What the installed classes take: their constructors, their calls; and a model index's classes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import diffusers.pipelines
+from diffusers.pipelines.pipeline_loading_utils import _maybe_remap_transformers_class
+
+from dw.engine import names
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The parameters of a pipeline's constructor: its components and its plain settings."""
+
+    required: tuple[str, ...]  # components that it cannot be built without
+    optional: tuple[str, ...]  # components that may be None
+    scalars: tuple[str, ...]
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        return self.required + self.optional
+
+
+@lru_cache(maxsize=256)
+def constructor_signature(cls: Any) -> Signature:
+    components, scalars = cls._get_signature_keys(cls)
+    optional = [name for name in components if name in cls._optional_components]
+    required = [name for name in components if name not in optional]
+    return Signature(tuple(required), tuple(optional), tuple(scalars))
+
+
+@lru_cache(maxsize=256)
+def call_parameters(cls: Any) -> Mapping[str, inspect.Parameter]:
+    """The parameters of the pipeline's call, without `self`."""
+    parameters = dict(inspect.signature(cls.__call__).parameters)
+    parameters.pop("self", None)
+    return parameters
+
+
+def library_class(library: str, class_name: str) -> Any:
+    """The class that a model's index names: of a library, or of one of diffusers' pipeline
+    modules."""
+    if hasattr(diffusers.pipelines, library):
+        return getattr(getattr(diffusers.pipelines, library), class_name)
+    if library == "transformers":
+        class_name = _maybe_remap_transformers_class(class_name) or class_name
+    return names.component_class(f"{library}.{class_name}")

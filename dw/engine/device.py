@@ -1,0 +1,138 @@
+"""The device that models run on, behind one small interface: CUDA, MPS or the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import psutil
+import torch
+
+from dw.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """Bytes. `allocated` holds tensors, `reserved` is what the allocator keeps, `free` and
+    `total` are the whole device's, other programs included."""
+
+    allocated: int
+    reserved: int
+    free: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device, and in words why it was chosen."""
+
+    spec: str  # as torch spells it: cuda:0, mps, cpu
+    reason: str
+    kind: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        return self.kind.upper()
+
+    @property
+    def torch(self) -> torch.device:
+        return torch.device(self.spec)
+
+    def memory(self) -> DeviceMemory:
+        raise NotImplementedError
+
+    def empty_cache(self) -> None:
+        """Give back to the system what the allocator keeps but does not use."""
+
+    def synchronize(self) -> None:
+        """Wait until everything that was queued has run."""
+
+
+class Cuda(Device):
+    kind = "cuda"
+
+    @property
+    def name(self) -> str:
+        return str(torch.cuda.get_device_name(self.torch))
+
+    def memory(self) -> DeviceMemory:
+        free, total = torch.cuda.mem_get_info(self.torch)
+        allocated, reserved = (
+            torch.cuda.memory_allocated(self.torch),
+            torch.cuda.memory_reserved(self.torch),
+        )
+        return DeviceMemory(allocated, reserved, free, total)
+
+    def empty_cache(self) -> None:
+        torch.cuda.synchronize(self.torch)
+        torch.cuda.empty_cache()
+        torch.cuda.ipc_collect()  # type: ignore[no-untyped-call]
+        if hasattr(torch.accelerator, "empty_host_cache"):
+            torch.accelerator.empty_host_cache()
+
+    def synchronize(self) -> None:
+        torch.cuda.synchronize(self.torch)
+
+
+class Mps(Device):
+    kind = "mps"
+
+    def memory(self) -> DeviceMemory:
+        total = torch.mps.recommended_max_memory()
+        reserved = torch.mps.driver_allocated_memory()
+        return DeviceMemory(
+            torch.mps.current_allocated_memory(), reserved, max(0, total - reserved), total
+        )
+
+    def empty_cache(self) -> None:
+        torch.mps.synchronize()
+        torch.mps.empty_cache()
+
+    def synchronize(self) -> None:
+        torch.mps.synchronize()
+
+
+@dataclass(frozen=True)
+class Cpu(Device):
+    """The CPU has no allocator that counts, so `allocated` is what `live_bytes` finds in living
+    models."""
+
+    live_bytes: Callable[[], int]
+    kind = "cpu"
+
+    def memory(self) -> DeviceMemory:
+        live, host = self.live_bytes(), psutil.virtual_memory()
+        return DeviceMemory(live, live, host.available, host.total)
+
+
+def choose_device(wanted: str | None, *, live_bytes: Callable[[], int]) -> Device:
+    """The device that was asked for, or the best one there is. Makes no CUDA context.
+
+    Raises UsageError when the wanted device does not exist here.
+    """
+    if wanted in (None, "auto"):
+        return _best(live_bytes)
+    kind, _, index = str(wanted).partition(":")
+    if kind == "cpu":
+        return Cpu("cpu", "asked for", live_bytes)
+    if kind == "mps" and torch.backends.mps.is_available():
+        return Mps("mps", "asked for")
+    if kind == "cuda" and (index or "0").isdigit() and int(index or 0) < torch.cuda.device_count():
+        return Cuda(f"cuda:{int(index or 0)}", "asked for")
+    raise UsageError(f"there is no device {wanted!r} here; there is {', '.join(available())}")
+
+
+def available() -> list[str]:
+    """Every device of this machine, as torch spells it."""
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return cuda + (["mps"] if torch.backends.mps.is_available() else []) + ["cpu"]
+
+
+def _best(live_bytes: Callable[[], int]) -> Device:
+    best = available()[0]
+    if best.startswith("cuda"):
+        return Cuda(best, "the first CUDA device")
+    if best == "mps":
+        return Mps(best, "the MPS device, as there is no CUDA")
+    return Cpu(best, "there is neither CUDA nor MPS", live_bytes)

@@ -1,0 +1,39 @@
+"""The dtypes of a pipeline's components, settled before anything is compared or loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from dw.engine import names
+from dw.workflow.model import Pipeline
+
+
+class Dtypes:
+    """The dtype of each component: the block in `configuration`, the override's own, then the
+    pipeline's.
+
+    A dtype that is not given is float32 for all: left to themselves, diffusers would take float32
+    and transformers the checkpoint's own.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        given = _dtype_argument(pipeline.from_pretrained_arguments)
+        named = dict(given) if isinstance(given, Mapping) else {"default": given}
+        self.default = names.dtype(named.pop("default", None))
+        own = {
+            n: _dtype_argument(c.from_pretrained_arguments) for n, c in pipeline.components.items()
+        }
+        blocks: dict[str, Any] = dict(pipeline.configuration.component_dtypes)
+        if pipeline.configuration.vae and pipeline.configuration.vae.torch_dtype:
+            blocks["vae"] = pipeline.configuration.vae.torch_dtype
+        self.named = {n: names.dtype(d) for n, d in {**named, **own, **blocks}.items()}
+
+    def __getitem__(self, component: str) -> torch.dtype:
+        return self.named.get(component, self.default)
+
+
+def _dtype_argument(arguments: Mapping[str, Any]) -> Any:
+    return arguments.get("torch_dtype", arguments.get("dtype"))

@@ -1,0 +1,247 @@
+"""The engine: runs workflows on models that it keeps. One run at a time, on one thread; it
+reports to an observer and never prints."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers import DiffusionPipeline
+
+from dw.engine import memory, names, progress
+from dw.engine.adapters import Adapters
+from dw.engine.cache import ComponentCache, Need, Plan
+from dw.engine.control import Cancelled, RunControl
+from dw.engine.device import Device, choose_device
+from dw.engine.failures import failing
+from dw.engine.iterations import references
+from dw.engine.ledger import Ledger
+from dw.engine.memory import ClearReport
+from dw.engine.observer import Observer
+from dw.engine.planner import Planner
+from dw.engine.record import RunRecord
+from dw.engine.results import Writer, new_run_folder
+from dw.engine.run import Run
+from dw.engine.signatures import check_concrete, check_workflow
+from dw.engine.source import Sources
+from dw.engine.steps import Execution
+from dw.errors import RunFailed
+from dw.report import Memory, Output
+from dw.workflow import Document, Problem, Workflow, check_world
+from dw.workflow.document import invalid
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    workflow: str
+    seconds: float  # execution only, without loading
+    seed: int
+    outputs: tuple[Output, ...]
+    output_dir: str
+
+
+class Engine:
+    """`run`, `check`, `prepare`, `clear` and `settle` belong to one thread; `memory` may be
+    called from any."""
+
+    def __init__(self) -> None:
+        self._ledger = Ledger()
+        self._cache = ComponentCache(self._ledger)
+        self._sources = Sources()
+        self._adapters = Adapters()
+        self._writer = Writer()
+        self._device: Device | None = None
+        self._pipeline: DiffusionPipeline | None = (
+            None  # of the step that runs, or that ended badly
+        )
+        self._last_text: str | None = None
+        self._runs = 0
+
+    def run(
+        self,
+        document: Document,
+        *,
+        arguments: Mapping[str, Any],
+        seed: int | None,
+        output_dir: Path,
+        device: str | None,
+        rehearse: bool,
+        trust: bool,
+        control: RunControl,
+        observer: Observer,
+    ) -> RunResult:
+        """Run a workflow. Its files are written and verified when this returns.
+
+        Raises WorkflowError before anything loads, UsageError for arguments, RunFailed,
+        OutOfResources and Cancelled. After the last three `settle` must be called, outside the
+        `except` block.
+        """
+        workflow = document.bind(arguments)
+        _refuse(document, check_world(document, arguments, rehearse=rehearse))
+        _refuse(document, check_workflow(document, workflow, trust=trust))
+        self._device = self._find_device(device)
+        planner = Planner(
+            sources=self._sources,
+            base=document.path.parent,
+            device=self._device,
+            find_device=self._find_device,
+            warn=observer.warned,
+            rehearse=rehearse,
+            trust=trust,
+        )
+        run = Run(
+            document=document,
+            workflow=workflow,
+            seed=_first(seed, workflow.seed, random.SystemRandom().randrange(2**32)),
+            folder=new_run_folder(output_dir, workflow.id),
+            control=control,
+            observer=observer,
+            planner=planner,
+            cache=self._cache,
+            adapters=self._adapters,
+            writer=self._writer,
+        )
+        observer.started(workflow.id, run.seed, str(run.folder))
+        with self._recorded(run, arguments), progress.listening(_listener(run)):
+            self._load(run)
+            self._execute(run)
+        self._runs += 1
+        seconds = run.timings_s["execute"]
+        return RunResult(workflow.id, seconds, run.seed, tuple(run.outputs), str(run.folder))
+
+    def check(self, document: Document) -> tuple[Problem, ...]:
+        """Every misfit between the document, its sub-workflows and the installed classes. Loads
+        no model."""
+        problems = check_workflow(document, document.bind(), trust=document.trust)
+        return (*problems, *(p for child in document.children.values() for p in self.check(child)))
+
+    def prepare(self, document: Document) -> None:
+        """Import the pipeline classes that the document names, and what they import. Touches no
+        device."""
+        for step in document.bind().steps:
+            if step.pipeline is not None:
+                names.pipeline_class(
+                    step.pipeline.configuration.component_type, trust=document.trust
+                )
+        for child in document.children.values():
+            self.prepare(child)
+
+    def memory(self) -> Memory:
+        return memory.report(self._device or self._find_device(None), self._cache, self._runs)
+
+    def clear(self) -> ClearReport:
+        """Free every model. The next run loads again and is a first one."""
+        self._last_text = None
+        self._pipeline = None
+        self._runs = 0
+        return memory.free(self._device or self._find_device(None), self._cache, self._ledger)
+
+    def settle(self) -> None:
+        """Put the models right after a run that failed or was cancelled. Call it outside the
+        `except` block."""
+        pipeline, self._pipeline = self._pipeline, None
+        memory.settle(pipeline, self._cache, self._device or self._find_device(None))
+
+    def _find_device(self, wanted: str | None) -> Device:
+        return choose_device(wanted, live_bytes=self._ledger.live_bytes)
+
+    @contextmanager
+    def _recorded(self, run: Run, arguments: Mapping[str, Any]) -> Iterator[None]:
+        """Write `run.json`, whatever the end; a run that made nothing leaves no folder."""
+        record = RunRecord(run, arguments)
+        try:
+            yield
+        except BaseException as error:
+            self._pipeline = run.pipeline
+            run.outputs += self._writer.settle()
+            with suppress(RunFailed, OSError):  # the error that ends the run counts, not this one
+                if run.outputs:
+                    record.write("cancelled" if isinstance(error, Cancelled) else "failed")
+                else:
+                    run.folder.rmdir()
+            raise
+        record.write("finished")
+
+    def _load(self, run: Run) -> None:
+        begun = time.monotonic()
+        plan = self._cache.plan(list(self._needs(run, run.document, run.workflow)))
+        reason = self._reason(run.document, plan)
+        labels = tuple(load.label for load in plan.loads)
+        run.observer.planned(reason, plan.kept, labels, plan.dropped)
+        run.timings_s["plan"] = time.monotonic() - begun
+        self._drop(plan)
+        with failing(lambda: f"loading {run.step}"):
+            self._cache.load(plan, before=run.loading)
+        run.timings_s["load"] = time.monotonic() - begun
+        if reason != "cached":
+            run.observer.loaded(run.workflow.id, run.timings_s["load"])
+
+    def _execute(self, run: Run) -> None:
+        begun = time.monotonic()
+        run.observer.executing(run.workflow.id)
+        Execution(run, run.document, run.workflow, seed=run.seed).execute()
+        run.collect(self._writer.drain())
+        run.timings_s["execute"] = time.monotonic() - begun
+
+    def _needs(
+        self, run: Run, document: Document, workflow: Workflow, prefix: str = ""
+    ) -> Iterator[Need]:
+        """What every pipeline step needs, those of sub-workflows too, as far as is known before
+        they run."""
+        planner = run.planner.beside(document.path.parent)
+        for index, step in enumerate(workflow.steps):
+            run.control.check()
+            run.step = f"{prefix}{step.name}"
+            with failing(run.where):
+                if step.pipeline is not None:
+                    spec = planner.pipeline(step.pipeline)
+                    _refuse(document, check_concrete(document, spec.cls, step, index))
+                    planner.adapters(step.pipeline)
+                    yield Need(run.step, spec)
+                elif step.workflow is not None:
+                    child = document.children[step.workflow.path]
+                    known = {
+                        n: v for n, v in step.workflow.arguments.items() if not any(references(v))
+                    }
+                    yield from self._needs(run, child, child.bind(known), f"{run.step}.")
+
+    def _reason(self, document: Document, plan: Plan) -> str:
+        text = _digest(document)
+        last, self._last_text = self._last_text, text
+        if last is None:
+            return "first"
+        if last != text:
+            return "changed"
+        return "arguments" if plan.loads else "cached"
+
+    def _drop(self, plan: Plan) -> None:
+        if plan.dropped:
+            assert self._device is not None
+            self._cache.drop(plan.dropped)
+            self._device.empty_cache()
+
+
+def _listener(run: Run) -> progress.Listener:
+    return progress.Listener(run.count, run.report)
+
+
+def _refuse(document: Document, problems: Iterable[Problem]) -> None:
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise invalid(document.path, errors)
+
+
+def _digest(document: Document) -> str:
+    """Of the text of the document and all of its sub-workflows."""
+    inner = "".join(_digest(child) for child in document.children.values())
+    return hashlib.sha256(f"{document.text}\0{inner}".encode()).hexdigest()
+
+
+def _first(*values: int | None) -> int:
+    return next(value for value in values if value is not None)

@@ -1,0 +1,70 @@
+"""From what libraries raise to errors that a user can understand, without what the raised ones
+hold in memory."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from dw.errors import DwError, OutOfResources, RunFailed
+
+OUT_OF_MEMORY_TEXTS = (
+    "can't allocate memory",  # torch's CPU allocator
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "cudaErrorMemoryAllocation",
+    "MPS backend out of memory",
+)
+SMALLER = (
+    'ask for less: a smaller width or height, or "torch_dtype": "torch.bfloat16"',
+    '"offload": "model" in the configuration keeps in device memory only what is running',
+)
+
+
+@contextmanager
+def failing(where: Callable[[], str]) -> Iterator[None]:
+    """Turn exceptions into RunFailed and OutOfResources that say `where`; keep those that are
+    DwErrors.
+
+    The frames that an exception passed through are cleared: they hold latents and whole pipelines.
+    An error after which the device's context is dead gets the attribute `fatal`.
+    """
+    try:
+        yield
+    except DwError as error:
+        error.where = error.where or where()
+        raise
+    except Exception as error:
+        traceback.clear_frames(error.__traceback__)
+        raise _translated(error, where()) from error
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
+
+
+def _translated(error: Exception, where: str) -> RunFailed:
+    message = _first_line(error)
+    if _is_out_of_memory(error):
+        return OutOfResources(f"out of memory: {message}", hints=SMALLER, where=where)
+    failure = RunFailed(message, where=where)
+    if isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError):
+        failure.fatal = True  # type: ignore[attr-defined]
+    return failure
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(known in text for known in OUT_OF_MEMORY_TEXTS)
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of the error's text, with its type where the text alone says little."""
+    text = str(error).strip()
+    line = text.splitlines()[0] if text else ""
+    is_sentence = isinstance(error, ValueError | RuntimeError | OSError) and line
+    return line if is_sentence else f"{type(error).__name__}: {line}".removesuffix(": ")

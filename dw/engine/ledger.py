@@ -1,0 +1,70 @@
+"""The weak ledger of every model that was ever loaded: what still lives, and how many bytes it
+holds."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+
+
+class Ledger:
+    """Holds nothing alive. Read from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._models: list[tuple[str, weakref.ref[Any]]] = []
+
+    def add(self, name: str, component: Any) -> None:
+        if not isinstance(component, torch.nn.Module | DiffusionPipeline):
+            return
+        with self._lock:
+            self._models = [(n, r) for n, r in self._models if r() is not None]
+            self._models.append((name, weakref.ref(component)))
+
+    def living(self) -> list[tuple[str, Any]]:
+        """Name and model of each that is still referred to by something."""
+        with self._lock:
+            models = list(self._models)
+        return [(name, model) for name, ref in models if (model := ref()) is not None]
+
+    def live_bytes(self) -> int:
+        """Bytes of all living parameters and buffers in host memory."""
+        while True:
+            try:
+                found = [t for _, model in self.living() for t in tensors(model)]
+                return tensor_bytes(found, device="cpu")
+            except RuntimeError:
+                continue  # a model was being given a LoRA meanwhile: look again
+
+
+def tensors(component: Any) -> Iterator[torch.Tensor]:
+    """The parameters and buffers of a model, or of all models of a pipeline."""
+    if isinstance(component, DiffusionPipeline):
+        for part in component.components.values():
+            yield from tensors(part)
+    elif isinstance(component, torch.nn.Module):
+        yield from component.parameters()
+        yield from component.buffers()
+
+
+def tensor_bytes(found: Iterable[torch.Tensor], *, device: str | None = None) -> int:
+    """Bytes of the tensors, each storage counted once; only those on a device of type `device`,
+    if given."""
+    storages = {}
+    for tensor in found:
+        if not tensor.is_meta and device in (None, tensor.device.type):
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+def base_dtypes(component: Any) -> frozenset[torch.dtype]:
+    """The dtypes of a model's own parameters; those of LoRAs on it do not count."""
+    if not isinstance(component, torch.nn.Module):
+        return frozenset()
+    return frozenset(p.dtype for name, p in component.named_parameters() if ".lora_" not in name)

@@ -1,0 +1,126 @@
+"""Type names in a workflow, turned into Python classes and dtypes.
+
+A name without a dot is an attribute of diffusers, one with dots is `module.attribute`. Importing
+runs code, so only known packages are imported unless the user trusts the workflow; and what a name
+gives must be of the kind that its place asks for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers.pipelines import auto_pipeline
+
+from dw.errors import WorkflowError, did_you_mean
+from dw.workflow.classes import TRUSTED_PACKAGES
+
+AUTO_CLASSES: dict[str, tuple[Any, str]] = {
+    "AutoPipelineForText2Image": (auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING, ""),
+    "AutoPipelineForImage2Image": (auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING, "Img2Img"),
+    "AutoPipelineForInpainting": (auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING, "Inpaint"),
+}
+
+
+def resolve(name: str, *, trust: bool = False) -> Any:
+    """What `name` stands for; a name in braces stands for its own text.
+
+    Raises WorkflowError, without a position, for a package that is not known and for a missing
+    name.
+    """
+    if name.startswith("{") and name.endswith("}"):
+        return name[1:-1]
+    module_name, _, attribute = name.rpartition(".")
+    return _attribute(_module(module_name or "diffusers", name, trust), attribute)
+
+
+def dtype(value: Any) -> torch.dtype:
+    """`torch.bfloat16` or `bfloat16`, or a dtype itself. None is float32, as diffusers has it."""
+    if value is None:
+        return torch.float32
+    if isinstance(value, torch.dtype):
+        return value
+    if isinstance(value, str):
+        name = value.strip("{}").removeprefix("torch.")
+        if isinstance(found := getattr(torch, name, None), torch.dtype):
+            return found
+        known = [n for n, v in vars(torch).items() if isinstance(v, torch.dtype)]
+        raise WorkflowError(f"{value!r} is not a dtype{did_you_mean(name, known)}")
+    raise WorkflowError(f"a dtype is a name such as 'torch.bfloat16', got {value!r}")
+
+
+def pipeline_class(name: str, *, trust: bool = False) -> Any:
+    """The class of a pipeline; `is_generic` ones stand for what the model's own index names."""
+    found = resolve(name, trust=trust)
+    if is_generic(found) or (isinstance(found, type) and issubclass(found, DiffusionPipeline)):
+        return found
+    raise WorkflowError(f"{name!r} is not a diffusers pipeline")
+
+
+def scheduler_class(name: str, *, trust: bool = False) -> Any:
+    found = resolve(name, trust=trust)
+    if isinstance(found, type) and issubclass(found, SchedulerMixin):
+        return found
+    raise WorkflowError(f"{name!r} is not a diffusers scheduler")
+
+
+def component_class(name: str, *, trust: bool = False) -> Any:
+    """The class of a component, which knows how to load itself."""
+    found = resolve(name, trust=trust)
+    if isinstance(found, type) and hasattr(found, "from_pretrained"):
+        return found
+    raise WorkflowError(f"{name!r} is not a class with from_pretrained")
+
+
+def is_generic(cls: Any) -> bool:
+    """Whether the class to build is the one that the model's index names, or its relative."""
+    return cls is DiffusionPipeline or getattr(cls, "__name__", "") in AUTO_CLASSES
+
+
+def concrete_class(generic: Any, class_name: str) -> Any:
+    """The class that `generic` stands for when a model's index names `class_name`."""
+    if not is_generic(generic):
+        return generic
+    if generic is DiffusionPipeline:
+        return pipeline_class(class_name)
+    mapping, task = AUTO_CLASSES[generic.__name__]
+    stem = class_name.removesuffix("Pipeline").removesuffix(task)
+    for candidate in (f"{stem}{task}Pipeline", class_name):
+        found = auto_pipeline._get_task_class(mapping, candidate, throw_error_if_not_exist=False)
+        if found is not None:
+            return found
+    raise WorkflowError(f"{generic.__name__} knows no pipeline for a model of {class_name}")
+
+
+@lru_cache(maxsize=1)
+def _diffusers_names() -> list[str]:
+    return [name for name in dir(diffusers) if not name.startswith("_")]
+
+
+def _module(module_name: str, name: str, trust: bool) -> Any:
+    package = module_name.partition(".")[0]
+    if package not in TRUSTED_PACKAGES and not trust:
+        raise WorkflowError(
+            f"{name!r} would import the package {package!r}, which is not one of the known ones",
+            hints=[
+                f"run with --trust if you trust the workflow; known: {', '.join(TRUSTED_PACKAGES)}"
+            ],
+        )
+    try:
+        return importlib.import_module(module_name)
+    except ImportError as error:
+        raise WorkflowError(f"{name!r} cannot be imported: {error}") from None
+
+
+def _attribute(module: Any, attribute: str) -> Any:
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        known = _diffusers_names() if module is diffusers else dir(module)
+        raise WorkflowError(
+            f"{module.__name__} has no {attribute!r}{did_you_mean(attribute, known)}"
+        ) from None

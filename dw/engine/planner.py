@@ -1,0 +1,262 @@
+"""From what a workflow says of a pipeline to its load spec. Loads no weights; may download them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin
+
+from dw.engine import names
+from dw.engine.adapters import Adapter, find_adapter
+from dw.engine.classes import constructor_signature, library_class
+from dw.engine.device import Device
+from dw.engine.dtypes import Dtypes
+from dw.engine.source import HUB_OPTIONS, Sources, has_only_pickles, has_variant
+from dw.engine.spec import ComponentSpec, PipelineSpec, Placement, SchedulerSpec, SingleFile
+from dw.errors import RunFailed, UsageError, WorkflowError
+from dw.rehearsal import stand_in
+from dw.workflow.model import Component, Configuration, Pipeline
+
+LOAD_OPTIONS = ("use_safetensors", "low_cpu_mem_usage")
+FILE_OPTIONS = ("config", "subfolder")
+LOADER_ARGUMENTS = (
+    *("model_name", "from_single_file", "torch_dtype", "dtype", "variant"),
+    *HUB_OPTIONS,
+    *LOAD_OPTIONS,
+    *FILE_OPTIONS,
+)
+
+Part = ComponentSpec | SchedulerSpec | None
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Makes load specs for one run: on one device, for files beside one workflow."""
+
+    sources: Sources
+    base: Path  # the folder that relative names start from
+    device: Device
+    find_device: Callable[[str], Device]
+    warn: Callable[[str], None]
+    rehearse: bool = False
+    trust: bool = False
+    _known: dict[int, tuple[Pipeline, PipelineSpec]] = field(default_factory=dict)
+
+    def beside(self, folder: Path) -> Planner:
+        """The planner for a workflow that lies in `folder`."""
+        return replace(self, base=folder)
+
+    def pipeline(self, pipeline: Pipeline) -> PipelineSpec:
+        """The load spec, made once for each object.
+
+        Raises RunFailed or WorkflowError when there is no such model or it does not fit the class.
+        """
+        if id(pipeline) not in self._known:
+            draft = Draft(self, pipeline, self._placement(pipeline.configuration))
+            self._known[id(pipeline)] = (pipeline, draft.spec())
+        return self._known[id(pipeline)][1]
+
+    def adapters(self, pipeline: Pipeline) -> list[Adapter]:
+        """The LoRAs that the pipeline should have; downloads their files."""
+        if not pipeline.loras:
+            return []
+        folder = self.stand_in(pipeline) if self.rehearse else None
+        return [
+            find_adapter(lora, sources=self.sources, base=self.base, stand_in_folder=folder)
+            for lora in pipeline.loras
+        ]
+
+    def stand_in(self, pipeline: Pipeline) -> Path:
+        """The folder of the tiny pipeline that a rehearsal runs on."""
+        arguments = pipeline.from_pretrained_arguments
+        name = arguments.get("model_name") or arguments.get("from_single_file") or ""
+        return stand_in(pipeline.configuration.component_type, str(name))
+
+    def _placement(self, configuration: Configuration) -> Placement:
+        device = self._device(configuration.device)
+        if configuration.offload is not None and device.kind == "cpu":
+            self.warn(
+                f"offload {configuration.offload!r} means nothing on the CPU: the models stay there"
+            )
+            return Placement(device.spec)
+        return Placement(device.spec, configuration.offload)
+
+    def _device(self, wanted: str | None) -> Device:
+        if wanted is None:
+            return self.device
+        try:
+            return self.find_device(wanted)
+        except UsageError as error:
+            if not self.rehearse:
+                raise
+            self.warn(f"{error.message}; rehearsing on {self.device.spec}")
+            return self.device
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The spec of one pipeline in the making."""
+
+    planner: Planner
+    pipeline: Pipeline
+    placement: Placement
+
+    def spec(self) -> PipelineSpec:
+        component_type = self.pipeline.configuration.component_type
+        generic = names.pipeline_class(component_type, trust=self.planner.trust)
+        if self.planner.rehearse:
+            return self._from_folder(generic, self.planner.stand_in(self.pipeline))
+        if "from_single_file" in self._arguments:
+            return self._from_single_file(generic, str(self._arguments["from_single_file"]))
+        if "model_name" in self._arguments:
+            return self._from_folder(generic, self._folder(str(self._arguments["model_name"])))
+        return self._from_parts(generic)
+
+    def _from_folder(self, generic: Any, folder: Path) -> PipelineSpec:
+        index = self.planner.sources.index(folder)
+        cls = names.concrete_class(generic, index["_class_name"])
+        known = constructor_signature(cls).components
+        listed = {n: v for n, v in index.items() if n in known and isinstance(v, list | tuple)}
+        parts: dict[str, Part] = {}
+        for name, (library, class_name) in listed.items():
+            if library is not None and not self._is_given(name):
+                parts[name] = self._indexed(name, library_class(library, class_name), folder)
+        if self.planner.rehearse:
+            self._check_stand_in(cls, parts)
+        else:
+            parts |= self._overrides
+        return self._assembled(cls, parts, {n: v for n, v in index.items() if n not in listed})
+
+    def _from_single_file(self, cls: Any, name: str) -> PipelineSpec:
+        if names.is_generic(cls):
+            raise WorkflowError(f"{cls.__name__} cannot load a single file; name the class itself")
+        planner = self.planner
+        path = planner.sources.file(name, None, base=planner.base, options=self._hub_options)
+        self._refuse_pickles(path)
+        dtypes, config = self._dtypes, self._arguments.get("config")
+        file = SingleFile(
+            cls=cls,
+            path=path,
+            fingerprint=planner.sources.fingerprint(path),
+            config=None if config is None else self._folder(str(config)),
+            dtype=dtypes.default,
+            dtypes=dtypes.named,
+        )
+        nulls = {n: None for n in constructor_signature(cls).components if self._is_null(n)}
+        return replace(self._spec(cls, {**nulls, **self._overrides}, {}), single_file=file)
+
+    def _from_parts(self, cls: Any) -> PipelineSpec:
+        if names.is_generic(cls):
+            raise WorkflowError(f"{cls.__name__} needs a model_name")
+        return self._assembled(cls, self._overrides, {})
+
+    def _assembled(
+        self, cls: Any, parts: Mapping[str, Part], settings: Mapping[str, Any]
+    ) -> PipelineSpec:
+        required = constructor_signature(cls).required
+        missing = [n for n in required if n not in parts and not self._is_null(n)]
+        if missing:
+            raise RunFailed(
+                f"{cls.__name__} needs {', '.join(missing)}, which the model does not have",
+                hints=["component_type and model_name do not belong together"],
+            )
+        nulls = {name: None for name in required if name not in parts}
+        return self._spec(cls, {**nulls, **parts}, settings)
+
+    def _spec(
+        self, cls: Any, parts: Mapping[str, Part], settings: Mapping[str, Any]
+    ) -> PipelineSpec:
+        scalars = constructor_signature(cls).scalars
+        given = {**settings, **self._arguments}
+        return PipelineSpec(
+            cls=cls,
+            components={n: p for n, p in parts.items() if not isinstance(p, SchedulerSpec)},
+            schedulers={n: p for n, p in parts.items() if isinstance(p, SchedulerSpec)},
+            scalars={n: given[n] for n in scalars if n in given},
+            placement=self.placement,
+        )
+
+    @cached_property
+    def _overrides(self) -> dict[str, Part]:
+        return {n: self._override(n, c) for n, c in self.pipeline.components.items()}
+
+    def _override(self, name: str, component: Component) -> Part:
+        planner, arguments = self.planner, component.from_pretrained_arguments
+        cls = names.component_class(component.configuration.component_type, trust=planner.trust)
+        hub = {n: arguments[n] for n in (*HUB_OPTIONS, "variant") if n in arguments}
+        if (file := arguments.get("from_single_file")) is not None:
+            source = planner.sources.file(str(file), None, base=planner.base, options=hub)
+        else:
+            source = planner.sources.component(
+                str(arguments.get("model_name")),
+                arguments.get("subfolder"),
+                base=planner.base,
+                options=hub,
+            )
+        return self._part(name, cls, source, arguments)
+
+    def _indexed(self, name: str, cls: Any, folder: Path) -> Part:
+        own = folder / name
+        arguments = {} if self.planner.rehearse else self._arguments
+        return self._part(name, cls, own if own.is_dir() else folder, arguments)
+
+    def _part(self, name: str, cls: Any, source: Path, arguments: Mapping[str, Any]) -> Part:
+        sources = self.planner.sources
+        if issubclass(cls, SchedulerMixin):
+            return SchedulerSpec(cls, sources.json(source / cls.config_name))
+        fingerprint, variant = sources.fingerprint(source), arguments.get("variant")
+        if not issubclass(cls, torch.nn.Module | DiffusionPipeline):
+            return ComponentSpec(cls, fingerprint, dtype=None, placement=None, source=source)
+        self._refuse_pickles(source)
+        options = (*LOAD_OPTIONS, *FILE_OPTIONS) if source.is_file() else LOAD_OPTIONS
+        return ComponentSpec(
+            cls=cls,
+            fingerprint=fingerprint,
+            dtype=self._dtypes[name],
+            placement=self.placement,
+            variant=variant if source.is_dir() and has_variant(source, variant) else None,
+            source=source,
+            options=tuple((n, arguments[n]) for n in options if n in arguments),
+        )
+
+    def _refuse_pickles(self, source: Path) -> None:
+        if not self.planner.trust and has_only_pickles(source):
+            raise RunFailed(
+                f"the weights in {str(source)!r} are pickles; reading them can run code",
+                hints=["run with --trust if you trust them, or use safetensors files"],
+            )
+
+    def _check_stand_in(self, cls: Any, parts: Mapping[str, Part]) -> None:
+        for name in self.pipeline.components:
+            if name not in parts:
+                raise RunFailed(f"the stand-in of {cls.__name__} has no {name!r} to rehearse with")
+
+    def _folder(self, name: str) -> Path:
+        options = self._hub_options
+        return self.planner.sources.pipeline(name, base=self.planner.base, options=options)
+
+    def _is_given(self, name: str) -> bool:
+        """Whether the workflow says itself what this component is: another one, or none."""
+        is_override = name in self.pipeline.components and not self.planner.rehearse
+        return is_override or self._is_null(name)
+
+    def _is_null(self, name: str) -> bool:
+        return name in self._arguments and self._arguments[name] is None
+
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        return self.pipeline.from_pretrained_arguments
+
+    @cached_property
+    def _dtypes(self) -> Dtypes:
+        return Dtypes(self.pipeline)
+
+    @property
+    def _hub_options(self) -> dict[str, Any]:
+        known = (*HUB_OPTIONS, "variant", "use_safetensors")
+        return {n: self._arguments[n] for n in known if n in self._arguments}

@@ -1,0 +1,160 @@
+"""Result files: their names, and the one thread that writes and verifies them off the critical
+path.
+
+A file appears under its name when it is complete: it is written under a temporary one in the same
+folder, flushed, read back, decoded, compared, and renamed. A run is over when its last file is
+verified.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dw.engine.artifacts import artifacts
+from dw.engine.encoding import EXTENSIONS, Encoded, encode, verify
+from dw.errors import DwError, OutOfResources, RunFailed
+from dw.report import Output
+from dw.workflow.model import Result
+
+
+def new_run_folder(output_dir: Path, workflow: str) -> Path:
+    """`{output_dir}/{workflow}/{0001, 0002, ...}`, the next free one; two runs never get the same.
+
+    Raises RunFailed when it cannot be made.
+    """
+    parent = output_dir / workflow
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = parent / f"{_last_run(parent) + 1:04d}"
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise write_failure(error, parent) from error
+
+
+def file_names(
+    result: Any, spec: Result, stem: str, result_index: int
+) -> Iterator[tuple[str, Any]]:
+    """Name and content of each file of one result. `stem` is `{workflow}-{step}.{step index}`."""
+    extension = EXTENSIONS[spec.content_type]
+    base = f"{spec.file_base_name}{stem}-{result_index}"
+    if spec.content_type == "application/json":
+        yield f"{base}{extension}", result
+        return
+    for index, artifact in enumerate(artifacts(result)):
+        if isinstance(artifact, Mapping):
+            for key, member in artifact.items():
+                yield f"{base}.{index}-{key}{extension}", member
+        elif artifact is not None:
+            yield f"{base}.{index}{extension}", artifact
+
+
+class Writer:
+    """Writes files in one thread. `write` returns at once; `done` and `drain` give what is
+    finished.
+
+    Not shared between runs' threads: one run submits and collects at a time.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._pending: list[tuple[str, Future[Output]]] = []
+
+    def write(
+        self, step: str, path: Path, value: Any, spec: Result, metadata: Mapping[str, Any] | None
+    ) -> None:
+        def job() -> Output:
+            encoded = encode(value, spec.content_type, fps=spec.fps, metadata=metadata)
+            return save(path, encoded, spec.content_type)
+
+        self._pending.append((step, self._thread.submit(job)))
+
+    def done(self) -> Iterator[tuple[str, Output]]:
+        """Step and file of each one that is finished, in the order in which they were given.
+
+        Raises the error of a file that could not be written.
+        """
+        while self._pending and self._pending[0][1].done():
+            step, future = self._pending.pop(0)
+            yield step, future.result()
+
+    def drain(self) -> Iterator[tuple[str, Output]]:
+        """Like `done`, but waits for all."""
+        while self._pending:
+            step, future = self._pending.pop(0)
+            yield step, future.result()
+
+    def settle(self) -> list[Output]:
+        """Wait for what was given and forget the failures: the run has failed for another
+        reason."""
+        finished = []
+        for _, future in self._pending:
+            with suppress(DwError):
+                finished.append(future.result())
+        self._pending = []
+        return finished
+
+
+def save(path: Path, encoded: Encoded, content_type: str) -> Output:
+    """Raises OutOfResources when the disk is full and RunFailed for anything else that keeps it
+    from being there."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        write_bytes(temporary, encoded.data)
+        found = temporary.read_bytes()
+        _verify(found, encoded, content_type, path)
+        temporary.replace(path)
+    except OSError as error:
+        raise write_failure(error, path) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    extent = encoded.extent
+    digest = hashlib.sha256(found).hexdigest()
+    return Output(
+        str(path), content_type, len(found), digest, extent.width, extent.height, extent.frames
+    )
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())  # a full disk or quota may show only here
+
+
+def write_failure(error: OSError, path: Path) -> RunFailed:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfResources(
+            f"no space left for {str(path)!r}", hints=["config output_dir=... writes elsewhere"]
+        )
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    return RunFailed(
+        f"cannot write {str(path)!r}: {reason}", hints=["config output_dir=... writes elsewhere"]
+    )
+
+
+def _verify(found: bytes, encoded: Encoded, content_type: str, path: Path) -> None:
+    try:
+        if found != encoded.data:
+            raise RunFailed(
+                f"{len(found)} bytes were read back of {len(encoded.data)} that were written"
+            )
+        verify(found, content_type, encoded.extent)
+    except RunFailed as error:
+        raise RunFailed(f"{str(path)!r} was not written right: {error.message}") from error
+
+
+def _last_run(parent: Path) -> int:
+    numbers = [int(name) for name in os.listdir(parent) if re.fullmatch(r"\d{4,}", name)]
+    return max(numbers, default=0)

@@ -1,0 +1,85 @@
+"""What must be in memory for a pipeline step: the load specs, equal when nothing has to be
+loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+Offload = Literal["model", "sequential"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a module lives. An offloaded one lives in host memory and visits `device` when it
+    runs."""
+
+    device: str
+    offload: Offload | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentSpec:
+    """One loadable part of a pipeline. Two equal specs give the same object: `fingerprint` stands
+    for the bytes in `source`, wherever they lie."""
+
+    cls: Any
+    fingerprint: str
+    dtype: torch.dtype | None  # None for what has no weights: tokenizers, processors
+    placement: Placement | None
+    variant: str | None = None
+    part: str | None = None  # the component's name inside a single-file checkpoint
+    options: tuple[tuple[str, Any], ...] = ()  # further arguments of the loader
+    source: Path = field(compare=False, default=Path())
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSpec:
+    """A scheduler is made afresh for every run: it counts steps and keeps history."""
+
+    cls: Any
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SingleFile:
+    """A checkpoint that holds a whole pipeline. Which parts it has is known once it was loaded."""
+
+    cls: Any
+    path: Path
+    fingerprint: str
+    config: Path | None  # the folder with the configs of its parts; None: diffusers finds one
+    dtype: torch.dtype
+    dtypes: Mapping[str, torch.dtype]  # of the parts whose dtype is another one
+
+    @property
+    def content(self) -> tuple[type, str, Path | None]:
+        """What decides which parts there are."""
+        return self.cls, self.fingerprint, self.config
+
+    def part(self, name: str, cls: type, placement: Placement) -> ComponentSpec:
+        has_weights = issubclass(cls, torch.nn.Module)
+        return ComponentSpec(
+            cls=cls,
+            fingerprint=self.fingerprint,
+            dtype=self.dtypes.get(name, self.dtype) if has_weights else None,
+            placement=placement if has_weights else None,
+            part=name,
+            source=self.path,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """A pipeline to wire. `components` maps names to specs, None for a part that is left out."""
+
+    cls: Any
+    components: Mapping[str, ComponentSpec | None]
+    schedulers: Mapping[str, SchedulerSpec]
+    scalars: Mapping[str, Any]
+    placement: Placement
+    single_file: SingleFile | None = None

@@ -1,0 +1,177 @@
+"""Running the steps of a bound workflow, one after the other, sub-workflows inside their step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dw.engine.artifacts import Results
+from dw.engine.cache import Need
+from dw.engine.calling import call, seeded_generator
+from dw.engine.classes import call_parameters
+from dw.engine.failures import failing
+from dw.engine.iterations import iterations, references
+from dw.engine.media import realize
+from dw.engine.results import file_names
+from dw.engine.run import Run
+from dw.engine.tasks import TaskContext, run_task
+from dw.engine.wiring import replace_scheduler, set_switches, wire
+from dw.workflow import Document, Workflow
+from dw.workflow.model import Pipeline, Step
+
+
+class Execution:
+    """One workflow being executed. `prefix` tells the steps of a sub-workflow from its parent's."""
+
+    def __init__(
+        self, run: Run, document: Document, workflow: Workflow, *, seed: int, prefix: str = ""
+    ) -> None:
+        self._run = run
+        self._document = document
+        self._workflow = workflow
+        self._seed = seed
+        self._prefix = prefix
+        self._planner = run.planner.beside(document.path.parent)
+        self._results = Results(step.name for step in workflow.steps)
+
+    def execute(self) -> list[Any]:
+        """The results of the last step."""
+        steps = self._workflow.steps
+        arguments = [self._realized(step) for step in steps]
+        results: list[Any] = []
+        for index, step in enumerate(steps):
+            self._begin(step, index)
+            with failing(self._run.where):
+                results = list(self._step(step, index, arguments[index]))
+            self._results.keep(step.name, results)
+            self._results.retain(
+                text for later in arguments[index + 1 :] for _, text in references(later)
+            )
+        return results
+
+    def _begin(self, step: Step, index: int) -> None:
+        run = self._run
+        run.control.check()
+        run.control.stepped(0, 0)
+        run.step = f"{self._prefix}{step.name}"
+        run.observer.step_started(run.step, index + 1, len(self._workflow.steps))
+
+    def _realized(self, step: Step) -> Any:
+        self._run.step = f"{self._prefix}{step.name}"
+        with failing(self._run.where):
+            planner = self._planner
+            return realize(_arguments(step), folder=planner.base, trust=planner.trust)
+
+    def _step(self, step: Step, index: int, arguments: Any) -> Iterator[Any]:
+        """Yield the results of the step's iterations, each saved as soon as it is there."""
+        runner = self._runner(step)
+        count = iterations_done = 0
+        for each in self._iterations(step, arguments):
+            self._run.control.check()
+            for result in runner(each):
+                self._save(step, index, result, count, each)
+                count += 1
+                yield result
+            iterations_done += 1
+        if iterations_done == 0:
+            self._run.observer.warned(
+                f"step {self._run.step!r} did nothing: a result that it takes is empty"
+            )
+
+    def _iterations(self, step: Step, arguments: Any) -> Iterator[Any]:
+        if step.task is not None and step.task.inputs is not None:
+            for item in arguments:
+                yield from iterations(item, self._results.values)
+        else:
+            yield from iterations(arguments, self._results.values)
+
+    def _runner(self, step: Step) -> Any:
+        """A function from one iteration's arguments to its results."""
+        if step.pipeline is not None:
+            return self._pipeline_runner(step.pipeline, self._seed_of(step))
+        if step.task is not None:
+            command = step.task.command
+            context = TaskContext(self._planner.base, self._run.control.check)
+            return lambda arguments: run_task(command, arguments, context)
+        assert step.workflow is not None
+        child = self._document.children[step.workflow.path]
+        return lambda arguments: self._sub_workflow(
+            child, arguments, self._seed_of(step), step.name
+        )
+
+    def _seed_of(self, step: Step) -> int:
+        own = (step.pipeline.seed if step.pipeline else None, step.seed)
+        return next((seed for seed in own if seed is not None), self._seed)
+
+    def _pipeline_runner(self, pipeline: Pipeline, seed: int) -> Any:
+        prepared = self._prepared(pipeline)
+        generator = seeded_generator(seed)
+        takes_generator = "generator" in call_parameters(prepared.__class__)
+        extra = (
+            {"generator": generator}
+            if takes_generator and not pipeline.configuration.no_generator
+            else {}
+        )
+        return lambda arguments: [call(prepared, {**arguments, **extra}, self._run.control)]
+
+    def _prepared(self, pipeline: Pipeline) -> Any:
+        """The pipeline, wired, with its scheduler, switches and adapters."""
+        run = self._run
+        spec = self._planner.pipeline(pipeline)
+        self._load_late(Need(run.step, spec))
+        wired = wire(
+            spec, run.cache.parts(spec), run.cache.schedulers(spec), run.cache.scalars(spec)
+        )
+        run.pipeline = wired
+        if pipeline.scheduler is not None:
+            replace_scheduler(wired, pipeline.scheduler, trust=self._planner.trust)
+        set_switches(wired, pipeline.configuration)
+        run.adapters.reconcile(wired, self._planner.adapters(pipeline))
+        return wired
+
+    def _load_late(self, need: Need) -> None:
+        """Load what only the results of earlier steps have told to be needed."""
+        run = self._run
+        plan = run.cache.plan([need])
+        if plan.loads:
+            run.cache.load(plan, before=run.loading)
+            run.step = need.step
+            run.observer.executing(run.workflow.id)
+
+    def _sub_workflow(
+        self, child: Document, arguments: Mapping[str, Any], seed: int, name: str
+    ) -> list[Any]:
+        bound = child.bind(arguments)
+        own = seed if bound.seed is None else bound.seed
+        before = self._run.step
+        results = Execution(
+            self._run, child, bound, seed=own, prefix=f"{self._prefix}{name}."
+        ).execute()
+        self._run.step = before
+        return results
+
+    def _save(self, step: Step, index: int, result: Any, result_index: int, arguments: Any) -> None:
+        run, spec = self._run, step.result
+        if spec is not None and spec.save:
+            stem = f"{self._workflow.id}-{step.name}.{index}"
+            metadata = _metadata(step, arguments) if spec.embed_metadata else None
+            for name, value in file_names(result, spec, stem, result_index):
+                run.writer.write(run.step, run.folder / name, value, spec, metadata)
+        run.collect(run.writer.done())
+
+
+def _arguments(step: Step) -> Any:
+    if step.pipeline is not None:
+        return step.pipeline.arguments
+    if step.task is not None:
+        return step.task.inputs if step.task.inputs is not None else step.task.arguments or {}
+    assert step.workflow is not None
+    return step.workflow.arguments
+
+
+def _metadata(step: Step, arguments: Any) -> dict[str, Any]:
+    """How a picture was made, for the picture itself."""
+    source = step.pipeline.from_pretrained_arguments.get("model_name") if step.pipeline else None
+    command = step.task.command if step.task else None
+    made_by = {"model_name": source} if source else {"command": command} if command else {}
+    return {"step": step.name, **made_by, "arguments": arguments}

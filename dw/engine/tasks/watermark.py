@@ -1,0 +1,50 @@
+"""The command that writes a text on a picture."""
+
+from __future__ import annotations
+
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+
+from dw.engine.tasks.registry import task
+from dw.errors import RunFailed, did_you_mean
+
+POSITIONS = ("top-left", "top-right", "bottom-left", "bottom-right", "center")
+
+
+@task()
+def add_watermark(
+    image: Image.Image,
+    text: str = "AI Generated",
+    position: str = "bottom-right",
+    opacity: int = 128,
+    font_size: int = 0,
+    margin: int = 10,
+    color: str = "white",
+) -> Image.Image:
+    """`opacity` from 0 to 255; a `font_size` of 0 is a twentieth of the short side; `margin` in
+    pixels."""
+    if position not in POSITIONS:
+        raise RunFailed(
+            f"position is one of {', '.join(POSITIONS)}, got {position!r}"
+            f"{did_you_mean(position, POSITIONS)}"
+        )
+    layer = Image.new("RGBA", image.size)
+    draw = ImageDraw.Draw(layer)
+    font = ImageFont.load_default(size=font_size or max(10, min(image.size) // 20))
+    box = draw.textbbox((0, 0), text, font=font)
+    place = _place(image.size, (box[2] - box[0], box[3] - box[1]), position, margin)
+    red, green, blue = ImageColor.getrgb(color)[:3]
+    draw.text(
+        (place[0] - box[0], place[1] - box[1]), text, font=font, fill=(red, green, blue, opacity)
+    )
+    return Image.alpha_composite(image.convert("RGBA"), layer).convert(image.mode)
+
+
+def _place(
+    size: tuple[int, int], text: tuple[float, float], position: str, margin: int
+) -> tuple[float, float]:
+    """The upper left corner of the text."""
+    if position == "center":
+        return (size[0] - text[0]) / 2, (size[1] - text[1]) / 2
+    x = margin if position.endswith("left") else size[0] - text[0] - margin
+    y = margin if position.startswith("top") else size[1] - text[1] - margin
+    return x, y

@@ -1,0 +1,65 @@
+"""The plain facts that every part tells: problems, result files, memory.
+
+They are found in the workflow or the engine, cross the pipe as they are, and are shown by the
+shell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong at a place in a file. `line` and `column` count characters from 1."""
+
+    path: str
+    line: int
+    column: int
+    message: str
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}: {self.severity}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A result file, verified: it was read back whole after it was written."""
+
+    path: str
+    content_type: str
+    nbytes: int
+    sha256: str
+    width: int | None = None  # pixels
+    height: int | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentRow:
+    """One cached component. `nbytes` counts parameters and buffers, each storage once."""
+
+    name: str
+    class_name: str
+    dtype: str
+    device: str
+    nbytes: int
+    last_used: float  # Unix time, seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The device's memory in bytes. Without CUDA, `allocated` and `reserved` are the bytes of
+    living models, and `free` and `total` are the host's."""
+
+    device: str
+    allocated: int
+    reserved: int
+    free: int
+    total: int
+    runs: int
+    components: tuple[ComponentRow, ...] = ()

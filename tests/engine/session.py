@@ -1,0 +1,177 @@
+"""What the tests of the engine say: small workflows, and a session that runs them and remembers."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from dw.engine import Cancelled, Engine, RunControl, RunResult
+from dw.errors import DwError
+from dw.report import Output
+from dw.workflow import Document, parse_document
+
+Json = dict[str, Any]
+
+
+class Recorder:
+    """An observer that keeps what it was told, as tuples that begin with the event's name."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def started(self, workflow: str, seed: int, output_dir: str) -> None:
+        self.events.append(("started", workflow, seed, output_dir))
+
+    def planned(
+        self,
+        reason: str,
+        kept: tuple[str, ...],
+        loading: tuple[str, ...],
+        dropped: tuple[str, ...],
+    ) -> None:
+        self.events.append(("planned", reason, kept, loading, dropped))
+
+    def loading(self, component: str, class_name: str, index: int, total: int) -> None:
+        self.events.append(("loading", component, class_name, index, total))
+
+    def loaded(self, workflow: str, seconds: float) -> None:
+        self.events.append(("loaded", workflow))
+
+    def executing(self, workflow: str) -> None:
+        self.events.append(("executing", workflow))
+
+    def step_started(self, name: str, index: int, total: int) -> None:
+        self.events.append(("step_started", name, index, total))
+
+    def stepped(self, name: str, phase: str, done: int, total: int) -> None:
+        self.events.append(("stepped", name, phase, done, total))
+
+    def produced(self, step: str, output: Output) -> None:
+        self.events.append(("produced", step, output))
+
+    def warned(self, message: str) -> None:
+        self.events.append(("warned", message))
+
+    def named(self, name: str) -> list[tuple[Any, ...]]:
+        return [event[1:] for event in self.events if event[0] == name]
+
+
+class CancelsAt(RunControl):
+    """A control that is cancelled when the pipeline has done this many steps."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._at = step
+
+    def stepped(self, step: int, steps: int) -> None:
+        super().stepped(step, steps)
+        if steps and step == self._at:
+            self.cancel()
+
+
+class Session:
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine = engine
+        self.folder = folder
+        self.seen = Recorder()
+
+    def document(
+        self, workflow: Json, name: str = "workflow.json", *, trust: bool = False
+    ) -> Document:
+        return parse_document(json.dumps(workflow, indent=1), self.folder / name, trust=trust)
+
+    def run(
+        self,
+        workflow: Json | Document,
+        *,
+        seed: int | None = 7,
+        device: str | None = "cpu",
+        rehearse: bool = False,
+        trust: bool = False,
+        control: RunControl | None = None,
+        **arguments: Any,
+    ) -> RunResult:
+        self.seen = Recorder()
+        is_document = isinstance(workflow, Document)
+        return self.engine.run(
+            workflow if is_document else self.document(workflow, trust=trust),
+            arguments=arguments,
+            seed=seed,
+            output_dir=self.folder / "outputs",
+            device=device,
+            rehearse=rehearse,
+            trust=trust,
+            control=control or RunControl(),
+            observer=self.seen,
+        )
+
+    def hashes(self, workflow: Json | Document, **options: Any) -> list[str]:
+        """The sha256 of every file that a run writes."""
+        return [output.sha256 for output in self.run(workflow, **options).outputs]
+
+    def cancel(self, workflow: Json, *, step: int, **options: Any) -> Cancelled:
+        """Run, cancel after this many denoising steps, and settle, as the worker does."""
+        try:
+            self.run(workflow, control=CancelsAt(step), **options)
+        except Cancelled as cancelled:
+            stopped = cancelled.with_traceback(None)
+        else:
+            raise AssertionError("the run was not cancelled")
+        self.engine.settle()
+        return stopped
+
+    def fail(self, workflow: Json, **options: Any) -> DwError:
+        """Run, expect an error, and settle, as the worker does."""
+        try:
+            self.run(workflow, **options)
+        except DwError as error:
+            failure = error.with_traceback(None)
+        else:
+            raise AssertionError("the run did not fail")
+        self.engine.settle()
+        return failure
+
+    @property
+    def reason(self) -> str:
+        return str(self.seen.named("planned")[0][0])
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The components that the last run planned to load."""
+        return tuple(self.seen.named("planned")[0][2])
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        return tuple(self.seen.named("planned")[0][3])
+
+
+def generate(model: Path | str, **changes: Any) -> Json:
+    """A step that draws a picture of 64x64 in 4 steps. `changes` go into its pipeline: a dict is
+    merged with what is there."""
+    pipeline: Json = {
+        "configuration": {"component_type": "StableDiffusionPipeline"},
+        "from_pretrained_arguments": {"model_name": str(model)},
+        "arguments": {"prompt": "a cat", "num_inference_steps": 4, "width": 64, "height": 64},
+    }
+    return {"name": "gen", "pipeline": merged(pipeline, changes), "result": PNG}
+
+
+def workflow(*steps: Json, **top: Any) -> Json:
+    return {"id": "demo", **top, "steps": list(steps)}
+
+
+def text_to_image(model: Path | str, **changes: Any) -> Json:
+    return workflow(generate(model, **changes))
+
+
+def merged(data: Json, changes: Json) -> Json:
+    result = copy.deepcopy(data)
+    for key, value in changes.items():
+        is_dict = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if is_dict else value
+    return result
+
+
+PNG: Json = {"content_type": "image/png"}

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dw.errors import RunFailed
+from dw.rehearsal import stand_in_lora
+from tests.engine.session import Json, Session, generate, text_to_image, workflow
+
+
+def lora(name: str, scale: float = 1.0) -> Json:
+    return {"model_name": name, "weight_name": "x.safetensors", "scale": scale}
+
+
+def with_loras(*loras: Json, **changes: Any) -> Json:
+    return text_to_image("any/model", loras=list(loras), **changes)
+
+
+@pytest.fixture(scope="module")
+def plain(warm: Session) -> list[str]:
+    return warm.hashes(with_loras(), rehearse=True)
+
+
+@pytest.fixture(scope="module")
+def first(warm: Session) -> list[str]:
+    return warm.hashes(with_loras(lora("first")), rehearse=True)
+
+
+def test_a_lora_changes_the_picture_and_loads_no_component(
+    warm: Session, plain: list[str], first: list[str]
+) -> None:
+    assert first != plain
+    warm.run(with_loras(lora("first")), rehearse=True)
+    assert warm.loaded == ()
+
+
+def test_without_it_the_picture_is_the_plain_one_again(
+    warm: Session, plain: list[str], first: list[str]
+) -> None:
+    assert warm.hashes(with_loras(), rehearse=True) == plain
+    assert warm.hashes(with_loras(lora("first")), rehearse=True) == first
+
+
+def test_the_scale_counts(warm: Session, plain: list[str], first: list[str]) -> None:
+    assert warm.hashes(with_loras(lora("first", 0.0)), rehearse=True) == plain
+    assert warm.hashes(with_loras(lora("first", 0.5)), rehearse=True) not in (plain, first)
+    assert warm.hashes(with_loras(lora("first", 1.0)), rehearse=True) == first
+
+
+def test_two_together_differ_from_each_and_do_not_depend_on_what_was_there(
+    warm: Session, first: list[str]
+) -> None:
+    both = with_loras(lora("first"), lora("second"))
+    cold = warm.hashes(both, rehearse=True)
+    second = warm.hashes(with_loras(lora("second")), rehearse=True)
+    assert len({*cold, *first, *second}) == 3
+    assert warm.hashes(both, rehearse=True) == cold
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_after_a_cancel_the_picture_is_the_same(warm: Session, first: list[str], step: int) -> None:
+    scaled = {"arguments": {"cross_attention_kwargs": {"scale": 0.25}}}
+    warm.cancel(with_loras(lora("first"), **scaled), step=step, rehearse=True)
+    assert warm.hashes(with_loras(lora("first")), rehearse=True) == first
+
+
+def test_a_step_without_loras_is_not_touched_by_its_neighbour(
+    warm: Session, plain: list[str], first: list[str]
+) -> None:
+    second = {**generate("any/model"), "name": "plain"}
+    pictures = warm.hashes(
+        workflow(generate("any/model", loras=[lora("first")]), second), rehearse=True
+    )
+    assert pictures == [*first, *plain]
+
+
+def test_a_file_of_ones_own_is_found_by_folder_and_name(session: Session, sd15: Path) -> None:
+    path = stand_in_lora(sd15, "own", None)
+    named = {"model_name": str(path.parent), "weight_name": path.name}
+    assert session.hashes(text_to_image(sd15, loras=[named])) != session.hashes(text_to_image(sd15))
+    assert session.hashes(text_to_image(sd15, loras=[{"model_name": str(path)}]))
+
+
+def test_a_lora_that_does_not_fit_is_an_error_and_leaves_the_model_plain(
+    warm: Session, sd15: Path, flux: Path, plain: list[str]
+) -> None:
+    alien = {"model_name": str(stand_in_lora(flux, "alien", None))}
+    error = warm.fail(text_to_image(sd15, loras=[alien]))
+    assert isinstance(error, RunFailed)
+    assert warm.hashes(text_to_image(sd15)) == plain
+
+
+def test_a_missing_file_is_named(session: Session, sd15: Path) -> None:
+    (session.folder / "loras").mkdir()
+    missing = {"model_name": "loras", "weight_name": "no.safetensors"}
+    assert "'no.safetensors'" in session.fail(text_to_image(sd15, loras=[missing])).message

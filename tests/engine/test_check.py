@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dw.engine import Engine
+from tests.engine.session import Json, Session, generate, text_to_image, workflow
+
+
+def messages(session: Session, document: Json) -> list[str]:
+    return [problem.message for problem in session.engine.check(session.document(document))]
+
+
+def test_a_good_workflow_has_no_problems(warm: Session) -> None:
+    assert messages(warm, text_to_image("any/model")) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"arguments": {"promt": "a cat"}},
+            "StableDiffusionPipeline takes no argument 'promt' (did you mean 'prompt'?)",
+        ),
+        (
+            {"from_pretrained_arguments": {"variatn": "fp16"}},
+            "the loader takes no 'variatn' (did you mean 'variant'?)",
+        ),
+        (
+            {"from_pretrained_arguments": {"safety_checker": "x"}},
+            "'safety_checker' must be null here; a component goes beside 'configuration'",
+        ),
+        (
+            {"configuration": {"component_type": "EulerDiscreteScheduler"}},
+            "'EulerDiscreteScheduler' is not a diffusers pipeline",
+        ),
+        (
+            {"scheduler": {"configuration": {"scheduler_type": "AutoencoderKL"}}},
+            "'AutoencoderKL' is not a diffusers scheduler",
+        ),
+        (
+            {
+                "transformer": {
+                    "configuration": {"component_type": "FluxTransformer2DModel"},
+                    "from_pretrained_arguments": {"model_name": "any/model"},
+                }
+            },
+            "StableDiffusionPipeline has no component 'transformer'",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(warm: Session, changes: Any, message: str) -> None:
+    assert messages(warm, text_to_image("any/model", **changes)) == [message]
+
+
+def test_a_pipeline_without_loras_is_told(warm: Session) -> None:
+    ddpm = workflow(
+        {
+            "name": "gen",
+            "pipeline": {
+                "configuration": {"component_type": "DDPMPipeline"},
+                "from_pretrained_arguments": {"model_name": "any/model"},
+                "arguments": {},
+                "loras": [{"model_name": "x"}],
+            },
+        }
+    )
+    assert messages(warm, ddpm) == ["DDPMPipeline takes no LoRA"]
+
+
+def test_all_problems_are_told_at_once_with_their_lines(warm: Session) -> None:
+    task = {"name": "cut", "task": {"command": "crop_square", "arguments": {"imgae": "variable:x"}}}
+    wrong = workflow(generate("any/model", arguments={"promt": "x"}), task, variables={"x": None})
+    document = warm.document(wrong)
+    problems = warm.engine.check(document)
+    assert len(problems) == 3
+    for problem, word in zip(problems, ["promt", "imgae", "crop_square"], strict=True):
+        assert word in document.text.splitlines()[problem.line - 1]
+
+
+def test_the_problems_of_a_sub_workflow_are_in_its_file(warm: Session) -> None:
+    import json
+
+    (warm.folder / "inner.json").write_text(
+        json.dumps(text_to_image("any/model", arguments={"promt": "x"}))
+    )
+    outer = workflow({"name": "sub", "workflow": {"path": "inner.json", "arguments": {}}})
+    [problem] = warm.engine.check(warm.document(outer))
+    assert Path(problem.path).name == "inner.json"
+
+
+def test_preparing_loads_nothing(tmp_path: Path) -> None:
+    session = Session(Engine(), tmp_path)
+    session.engine.prepare(session.document(text_to_image("any/model")))
+    assert session.engine.memory().components == ()

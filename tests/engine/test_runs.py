@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+
+from dw.errors import RunFailed, UsageError, WorkflowError
+from tests.engine.session import Session, generate, text_to_image, workflow
+
+# The Euler scheduler of SDXL, with numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def test_the_second_run_loads_nothing_and_draws_the_same(session: Session, sd15: Path) -> None:
+    cold = session.hashes(text_to_image(sd15))
+    assert session.reason == "first"
+    assert session.loaded == ("gen.text_encoder", "gen.tokenizer", "gen.unet", "gen.vae")
+    assert session.hashes(text_to_image(sd15)) == cold
+    assert session.reason == "cached"
+    assert session.loaded == ()
+
+
+def test_the_picture_is_the_one_that_diffusers_draws(warm: Session, sd15: Path) -> None:
+    ours = warm.run(text_to_image(sd15), seed=5).outputs[0]
+    pipeline = DiffusionPipeline.from_pretrained(sd15)
+    arguments = {"prompt": "a cat", "num_inference_steps": 4, "width": 64, "height": 64}
+    theirs = pipeline(**arguments, generator=torch.Generator().manual_seed(5)).images[0]
+    assert np.array_equal(np.asarray(Image.open(ours.path)), np.asarray(theirs))
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
+def test_a_picture_after_a_cancel_equals_one_before(
+    warm: Session, family: str, request: pytest.FixtureRequest
+) -> None:
+    types = {"sd15": "StableDiffusion", "sdxl": "StableDiffusionXL", "flux": "Flux"}
+    model = request.getfixturevalue(family)
+    document = text_to_image(model, configuration={"component_type": f"{types[family]}Pipeline"})
+    before = warm.hashes(document)
+    for step in range(1, 4):
+        cancelled = warm.cancel(document, step=step)
+        assert (cancelled.step, cancelled.steps) == (step, 4)
+    assert warm.hashes(document) == before
+    assert warm.loaded == ()
+
+
+def test_a_picture_after_an_error_equals_one_before(warm: Session, sd15: Path) -> None:
+    before = warm.hashes(text_to_image(sd15))
+    error = warm.fail(text_to_image(sd15, arguments={"width": 63}))
+    assert isinstance(error, RunFailed)
+    assert "divisible by 8" in error.message
+    assert error.where == "step 'gen'"
+    assert error.__cause__ is not None
+    assert warm.hashes(text_to_image(sd15)) == before
+    assert warm.loaded == ()
+
+
+def test_an_error_inside_the_loop_says_so(warm: Session, sd15: Path) -> None:
+    odd = {"arguments": {"guidance_rescale": "half"}}
+    assert warm.fail(text_to_image(sd15, **odd)).where == "step 'gen', denoise"
+
+
+def test_a_cancel_before_anything_leaves_no_folder(session: Session, sd15: Path) -> None:
+    from dw.engine import Cancelled, RunControl
+
+    control = RunControl()
+    control.cancel()
+    with pytest.raises(Cancelled):
+        session.run(text_to_image(sd15), control=control)
+    assert list((session.folder / "outputs" / "demo").iterdir()) == []
+
+
+def test_events_come_in_the_order_of_the_run(session: Session, sd15: Path) -> None:
+    session.run(text_to_image(sd15))
+    names = list(dict.fromkeys(event[0] for event in session.seen.events))
+    assert names == [
+        *("started", "planned", "loading", "loaded", "executing"),
+        *("step_started", "stepped", "produced"),
+    ]
+    steps = session.seen.named("stepped")
+    assert steps[0] == ("gen", "denoise", 0, 4)
+    assert steps[-1] == ("gen", "denoise", 4, 4)
+
+
+def test_a_warm_run_says_nothing_of_loading(session: Session, sd15: Path) -> None:
+    session.run(text_to_image(sd15))
+    session.run(text_to_image(sd15))
+    assert session.seen.named("loading") == session.seen.named("loaded") == []
+
+
+class TestSeeds:
+    def test_one_seed_gives_one_picture_and_another_another(
+        self, warm: Session, sd15: Path
+    ) -> None:
+        first = warm.hashes(text_to_image(sd15), seed=1)
+        assert warm.hashes(text_to_image(sd15), seed=1) == first
+        assert warm.hashes(text_to_image(sd15), seed=2) != first
+
+    def test_the_nearest_seed_wins(self, warm: Session, sd15: Path) -> None:
+        nine = warm.hashes(text_to_image(sd15), seed=9)
+        step = generate(sd15)
+        assert warm.hashes(workflow(step, seed=9), seed=None) == nine
+        assert warm.hashes(workflow({**step, "seed": 9}, seed=1), seed=2) == nine
+        assert warm.hashes(workflow({**generate(sd15, seed=9), "seed": 1}), seed=2) == nine
+
+    def test_a_run_without_a_seed_draws_one_and_says_which(self, warm: Session, sd15: Path) -> None:
+        result = warm.run(text_to_image(sd15), seed=None)
+        assert warm.hashes(text_to_image(sd15), seed=result.seed) == [result.outputs[0].sha256]
+
+    def test_a_scheduler_that_draws_from_the_global_generator_is_seeded(
+        self, warm: Session, flux: Path
+    ) -> None:
+        changes = {
+            "configuration": {"component_type": "FluxPipeline"},
+            "scheduler": {"configuration": {"scheduler_type": "FlowMatchLCMScheduler"}},
+        }
+        first = warm.hashes(text_to_image(flux, **changes))
+        torch.rand(3)
+        assert warm.hashes(text_to_image(flux, **changes)) == first
+
+
+class TestRefusals:
+    def test_every_problem_is_told_at_its_place_and_nothing_is_made(
+        self, session: Session, sd15: Path
+    ) -> None:
+        wrong = text_to_image(
+            sd15, arguments={"widht": 64}, from_pretrained_arguments={"varaint": 1}
+        )
+        error = session.fail(wrong)
+        assert isinstance(error, WorkflowError)
+        lines = session.document(wrong).text.splitlines()
+        for problem in error.problems:
+            assert problem.message.split("'")[1] in lines[problem.line - 1]
+        assert not (session.folder / "outputs").exists()
+
+    def test_an_unknown_argument_is_a_usage_error(self, session: Session, sd15: Path) -> None:
+        with pytest.raises(UsageError, match="promt"):
+            session.run(text_to_image(sd15), promt="a cat")
+
+    def test_a_device_that_is_not_here_is_a_usage_error(self, session: Session, sd15: Path) -> None:
+        with pytest.raises(UsageError, match="there is cpu"):
+            session.run(text_to_image(sd15), device="cuda:7")
+
+    def test_a_missing_model_is_named_with_what_to_do(self, session: Session) -> None:
+        error = session.fail(text_to_image("nobody/no-such-model"))
+        assert isinstance(error, RunFailed)
+        assert "'nobody/no-such-model'" in error.message
+        assert any("rehearse" in hint for hint in error.hints)
+
+
+def test_the_record_of_a_run_is_beside_its_files(session: Session, sd15: Path) -> None:
+    document = workflow(
+        generate(sd15, arguments={"prompt": "variable:prompt"}), variables={"prompt": "a cat"}
+    )
+    result = session.run(document, prompt="a dog")
+    record = json.loads((Path(result.output_dir) / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert record["arguments"] == {"prompt": "a dog"}
+    assert record["seed"] == 7
+    assert record["outputs"][0]["sha256"] == result.outputs[0].sha256
+    assert set(record["timings_s"]) == {"plan", "load", "execute"}
+
+
+def test_runs_get_numbered_folders(session: Session, sd15: Path) -> None:
+    folders = [Path(session.run(text_to_image(sd15)).output_dir) for _ in range(3)]
+    assert [folder.name for folder in folders] == ["0001", "0002", "0003"]
+    assert [f.name for f in folders[0].iterdir() if f.suffix == ".png"] == ["demo-gen.0-0.0.png"]
+
+
+def test_rehearsal_needs_no_model(session: Session) -> None:
+    document = text_to_image("somebody/a-gated-model")
+    assert session.hashes(document, rehearse=True) == session.hashes(document, rehearse=True)

@@ -1,0 +1,97 @@
+"""Checkpoints in one file: here one that holds the UNet, with the other models from folders."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dw.errors import RunFailed, WorkflowError
+from tests.engine.session import Json, Session, merged, text_to_image
+
+
+@pytest.fixture
+def checkpoint(sd15: Path, tmp_path: Path) -> Path:
+    weights = sd15 / "unet" / "diffusion_pytorch_model.safetensors"
+    return Path(shutil.copy(weights, tmp_path / "tiny.safetensors"))
+
+
+def from_file(checkpoint: Path, sd15: Path, **changes: Any) -> Json:
+    document = text_to_image("")
+    step = document["steps"][0]
+    step["pipeline"]["from_pretrained_arguments"] = {
+        "from_single_file": str(checkpoint),
+        "config": str(sd15),
+    }
+    step["pipeline"]["vae"] = _part("AutoencoderKL", sd15, "vae")
+    step["pipeline"]["text_encoder"] = _part("transformers.CLIPTextModel", sd15, "text_encoder")
+    step["pipeline"] = merged(step["pipeline"], changes)
+    return document
+
+
+def _part(component_type: str, model: Path, subfolder: str) -> Json:
+    return {
+        "configuration": {"component_type": component_type},
+        "from_pretrained_arguments": {"model_name": str(model), "subfolder": subfolder},
+    }
+
+
+def test_it_draws_the_picture_of_the_folder(session: Session, checkpoint: Path, sd15: Path) -> None:
+    pictures = session.hashes(from_file(checkpoint, sd15))
+    assert session.loaded == ("gen.vae", "gen.text_encoder", "gen.tiny.safetensors")
+    assert pictures == session.hashes(text_to_image(sd15))
+
+
+def test_its_parts_are_known_and_kept(session: Session, checkpoint: Path, sd15: Path) -> None:
+    before = session.hashes(from_file(checkpoint, sd15))
+    assert session.hashes(from_file(checkpoint, sd15)) == before
+    assert (session.reason, session.loaded) == ("cached", ())
+    kept = session.seen.named("planned")[0][1]
+    assert set(kept) == {"gen.unet", "gen.tokenizer", "gen.vae", "gen.text_encoder"}
+
+
+def test_a_changed_file_is_read_again(session: Session, checkpoint: Path, sd15: Path) -> None:
+    session.run(from_file(checkpoint, sd15))
+    os.utime(checkpoint, ns=(1, 1))
+    session.run(from_file(checkpoint, sd15))
+    assert session.loaded == ("gen.tiny.safetensors",)
+    assert set(session.dropped) == {"gen.unet", "gen.tokenizer"}
+
+
+def test_another_dtype_of_one_part_reads_that_one(
+    session: Session, checkpoint: Path, sd15: Path
+) -> None:
+    before = session.hashes(from_file(checkpoint, sd15))
+    double = {"configuration": {"unet": {"torch_dtype": "torch.float64"}}}
+    session.fail(from_file(checkpoint, sd15, **double))  # its latents stay float32
+    assert session.loaded == session.dropped == ("gen.unet",)
+    dtypes = {row.name: row.dtype for row in session.engine.memory().components}
+    assert dtypes["gen.unet"] == "float64"
+    assert session.hashes(from_file(checkpoint, sd15)) == before
+
+
+def test_the_parts_are_loaded_again_after_a_clear(
+    session: Session, checkpoint: Path, sd15: Path
+) -> None:
+    before = session.hashes(from_file(checkpoint, sd15))
+    assert session.engine.clear().survivors == ()
+    assert session.hashes(from_file(checkpoint, sd15)) == before
+
+
+def test_a_pickle_is_refused_without_trust(session: Session, checkpoint: Path, sd15: Path) -> None:
+    pickled = checkpoint.rename(checkpoint.with_suffix(".ckpt"))
+    error = session.fail(from_file(pickled, sd15))
+    assert isinstance(error, RunFailed)
+    assert any("--trust" in hint for hint in error.hints)
+
+
+def test_the_generic_class_cannot_know_what_is_in_a_file(
+    session: Session, checkpoint: Path, sd15: Path
+) -> None:
+    generic = {"configuration": {"component_type": "DiffusionPipeline"}}
+    error = session.fail(from_file(checkpoint, sd15, **generic))
+    assert isinstance(error, WorkflowError)
+    assert "DiffusionPipeline cannot load a single file" in error.message
