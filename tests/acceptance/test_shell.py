@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.acceptance.conftest import write_examples
+from tests.acceptance.conftest import EXAMPLES, write_examples
 from tests.acceptance.test_checklist import CACHED_RUN, FIRST_RUN, assert_transcript
 from tests.processes import assert_gone
 from tests.repl.screen import Screen
@@ -81,6 +82,24 @@ def test_ctrl_c_cancels_the_run_and_keeps_the_models(folder: Path):
         screen.type("run\r")
         screen.wait_for("Reusing loaded models from cache")
         screen.wait_for("Workflow completed successfully")
+
+
+def test_the_session_in_readme_is_what_is_shown(folder: Path):
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    session = readme.split("```console\n")[1].split("```")[0].splitlines()
+    commands = [line.removeprefix("dw> ") for line in session if line.startswith("dw> ")]
+    (folder / "examples").symlink_to(EXAMPLES)
+    (folder / "session.dw").write_text("\n".join(commands))
+    done = subprocess.run(
+        [*REPL, "--echo", "--script", "session.dw"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=90,
+    )
+    numberless = [re.sub(r"[0-9.]+", "N", text) for text in (done.stdout, "\n".join(session))]
+    shown, expected = (text.splitlines() for text in numberless)
+    assert_transcript(shown, [re.escape(line) for line in expected])
 
 
 def test_leaving_without_a_run(folder: Path):

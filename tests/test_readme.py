@@ -1,0 +1,34 @@
+"""README tells the truth."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+generate = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(generate)
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_its_generated_parts_are_up_to_date():
+    assert generate.generated(README) == README, "run: python docs/generate.py"
+
+
+def test_every_file_it_names_exists():
+    for name in re.findall(r"\b((?:examples|docs|tests|bench)/[\w./-]+\.\w+)", README):
+        assert (ROOT / name).exists(), name
+
+
+def test_every_test_that_the_checklist_names_exists():
+    files = {
+        "A": "tests/acceptance/test_checklist.py",
+        "F": "tests/acceptance/test_faults.py",
+    }
+    checklist = (ROOT / "CHECKLIST.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([AF]|tests/[\w/]+\.py)(?:/|::)(test_\w+)`", checklist)
+    assert len(named) >= 30
+    for file, test in named:
+        text = (ROOT / files.get(file, file)).read_text(encoding="utf-8")
+        assert f"def {test}(" in text, test
