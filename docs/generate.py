@@ -56,9 +56,9 @@ PARTS: dict[str, Callable[[], str]] = {
 def generated(readme: str) -> str:
     """README with its generated parts made anew."""
     for name, part in PARTS.items():
-        before, start, rest = readme.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition("<!-- end -->")
-        readme = f"{before}{start}{part()}\n{end}{after}"
+        before, rest = readme.split(f"<!-- {name} -->\n")
+        _, after = rest.split("<!-- end -->", maxsplit=1)
+        readme = f"{before}<!-- {name} -->\n{part()}\n<!-- end -->{after}"
     return readme
 
 
@@ -88,7 +88,7 @@ def _tree() -> Iterator[str]:
 
 def _first_sentence(path: Path) -> str:
     doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return re.split(r"(?<=[.:])\s|\n\n", " ".join(doc.split("\n\n")[0].split()))[0].rstrip(".:")
+    return re.split(r"(?<=\.)\s", " ".join(doc.split("\n\n")[0].split()))[0].rstrip(".:")
 
 
 def _shown(default: object) -> str:
