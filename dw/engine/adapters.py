@@ -47,9 +47,8 @@ class Adapters:
     """Reconciles pipelines with the adapters that they should have."""
 
     def __init__(self) -> None:
-        self._reach: dict[
-            str, frozenset[str]
-        ] = {}  # adapter: the components that its file has weights for
+        # For each adapter, the components that its file has weights for.
+        self._reach: dict[str, frozenset[str]] = {}
 
     def reconcile(self, pipeline: DiffusionPipeline, wanted: Sequence[Adapter]) -> None:
         """Raises RunFailed when an adapter does not fit the pipeline, which then has none."""
@@ -63,8 +62,11 @@ class Adapters:
             return None
         if not self._has_exactly(pipeline, wanted):
             self._load(pipeline, wanted)
+        scales: dict[str, float] = {}
+        for adapter in wanted:
+            scales[adapter.name] = scales.get(adapter.name, 0.0) + adapter.scale
         # Always set, as a cancelled call may have left a text encoder's adapter scaled.
-        pipeline.set_adapters([a.name for a in wanted], adapter_weights=[a.scale for a in wanted])
+        pipeline.set_adapters(list(scales), adapter_weights=list(scales.values()))
         return None
 
     def _has_exactly(self, pipeline: DiffusionPipeline, wanted: Sequence[Adapter]) -> bool:

@@ -42,9 +42,9 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a set of needs keeps, loads and drops. Names as in `gen.vae`."""
+    """What a set of needs keeps, loads and drops. Labels as in `gen.vae`."""
 
-    kept: tuple[str, ...]
+    kept: Mapping[ComponentSpec, str]  # with the label that it has in this plan
     loads: tuple[Load, ...]
     dropped: tuple[str, ...]
 
@@ -83,36 +83,43 @@ class ComponentCache:
 
     def plan(self, needs: Sequence[Need]) -> Plan:
         wanted: dict[ComponentSpec, Load] = {}
-        files: list[Load] = []
+        files: dict[Any, Load] = {}
         for need in needs:
             for name, spec in self._specs(need.pipeline).items():
                 if spec is not None:
                     wanted.setdefault(spec, Load(f"{need.step}.{name}", spec.cls, spec, need))
             file = need.pipeline.single_file
             if file is not None and file.content not in self._contents:
-                files.append(Load(f"{need.step}.{file.path.name}", file.cls, None, need))
+                load = Load(f"{need.step}.{file.path.name}", file.cls, None, need)
+                files.setdefault(file.content, load)
+        loads = [load for spec, load in wanted.items() if spec not in self._store]
+        # Files last: they are read with everything passed in that they need not hold.
+        loads.sort(key=lambda load: load.spec is not None and load.spec.part is not None)
         return Plan(
-            kept=tuple(load.label for spec, load in wanted.items() if spec in self._store),
-            loads=(*(load for spec, load in wanted.items() if spec not in self._store), *files),
+            kept={spec: load.label for spec, load in wanted.items() if spec in self._store},
+            loads=(*loads, *files.values()),
             dropped=tuple(c.label for spec, c in self._store.items() if spec not in wanted),
         )
 
-    def drop(self, labels: Sequence[str]) -> None:
-        """Forget components and free their memory."""
-        if not labels:
-            return
+    def keep_only(self, plan: Plan) -> None:
+        """Drop what the plan does not keep, and free its memory."""
         with self._lock:
-            self._store = {s: c for s, c in self._store.items() if c.label not in labels}
-        gc.collect()  # a transformer that has run is a reference cycle
+            self._store = {spec: self._store[spec] for spec in plan.kept}
+            for spec, label in plan.kept.items():
+                self._store[spec].label = label
+        if plan.dropped:
+            gc.collect()  # a transformer that has run is a reference cycle
 
     def load(self, plan: Plan, *, before: Callable[[Load, int, int], None]) -> None:
         """Load what the plan says, one after the other; `before` is called ahead of each with
         its number."""
         for index, load in enumerate(plan.loads, start=1):
             before(load, index, len(plan.loads))
+            if load.spec is not None and load.spec in self._store:
+                continue  # it was in the same file as the one before
             if load.spec is None or load.spec.part is not None:
                 self._load_file(load.need)
-            elif load.spec not in self._store:
+            else:
                 self._keep(load.label, load.spec, load_component(load.spec))
 
     def parts(self, spec: PipelineSpec) -> dict[str, Any]:
@@ -143,12 +150,9 @@ class ComponentCache:
             self._store.pop(component.spec, None)
 
     def _content(self, spec: PipelineSpec) -> FileContent:
-        nothing = FileContent({}, {}, {})
-        return (
-            nothing
-            if spec.single_file is None
-            else self._contents.get(spec.single_file.content, nothing)
-        )
+        file = spec.single_file
+        unknown = FileContent({}, {}, {})
+        return unknown if file is None else self._contents.get(file.content, unknown)
 
     def _specs(self, spec: PipelineSpec) -> dict[str, ComponentSpec | None]:
         """The components of a pipeline, those in its single file too, as far as they are known."""

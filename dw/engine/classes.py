@@ -43,11 +43,11 @@ def call_parameters(cls: Any) -> Mapping[str, inspect.Parameter]:
     return parameters
 
 
-def library_class(library: str, class_name: str) -> Any:
+def library_class(library: str, class_name: str, *, trust: bool = False) -> Any:
     """The class that a model's index names: of a library, or of one of diffusers' pipeline
     modules."""
     if hasattr(diffusers.pipelines, library):
         return getattr(getattr(diffusers.pipelines, library), class_name)
     if library == "transformers":
         class_name = _maybe_remap_transformers_class(class_name) or class_name
-    return names.component_class(f"{library}.{class_name}")
+    return names.component_class(f"{library}.{class_name}", trust=trust)

@@ -54,7 +54,8 @@ class RunControl:
 def watching(pipeline: DiffusionPipeline, control: RunControl) -> Iterator[None]:
     """Make every forward of a component of `pipeline` a place where the run can be cancelled."""
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # keeps compiled graphs whole, even with fullgraph=True
+    # Not compiled, so that graphs stay whole, even with fullgraph=True.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def before_forward(_module: torch.nn.Module, _args: Any) -> None:
         # Returns None: a hook's other value would replace the inputs.
         control.check()

@@ -31,7 +31,7 @@ from dw.engine.run import Run
 from dw.engine.signatures import check_concrete, check_workflow
 from dw.engine.source import Sources
 from dw.engine.steps import Execution
-from dw.errors import RunFailed
+from dw.errors import DwError, RunFailed
 from dw.report import Memory, Output
 from dw.workflow import Document, Problem, Workflow, check_world
 from dw.workflow.document import invalid
@@ -57,9 +57,8 @@ class Engine:
         self._adapters = Adapters()
         self._writer = Writer()
         self._device: Device | None = None
-        self._pipeline: DiffusionPipeline | None = (
-            None  # of the step that runs, or that ended badly
-        )
+        self._pipeline: DiffusionPipeline | None = None  # of a run that ended badly
+        self._is_poisoned = False  # the device's context is dead: touching it may hang
         self._last_text: str | None = None
         self._runs = 0
 
@@ -108,9 +107,11 @@ class Engine:
             writer=self._writer,
         )
         observer.started(workflow.id, run.seed, str(run.folder))
+        execution = Execution(run, document, workflow, seed=run.seed)
         with self._recorded(run, arguments), progress.listening(_listener(run)):
+            execution.prepare()
             self._load(run)
-            self._execute(run)
+            self._execute(run, execution)
         self._runs += 1
         seconds = run.timings_s["execute"]
         return RunResult(workflow.id, seconds, run.seed, tuple(run.outputs), str(run.folder))
@@ -145,6 +146,8 @@ class Engine:
     def settle(self) -> None:
         """Put the models right after a run that failed or was cancelled. Call it outside the
         `except` block."""
+        if self._is_poisoned:
+            return
         pipeline, self._pipeline = self._pipeline, None
         memory.settle(pipeline, self._cache, self._device or self._find_device(None))
 
@@ -159,6 +162,7 @@ class Engine:
             yield
         except BaseException as error:
             self._pipeline = run.pipeline
+            self._is_poisoned |= getattr(error, "fatal", False)
             run.outputs += self._writer.settle()
             with suppress(RunFailed, OSError):  # the error that ends the run counts, not this one
                 if run.outputs:
@@ -173,19 +177,21 @@ class Engine:
         plan = self._cache.plan(list(self._needs(run, run.document, run.workflow)))
         reason = self._reason(run.document, plan)
         labels = tuple(load.label for load in plan.loads)
-        run.observer.planned(reason, plan.kept, labels, plan.dropped)
+        run.observer.planned(reason, tuple(plan.kept.values()), labels, plan.dropped)
         run.timings_s["plan"] = time.monotonic() - begun
-        self._drop(plan)
+        self._cache.keep_only(plan)
+        if plan.dropped:
+            run.planner.device.empty_cache()
         with failing(lambda: f"loading {run.step}"):
             self._cache.load(plan, before=run.loading)
         run.timings_s["load"] = time.monotonic() - begun
         if reason != "cached":
             run.observer.loaded(run.workflow.id, run.timings_s["load"])
 
-    def _execute(self, run: Run) -> None:
+    def _execute(self, run: Run, execution: Execution) -> None:
         begun = time.monotonic()
         run.observer.executing(run.workflow.id)
-        Execution(run, run.document, run.workflow, seed=run.seed).execute()
+        execution.execute()
         run.collect(self._writer.drain())
         run.timings_s["execute"] = time.monotonic() - begun
 
@@ -193,7 +199,7 @@ class Engine:
         self, run: Run, document: Document, workflow: Workflow, prefix: str = ""
     ) -> Iterator[Need]:
         """What every pipeline step needs, those of sub-workflows too, as far as is known before
-        they run."""
+        they run. Raises WorkflowError for misfits that show only here."""
         planner = run.planner.beside(document.path.parent)
         for index, step in enumerate(workflow.steps):
             run.control.check()
@@ -206,10 +212,18 @@ class Engine:
                     yield Need(run.step, spec)
                 elif step.workflow is not None:
                     child = document.children[step.workflow.path]
-                    known = {
-                        n: v for n, v in step.workflow.arguments.items() if not any(references(v))
-                    }
-                    yield from self._needs(run, child, child.bind(known), f"{run.step}.")
+                    yield from self._needs_of_child(run, child, step.workflow.arguments)
+
+    def _needs_of_child(
+        self, run: Run, child: Document, arguments: Mapping[str, Any]
+    ) -> Iterator[Need]:
+        known = {n: v for n, v in arguments.items() if not any(references(v))}
+        # With results among its arguments, what does not fit its defaults may fit these.
+        forgiven = (DwError,) if len(known) < len(arguments) else ()
+        with suppress(*forgiven):
+            workflow = child.bind(known)
+            _refuse(child, check_workflow(child, workflow, trust=run.planner.trust))
+            yield from self._needs(run, child, workflow, f"{run.step}.")
 
     def _reason(self, document: Document, plan: Plan) -> str:
         text = _digest(document)
@@ -219,12 +233,6 @@ class Engine:
         if last != text:
             return "changed"
         return "arguments" if plan.loads else "cached"
-
-    def _drop(self, plan: Plan) -> None:
-        if plan.dropped:
-            assert self._device is not None
-            self._cache.drop(plan.dropped)
-            self._device.empty_cache()
 
 
 def _listener(run: Run) -> progress.Listener:

@@ -125,7 +125,8 @@ class Draft:
         parts: dict[str, Part] = {}
         for name, (library, class_name) in listed.items():
             if library is not None and not self._is_given(name):
-                parts[name] = self._indexed(name, library_class(library, class_name), folder)
+                own = library_class(library, class_name, trust=self.planner.trust)
+                parts[name] = self._indexed(name, own, folder)
         if self.planner.rehearse:
             self._check_stand_in(cls, parts)
         else:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dw
-from dw.engine.results import write_bytes, write_failure
+from dw.engine.results import write_failure
 from dw.engine.run import Run
 
 State = Literal["finished", "cancelled", "failed"]
@@ -48,6 +48,6 @@ class RunRecord:
         text = json.dumps(facts, indent=2, ensure_ascii=False, default=repr)
         path = run.folder / "run.json"
         try:
-            write_bytes(path, text.encode())
+            path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise write_failure(error, path) from error

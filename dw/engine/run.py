@@ -36,10 +36,12 @@ class Run:
     timings_s: dict[str, float] = field(default_factory=dict)
 
     def count(self, phase: str, done: int, total: int) -> None:
-        """Every step of every bar is a place to stop."""
+        """Every denoising step and every downloaded chunk is a place to stop; the middle of a
+        load is not."""
         if phase == "denoise":
             self.control.stepped(done, total)
-        self.control.check()
+        if phase != "load":
+            self.control.check()
 
     def report(self, phase: str, done: int, total: int) -> None:
         self.observer.stepped(self.step, phase, done, total)

@@ -16,6 +16,7 @@ from dw.errors import WorkflowError, did_you_mean
 from dw.workflow import Document, Problem
 from dw.workflow.model import Component, Pipeline, Step, Workflow
 from dw.workflow.problem import Finding
+from dw.workflow.references import is_reference
 from dw.workflow.tree import JsonPath
 
 
@@ -74,7 +75,9 @@ def _step(step: Step, path: JsonPath, trust: bool) -> Iterator[Finding]:
     if step.pipeline is not None:
         yield from _pipeline(step.pipeline, (*path, "pipeline"), trust)
     elif step.task is not None:
-        given = step.task.inputs if step.task.inputs is not None else [step.task.arguments or {}]
+        inputs = step.task.inputs
+        given = [step.task.arguments or {}] if inputs is None else inputs
+        given = [each for each in given if not (isinstance(each, str) and is_reference(each))]
         where = (*path, "task", "arguments")
         for name, message in (
             problem for item in given for problem in check_task(step.task.command, item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dw.engine.artifacts import Results
@@ -19,6 +19,9 @@ from dw.engine.wiring import replace_scheduler, set_switches, wire
 from dw.workflow import Document, Workflow
 from dw.workflow.model import Pipeline, Step
 
+Runner = Callable[[Any], list[Any]]
+"""From the arguments of one iteration to its results."""
+
 
 class Execution:
     """One workflow being executed. `prefix` tells the steps of a sub-workflow from its parent's."""
@@ -33,20 +36,27 @@ class Execution:
         self._prefix = prefix
         self._planner = run.planner.beside(document.path.parent)
         self._results = Results(step.name for step in workflow.steps)
+        self._arguments: list[Any] = []
+
+    def prepare(self) -> None:
+        """Read the pictures and videos of all steps, before anything that takes long."""
+        for step in self._workflow.steps:
+            self._run.step = f"{self._prefix}{step.name}"
+            with failing(self._run.where):
+                arguments = _arguments(step)
+                folder, trust = self._planner.base, self._planner.trust
+                self._arguments.append(realize(arguments, folder=folder, trust=trust))
 
     def execute(self) -> list[Any]:
         """The results of the last step."""
-        steps = self._workflow.steps
-        arguments = [self._realized(step) for step in steps]
         results: list[Any] = []
-        for index, step in enumerate(steps):
+        for index, step in enumerate(self._workflow.steps):
             self._begin(step, index)
             with failing(self._run.where):
-                results = list(self._step(step, index, arguments[index]))
+                results = list(self._step(step, index, self._arguments[index]))
             self._results.keep(step.name, results)
-            self._results.retain(
-                text for later in arguments[index + 1 :] for _, text in references(later)
-            )
+            later = self._arguments[index + 1 :]
+            self._results.retain(text for _, text in references(later))
         return results
 
     def _begin(self, step: Step, index: int) -> None:
@@ -55,12 +65,6 @@ class Execution:
         run.control.stepped(0, 0)
         run.step = f"{self._prefix}{step.name}"
         run.observer.step_started(run.step, index + 1, len(self._workflow.steps))
-
-    def _realized(self, step: Step) -> Any:
-        self._run.step = f"{self._prefix}{step.name}"
-        with failing(self._run.where):
-            planner = self._planner
-            return realize(_arguments(step), folder=planner.base, trust=planner.trust)
 
     def _step(self, step: Step, index: int, arguments: Any) -> Iterator[Any]:
         """Yield the results of the step's iterations, each saved as soon as it is there."""
@@ -85,8 +89,7 @@ class Execution:
         else:
             yield from iterations(arguments, self._results.values)
 
-    def _runner(self, step: Step) -> Any:
-        """A function from one iteration's arguments to its results."""
+    def _runner(self, step: Step) -> Runner:
         if step.pipeline is not None:
             return self._pipeline_runner(step.pipeline, self._seed_of(step))
         if step.task is not None:
@@ -94,24 +97,20 @@ class Execution:
             context = TaskContext(self._planner.base, self._run.control.check)
             return lambda arguments: run_task(command, arguments, context)
         assert step.workflow is not None
-        child = self._document.children[step.workflow.path]
-        return lambda arguments: self._sub_workflow(
-            child, arguments, self._seed_of(step), step.name
-        )
+        child, seed = self._document.children[step.workflow.path], self._seed_of(step)
+        return lambda arguments: self._sub_workflow(child, arguments, seed, step.name)
 
     def _seed_of(self, step: Step) -> int:
         own = (step.pipeline.seed if step.pipeline else None, step.seed)
         return next((seed for seed in own if seed is not None), self._seed)
 
-    def _pipeline_runner(self, pipeline: Pipeline, seed: int) -> Any:
+    def _pipeline_runner(self, pipeline: Pipeline, seed: int) -> Runner:
         prepared = self._prepared(pipeline)
         generator = seeded_generator(seed)
+        extra = {}
         takes_generator = "generator" in call_parameters(prepared.__class__)
-        extra = (
-            {"generator": generator}
-            if takes_generator and not pipeline.configuration.no_generator
-            else {}
-        )
+        if takes_generator and not pipeline.configuration.no_generator:
+            extra["generator"] = generator
         return lambda arguments: [call(prepared, {**arguments, **extra}, self._run.control)]
 
     def _prepared(self, pipeline: Pipeline) -> Any:
@@ -119,9 +118,8 @@ class Execution:
         run = self._run
         spec = self._planner.pipeline(pipeline)
         self._load_late(Need(run.step, spec))
-        wired = wire(
-            spec, run.cache.parts(spec), run.cache.schedulers(spec), run.cache.scalars(spec)
-        )
+        cache = run.cache
+        wired = wire(spec, cache.parts(spec), cache.schedulers(spec), cache.scalars(spec))
         run.pipeline = wired
         if pipeline.scheduler is not None:
             replace_scheduler(wired, pipeline.scheduler, trust=self._planner.trust)
@@ -143,11 +141,11 @@ class Execution:
     ) -> list[Any]:
         bound = child.bind(arguments)
         own = seed if bound.seed is None else bound.seed
-        before = self._run.step
-        results = Execution(
-            self._run, child, bound, seed=own, prefix=f"{self._prefix}{name}."
-        ).execute()
-        self._run.step = before
+        outer = self._run.step
+        execution = Execution(self._run, child, bound, seed=own, prefix=f"{self._prefix}{name}.")
+        execution.prepare()
+        results = execution.execute()
+        self._run.step = outer
         return results
 
     def _save(self, step: Step, index: int, result: Any, result_index: int, arguments: Any) -> None:

@@ -5,8 +5,9 @@ Never `from_pipe`, which casts the shared weights in place. Schedulers are made 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from diffusers import DiffusionPipeline
@@ -16,6 +17,9 @@ from dw.engine.classes import constructor_signature
 from dw.engine.spec import PipelineSpec, Placement, SchedulerSpec
 from dw.errors import RunFailed
 from dw.workflow.model import Configuration, Scheduler
+
+_SLICED: WeakSet[torch.nn.Module] = WeakSet()
+"""Modules whose attention was sliced for their last call."""
 
 
 def wire(
@@ -53,8 +57,9 @@ def set_switches(pipeline: DiffusionPipeline, configuration: Configuration) -> N
         _switch(vae, "slicing", settings is not None and settings.enable_slicing)
         _switch(vae, "tiling", settings is not None and settings.enable_tiling)
     slices = configuration.enable_attention_slicing
-    if slices or any(getattr(m, "_dw_sliced", False) for m in pipeline.components.values()):
-        _slice_attention(pipeline, slices)
+    modules = [m for m in pipeline.components.values() if isinstance(m, torch.nn.Module)]
+    if slices or any(module in _SLICED for module in modules):
+        _slice_attention(pipeline, modules, slices)
 
 
 def _switch(vae: torch.nn.Module, what: str, wanted: bool) -> None:
@@ -63,11 +68,12 @@ def _switch(vae: torch.nn.Module, what: str, wanted: bool) -> None:
         getattr(vae, f"{'enable' if wanted else 'disable'}_{what}")()
 
 
-def _slice_attention(pipeline: DiffusionPipeline, wanted: bool) -> None:
+def _slice_attention(
+    pipeline: DiffusionPipeline, modules: Iterable[torch.nn.Module], wanted: bool
+) -> None:
     pipeline.enable_attention_slicing("auto" if wanted else None)
-    for component in pipeline.components.values():
-        if isinstance(component, torch.nn.Module):
-            component._dw_sliced = wanted  # type: ignore[assignment]
+    for module in modules:
+        (_SLICED.add if wanted else _SLICED.discard)(module)
 
 
 def _place(pipeline: DiffusionPipeline, placement: Placement) -> None:

@@ -96,3 +96,8 @@ def test_a_missing_file_is_named(session: Session, sd15: Path) -> None:
     (session.folder / "loras").mkdir()
     missing = {"model_name": "loras", "weight_name": "no.safetensors"}
     assert "'no.safetensors'" in session.fail(text_to_image(sd15, loras=[missing])).message
+
+
+def test_the_same_lora_twice_adds_up(warm: Session) -> None:
+    twice = warm.hashes(with_loras(lora("first", 0.5), lora("first", 0.25)), rehearse=True)
+    assert twice == warm.hashes(with_loras(lora("first", 0.75)), rehearse=True)

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
 from dw.engine.ledger import Ledger, tensor_bytes, tensors
@@ -131,6 +131,17 @@ class TestSettle:
         sys.last_value = ValueError()
         session.engine.settle()
         assert not hasattr(sys, "last_value")
+
+    def test_a_dead_device_is_not_touched(
+        self, session: Session, sd15: Path, monkeypatch: Any
+    ) -> None:
+        def dies(*_: Any, **__: Any) -> None:
+            raise torch.AcceleratorError("an illegal memory access was encountered")
+
+        monkeypatch.setattr(UNet2DConditionModel, "forward", dies)
+        monkeypatch.setattr(StableDiffusionPipeline, "maybe_free_model_hooks", dies)
+        error = session.fail(text_to_image(sd15))
+        assert getattr(error, "fatal", False)
 
 
 class TestLedger:

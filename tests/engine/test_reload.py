@@ -212,3 +212,15 @@ def test_offload_means_nothing_on_the_cpu_and_says_so(ready: Session, sd15: Path
     ready.run(text_to_image(sd15, configuration={"offload": "model"}))
     assert ready.loaded == ()
     assert "offload 'model'" in ready.seen.named("warned")[0][0]
+
+
+def test_a_kept_component_is_called_by_the_step_that_needs_it_now(
+    session: Session, sd15: Path, copied: Path
+) -> None:
+    session.run(text_to_image(sd15))
+    other = {**generate(sd15), "name": "other"}
+    os.utime(copied / "unet" / "diffusion_pytorch_model.safetensors", ns=(9, 9))
+    session.run(workflow(generate(copied), other))
+    names = [row.name for row in session.engine.memory().components]
+    assert {"gen.unet", "other.unet"} <= set(names)
+    assert len(names) == len(set(names))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ def test_the_picture_is_the_one_that_diffusers_draws(warm: Session, sd15: Path) 
     pipeline = DiffusionPipeline.from_pretrained(sd15)
     arguments = {"prompt": "a cat", "num_inference_steps": 4, "width": 64, "height": 64}
     theirs = pipeline(**arguments, generator=torch.Generator().manual_seed(5)).images[0]
-    assert np.array_equal(np.asarray(Image.open(ours.path)), np.asarray(theirs))
+    with Image.open(ours.path) as picture:
+        assert np.array_equal(np.asarray(picture), np.asarray(theirs))
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
@@ -174,3 +176,43 @@ def test_runs_get_numbered_folders(session: Session, sd15: Path) -> None:
 def test_rehearsal_needs_no_model(session: Session) -> None:
     document = text_to_image("somebody/a-gated-model")
     assert session.hashes(document, rehearse=True) == session.hashes(document, rehearse=True)
+
+
+def test_a_picture_tells_how_it_was_made_when_asked(session: Session, sd15: Path) -> None:
+    step = generate(sd15)
+    step["result"] = {"content_type": "image/png", "embed_metadata": True}
+    [output] = session.run(workflow(step)).outputs
+    with Image.open(output.path) as picture:
+        metadata = json.loads(picture.info["parameters"])
+    assert (metadata["step"], metadata["arguments"]["prompt"]) == ("gen", "a cat")
+
+
+def test_a_cancelled_run_keeps_and_records_what_it_had_made(session: Session, sd15: Path) -> None:
+    second = {**generate(sd15, arguments={"num_inference_steps": 6}), "name": "second"}
+    session.cancel(workflow(generate(sd15), second), step=5)
+    folder = session.folder / "outputs" / "demo" / "0001"
+    assert sorted(f.name for f in folder.iterdir()) == ["demo-gen.0-0.0.png", "run.json"]
+    assert json.loads((folder / "run.json").read_text())["state"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [{"enable_attention_slicing": True}, {"vae": {"enable_tiling": True, "enable_slicing": True}}],
+)
+def test_a_switch_of_one_run_does_not_stay_for_the_next(
+    warm: Session, sd15: Path, switch: Any
+) -> None:
+    before = warm.hashes(text_to_image(sd15))
+    warm.run(text_to_image(sd15, configuration=switch))
+    assert warm.hashes(text_to_image(sd15)) == before
+
+
+def test_a_cancel_while_loading_stops_between_components(session: Session, sd15: Path) -> None:
+    from dw.engine import Cancelled, RunControl
+
+    control = RunControl()
+    session.engine._cache._ledger.add = lambda *_: control.cancel()  # type: ignore[method-assign]
+    with pytest.raises(Cancelled):
+        session.run(text_to_image(sd15), control=control)
+    assert len(session.seen.named("loading")) == 1
+    assert session.engine.memory().components[0].name == "gen.text_encoder"

@@ -95,3 +95,12 @@ def test_the_generic_class_cannot_know_what_is_in_a_file(
     error = session.fail(from_file(checkpoint, sd15, **generic))
     assert isinstance(error, WorkflowError)
     assert "DiffusionPipeline cannot load a single file" in error.message
+
+
+def test_everything_changed_at_once_is_read_in_the_right_order(
+    session: Session, checkpoint: Path, sd15: Path
+) -> None:
+    session.run(from_file(checkpoint, sd15))
+    half = {"from_pretrained_arguments": {"torch_dtype": "torch.bfloat16"}}
+    session.run(from_file(checkpoint, sd15, **half, vae=half, text_encoder=half))
+    assert session.loaded == ("gen.vae", "gen.text_encoder", "gen.unet")

@@ -11,10 +11,13 @@ from dw.errors import RunFailed, WorkflowError
 from tests.engine.session import PNG, Json, Session, generate, workflow
 
 TEXT = {"content_type": "text/plain"}
+LATE = ("executing", "loading")
 
 
-def task(name: str, command: str, *, result: Json = PNG, **rest: Any) -> Json:
-    return {"name": name, "task": {"command": command, **rest}, "result": result}
+def task(name: str, command: str, *, result: Json | None = PNG, **rest: Any) -> Json:
+    """A step that saves what the command makes; `result`: None saves nothing."""
+    saved = {} if result is None else {"result": result}
+    return {"name": name, "task": {"command": command, **rest}, **saved}
 
 
 def resize(image: Any, name: str = "small", **arguments: Any) -> Json:
@@ -50,8 +53,7 @@ def test_each_picture_of_a_batch_is_taken(session: Session, sd15: Path) -> None:
 
 
 def test_references_multiply(session: Session, cat: Path) -> None:
-    sides = task("sides", "gather_inputs", inputs=[16, 32, 48])
-    del sides["result"]
+    sides = task("sides", "gather_inputs", inputs=[16, 32, 48], result=None)
     side = "previous_result:sides"
     document = workflow(sides, resize("cat.png", width=side, height=side))
     outputs = session.run(document).outputs
@@ -60,8 +62,7 @@ def test_references_multiply(session: Session, cat: Path) -> None:
 
 
 def test_a_property_of_a_result_is_taken(session: Session, cat: Path) -> None:
-    measure = task("measure", "get_image_size", arguments={"image": "cat.png"})
-    del measure["result"]
+    measure = task("measure", "get_image_size", arguments={"image": "cat.png"}, result=None)
     document = workflow(measure, resize("cat.png", width="previous_result:measure.width", height=8))
     assert size(session, document) == (64, 8)
 
@@ -150,6 +151,30 @@ class TestSubWorkflows:
         (session.folder / "child.json").write_text(json.dumps({**inner, "seed": 6}))
         assert session.hashes(parent) == session.hashes(inner, seed=6) != pictures
 
+    def test_a_model_that_only_a_result_tells_is_loaded_late(
+        self, session: Session, sd15: Path
+    ) -> None:
+        inner = generate("", from_pretrained_arguments={"model_name": "variable:model"})
+        child = workflow(inner, variables={"model": "nobody/no-such-model"}, id="child")
+        (session.folder / "child.json").write_text(json.dumps(child))
+        tell = task("tell", "gather_inputs", inputs=[str(sd15)], result=None)
+        late = workflow(tell, self.call(model="previous_result:tell"))
+        assert session.hashes(late) == session.hashes(workflow(generate(sd15)))
+        assert session.hashes(late)
+        assert session.loaded == ()
+        executing = [event[0] for event in session.seen.events if event[0] in LATE]
+        assert executing == ["executing", *["loading"] * 4, "executing"]
+
+    def test_what_does_not_fit_inside_is_told_before_anything_loads(
+        self, session: Session, sd15: Path
+    ) -> None:
+        child = workflow(generate(sd15, arguments={"promt": "a cat"}))
+        (session.folder / "child.json").write_text(json.dumps(child))
+        error = session.fail(workflow(generate(sd15), self.call()))
+        assert isinstance(error, WorkflowError)
+        assert Path(error.problems[0].path).name == "child.json"
+        assert session.seen.named("planned") == []
+
     def test_an_error_inside_names_the_inner_step(self, session: Session, child: Path) -> None:
         error = session.fail(workflow(self.call(side=-1)))
         assert error.where == "step 'sub.small'"
@@ -174,8 +199,7 @@ class TestMedia:
         assert size(session, workflow(resize(place, width=8, height=8))) == (8, 8)
 
     def test_a_list_of_pictures_is_loaded_whole(self, session: Session, cat: Path) -> None:
-        gather = task("all", "gather_inputs", arguments={"image": ["cat.png", "cat.png"]})
-        del gather["result"]
+        gather = task("all", "gather_inputs", arguments={"image": ["cat.png"] * 2}, result=None)
         measure = task(
             "one", "get_dict_value", arguments={"dict": "previous_result:all", "key": "image"}
         )
@@ -185,6 +209,7 @@ class TestMedia:
         (session.folder / "broken.png").write_bytes(b"not a picture")
         error = session.fail(workflow(resize("broken.png")))
         assert error.message.startswith("cannot read the picture 'broken.png'")
+        assert session.seen.named("planned") == []
 
 
 def test_text_is_written_stripped_of_quotes(session: Session) -> None:
