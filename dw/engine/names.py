@@ -14,15 +14,14 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
-from diffusers.pipelines import auto_pipeline
 
 from dw.errors import WorkflowError, did_you_mean
 from dw.workflow.classes import TRUSTED_PACKAGES
 
-AUTO_CLASSES: dict[str, tuple[Any, str]] = {
-    "AutoPipelineForText2Image": (auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING, ""),
-    "AutoPipelineForImage2Image": (auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING, "Img2Img"),
-    "AutoPipelineForInpainting": (auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING, "Inpaint"),
+AUTO_CLASSES = {
+    "AutoPipelineForText2Image": ("AUTO_TEXT2IMAGE_PIPELINES_MAPPING", ""),
+    "AutoPipelineForImage2Image": ("AUTO_IMAGE2IMAGE_PIPELINES_MAPPING", "Img2Img"),
+    "AutoPipelineForInpainting": ("AUTO_INPAINT_PIPELINES_MAPPING", "Inpaint"),
 }
 
 
@@ -87,7 +86,10 @@ def concrete_class(generic: Any, class_name: str) -> Any:
         return generic
     if generic is DiffusionPipeline:
         return pipeline_class(class_name)
-    mapping, task = AUTO_CLASSES[generic.__name__]
+    from diffusers.pipelines import auto_pipeline  # imports fifty pipelines, which takes 0.4 s
+
+    mapping_name, task = AUTO_CLASSES[generic.__name__]
+    mapping = getattr(auto_pipeline, mapping_name)
     stem = class_name.removesuffix("Pipeline").removesuffix(task)
     for candidate in (f"{stem}{task}Pipeline", class_name):
         found = auto_pipeline._get_task_class(mapping, candidate, throw_error_if_not_exist=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -18,7 +19,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    from dw.worker.pipes import Inherited
+
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+BLOCKED = {
+    number for name in ("SIGINT", "SIGUSR2") if (number := getattr(signal, name, None)) is not None
+}
+"""The parent blocks these around the spawn, and the mask comes with it, until we can take them."""
 
 ENVIRONMENT = {
     "PYTORCH_ALLOC_CONF": "expandable_segments:True",  # less fragmentation when models come and go
@@ -45,20 +53,23 @@ def main(
     boot: Boot,
     commands: Connection[object, object],
     events: Connection[object, object],
-    output: Connection[object, object],
-    stack: Connection[object, object],
+    output: Inherited,
+    stack: Inherited,
 ) -> None:
-    """Become a worker; never returns. `output` and `stack` only carry file descriptors."""
+    """Become a worker; never returns."""
     _leave_the_terminal()
     _die_with(boot.parent_pid)
-    _leave_a_stack_behind(stack.fileno())
-    _redirect(output.fileno())
-    if boot.nice:
+    _leave_a_stack_behind(stack.fd)
+    _redirect(output.fd)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
+    if boot.nice and hasattr(os, "nice"):
         os.nice(boot.nice)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", boot.log_level)
     os.environ.setdefault("DIFFUSERS_VERBOSITY", boot.log_level)
+    gc.disable()  # nothing of what is imported is ever garbage; `serve` switches it on again
     module, _, function = boot.serve.partition(":")
     getattr(__import__(module, fromlist=[function]), function)(commands, events)
     os._exit(0)
@@ -69,8 +80,6 @@ def _leave_the_terminal() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setsid"):
         os.setsid()
-        # The parent blocked SIGINT around the spawn, and the mask came with it.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _die_with(parent_pid: int) -> None:
