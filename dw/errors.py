@@ -90,11 +90,19 @@ class Interrupted(DwError):
     exit_code = 130
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], *, by_word: bool = False) -> str:
     """The end of a sentence: ` (did you mean 'offload'?)`, or nothing when no known name is near.
+
+    `by_word`: a name is also near when one of its words is.
 
     >>> did_you_mean("ofload", ["offload", "device"])
     " (did you mean 'offload'?)"
+    >>> did_you_mean("steps", ["num_inference_steps", "seed"], by_word=True)
+    " (did you mean 'num_inference_steps'?)"
     """
-    nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    names = {each: each for each in known}
+    nearest = get_close_matches(name, names, n=1, cutoff=0.6)
+    if by_word and not nearest:
+        names = {word: each for each in names for word in each.split("_")}
+        nearest = get_close_matches(name, names, n=1, cutoff=0.8)
+    return f" (did you mean {names[nearest[0]]!r}?)" if nearest else ""

@@ -22,8 +22,12 @@ class Problem:
     message: str
     severity: Severity = "error"
 
+    @property
+    def place(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}: {self.severity}: {self.message}"
+        return f"{self.place}: {self.severity}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,12 +76,19 @@ def _problems(path: Path, *, trust: bool) -> Iterator[Problem]:
     try:
         document = load_document(path, trust=trust)
     except WorkflowError as error:
-        yield from error.problems
+        yield from error.problems or [_unreadable(path, error)]
         return
     yield from document.warnings
     from dw.engine import Engine
 
     yield from Engine().check(document)
+
+
+def _unreadable(path: Path, error: WorkflowError) -> Problem:
+    """A file that cannot be read has no places in it: the problem is with its first character."""
+    from dw.workflow import Problem
+
+    return Problem(str(path), 1, 1, error.message)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ must be in place before that, so it is installed first.
 from dw.engine import progress
 
 progress.install()
-progress.silence()
 
-from dw.engine.control import Cancelled, RunControl  # noqa: E402  # after the bridge
+from dw.engine import remarks  # noqa: E402  # after the bridge
+
+remarks.install()
+
+from dw.engine.control import Cancelled, RunControl  # noqa: E402
 from dw.engine.engine import Engine, RunResult  # noqa: E402
 from dw.engine.memory import ClearReport  # noqa: E402
 from dw.engine.observer import Observer  # noqa: E402

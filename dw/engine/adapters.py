@@ -15,7 +15,7 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from dw.engine.source import Sources
+from dw.engine.source import Sources, refuse_pickles
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_lora
 from dw.workflow.model import Lora
@@ -30,16 +30,23 @@ class Adapter:
 
 
 def find_adapter(
-    lora: Lora, *, sources: Sources, base: Path, stand_in_folder: Path | None
+    lora: Lora,
+    *,
+    sources: Sources,
+    base: Path,
+    stand_in_folder: Path | None,
+    trust: bool = False,
 ) -> Adapter:
     """The file of a LoRA; downloads it when it is not here. `stand_in_folder`: the pipeline of a
-    rehearsal."""
+    rehearsal. Raises RunFailed for a pickle, which needs trust."""
     title = lora.adapter_name or f"{lora.model_name}/{lora.weight_name or ''}".rstrip("/")
     if stand_in_folder is not None:
         path = stand_in_lora(stand_in_folder, lora.model_name, lora.weight_name)
     else:
         inside = "/".join(filter(None, (lora.subfolder, lora.weight_name))) or None
         path = sources.file(lora.model_name, inside, base=base, options={})
+        if not trust:
+            refuse_pickles(path)
     return Adapter(f"dw_{sources.fingerprint(path)}", path, lora.scale, title)
 
 

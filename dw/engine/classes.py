@@ -38,7 +38,11 @@ def constructor_signature(cls: Any) -> Signature:
 @lru_cache(maxsize=256)
 def call_parameters(cls: Any) -> Mapping[str, inspect.Parameter]:
     """The parameters of the pipeline's call, without `self`."""
-    parameters = dict(inspect.signature(cls.__call__).parameters)
+    try:
+        signature = inspect.signature(cls.__call__, eval_str=True)
+    except NameError:  # a name that its module imports for type checkers only
+        signature = inspect.signature(cls.__call__)
+    parameters = dict(signature.parameters)
     parameters.pop("self", None)
     return parameters
 

@@ -1,9 +1,14 @@
-"""Stopping a run where nothing is left half done.
+"""Ending a run where nothing is left half done: a cancel gives it up, a stop keeps its picture.
 
-A cancel is a flag on the run's own object. It is looked at only where the libraries' state is
+Both are flags on the run's own object. A cancel is looked at only where the libraries' state is
 consistent: before the forward of each component, between denoising steps, between components being
 loaded, and between iterations and steps of the workflow. A picture made after a cancel equals one
 made before it.
+
+A stop is for the workflow step that runs when it comes, or the first one when it comes before. Its
+denoising ends after the step that is being done, at least the first one, and the picture is decoded
+and saved. The iterations that it has left are skipped, as are those of the steps around it when it
+is in a sub-workflow; the steps after it run whole, on what there is.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ class Cancelled(BaseException):
 
 
 class RunControl:
-    """One run's cancel flag and last progress. `cancel` may be called in any thread, at any
+    """One run's flags and last progress. `cancel` and `stop` may be called in any thread, at any
     time."""
 
     def __init__(self, run_id: int = 0) -> None:
@@ -37,9 +42,21 @@ class RunControl:
         self.step = 0
         self.steps = 0
         self._is_cancelled = False
+        self._is_stopping = False
 
     def cancel(self) -> None:
         self._is_cancelled = True
+
+    def stop(self) -> None:
+        """End the denoising early and keep the picture. Two before the first is taken are one."""
+        self._is_stopping = True
+
+    def take_stop(self) -> bool:
+        """Whether `stop` was called since the last time this was asked."""
+        if not self._is_stopping:
+            return False  # without touching it: another thread may be just setting it
+        self._is_stopping = False
+        return True
 
     def check(self) -> None:
         """Raises Cancelled once `cancel` was called."""

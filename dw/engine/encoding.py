@@ -15,6 +15,7 @@ import av
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from dw.engine.description import described
 from dw.errors import RunFailed
 
 EXTENSIONS = {
@@ -27,9 +28,8 @@ EXTENSIONS = {
     "application/json": ".json",
 }
 EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
-QUALITY = (
-    95  # of JPEG and WebP: artefacts are not seen any more, and a file is half of its size at 100
-)
+QUALITY = 95
+"""Of JPEG and WebP: artefacts are not seen any more, and a file is half of its size at 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +78,24 @@ def as_picture(value: Any, content_type: str = "a picture") -> Image.Image:
     if isinstance(value, Image.Image):
         return value
     if isinstance(value, np.ndarray) and value.ndim in (2, 3):
-        pixels = (
-            value if value.dtype == np.uint8 else (value.clip(0, 1) * 255).round().astype(np.uint8)
-        )
-        return Image.fromarray(
-            pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
-        )
+        if value.dtype != np.uint8:
+            value = (value.clip(0, 1) * 255).round().astype(np.uint8)
+        is_grey = value.ndim == 3 and value.shape[-1] == 1
+        return Image.fromarray(value[..., 0] if is_grey else value)
     raise RunFailed(f"{content_type} cannot hold {_kind(value)}")
 
 
 def _picture(image: Image.Image, content_type: str, metadata: Mapping[str, Any] | None) -> Encoded:
     buffer = io.BytesIO()
-    text = None if metadata is None else json.dumps(metadata, ensure_ascii=False, default=str)
+    text = None if metadata is None else json.dumps(described(metadata), ensure_ascii=False)
     if content_type == "image/png":
         image.save(buffer, "PNG", pnginfo=_png_text(text))
     else:
-        image = (
-            image
-            if image.mode in ("RGB", "L") or content_type == "image/webp"
-            else image.convert("RGB")
-        )
+        name = "WEBP" if content_type == "image/webp" else "JPEG"
+        if name == "JPEG" and image.mode not in ("RGB", "L"):
+            image = image.convert("RGB")
         exif = {} if text is None else {"exif": _exif_comment(text)}
-        image.save(
-            buffer, "JPEG" if content_type == "image/jpeg" else "WEBP", quality=QUALITY, **exif
-        )
+        image.save(buffer, name, quality=QUALITY, **exif)
     return Encoded(buffer.getvalue(), Extent(image.width, image.height, 1))
 
 
@@ -122,9 +116,8 @@ def _exif_comment(text: str) -> Image.Exif:
 def _frames(value: Any, content_type: str) -> list[Image.Image]:
     if isinstance(value, Image.Image):
         return [value]
-    if (isinstance(value, Sequence) and not isinstance(value, str)) or (
-        isinstance(value, np.ndarray) and value.ndim == 4
-    ):
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    if is_list or (isinstance(value, np.ndarray) and value.ndim == 4):
         frames = [as_picture(frame, content_type).convert("RGB") for frame in value]
         if frames:
             return frames

@@ -19,17 +19,21 @@ from dw.engine.adapters import Adapters
 from dw.engine.cache import ComponentCache, Need, Plan
 from dw.engine.control import Cancelled, RunControl
 from dw.engine.device import Device, choose_device
-from dw.engine.failures import failing
+from dw.engine.failures import DeviceDied, OutOfMemory, failing
 from dw.engine.iterations import references
 from dw.engine.ledger import Ledger
 from dw.engine.memory import ClearReport
 from dw.engine.observer import Observer
 from dw.engine.planner import Planner
+from dw.engine.reach import typed_texts
 from dw.engine.record import RunRecord
 from dw.engine.results import Writer, new_run_folder
 from dw.engine.run import Run
+from dw.engine.seeds import run_seed
+from dw.engine.shortage import Shortage
 from dw.engine.signatures import check_concrete, check_workflow
 from dw.engine.source import Sources
+from dw.engine.spec import Offload
 from dw.engine.steps import Execution
 from dw.errors import DwError, RunFailed
 from dw.report import Memory, Output
@@ -44,6 +48,7 @@ class RunResult:
     seed: int
     outputs: tuple[Output, ...]
     output_dir: str
+    stopped_early: bool  # a stop left out denoising steps or iterations
 
 
 class Engine:
@@ -60,6 +65,8 @@ class Engine:
         self._pipeline: DiffusionPipeline | None = None  # of a run that ended badly
         self._is_poisoned = False  # the device's context is dead: touching it may hang
         self._last_text: str | None = None
+        self._cramped: tuple[str, Offload | None] = ("", None)  # a workflow, what made room for it
+        self._late: tuple[str, tuple[Need, ...]] = ("", ())  # a workflow, what it needed late
         self._runs = 0
 
     def run(
@@ -77,6 +84,8 @@ class Engine:
     ) -> RunResult:
         """Run a workflow. Its files are written and verified when this returns.
 
+        When a GPU's memory is too small it is done once more, with models offloaded.
+
         Raises WorkflowError before anything loads, UsageError for arguments, RunFailed,
         OutOfResources and Cancelled. After the last three `settle` must be called, outside the
         `except` block.
@@ -93,11 +102,18 @@ class Engine:
             warn=observer.warned,
             rehearse=rehearse,
             trust=trust,
+            offload=self._known_offload(document, observer),
         )
         run = Run(
             document=document,
             workflow=workflow,
-            seed=_first(seed, workflow.seed, random.SystemRandom().randrange(2**32)),
+            seed=run_seed(
+                document,
+                workflow,
+                typed=seed,
+                drawn=random.SystemRandom().randrange(2**32),
+                warn=observer.warned,
+            ),
             folder=new_run_folder(output_dir, workflow.id),
             control=control,
             observer=observer,
@@ -105,16 +121,21 @@ class Engine:
             cache=self._cache,
             adapters=self._adapters,
             writer=self._writer,
+            typed=typed_texts(arguments),
         )
         observer.started(workflow.id, run.seed, str(run.folder))
-        execution = Execution(run, document, workflow, seed=run.seed)
-        with self._recorded(run, arguments), progress.listening(_listener(run)):
-            execution.prepare()
-            self._load(run)
-            self._execute(run, execution)
+        listener = progress.Listener(run.count, run.report, run.warn)
+        with self._recorded(run, arguments), progress.listening(listener):
+            self._try_twice(run)
         self._runs += 1
-        seconds = run.timings_s["execute"]
-        return RunResult(workflow.id, seconds, run.seed, tuple(run.outputs), str(run.folder))
+        return RunResult(
+            workflow=workflow.id,
+            seconds=run.timings_s["execute"],
+            seed=run.seed,
+            outputs=tuple(run.outputs),
+            output_dir=str(run.folder),
+            stopped_early=run.cuts > 0,
+        )
 
     def check(self, document: Document) -> tuple[Problem, ...]:
         """Every misfit between the document, its sub-workflows and the installed classes. Loads
@@ -138,8 +159,8 @@ class Engine:
 
     def clear(self) -> ClearReport:
         """Free every model. The next run loads again and is a first one."""
-        self._last_text = None
-        self._pipeline = None
+        self._last_text = self._pipeline = None
+        self._cramped, self._late = ("", None), ("", ())
         self._runs = 0
         return memory.free(self._device or self._find_device(None), self._cache, self._ledger)
 
@@ -162,7 +183,10 @@ class Engine:
             yield
         except BaseException as error:
             self._pipeline = run.pipeline
-            self._is_poisoned |= getattr(error, "fatal", False)
+            self._is_poisoned |= isinstance(error, DeviceDied)
+            if isinstance(error, OutOfMemory):
+                shortage = self._shortage(run, error)
+                error.message, error.hints = shortage.message(), shortage.hints()
             run.outputs += self._writer.settle()
             with suppress(RunFailed, OSError):  # the error that ends the run counts, not this one
                 if run.outputs:
@@ -172,9 +196,58 @@ class Engine:
             raise
         record.write("finished")
 
+    def _try_twice(self, run: Run) -> None:
+        """Do it all; when the GPU's memory is too small, once more with less on it."""
+        try:
+            self._try(run)
+        except OutOfMemory as error:
+            cheaper = run.planner.cheaper()
+            if cheaper is None:
+                raise
+            shortage = self._shortage(run, error).message()
+        else:
+            return
+        # Not in the `except` block, whose exception holds what has to be freed.
+        run.observer.warned(f"{shortage}; once more with offload {cheaper.offload!r}")
+        self._writer.settle()
+        run.outputs.clear()  # the same names are written again
+        self._pipeline, run.pipeline = run.pipeline, None
+        self.settle()
+        self._cramped, self._late = (_digest(run.document), cheaper.offload), ("", ())
+        run.planner = cheaper
+        self._try(run)
+
+    def _try(self, run: Run) -> None:
+        run.control.stepped(0, 0)
+        execution = Execution(run, run.document, run.workflow, seed=run.seed)
+        execution.prepare()
+        self._load(run)
+        known = len(run.needs)
+        self._execute(run, execution)
+        self._late = (_digest(run.document), tuple(run.needs[known:]))
+
+    def _known_offload(self, document: Document, observer: Observer) -> Offload | None:
+        """What made room for this workflow before, so that it is not loaded in vain each time."""
+        digest, offload = self._cramped
+        if digest != _digest(document):
+            return None
+        observer.warned(f"offload {offload!r}, as there was no room without; clear forgets it")
+        return offload
+
+    def _shortage(self, run: Run, error: OutOfMemory) -> Shortage:
+        device, vae = run.planner.device, getattr(run.pipeline, "vae", None)
+        return Shortage(
+            text=error.message,
+            free=device.memory().free,
+            loaded=self._cache.components(),
+            has_host=device.kind == "cuda",
+            decodes_whole=run.is_denoised and not getattr(vae, "use_tiling", True),
+        )
+
     def _load(self, run: Run) -> None:
         begun = time.monotonic()
-        plan = self._cache.plan(list(self._needs(run, run.document, run.workflow)))
+        run.needs = list(self._needs(run, run.document, run.workflow))
+        plan = self._cache.plan([*run.needs, *self._late_needs(run)])
         reason = self._reason(run.document, plan)
         labels = tuple(load.label for load in plan.loads)
         run.observer.planned(reason, tuple(plan.kept.values()), labels, plan.dropped)
@@ -184,15 +257,24 @@ class Engine:
             run.planner.device.empty_cache()
         with failing(lambda: f"loading {run.step}"):
             self._cache.load(plan, before=run.loading)
+        self._last_text = _digest(run.document)
         run.timings_s["load"] = time.monotonic() - begun
         if reason != "cached":
             run.observer.loaded(run.workflow.id, run.timings_s["load"])
+
+    def _late_needs(self, run: Run) -> list[Need]:
+        """What is in memory because the last run of this workflow turned out to need it."""
+        digest, late = self._late
+        if digest != _digest(run.document):
+            return []
+        return [need for need in late if not self._cache.plan([need]).loads]
 
     def _execute(self, run: Run, execution: Execution) -> None:
         begun = time.monotonic()
         run.observer.executing(run.workflow.id)
         execution.execute()
-        run.collect(self._writer.drain())
+        with failing(lambda: "writing"):
+            run.collect(self._writer.drain())
         run.timings_s["execute"] = time.monotonic() - begun
 
     def _needs(
@@ -226,17 +308,11 @@ class Engine:
             yield from self._needs(run, child, workflow, f"{run.step}.")
 
     def _reason(self, document: Document, plan: Plan) -> str:
-        text = _digest(document)
-        last, self._last_text = self._last_text, text
-        if last is None:
+        if self._last_text is None:
             return "first"
-        if last != text:
+        if self._last_text != _digest(document):
             return "changed"
         return "arguments" if plan.loads else "cached"
-
-
-def _listener(run: Run) -> progress.Listener:
-    return progress.Listener(run.count, run.report)
 
 
 def _refuse(document: Document, problems: Iterable[Problem]) -> None:
@@ -249,7 +325,3 @@ def _digest(document: Document) -> str:
     """Of the text of the document and all of its sub-workflows."""
     inner = "".join(_digest(child) for child in document.children.values())
     return hashlib.sha256(f"{document.text}\0{inner}".encode()).hexdigest()
-
-
-def _first(*values: int | None) -> int:
-    return next(value for value in values if value is not None)

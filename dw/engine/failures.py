@@ -13,46 +13,50 @@ from dw.errors import DwError, OutOfResources, RunFailed
 
 OUT_OF_MEMORY_TEXTS = (
     "can't allocate memory",  # torch's CPU allocator
+    "CUDA error: out of memory",  # outside of torch's CUDA allocator; it leaves the context alive
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
     "cudaErrorMemoryAllocation",
     "MPS backend out of memory",
 )
-SMALLER = (
-    'ask for less: a smaller width or height, or "torch_dtype": "torch.bfloat16"',
-    '"offload": "model" in the configuration keeps in device memory only what is running',
-)
+
+
+class OutOfMemory(OutOfResources):
+    """Of the device or the host. The message is the allocator's, as long as nobody knows more."""
+
+
+class DeviceDied(RunFailed):
+    """The device's context is beyond repair: only another process can use it."""
+
+    fatal = True
 
 
 @contextmanager
 def failing(where: Callable[[], str]) -> Iterator[None]:
-    """Turn exceptions into RunFailed and OutOfResources that say `where`; keep those that are
-    DwErrors.
+    """Turn exceptions into RunFailed, OutOfMemory and DeviceDied that say `where`; keep those
+    that are DwErrors.
 
     The frames that an exception passed through are cleared: they hold latents and whole pipelines.
-    An error after which the device's context is dead gets the attribute `fatal`.
     """
     try:
         yield
     except DwError as error:
         error.where = error.where or where()
         raise
-    except Exception as error:
-        traceback.clear_frames(error.__traceback__)
-        raise _translated(error, where()) from error
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)
+        if isinstance(error, Exception):
+            raise _translated(error, where()) from error
         raise
 
 
 def _translated(error: Exception, where: str) -> RunFailed:
     message = _first_line(error)
     if _is_out_of_memory(error):
-        return OutOfResources(f"out of memory: {message}", hints=SMALLER, where=where)
-    failure = RunFailed(message, where=where)
-    if isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError):
-        failure.fatal = True  # type: ignore[attr-defined]
-    return failure
+        return OutOfMemory(message, where=where)
+    if isinstance(error, torch.AcceleratorError):
+        return DeviceDied(message, where=where)
+    return RunFailed(message, where=where)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

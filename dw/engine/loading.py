@@ -73,15 +73,10 @@ def load_single_file(
 def placed(value: Any, placement: Placement | None) -> Any:
     """The component on its device. An offloaded one stays in host memory; hooks move it when it
     runs."""
-    is_movable = isinstance(value, torch.nn.Module | DiffusionPipeline)
-    if (
-        placement is None
-        or placement.offload is not None
-        or placement.device == "cpu"
-        or not is_movable
-    ):
+    if placement is None or placement.offload is not None or placement.device == "cpu":
         return value
-    return value.to(placement.device)
+    is_movable = isinstance(value, torch.nn.Module | DiffusionPipeline)
+    return value.to(placement.device) if is_movable else value
 
 
 def _read(file: SingleFile, dtype: torch.dtype, have: Mapping[str, Any]) -> DiffusionPipeline:

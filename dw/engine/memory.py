@@ -56,9 +56,12 @@ def settle(pipeline: DiffusionPipeline | None, cache: ComponentCache, device: De
     """
     _forget_exceptions()
     if pipeline is not None:
-        # Takes offloaded models off the device, and resets step caches, which else change the next
-        # picture.
-        pipeline.maybe_free_model_hooks()
+        try:
+            # Takes offloaded models off the device, and resets step caches, which else change the
+            # next picture.
+            pipeline.maybe_free_model_hooks()
+        except (RuntimeError, MemoryError):
+            cache.clear()  # no room for that either; what is half moved can only be loaded again
     for component in cache.components():
         if not _restored(component):
             cache.forget(component)

@@ -16,8 +16,15 @@ from dw.engine.adapters import Adapter, find_adapter
 from dw.engine.classes import constructor_signature, library_class
 from dw.engine.device import Device
 from dw.engine.dtypes import Dtypes
-from dw.engine.source import HUB_OPTIONS, Sources, has_only_pickles, has_variant
-from dw.engine.spec import ComponentSpec, PipelineSpec, Placement, SchedulerSpec, SingleFile
+from dw.engine.source import HUB_OPTIONS, Sources, has_variant, refuse_pickles
+from dw.engine.spec import (
+    ComponentSpec,
+    Offload,
+    PipelineSpec,
+    Placement,
+    SchedulerSpec,
+    SingleFile,
+)
 from dw.errors import RunFailed, UsageError, WorkflowError
 from dw.rehearsal import stand_in
 from dw.workflow.model import Component, Configuration, Pipeline
@@ -30,6 +37,9 @@ LOADER_ARGUMENTS = (
     *LOAD_OPTIONS,
     *FILE_OPTIONS,
 )
+
+OFFLOADS: tuple[Offload | None, ...] = (None, "model", "sequential")
+"""From the fastest to the one that needs the least memory on the device."""
 
 Part = ComponentSpec | SchedulerSpec | None
 
@@ -45,11 +55,21 @@ class Planner:
     warn: Callable[[str], None]
     rehearse: bool = False
     trust: bool = False
+    offload: Offload | None = None  # of every pipeline on a GPU that has none, or less
     _known: dict[int, tuple[Pipeline, PipelineSpec]] = field(default_factory=dict)
 
     def beside(self, folder: Path) -> Planner:
         """The planner for a workflow that lies in `folder`."""
         return replace(self, base=folder)
+
+    def cheaper(self) -> Planner | None:
+        """One that puts less on the GPU than this one had planned; None when there is no less."""
+        placements = [spec.placement for _, spec in self._known.values()]
+        used = [OFFLOADS.index(p.offload) for p in placements if p.device == self.device.spec]
+        rest = OFFLOADS[min(used, default=len(OFFLOADS)) + 1 :]
+        if self.device.kind != "cuda" or not rest:
+            return None
+        return replace(self, offload=rest[0], _known={})
 
     def pipeline(self, pipeline: Pipeline) -> PipelineSpec:
         """The load spec, made once for each object.
@@ -67,7 +87,13 @@ class Planner:
             return []
         folder = self.stand_in(pipeline) if self.rehearse else None
         return [
-            find_adapter(lora, sources=self.sources, base=self.base, stand_in_folder=folder)
+            find_adapter(
+                lora,
+                sources=self.sources,
+                base=self.base,
+                stand_in_folder=folder,
+                trust=self.trust,
+            )
             for lora in pipeline.loras
         ]
 
@@ -84,7 +110,8 @@ class Planner:
                 f"offload {configuration.offload!r} means nothing on the CPU: the models stay there"
             )
             return Placement(device.spec)
-        return Placement(device.spec, configuration.offload)
+        wanted = [configuration.offload, self.offload if device.kind == "cuda" else None]
+        return Placement(device.spec, max(wanted, key=OFFLOADS.index))
 
     def _device(self, wanted: str | None) -> Device:
         if wanted is None:
@@ -226,11 +253,8 @@ class Draft:
         )
 
     def _refuse_pickles(self, source: Path) -> None:
-        if not self.planner.trust and has_only_pickles(source):
-            raise RunFailed(
-                f"the weights in {str(source)!r} are pickles; reading them can run code",
-                hints=["run with --trust if you trust them, or use safetensors files"],
-            )
+        if not self.planner.trust:
+            refuse_pickles(source)
 
     def _check_stand_in(self, cls: Any, parts: Mapping[str, Part]) -> None:
         for name in self.pipeline.components:

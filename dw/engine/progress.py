@@ -25,10 +25,11 @@ REPORT_INTERVAL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Both are called with phase, done and total (0: unknown)."""
+    """The first two are called with phase, done and total (0: unknown)."""
 
     count: Callable[[str, int, int], None]  # at every update; raises to stop what the bar counts
     report: Callable[[str, int, int], None]  # as often as somebody wants to look at it
+    warn: Callable[[str], None] = lambda _: None  # with what a library warns of, in one line
 
 
 _listener: Listener | None = None
@@ -43,6 +44,12 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener = before
+
+
+def remark(text: str) -> None:
+    """Tell the listener what a library warns of."""
+    if _listener is not None:
+        _listener.warn(text)
 
 
 class Bar(tqdm.std.tqdm):  # type: ignore[misc]
@@ -101,12 +108,3 @@ def install() -> None:
         if name.startswith(("diffusers", "transformers")) and vars(module).get("tqdm") in originals:
             vars(module)["tqdm"] = Bar
     tqdm.tqdm = tqdm.auto.tqdm = Bar
-
-
-def silence() -> None:
-    """Keep diffusers and transformers from logging what the engine says itself."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.set_verbosity_error()

@@ -31,7 +31,8 @@ class RunRecord:
             "workflow": run.workflow.id,
             "path": str(run.document.path),
             "text_sha256": hashlib.sha256(run.document.text.encode()).hexdigest(),
-            "arguments": dict(arguments),
+            "arguments": dict(arguments),  # that the user gave
+            "resolved_arguments": run.workflow.variables,
             "seed": run.seed,
             "device": run.planner.device.name,
             "rehearse": run.planner.rehearse,
@@ -44,7 +45,14 @@ class RunRecord:
         run = self._run
         outputs = [{**asdict(o), "path": Path(o.path).name} for o in run.outputs]
         timings = {name: round(seconds, 4) for name, seconds in run.timings_s.items()}
-        facts = {**self._facts, "state": state, "timings_s": timings, "outputs": outputs}
+        facts = {
+            **self._facts,
+            "state": state,
+            "steps": [{"name": name, "seed": seed} for name, seed in run.seeds.items()],
+            "stopped_early": run.cuts > 0,
+            "timings_s": timings,
+            "outputs": outputs,
+        }
         text = json.dumps(facts, indent=2, ensure_ascii=False, default=repr)
         path = run.folder / "run.json"
         try:

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,9 +20,13 @@ from typing import Any
 
 from dw.engine.artifacts import artifacts
 from dw.engine.encoding import EXTENSIONS, Encoded, encode, verify
+from dw.engine.failures import failing
 from dw.errors import DwError, OutOfResources, RunFailed
 from dw.report import Output
 from dw.workflow.model import Result
+
+NO_FILE_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
+LONGEST_PART = 80  # characters of a result's key; a file's name may have 255 bytes
 
 
 def new_run_folder(output_dir: Path, workflow: str) -> Path:
@@ -53,10 +57,24 @@ def file_names(
         return
     for index, artifact in enumerate(artifacts(result)):
         if isinstance(artifact, Mapping):
-            for key, member in artifact.items():
-                yield f"{base}.{index}-{key}{extension}", member
+            parts = _name_parts(artifact)
+            for part, member in zip(parts, artifact.values(), strict=True):
+                yield f"{base}.{index}-{part}{extension}", member
         elif artifact is not None:
             yield f"{base}.{index}{extension}", artifact
+
+
+def _name_parts(keys: Iterable[Any]) -> list[str]:
+    """The keys of a result as parts of file names, each another one."""
+    parts: list[str] = []
+    for key in keys:
+        part = base = NO_FILE_NAME.sub("_", str(key))[:LONGEST_PART]
+        number = 1
+        while part.lower() in map(str.lower, parts):
+            number += 1
+            part = f"{base}_{number}"
+        parts.append(part)
+    return parts
 
 
 class Writer:
@@ -85,14 +103,17 @@ class Writer:
         Raises the error of a file that could not be written.
         """
         while self._pending and self._pending[0][1].done():
-            step, future = self._pending.pop(0)
-            yield step, future.result()
+            yield self._next()
 
     def drain(self) -> Iterator[tuple[str, Output]]:
         """Like `done`, but waits for all."""
         while self._pending:
-            step, future = self._pending.pop(0)
-            yield step, future.result()
+            yield self._next()
+
+    def _next(self) -> tuple[str, Output]:
+        step, future = self._pending.pop(0)
+        with failing(lambda: f"step {step!r}, writing"):
+            return step, future.result()
 
     def settle(self) -> list[Output]:
         """Wait for what was given and forget the failures: the run has failed for another

@@ -9,7 +9,7 @@ from pathlib import Path
 from diffusers import DiffusionPipeline
 
 from dw.engine.adapters import Adapters
-from dw.engine.cache import ComponentCache, Load
+from dw.engine.cache import ComponentCache, Load, Need
 from dw.engine.control import RunControl
 from dw.engine.observer import Observer
 from dw.engine.planner import Planner
@@ -30,21 +30,62 @@ class Run:
     cache: ComponentCache
     adapters: Adapters
     writer: Writer
+    typed: frozenset[str] = frozenset()  # the texts in the user's arguments
     step: str = ""  # what runs or is loaded, as in `refine.gen` or `gen.vae`
     pipeline: DiffusionPipeline | None = None  # the one that was wired last
     outputs: list[Output] = field(default_factory=list)
     timings_s: dict[str, float] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)  # of each pipeline step that ran
+    needs: list[Need] = field(default_factory=list)  # that were known before, then the late ones
+    warnings: set[str] = field(default_factory=set)  # that were told
+    stops: int = 0  # that were taken
+    cuts: int = 0  # loops that a stop ended: of denoising steps and of iterations
+    is_interrupted: bool = False  # the denoising that runs, or ran last, was told to end
 
     def count(self, phase: str, done: int, total: int) -> None:
-        """Every denoising step and every downloaded chunk is a place to stop; the middle of a
+        """Every denoising step and every downloaded chunk is a place to cancel; the middle of a
         load is not."""
+        if phase == "load":
+            return
         if phase == "denoise":
             self.control.stepped(done, total)
-        if phase != "load":
-            self.control.check()
+        self.control.check()
+        if phase == "denoise":
+            self._denoised(done, total)
+
+    def _denoised(self, done: int, total: int) -> None:
+        """Tell the pipeline to end its denoising when a stop has come."""
+        if done == 0:
+            self._interrupt(False)  # a pipeline that denoises in parts is stopped in one of them
+        elif self.is_interrupted:
+            self._interrupt(False)
+            self.cuts -= 1
+            name = type(self.pipeline).__name__
+            self.observer.warned(f"{name} cannot stop early: it denoises to the end")
+        elif done < total and self.take_stop():
+            self._interrupt(True)
+            self.cuts += 1
+
+    def _interrupt(self, wanted: bool) -> None:
+        # What pipelines look at between two steps. Each call begins by setting it to False, so it
+        # can only be set from inside; those that never look count another step after it.
+        self.is_interrupted = wanted
+        if self.pipeline is not None:
+            self.pipeline._interrupt = wanted
+
+    def take_stop(self) -> bool:
+        taken = self.control.take_stop()
+        self.stops += taken
+        return taken
 
     def report(self, phase: str, done: int, total: int) -> None:
         self.observer.stepped(self.step, phase, done, total)
+
+    def warn(self, message: str) -> None:
+        """Tell it, once in a run."""
+        if message not in self.warnings:
+            self.warnings.add(message)
+            self.observer.warned(message)
 
     def loading(self, load: Load, index: int, total: int) -> None:
         self.control.check()
@@ -57,4 +98,11 @@ class Run:
             self.observer.produced(step, output)
 
     def where(self) -> str:
-        return f"step {self.step!r}, denoise" if self.control.steps else f"step {self.step!r}"
+        control = self.control
+        phase = "" if control.steps == 0 else ", decode" if self.is_denoised else ", denoise"
+        return f"step {self.step!r}{phase}"
+
+    @property
+    def is_denoised(self) -> bool:
+        """Whether what is being called is past its denoising, as far as its bar tells."""
+        return 0 < self.control.steps == self.control.step

@@ -4,20 +4,23 @@ anything loads."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from inspect import Parameter
 from typing import Any
 
 from diffusers import SchedulerMixin
 
 from dw.engine import names
+from dw.engine.annotations import wanted
 from dw.engine.classes import call_parameters, constructor_signature
 from dw.engine.planner import LOADER_ARGUMENTS
 from dw.engine.tasks import check_task
 from dw.errors import WorkflowError, did_you_mean
 from dw.workflow import Document, Problem
+from dw.workflow.media import media_kind
 from dw.workflow.model import Component, Pipeline, Step, Workflow
 from dw.workflow.problem import Finding
 from dw.workflow.references import is_reference
-from dw.workflow.tree import JsonPath
+from dw.workflow.tree import JsonPath, spell_value
 
 
 def check_workflow(
@@ -38,19 +41,31 @@ def check_concrete(document: Document, cls: Any, step: Step, index: int) -> tupl
     return tuple(document.place(finding) for finding in found)
 
 
-def check_call(cls: Any, arguments: Iterable[str], path: JsonPath) -> Iterator[Finding]:
-    """Names that the pipeline's call does not take.
+def check_call(cls: Any, arguments: Mapping[str, Any], path: JsonPath) -> Iterator[Finding]:
+    """Names that the pipeline's call does not take, and values that are not of their type.
 
     A call with `**kwargs` takes any name; one that is nearly a known one is still a mistake.
     """
     parameters = call_parameters(cls)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in arguments:
-        if name not in parameters:
+    for name, value in arguments.items():
+        if name in parameters:
+            yield from _check_value(parameters[name], value, (*path, name))
+        else:
             hint = did_you_mean(name, parameters)
             if hint or not takes_any:
                 message = f"{cls.__name__} takes no argument {name!r}{hint}"
                 yield Finding((*path, name), message, at_key=True)
+
+
+def _check_value(parameter: Parameter, value: Any, path: JsonPath) -> Iterator[Finding]:
+    if isinstance(value, str) and (is_reference(value) or media_kind(parameter.name)):
+        return  # what it will be is of another type
+    if (kinds := wanted(parameter.annotation, value)) is not None:
+        message = f"{parameter.name!r} must be {kinds}, got {spell_value(value)}"
+        yield Finding(path, message)
+    elif parameter.name == "num_inference_steps" and isinstance(value, int) and value < 1:
+        yield Finding(path, f"{parameter.name!r} must be at least 1, got {value}")
 
 
 def check_loader(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:

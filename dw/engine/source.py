@@ -19,6 +19,7 @@ from diffusers import DiffusionPipeline
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
 
+from dw.engine.address import hub_file
 from dw.errors import RunFailed
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
@@ -77,14 +78,18 @@ class Sources:
     def file(
         self, name: str, file_name: str | None, *, base: Path, options: Mapping[str, Any]
     ) -> Path:
-        """One file: `name` itself, or `file_name` in the folder or repository `name`."""
+        """One file: `name` itself, or `file_name` in the folder or repository `name`.
+
+        Raises RunFailed when there is none, also on the hub.
+        """
         path = _path(name, base)
         if path.is_file():
             return path
         if path.is_dir():
             return _file_in(path, file_name)
-        repository, inside = _split(name, file_name)
-        return _download_file(repository, inside, options)
+        found = hub_file(name)
+        revision = {} if found.revision is None else {"revision": found.revision}
+        return _download_file(found.repository, found.path or file_name, {**options, **revision})
 
     def index(self, folder: Path) -> Json:
         """The model_index.json of a pipeline's folder."""
@@ -138,6 +143,15 @@ def has_only_pickles(source: Path) -> bool:
         return source.name.endswith(PICKLES)
     names = [n for n in os.listdir(source) if n.endswith(WEIGHTS)]
     return bool(names) and all(n.endswith(PICKLES) for n in names)
+
+
+def refuse_pickles(source: Path) -> None:
+    """Raises RunFailed when the weights there are pickles only."""
+    if has_only_pickles(source):
+        raise RunFailed(
+            f"the weights in {str(source)!r} are pickles; reading them can run code",
+            hints=["run with --trust if you trust them, or use safetensors files"],
+        )
 
 
 def has_variant(folder: Path, variant: str | None) -> bool:
@@ -209,18 +223,6 @@ def _file_in(folder: Path, file_name: str | None) -> Path:
         return weights[0]
     found = f"{len(weights)} safetensors files" if weights else "no safetensors file"
     raise RunFailed(f"{str(folder)!r} has {found}; name one with weight_name")
-
-
-def _split(name: str, file_name: str | None) -> tuple[str, str | None]:
-    """`owner/repository/file` or a URL of the hub, into the repository and the file in it."""
-    inside = (
-        name.removeprefix("https://huggingface.co/")
-        .replace("/resolve/main/", "/")
-        .replace("/blob/main/", "/")
-    )
-    owner, _, rest = inside.partition("/")
-    repository, _, path = rest.partition("/")
-    return (f"{owner}/{repository}" if repository else owner), (path or file_name)
 
 
 def _download_file(repository: str, inside: str | None, options: Mapping[str, Any]) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from PIL import Image
+
 from dw.engine.artifacts import Results
 from dw.engine.cache import Need
 from dw.engine.calling import call, seeded_generator
@@ -12,8 +14,10 @@ from dw.engine.classes import call_parameters
 from dw.engine.failures import failing
 from dw.engine.iterations import iterations, references
 from dw.engine.media import realize
+from dw.engine.reach import Reach
 from dw.engine.results import file_names
 from dw.engine.run import Run
+from dw.engine.seeds import own_seed
 from dw.engine.tasks import TaskContext, run_task
 from dw.engine.wiring import replace_scheduler, set_switches, wire
 from dw.workflow import Document, Workflow
@@ -35,6 +39,13 @@ class Execution:
         self._seed = seed
         self._prefix = prefix
         self._planner = run.planner.beside(document.path.parent)
+        self._reach = Reach(
+            folder=self._planner.base,
+            root=run.document.path.parent,
+            typed=run.typed,
+            trust=self._planner.trust,
+            check=run.control.check,
+        )
         self._results = Results(step.name for step in workflow.steps)
         self._arguments: list[Any] = []
 
@@ -44,8 +55,7 @@ class Execution:
             self._run.step = f"{self._prefix}{step.name}"
             with failing(self._run.where):
                 arguments = _arguments(step)
-                folder, trust = self._planner.base, self._planner.trust
-                self._arguments.append(realize(arguments, folder=folder, trust=trust))
+                self._arguments.append(realize(arguments, reach=self._reach))
 
     def execute(self) -> list[Any]:
         """The results of the last step."""
@@ -68,19 +78,22 @@ class Execution:
 
     def _step(self, step: Step, index: int, arguments: Any) -> Iterator[Any]:
         """Yield the results of the step's iterations, each saved as soon as it is there."""
-        runner = self._runner(step)
+        run, runner = self._run, self._runner(step)
         count = iterations_done = 0
+        stops = run.stops
         for each in self._iterations(step, arguments):
-            self._run.control.check()
+            if run.stops > stops:  # one was taken in this step, or in a step inside it
+                run.cuts += 1
+                return
+            run.control.check()
             for result in runner(each):
                 self._save(step, index, result, count, each)
                 count += 1
                 yield result
+            run.take_stop()  # one that came too late for the denoising
             iterations_done += 1
         if iterations_done == 0:
-            self._run.observer.warned(
-                f"step {self._run.step!r} did nothing: a result that it takes is empty"
-            )
+            run.observer.warned(f"step {run.step!r} did nothing: a result that it takes is empty")
 
     def _iterations(self, step: Step, arguments: Any) -> Iterator[Any]:
         if step.task is not None and step.task.inputs is not None:
@@ -94,18 +107,19 @@ class Execution:
             return self._pipeline_runner(step.pipeline, self._seed_of(step))
         if step.task is not None:
             command = step.task.command
-            context = TaskContext(self._planner.base, self._run.control.check)
+            context = TaskContext(self._reach, self._run.control.check)
             return lambda arguments: run_task(command, arguments, context)
         assert step.workflow is not None
         child, seed = self._document.children[step.workflow.path], self._seed_of(step)
         return lambda arguments: self._sub_workflow(child, arguments, seed, step.name)
 
     def _seed_of(self, step: Step) -> int:
-        own = (step.pipeline.seed if step.pipeline else None, step.seed)
-        return next((seed for seed in own if seed is not None), self._seed)
+        own = own_seed(step)
+        return self._seed if own is None else own
 
     def _pipeline_runner(self, pipeline: Pipeline, seed: int) -> Runner:
         prepared = self._prepared(pipeline)
+        self._run.seeds[self._run.step] = seed
         generator = seeded_generator(seed)
         extra = {}
         takes_generator = "generator" in call_parameters(prepared.__class__)
@@ -130,8 +144,14 @@ class Execution:
     def _load_late(self, need: Need) -> None:
         """Load what only the results of earlier steps have told to be needed."""
         run = self._run
-        plan = run.cache.plan([need])
-        if plan.loads:
+        if need in run.needs:
+            return
+        run.needs.append(need)
+        if run.cache.plan([need]).loads:
+            plan = run.cache.plan(run.needs)
+            run.cache.keep_only(plan)  # what the run before needed may not be needed now
+            if plan.dropped:
+                run.planner.device.empty_cache()
             run.cache.load(plan, before=run.loading)
             run.step = need.step
             run.observer.executing(run.workflow.id)
@@ -152,10 +172,34 @@ class Execution:
         run, spec = self._run, step.result
         if spec is not None and spec.save:
             stem = f"{self._workflow.id}-{step.name}.{index}"
-            metadata = _metadata(step, arguments) if spec.embed_metadata else None
+            metadata = self._metadata(step, arguments) if spec.embed_metadata else None
             for name, value in file_names(result, spec, stem, result_index):
+                self._compare_size(step, value, arguments)
                 run.writer.write(run.step, run.folder / name, value, spec, metadata)
         run.collect(run.writer.done())
+
+    def _compare_size(self, step: Step, picture: Any, arguments: Any) -> None:
+        """Warn of a picture whose size is not the one that the pipeline was asked for."""
+        if step.pipeline is None or not isinstance(picture, Image.Image):
+            return
+        made = {"width": picture.width, "height": picture.height}
+        asked = {side: arguments.get(side) or pixels for side, pixels in made.items()}
+        if asked != made:
+            self._run.warn(
+                f"step {self._run.step!r} made {made['width']}x{made['height']} pixels, "
+                f"not the {asked['width']}x{asked['height']} that were asked for"
+            )
+
+    def _metadata(self, step: Step, arguments: Any) -> dict[str, Any]:
+        """How a picture was made, for the picture itself."""
+        made_by: dict[str, Any] = {}
+        if step.pipeline is not None:
+            made_by = {"seed": self._seed_of(step)}
+            if source := step.pipeline.from_pretrained_arguments.get("model_name"):
+                made_by["model_name"] = source
+        elif step.task is not None:
+            made_by = {"command": step.task.command}
+        return {"step": step.name, **made_by, "arguments": arguments}
 
 
 def _arguments(step: Step) -> Any:
@@ -165,11 +209,3 @@ def _arguments(step: Step) -> Any:
         return step.task.inputs if step.task.inputs is not None else step.task.arguments or {}
     assert step.workflow is not None
     return step.workflow.arguments
-
-
-def _metadata(step: Step, arguments: Any) -> dict[str, Any]:
-    """How a picture was made, for the picture itself."""
-    source = step.pipeline.from_pretrained_arguments.get("model_name") if step.pipeline else None
-    command = step.task.command if step.task else None
-    made_by = {"model_name": source} if source else {"command": command} if command else {}
-    return {"step": step.name, **made_by, "arguments": arguments}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dw.errors import EXIT_BUG, EXIT_OK, EXIT_SIGPIPE, DwError, Interrupted, UsageError
 from dw.repl import script
+from dw.repl.keys import Keys
 from dw.repl.lexer import Word
 from dw.repl.options import Look, Options, repl_options, run_options
 from dw.repl.renderers.ndjson import JsonRenderer
@@ -20,7 +21,8 @@ from dw.repl.renderers.plain import PlainRenderer
 from dw.repl.renderers.renderer import OutputClosed, Renderer, Stream
 from dw.repl.session import Habits, Leave, Session
 from dw.repl.signals import Signals, end_by
-from dw.repl.terminal import Terminal
+from dw.repl.table import as_text
+from dw.repl.terminal import Terminal, ask
 from dw.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -54,7 +56,8 @@ def run_main(argv: Sequence[str] | None = None, connect: Connect = connect_worke
     options = run_options(argv)
     terminal = Terminal.here()
     renderer = make_renderer(options.look, terminal, for_people=terminal.has_output)
-    return Program(options, renderer, connect).run(lambda session: _run_once(session, options))
+    program = Program(options, renderer, connect, summarizes=False)
+    return program.run(lambda session: _run_once(session, options))
 
 
 def make_renderer(look: Look, terminal: Terminal, *, for_people: bool) -> Renderer:
@@ -99,7 +102,7 @@ def _run_once(session: Session, options: Options) -> int:
 def _open(session: Session, options: Options) -> int:
     """The workflow and the arguments that the command line names."""
     for word in options.arguments:
-        session.variables.user[str(word.name)] = word.text
+        session.variables.user[str(word.name)] = as_text(session.value(word))
     if options.workflow is None:
         return EXIT_OK
     return session.attempt((_word("load"), _word(options.workflow), *options.arguments))
@@ -126,6 +129,7 @@ class Program:
     renderer: Renderer
     connect: Connect
     has_prompt: bool = False
+    summarizes: bool = True
 
     def run(self, work: Work) -> int:
         """Do the work in a session. Returns its exit code, or ends by the signal that ended it."""
@@ -142,24 +146,25 @@ class Program:
 
     def _announced(self, signals: Signals, work: Work) -> int:
         code = EXIT_BUG
-        self.renderer.begin()
         try:
             code = self._reported(signals, work)
         except (KeyboardInterrupt, Interrupted):
             code = 128 + (signals.received or signal.SIGINT)
             raise
         finally:
-            with suppress(OutputClosed):
+            with suppress(OutputClosed, DwError):
                 self.renderer.end(code)
         return code
 
     def _reported(self, signals: Signals, work: Work) -> int:
         try:
+            self.renderer.begin()
             return self._connected(signals, work)
         except (OutputClosed, Interrupted):
             raise
         except DwError as error:
-            self.renderer.error(error)
+            with suppress(DwError):  # it may be about the very stream that says it
+                self.renderer.error(error)
             return error.exit_code
         except Exception:
             self.renderer.warning(traceback.format_exc())
@@ -179,8 +184,10 @@ class Program:
                     is_script=not self.has_prompt,
                     keep_going=self.options.keep_going,
                     trust=self.options.trust,
+                    summarizes=self.summarizes,
                 ),
                 ask=self._ask if self.has_prompt else None,
+                keys=Keys.of_stdin() if self.has_prompt else None,
             )
             try:
                 return work(session)
@@ -188,12 +195,8 @@ class Program:
                 session.goodbye()
                 return leave.exit_code or EXIT_OK
 
-    def _ask(self, question: str) -> bool:
-        if self.options.yes:
-            return True
-        sys.stdout.write(question)
-        sys.stdout.flush()
-        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    def _ask(self, question: str, decided: Callable[[], bool | None]) -> bool:
+        return self.options.yes or ask(question, decided)
 
 
 def _forget_output() -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from dw.errors import DwError
 from dw.repl.lexer import quote
-from dw.repl.registry import COMMANDS, Candidate
+from dw.repl.opened import OpenWorkflow
+from dw.repl.registry import COMMANDS, Candidate, Words
 from dw.repl.table import in_one_line
 from dw.settings import Settings
 
@@ -18,16 +19,23 @@ if TYPE_CHECKING:
     from dw.repl.session import Session
 
 MAX_FILES = 500
+SUFFIX = ".json"
 META_LENGTH = 60
 
 
-def commands(_session: Session, _typed: str) -> Iterator[Candidate]:
+def commands(_session: Session, _typed: str, _words: Words) -> Iterator[Candidate]:
     for found in COMMANDS.values():
         yield Candidate(found.name, found.doc)
 
 
-def workflows(session: Session, _typed: str) -> Iterator[Candidate]:
-    """Every workflow below `workflow_dir`, by the name that `load` takes, with its description."""
+def workflows(session: Session, typed: str, _words: Words) -> Iterator[Candidate]:
+    """Every workflow below `workflow_dir`, by the name that `load` takes, with its description.
+
+    What is typed as a path may become any workflow's.
+    """
+    if "/" in typed or typed.startswith((".", "~")):
+        yield from (each for each in _files(typed) if each.text.endswith(("/", SUFFIX)))
+        return
     from dw.workflow.find import find_workflow, workflow_names
 
     folder = Path(session.settings.workflow_dir).expanduser()
@@ -47,24 +55,38 @@ def _description(path: Path) -> str:
     return str(data.get("description") or "")[:META_LENGTH] if isinstance(data, dict) else ""
 
 
-def arguments(session: Session, typed: str) -> Iterable[Candidate]:
+def arguments(session: Session, typed: str, _words: Words) -> Iterable[Candidate]:
     """`name=`, and after the `=` what that argument may be."""
+    return _arguments(session.opened, typed)
+
+
+def arguments_of_named(session: Session, typed: str, words: Words) -> Iterable[Candidate]:
+    """The arguments of the workflow that the first word names."""
+    if not words:
+        return ()
+    try:
+        return _arguments(OpenWorkflow(session.read(session.find(words[0]))), typed)
+    except (DwError, OSError):
+        return ()
+
+
+def _arguments(opened: OpenWorkflow | None, typed: str) -> Iterable[Candidate]:
+    if opened is None:
+        return []
     name, equals, value = typed.partition("=")
     if not equals:
         return [
             Candidate(f"{row.name}=", f"{row.type}, now {in_one_line(row.value)}")
-            for row in (session.opened.arguments() if session.opened else ())
+            for row in opened.arguments()
         ]
     if value.startswith("@"):
-        return [Candidate(f"{name}=@{c.text}", c.meta) for c in files(session, value[1:])]
-    return [Candidate(f"{name}={text}") for text in _argument_values(session, name)]
+        return [Candidate(f"{name}=@{c.text}", c.meta) for c in _files(value[1:])]
+    return [Candidate(f"{name}={text}") for text in _argument_values(opened, name)]
 
 
-def _argument_values(session: Session, name: str) -> Iterator[str]:
-    if session.opened is None:
-        return
-    rows = {row.name: row for row in session.opened.arguments()}
-    if name == "seed" and not session.opened.declares("seed"):
+def _argument_values(opened: OpenWorkflow, name: str) -> Iterator[str]:
+    rows = {row.name: row for row in opened.arguments()}
+    if name == "seed" and not opened.declares("seed"):
         yield from ("random", "last")
     elif name in rows and rows[name].type == "boolean":
         yield from ("true", "false")
@@ -76,7 +98,7 @@ def _as_word(value: Any) -> str:
     return quote(value) if isinstance(value, str) else str(value)
 
 
-def unset_names(session: Session, _typed: str) -> Iterator[Candidate]:
+def unset_names(session: Session, _typed: str, _words: Words) -> Iterator[Candidate]:
     """What `arg` takes besides pairs: `reset`, and `-name` for what was set."""
     yield Candidate("reset", "everything back to its default")
     if session.opened is not None:
@@ -84,7 +106,7 @@ def unset_names(session: Session, _typed: str) -> Iterator[Candidate]:
             yield Candidate(f"-{name}", "back to its default")
 
 
-def settings(session: Session, typed: str) -> Iterable[Candidate]:
+def settings(session: Session, typed: str, _words: Words) -> Iterable[Candidate]:
     """`name=`, and after the `=` the values that the setting takes."""
     name, equals, _ = typed.partition("=")
     if not equals:
@@ -100,8 +122,12 @@ def _setting_values(name: str) -> tuple[str, ...]:
     return ("on", "off") if kind is bool else get_args(kind)
 
 
-def files(_session: Session, typed: str) -> Iterator[Candidate]:
+def files(_session: Session, typed: str, _words: Words) -> Iterator[Candidate]:
     """Files and folders that begin as typed; a folder ends in a slash."""
+    return _files(typed)
+
+
+def _files(typed: str) -> Iterator[Candidate]:
     folder, _, prefix = typed.rpartition("/")
     root = Path(folder or ("/" if typed.startswith("/") else ".")).expanduser()
     try:

@@ -30,7 +30,7 @@ def complete(session: Session, before: str) -> tuple[int, list[Candidate]]:
 
 def _candidates(session: Session, previous: Sequence[Word], typed: str) -> Iterator[Candidate]:
     if not previous:
-        yield from candidates.commands(session, typed)
+        yield from candidates.commands(session, typed, ())
         yield from (Candidate(name) for name in GROUPED if name not in COMMANDS)
         return
     first, *rest = previous
@@ -57,17 +57,21 @@ def _awaits_value(found: Command, words: Sequence[Word]) -> bool:
 def _of_command(
     session: Session, found: Command, words: Sequence[Word], typed: str
 ) -> Iterable[Candidate]:
-    for parameter in _places(found, words):
+    before = [word.text for word in _plain(words)]
+    for parameter in _places(found, len(before)):
         if parameter.source is not None:
-            yield from parameter.source(session, typed)
+            yield from parameter.source(session, typed, before)
     for option in found.of_kind("flag", "option"):
         if typed.startswith("-") and option.flag not in {word.text for word in words}:
             yield Candidate(option.flag, option.doc)
 
 
-def _places(found: Command, words: Sequence[Word]) -> list[Parameter]:
+def _plain(words: Sequence[Word]) -> list[Word]:
+    return [word for word in words if word.name is None and not word.text.startswith("-")]
+
+
+def _places(found: Command, filled: int) -> list[Parameter]:
     """The word that comes next, and the pairs, which may stand anywhere."""
-    filled = sum(1 for word in words if word.name is None and not word.text.startswith("-"))
     places = found.of_kind("word")
     following = [p for index, p in enumerate(places) if index == filled or p.many]
     return [*following, *found.of_kind("pairs")]

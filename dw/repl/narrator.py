@@ -7,24 +7,28 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from dw.repl.table import aligned
 from dw.report import Memory
 from dw.worker import protocol
 from dw.worker.protocol import Event
 
+KEYS = "  s ends the denoising early and keeps the picture, Ctrl-C cancels"
 MB = 2**20  # bytes; the MB of nvidia-smi
+COMPONENT_COLUMNS = ("component", "class", "dtype", "device", "size", "last used")
 
 
 class Narrator:
     """Turns the events of one command into lines, remembering what the next ones need of the last.
 
-    `path` is how the workflow's file is shown.
+    `path` is how the workflow's file is shown; `tells_keys` when the user may be told which keys
+    there are.
     """
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str = "", *, tells_keys: bool = False) -> None:
         self.path = path
+        self.tells_keys = tells_keys
         self._loads = False  # whether the plan had anything to say about models
         self._activity = ""
+        self._load_s = 0.0
 
     def lines(self, event: Event) -> list[str]:
         """The lines for one event; none for progress, which each renderer shows in its own way."""
@@ -40,18 +44,32 @@ class Narrator:
             case protocol.Loading():
                 self._activity = f"the load of {event.component} ({event.index} of {event.total})"
             case protocol.Loaded():
+                self._load_s = event.seconds
                 return [f"Models loaded for workflow: {event.workflow}"] if self._loads else []
             case protocol.Executing():
                 self._activity = ""
-                return [f"Executing workflow: {event.workflow}"]
+                told, self.tells_keys = self.tells_keys, False
+                return [f"Executing workflow: {event.workflow}", *([KEYS] if told else [])]
             case protocol.Produced():
                 return [shown(event.output.path)]
             case protocol.CancelRequested():
                 return [self._cancelling(event)]
+            case protocol.StopRequested():
+                step = f" with this step{_about(event.step_s)}" if event.step_s else " early"
+                return [f"Stopping: the denoising ends{step}; the picture is kept"]
+            case protocol.GraceExpired():
+                return [
+                    f"It did not stop within {event.grace_s:g} s: killing the worker, whose models"
+                    f" are lost{reload_cost(event.reload_s)}"
+                ]
             case protocol.Finished():
-                return [*memory_block(event.memory), *_completed(event.memory.runs)]
+                return [
+                    *memory_block(event.memory),
+                    *_completed(event.memory.runs),
+                    self._took(event),
+                ]
             case protocol.Reported():
-                return [*memory_block(event.memory), *_components(event.memory)]
+                return memory_block(event.memory)
             case protocol.Cleared():
                 return [
                     *memory_block(event.memory),
@@ -78,17 +96,36 @@ class Narrator:
                     *(kept if was_loaded else []),
                 ]
 
+    def _took(self, event: protocol.Finished) -> str:
+        return f"{self._load_s + event.seconds:.1f} s (loading {self._load_s:.1f} s)"
+
     def _cancelling(self, event: protocol.CancelRequested) -> str:
+        """What the first rung does and costs, and what the next one would."""
+        polite = self._polite(event)
+        reload = reload_cost(event.reload_s)
         if event.reason == "deadline":
-            return "Out of time: cancelling at the next step, so that the models are kept"
+            return f"Out of time: {polite}; killed after {event.grace_s:g} s{reload}"
         if event.reason == "stall":
-            return f"No progress for too long: cancelling (killed after {event.grace_s:g} s)"
+            return f"No progress for too long: {polite}; killed after {event.grace_s:g} s{reload}"
+        return f"Cancelling: {polite}. Ctrl-C again kills the worker{reload}"
+
+    def _polite(self, event: protocol.CancelRequested) -> str:
         if self._activity:
-            return (
-                f"Cancelling after {self._activity}, which cannot be interrupted;"
-                f" it has {event.grace_s:g} s. Ctrl-C again kills the worker"
-            )
-        return "Cancelling at the next step; the models are kept. Ctrl-C again kills the worker"
+            return f"stops after {self._activity}, which cannot be interrupted"
+        if event.step_s is not None:
+            return f"stops after this step{_about(event.step_s)}; the models are kept"
+        return "stops at the next step; the models are kept"
+
+
+def reload_cost(seconds: float | None) -> str:
+    """What a kill costs, as the end of a sentence; nothing where nothing was measured."""
+    return f"; reload{_about(seconds).removeprefix(',')}" if seconds else ""
+
+
+def _about(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f", about {seconds:.2g} s" if seconds < 10 else f", about {seconds:.0f} s"
 
 
 def shown(path: str | Path) -> str:
@@ -149,8 +186,8 @@ def _completed(runs: int) -> list[str]:
     ]
 
 
-def _components(memory: Memory) -> list[str]:
-    rows = [
+def component_rows(memory: Memory) -> list[tuple[str, ...]]:
+    return [
         (
             row.name,
             row.class_name,
@@ -161,11 +198,6 @@ def _components(memory: Memory) -> list[str]:
         )
         for row in memory.components
     ]
-    return (
-        aligned(("component", "class", "dtype", "device", "size", "last used"), rows)
-        if rows
-        else []
-    )
 
 
 def _ago(moment: float) -> str:

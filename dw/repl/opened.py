@@ -12,6 +12,7 @@ from dw.errors import DwError, UsageError, did_you_mean
 from dw.repl.narrator import shown
 
 if TYPE_CHECKING:
+    from dw.report import Problem
     from dw.workflow import Document
 
 Seed = int | Literal["random"] | None
@@ -133,6 +134,15 @@ class OpenWorkflow:
         """The arguments that differ from the file's."""
         return {row.name: row.value for row in self.arguments() if row.is_set}
 
+    def warnings(self) -> list[Problem]:
+        """What the file warns of, but for the defaults that these arguments replace."""
+        replaced = {
+            self.document.problem_at(path, "").place
+            for path, name in self.document.uses.items()
+            if name in self.overrides
+        }
+        return [each for each in self.document.warnings if each.place not in replaced]
+
     def argument(self, name: str) -> Argument:
         self._check_known(name)
         return next(row for row in self.arguments() if row.name == name)
@@ -145,7 +155,7 @@ class OpenWorkflow:
         names = [*self.document.variables, "seed"]
         if name not in names:
             raise UsageError(
-                f"{self.name} has no argument {name!r}{did_you_mean(name, names)}",
+                f"{self.name} has no argument {name!r}{did_you_mean(name, names, by_word=True)}",
                 hints=["arg   lists the arguments"],
             )
 

@@ -83,7 +83,7 @@ def repl_options(argv: Sequence[str] | None) -> Options:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an argument of WORKFLOW, and ${NAME} in scripts",
+        help="${NAME} in scripts, and with WORKFLOW an argument that it must declare",
     )
     parser.add_argument("-k", "--keep-going", action="store_true", help="do not stop at a failure")
     parser.add_argument("--echo", action="store_true", help="show each command before it runs")
@@ -96,7 +96,9 @@ def run_options(argv: Sequence[str] | None) -> Options:
     """The command line of `python -m dw.run`. Leaves with exit code 2 when it is wrong."""
     parser = _parser("python -m dw.run", "Run one workflow.")
     parser.add_argument("workflow", metavar="WORKFLOW", help="a name in workflow_dir or a path")
-    parser.add_argument("arguments", nargs="*", metavar="name=value", help="its arguments")
+    parser.add_argument(
+        "arguments", nargs="*", default=[], metavar="name=value", help="its arguments"
+    )
     _add_common(parser)
     given = parser.parse_intermixed_args(argv)
     return _options(parser, given, given.arguments)

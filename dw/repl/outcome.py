@@ -15,12 +15,25 @@ from dw.errors import (
 )
 from dw.worker import protocol
 from dw.worker.protocol import Event
+from dw.worker.whereabouts import crash_site
 
 KINDS: dict[str, type[DwError]] = {
     "usage": UsageError,
     "run": RunFailed,
     "resources": OutOfResources,
 }
+
+
+LOST = {"boot": "the worker could not start", "killed": "the worker is gone"}
+RETRY = "retry   runs the very same again, on a new worker"
+NEXT = {
+    "boot": "trace   shows its last lines",
+    "version": "exit",
+    "oom-killer": 'a cheaper placement needs less: "offload": "model" in the workflow',
+}
+SAID_ALL = ("usage", "workflow")  # where the message needs no traceback
+LAST_WORDS = 2
+LONGEST_LINE = 120  # characters of its last words
 
 
 class Bug(DwError):
@@ -48,9 +61,11 @@ def trace(event: Event) -> str:
     """All that is known about a failure, for `trace`; empty when there is nothing to add."""
     match event:
         case protocol.Failed():
-            return event.trace
+            return "" if event.kind in SAID_ALL else event.trace
         case protocol.Died():
             return "\n".join([*event.tail, event.stack]).strip()
+        case protocol.TimedOut():
+            return event.stack
         case _:
             return ""
 
@@ -64,32 +79,40 @@ def _failed(event: protocol.Failed) -> DwError:
 
 
 def _died(event: protocol.Died) -> DwError:
-    lost = {"boot": "the worker could not start", "killed": "the worker is gone"}
-    hints = {
-        "boot": "trace   shows its last lines",
-        "oom-killer": 'a cheaper placement needs less: "offload": "model" in the workflow',
-    }
-    last_step = f" (last step: {event.last_step})" if event.last_step else ""
-    again = "run   starts a new worker, which has to load the models again"
-    return WorkerLost(
-        f"{lost.get(event.kind, 'the worker died')}: {event.cause}{last_step}",
-        hints=[hints.get(event.kind, again)],
-    )
+    """A handful of lines: what it died of, where it was, what it said, and what to do next."""
+    lost = LOST.get(event.kind, "the worker died")
+    error = WorkerLost(f"{lost}: {event.cause}", hints=[NEXT.get(event.kind, RETRY)])
+    if event.last_step and not event.stuck_at:
+        error.add_note(f"last step: {event.last_step}")
+    if event.stuck_at:
+        error.add_note(f"stuck at: {event.stuck_at}")
+    elif site := crash_site(event.stack):
+        error.add_note(f"crashed in: {site}")
+    for line in event.tail[-LAST_WORDS:]:
+        error.add_note(f"| {line[:LONGEST_LINE]}")
+    return error
 
 
 def _timed_out(event: protocol.TimedOut) -> DwError:
     models = "the models are kept" if event.keeps_models else "the models are lost"
     if event.clock == "stall":
-        return TimedOut(
+        error = TimedOut(
             f"no progress in {event.after_s:g} s; {models}",
             hints=["config stall=SECONDS   waits longer"],
             where=event.last_step,
         )
-    return TimedOut(
-        f"not done after {event.after_s:g} s; {models}",
-        hints=[f"run --timeout {2 * event.after_s:g}", "config timeout=SECONDS   for every run"],
-        where=event.last_step,
-    )
+    else:
+        error = TimedOut(
+            f"not done after {event.after_s:g} s; {models}",
+            hints=[
+                f"retry --timeout {2 * event.after_s:g}",
+                "config timeout=SECONDS   for every run",
+            ],
+            where=event.last_step,
+        )
+    if event.stuck_at:
+        error.add_note(f"stuck at: {event.stuck_at}")
+    return error
 
 
 def _cancelled(event: protocol.Cancelled) -> DwError:

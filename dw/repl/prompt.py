@@ -15,7 +15,9 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.input.typeahead import store_typeahead
+from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
@@ -35,6 +37,7 @@ def interact(session: Session, terminal: Terminal) -> int:
     prompt = make_prompt(session, terminal)
     while True:
         try:
+            type_ahead(prompt, session.keys.typed_ahead())
             do(session, prompt.prompt(PROMPT))
         except EOFError:
             session.goodbye()
@@ -43,6 +46,15 @@ def interact(session: Session, terminal: Terminal) -> int:
             if session.signals.asks_to_leave:
                 raise
             session.renderer.status("interrupted")
+
+
+def type_ahead(prompt: PromptSession[str], text: str) -> None:
+    """Have the prompt take these keys first."""
+    presses: list[KeyPress] = []
+    parser = Vt100Parser(presses.append)
+    parser.feed(text.replace("\n", "\r"))
+    parser.flush()
+    store_typeahead(prompt.app.input, presses)
 
 
 def do(session: Session, text: str) -> None:
@@ -112,7 +124,13 @@ class _Completer(Completer):
         before = document.text_before_cursor
         start, found = complete(self._session, before)
         for each in found:
-            yield Completion(each.text, start - len(before), display_meta=each.meta)
+            is_whole = len(found) == 1 and not each.text.endswith(("=", "/"))
+            yield Completion(
+                each.text + " " * (is_whole and not document.text_after_cursor.startswith(" ")),
+                start - len(before),
+                display=each.text,
+                display_meta=each.meta,
+            )
 
 
 class _History(FileHistory):
@@ -143,9 +161,7 @@ def _keys() -> KeyBindings:
     @keys.add("c-c")
     def _clear(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
-        if buffer.complete_state:
-            buffer.cancel_completion()
-        elif buffer.text:
+        if buffer.text or buffer.complete_state:
             buffer.reset()
         else:
             run_in_terminal(lambda: event.app.output.write(HOW_TO_LEAVE + "\n"))

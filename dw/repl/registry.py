@@ -25,8 +25,10 @@ class Candidate:
     meta: str = ""
 
 
-Source = Callable[["Session", str], Iterable[Candidate]]
-"""What may stand here, given what was typed of it so far."""
+Words = Sequence[str]
+
+Source = Callable[["Session", str, Words], Iterable[Candidate]]
+"""What may stand here, given what was typed of it so far and the plain words before it."""
 
 Function = Callable[["Session", "Call"], None]
 

@@ -6,17 +6,20 @@ question to the user is a function it was given, or none in a script.
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dw.errors import EXIT_OK, DwError, Interrupted, UsageError
 from dw.repl import outcome
 from dw.repl.client import Client, Events
+from dw.repl.keys import Keys
 from dw.repl.lexer import LexError, Word, decode_json, lex
-from dw.repl.narrator import Narrator
+from dw.repl.narrator import Narrator, reload_cost
 from dw.repl.registry import Call, Invocation, parse
 from dw.repl.renderers.renderer import OutputClosed, Renderer
 from dw.repl.signals import Signals
@@ -24,13 +27,15 @@ from dw.repl.traces import Traces
 from dw.repl.variables import Variables
 from dw.settings import Settings
 from dw.worker import client as worker
-from dw.worker.protocol import Command, Event, Run
+from dw.worker.protocol import Command, Event, Executing, Run, Started
 
 if TYPE_CHECKING:
     from dw.repl.opened import OpenWorkflow
     from dw.workflow import Document
 
-KILL_QUESTION = "kill the worker? its models are lost [y/N] "
+Ask = Callable[[str, Callable[[], bool | None]], bool]
+
+KILL_QUESTION = "kill the worker? its models are lost{} [y/N] "
 
 
 class Leave(Exception):
@@ -54,19 +59,31 @@ class Habits:
     """How a session goes about its work.
 
     `is_script`: nobody sits in front of it. `keep_going`: a failure does not end a script. `trust`:
-    a workflow may use code and paths from anywhere.
+    a workflow may use code and paths from anywhere. `summarizes`: a loaded workflow is shown.
     """
 
     is_script: bool = False
     keep_going: bool = False
     trust: bool = False
+    summarizes: bool = True
 
 
 DEFAULT_HABITS = Habits()
 
 
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """The last run, whatever became of it, with the seed that it drew."""
+
+    run: Run
+    display: str  # how its file is shown
+    timeout_s: float | None
+
+
 class Session:
-    """`ask` puts a yes-or-no question to the user; it is None where nobody can answer."""
+    """`ask` puts a yes-or-no question to the user; it is None where nobody can answer. It is also
+    given a function that says when the answer is there without the user.
+    """
 
     def __init__(
         self,
@@ -76,11 +93,13 @@ class Session:
         *,
         signals: Signals | None = None,
         habits: Habits = DEFAULT_HABITS,
-        ask: Callable[[str], bool] | None = None,
+        ask: Ask | None = None,
+        keys: Keys | None = None,
     ) -> None:
         self.client = client
         self.renderer = renderer
         self.settings = settings
+        self.configured: dict[str, None] = {}  # what `config` changed, in its order
         self.signals = signals or Signals()
         self.habits = habits
         self.variables = Variables()
@@ -90,7 +109,10 @@ class Session:
         self.device: str | None = None  # as the worker last named it
         self.at: str | None = None  # `file:line` of the command that runs, in a script
         self.sources: list[Path] = []  # the files that are being run, outermost first
+        self.keys = keys or Keys(None)
+        self.attempted: Attempted | None = None
         self._ask = ask
+        self._told_keys = False
 
     # -------------------------------------------------------------- lines
 
@@ -143,8 +165,11 @@ class Session:
 
     def request(self, command: Command, *, path: str = "", timeout_s: float | None = None) -> Event:
         """Have the worker do it and show its events. Returns the last, or raises it as DwError."""
+        if isinstance(command, Run):
+            self.attempted = Attempted(command, path, timeout_s)
         ticket = self.client.submit(command, timeout_s)
-        event = self._follow(ticket, Narrator(path), can_cancel=isinstance(command, Run))
+        narrator = Narrator(path, tells_keys=self.keys.are_read and not self._told_keys)
+        event = self._follow(ticket, narrator, can_cancel=isinstance(command, Run))
         if text := outcome.trace(event):
             self.traces.keep(event.run_id, text)
         if error := outcome.failure(event):
@@ -156,7 +181,7 @@ class Session:
         """Show the events. A signal cancels the run, and a second one kills the worker."""
         interrupts = 0
         last: Event | None = None
-        with self.signals.waking(ticket.interrupt):
+        with self.signals.waking(ticket.interrupt), self._keys(ticket.run_id, can_cancel):
             for event in ticket:
                 if isinstance(event, worker.Interrupted):
                     if not can_cancel:
@@ -165,30 +190,60 @@ class Session:
                     self._interrupt(ticket.run_id, is_first=interrupts == 1)
                 else:
                     last = event
+                    self._note(event)
                     self.renderer.event(event, narrator.lines(event))
         assert last is not None
         if interrupts and (self.habits.is_script or self.signals.asks_to_leave):
             raise Interrupted(str(outcome.failure(last) or "interrupted"))
         return last
 
+    def _keys(self, run_id: int, are_watched: bool) -> AbstractContextManager[None]:
+        """While a run is shown, a key ends it early."""
+        if not are_watched:
+            return nullcontext()
+        return self.keys.watched(lambda: self.client.stop_run(run_id))
+
+    def _note(self, event: Event) -> None:
+        """What the next runs need to know of this one."""
+        if isinstance(event, Started) and self.attempted is not None:
+            run = replace(self.attempted.run, seed=event.seed)
+            self.attempted = replace(self.attempted, run=run)
+        if isinstance(event, Executing):
+            self._told_keys = True
+
     def _interrupt(self, run_id: int, *, is_first: bool) -> None:
+        self.keys.forget()
         if is_first:
             self.client.cancel(run_id)
-        elif self.signals.asks_to_leave or self.ask(KILL_QUESTION):
+        elif self.signals.asks_to_leave or self._wants_kill(run_id):
             self._kill(run_id)
-        else:
+        elif self._is_running(run_id):
             self.renderer.status("The worker goes on")
 
+    def _wants_kill(self, run_id: int) -> bool:
+        question = KILL_QUESTION.format(reload_cost(self.client.status().reload_s))
+        return self.ask(question, is_moot=lambda: not self._is_running(run_id))
+
     def _kill(self, run_id: int) -> None:
-        if self.client.status().run_id == run_id:  # it may have ended while the question was open
+        if self._is_running(run_id):  # it may have ended while the question was open
             self.client.kill()
 
-    def ask(self, question: str) -> bool:
-        """The user's yes or no; yes where nobody can be asked."""
+    def _is_running(self, run_id: int) -> bool:
+        return self.client.status().run_id == run_id
+
+    def ask(self, question: str, *, is_moot: Callable[[], bool] = bool) -> bool:
+        """The user's yes or no; yes where nobody can be asked.
+
+        A signal meanwhile means yes, and when the question has become moot the answer is no.
+        """
         if self._ask is None:
             return True
         self.renderer.pause()
-        return self._ask(question)
+        insists = threading.Event()
+        with self.keys.paused(), self.signals.waking(insists.set):
+            return self._ask(
+                question, lambda: True if insists.is_set() else False if is_moot() else None
+            )
 
     @property
     def has_worker(self) -> bool:

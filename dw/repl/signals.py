@@ -42,11 +42,11 @@ class Signals:
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
         """Meanwhile a signal calls `wake` and does nothing else."""
-        self._wake = wake
+        former, self._wake = self._wake, wake
         try:
             yield
         finally:
-            self._wake = None
+            self._wake = former
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.received = signal.Signals(number)

@@ -9,13 +9,22 @@ from typing import Any
 Row = Sequence[str]
 
 LONGEST = 60  # characters of a value that shares its line with others
+INDENT, GAP = " " * 2, " " * 2
+NARROWEST = 8  # cells of the terminal that a column is not squeezed below
+ELLIPSIS = "..."
 
 
-def aligned(header: Row, rows: Sequence[Row]) -> list[str]:
-    """Columns side by side, two blanks apart, indented by two, for people."""
-    table = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+def aligned(header: Row, rows: Sequence[Row], room: int | None = None) -> list[str]:
+    """Columns side by side, for people.
+
+    Where they need more than `room` cells of a terminal, the last column goes on in lines of its
+    own and the others are cut.
+    """
+    table = [[" ".join(cell.split()) for cell in row] for row in [header, *rows]]
+    widths = [max(map(width, column)) for column in zip(*table, strict=True)]
+    if room is not None:
+        widths = _squeezed(widths, room - len(INDENT) - len(GAP) * (len(widths) - 1))
+    return [line for row in table for line in _row(row, widths)]
 
 
 def tab_separated(header: Row, rows: Sequence[Row]) -> list[str]:
@@ -30,5 +39,62 @@ def as_text(value: Any) -> str:
 
 def in_one_line(value: Any) -> str:
     """A value cut to a part of a line."""
-    text = " ".join(as_text(value).split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    return cut(" ".join(as_text(value).split()), LONGEST)
+
+
+def width(text: str) -> int:
+    """The cells of a terminal that a text takes: two for a character of East Asia."""
+    if text.isascii():
+        return len(text)
+    from prompt_toolkit.utils import get_cwidth
+
+    return get_cwidth(text)
+
+
+def _squeezed(widths: Sequence[int], room: int) -> list[int]:
+    """The widest column gives, cell by cell, until all fit: of two the last, and the names in the
+    first only when the others have nothing left.
+    """
+    first, *others = widths
+    others.reverse()
+    while first + sum(others) > room and max(others, default=0) > NARROWEST:
+        others[others.index(max(others))] -= 1
+    spare = max(room - sum(others), NARROWEST)
+    return [min(first, spare), *reversed(others)]
+
+
+def _row(row: Row, widths: Sequence[int]) -> list[str]:
+    *cells, last = row
+    lead = INDENT
+    for cell, room in zip(cells, widths, strict=False):
+        text = cut(cell, room)
+        lead += text + " " * (room - width(text)) + GAP
+    first, *others = _wrapped(last, widths[-1])
+    return [(lead + first).rstrip(), *(" " * width(lead) + line for line in others)]
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    """At least one line of at most `room` cells each; only a word that needs more is broken."""
+    lines = [""]
+    for word in text.split():
+        if width(joined := f"{lines[-1]} {word}".lstrip()) <= room:
+            lines[-1] = joined
+            continue
+        rest = word
+        while width(rest) > room:
+            lines.append(_head(rest, room))
+            rest = rest[len(lines[-1]) :]
+        lines.append(rest)
+    return [line for line in lines if line] or [""]
+
+
+def cut(text: str, room: int) -> str:
+    return text if width(text) <= room else _head(text, room - len(ELLIPSIS)) + ELLIPSIS
+
+
+def _head(text: str, room: int) -> str:
+    """As much of its beginning as fits, and at least a character."""
+    fitting = 0
+    while fitting < len(text) and width(text[: fitting + 1]) <= room:
+        fitting += 1
+    return text[: max(fitting, 1)]

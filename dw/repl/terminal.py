@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Literal
+
+ANSWER_POLL_S = 0.1
 
 ColorChoice = Literal["auto", "always", "never"]
 
@@ -42,6 +45,25 @@ class Terminal:
         if self.environment.get("FORCE_COLOR"):
             return True
         return for_people and self.environment.get("TERM") != "dumb"
+
+
+def ask(question: str, decided: Callable[[], bool | None]) -> bool:
+    """The user's yes or no, unless `decided` has one before that."""
+    sys.stdout.write(question)
+    sys.stdout.flush()
+    while (answer := decided()) is None:
+        if _has_line():
+            return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+    return answer
+
+
+def _has_line() -> bool:
+    """Whether a line can be read, after a moment's wait; Windows cannot say, so wait for it."""
+    if sys.platform == "win32":
+        return True
+    return bool(select.select([sys.stdin], [], [], ANSWER_POLL_S)[0])
 
 
 def _is_terminal(stream: IO[str] | None) -> bool:

@@ -9,6 +9,8 @@ from typing import Literal
 
 Kind = Literal["signal", "oom-killer", "exit", "boot", "killed", "poisoned", "version"]
 
+SIGKILL, SIGTERM = 9, 15  # Windows names only the second, and ends processes with it
+OOM_KILLED = "killed by the kernel's OOM-killer: the host ran out of memory"
 SELF_CGROUP = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -24,6 +26,11 @@ class Death:
     tail: tuple[str, ...] = ()
 
     @property
+    def was_killed(self) -> bool:
+        """Whether it ended as our own kills end a process."""
+        return self.exit_code in (-SIGKILL, -SIGTERM)
+
+    @property
     def kind(self) -> Kind:
         if self.oom_killed:
             return "oom-killer"
@@ -33,7 +40,7 @@ class Death:
     def cause(self) -> str:
         """One clause: `killed by signal 9 (SIGKILL)`."""
         if self.oom_killed:
-            return "killed by the kernel's OOM-killer: the host ran out of memory"
+            return OOM_KILLED
         if self.exit_code < 0:
             return f"killed by signal {-self.exit_code} ({signal_name(-self.exit_code)})"
         return f"exited with code {self.exit_code}"
@@ -65,7 +72,7 @@ def _event_files() -> list[Path]:
     try:
         lines = SELF_CGROUP.read_text().splitlines()
     except OSError:
-        return []
+        lines = []
     files = []
     for line in lines:
         _, controllers, path = line.split(":", 2)

@@ -22,16 +22,23 @@ from typing import Any, TypeVar
 
 from dw.errors import DwError, WorkerLost
 from dw.settings import Settings, log_dir
+from dw.worker.actions import Action, Emit, Kill, Look, Send, Spawn
 from dw.worker.autopsy import Death
 from dw.worker.bootstrap import Boot
+from dw.worker.inbox import BadMessage
 from dw.worker.job import Limits
+from dw.worker.life import Worker
+from dw.worker.pipes import Bell
 from dw.worker.process import WorkerProcess
 from dw.worker.protocol import TERMINAL, Command, Died, Event, Quit, Run
-from dw.worker.supervisor import Action, Emit, Kill, Send, Spawn, Supervisor
+from dw.worker.supervisor import Supervisor
+from dw.worker.vitals import condition
+from dw.worker.whereabouts import Whereabouts, fold
 
 T = TypeVar("T")
 
 SERVE = "dw.worker.serve:serve"
+STACK_LIMIT_S = 0.5  # a stack takes about a millisecond; a stopped process never answers
 POLL_S = 0.5  # how often to look at a process where no descriptor tells of its death
 KEPT_LOGS = 20
 
@@ -48,13 +55,25 @@ INTERRUPTED = Interrupted()
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """`state`: none, starting, idle, running, cancelling or stopping."""
+    """`state`: none, starting, idle, running, cancelling or stopping.
+
+    `rss` are the bytes of host memory that a process holds, parts shared between processes
+    included. `silent_s` is set while Python in the worker gives no sign of life. `restarts` counts
+    unasked deaths in a row; after `most_restarts` no standby is made until a worker lives.
+    `reload_s` is what a kill would cost, as far as measured.
+    """
 
     state: str
     pid: int | None
     standby_pid: int | None
     run_id: int | None
     standby_trouble: str | None = None
+    rss: int | None = None
+    standby_rss: int | None = None
+    silent_s: float | None = None
+    restarts: int = 0
+    most_restarts: int = 5
+    reload_s: float | None = None
 
 
 class Ticket:
@@ -104,9 +123,7 @@ class WorkerClient:
         self._tickets: dict[int, Ticket] = {}
         self._ids = itertools.count(1)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._bell = Bell()
         self._closed = False
         self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self._thread.start()
@@ -130,9 +147,13 @@ class WorkerClient:
         """Ask a run to stop at its next consistent point; its models stay."""
         self._call(lambda: self._do(self._policy.cancel(run_id, self._clock())))
 
+    def stop_run(self, run_id: int) -> None:
+        """Have a run end its denoising early; its picture is kept, and so are the models."""
+        self._call(lambda: self._do(self._policy.stop(run_id)))
+
     def kill(self) -> None:
         """The active worker, at once; its models are lost."""
-        self._call(lambda: self._do(self._policy.kill()))
+        self._call(lambda: self._do(self._policy.kill(self._clock())))
 
     def stop(self) -> None:
         """Let the active worker leave and wait until it is gone."""
@@ -141,12 +162,19 @@ class WorkerClient:
     def status(self) -> WorkerStatus:
         return self._call(self._status)
 
-    def where(self) -> str:
-        """The live stacks of the worker's threads, also while the GIL is held; empty without a
-        worker.
+    def where(self) -> Whereabouts | None:
+        """What the worker is doing, also while the GIL is held or it is stopped; None without one.
+
+        Waits up to half a second for a stack that never comes.
         """
-        process = self._call(self._active_process)
-        return process.stack() if process else ""
+        if (begin := self._call(self._ask_stack)) is None:
+            return None
+        stack = before = ""
+        give_up = time.monotonic() + STACK_LIMIT_S
+        while not (stack and stack == before) and time.monotonic() < give_up:
+            time.sleep(0.01)  # it is complete when it has stopped growing
+            before, stack = stack, self._call(lambda: self._stack_from(begin))
+        return self._call(lambda: self._whereabouts(stack))
 
     def close(self) -> None:
         """Every process is gone when this returns. Harmless when called again."""
@@ -155,7 +183,7 @@ class WorkerClient:
         self._closed = True
         atexit.unregister(self.close)
         self._calls.put(lambda: self._do(self._policy.close(self._clock())))
-        self._wake()
+        self._bell.ring()
         self._thread.join()
 
     def apply(self, settings: Settings) -> None:
@@ -172,15 +200,14 @@ class WorkerClient:
         finally:
             self._closed = True
             for process in self._processes.values():
-                process.kill()
-                process.bury()
+                process.abandon()
             for ticket in list(self._tickets.values()):
                 ticket.put(Died(ticket.run_id, "killed", "the supervisor has ended", 0))
 
     def _loop(self) -> None:
         _prune_logs()
         self._do(self._policy.tick(self._clock()))
-        while not self._closed or self._processes:
+        while not self._closed or (self._processes and not self._policy.is_at_its_end):
             self._wait()
             self._take_calls()
             for number, process in list(self._processes.items()):
@@ -190,13 +217,14 @@ class WorkerClient:
 
     def _wait(self) -> None:
         """Until something has happened or is due."""
-        watched: list[Any] = [self._wake_read]
+        watched: list[Any] = [self._bell.ear]
         polled = False
         for process in self._processes.values():
-            watched += [process.events, process.death_watch]
+            watched.append(process.death_watch)
             polled |= not process.tells_its_death
-            if not process.output.ended:
-                watched.append(process.output.fd)
+            # What has ended is ready for ever, and the process may well live on.
+            watched += [] if process.events.has_ended else [process.events.ear]
+            watched += [] if process.output.ended else [process.output.ear]
         due = max(0.0, self._policy.next_tick() - self._clock())
         wait(watched, min(due, POLL_S) if polled else None if due == float("inf") else due)
 
@@ -204,12 +232,25 @@ class WorkerClient:
         """What it printed, what it sent, and only then whether it is dead."""
         dead = process.is_dead()
         self._do(self._policy.said(number, process.output.read(), self._clock()))
-        for event in process.received():
-            if isinstance(event, TERMINAL):
-                self._do(self._policy.said(number, process.output.drain(), self._clock()))
-            self._do(self._policy.heard(number, event, self._clock()))
+        self._receive(number, process)
+        while dead and not process.events.has_ended and wait([process.events.ear], 0):
+            self._receive(number, process)
         if dead:
             self._bury(number, process)
+        elif process.events.has_ended:
+            self._do(self._policy.fell_mute(number, self._clock()))
+
+    def _receive(self, number: int, process: WorkerProcess) -> None:
+        if process.events.has_ended:
+            return
+        try:
+            for event in process.events.receive():
+                if isinstance(event, TERMINAL):
+                    self._do(self._policy.said(number, process.output.drain(), self._clock()))
+                self._do(self._policy.heard(number, event, self._clock()))
+        except BadMessage as error:
+            process.events.has_ended = True
+            self._do(self._policy.babbled(number, str(error), self._clock()))
 
     def _bury(self, number: int, process: WorkerProcess) -> None:
         process.kill()  # what it left running would hold its output open
@@ -229,6 +270,9 @@ class WorkerClient:
                     # breath.
                     with contextlib.suppress(OSError, KeyError):
                         self._processes[action.worker].send(action.command)
+                case Look():
+                    if process := self._processes.get(action.worker):
+                        process.look()
                 case Kill():
                     if process := self._processes.get(action.worker):
                         process.kill()
@@ -263,14 +307,41 @@ class WorkerClient:
         return ticket
 
     def _status(self) -> WorkerStatus:
-        active, standby = self._policy.active, self._policy.standby
+        policy, now = self._policy, self._clock()
+        active, standby = policy.active, policy.standby.worker
         return WorkerStatus(
             state=active.state.value if active else "none",
             pid=self._pid(active.number) if active else None,
             standby_pid=self._pid(standby.number) if standby else None,
             run_id=active.job.run_id if active and active.job else None,
-            standby_trouble=self._policy.standby_trouble,
+            standby_trouble=policy.standby.trouble,
+            rss=active.rss if active else None,
+            standby_rss=standby.rss if standby else None,
+            silent_s=self._silence(active, now),
+            restarts=policy.restarts_in_a_row(now),
+            most_restarts=policy.limits.restarts,
+            reload_s=active.pace.reload_s if active else None,
         )
+
+    def _silence(self, worker: Worker | None, now: float) -> float | None:
+        silent_s = worker.silence(now) if worker else 0.0
+        return silent_s if silent_s > self._policy.limits.silence_s else None
+
+    def _ask_stack(self) -> int | None:
+        process = self._active_process()
+        return process.ask_stack() if process else None
+
+    def _stack_from(self, begin: int) -> str:
+        process = self._active_process()
+        return process.stack_from(begin) if process else ""
+
+    def _whereabouts(self, stack: str) -> Whereabouts | None:
+        worker = self._policy.active
+        if worker is None or (pid := self._pid(worker.number)) is None:
+            return None
+        line = fold(worker.activity, stack) if worker.is_busy else worker.activity
+        silent_s = self._silence(worker, self._clock())
+        return Whereabouts("; ".join([line, *condition(pid, silent_s)]), stack)
 
     def _active_process(self) -> WorkerProcess | None:
         return self._processes.get(self._policy.active.number) if self._policy.active else None
@@ -287,18 +358,13 @@ class WorkerClient:
             raise WorkerLost("the shell is leaving")
         answer: Future[T] = Future()
         self._calls.put(lambda: _settle(answer, function))
-        self._wake()
+        self._bell.ring()
         return answer.result()
 
     def _take_calls(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_read, 4096)
+        self._bell.hush()
         while not self._calls.empty():
             self._calls.get()()
-
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: it is awake
-            os.write(self._wake_write, b"\0")
 
 
 def _settle(answer: Future[T], function: Callable[[], T]) -> None:

@@ -21,7 +21,12 @@ class Limits:
 
     stall_s: float = 600.0
     grace_s: float = 10.0
+    last_look_s: float = 0.1  # for the stack of a worker, 1 ms if it gives one, before it is killed
+    boot_s: float = 120.0  # imports take 4 to 14 s
     quit_s: float = 2.0  # a polite exit takes 0.06 s
+    death_s: float = 5.0  # the driver may hold a killed process for about a second
+    mute_s: float = 2.0  # between the end of its event pipe and its death, which closes that too
+    silence_s: float = 2.0  # without a beat, of which there are two a second
     standby_delay_s: float = 1.0  # its imports must not slow the next run of a busy script
     restarts: int = 5  # unasked, in a row; then only a run starts a process
     stable_s: float = 10.0  # a worker that lived so long ends the row
@@ -38,9 +43,10 @@ class Job:
     executing_since: float | None = None
     executed_s: float = 0.0
     progressed_at: float = 0.0
+    is_stopping: bool = False
     cancel_reason: CancelReason | None = None
     cancelled_at: float = 0.0
-    workflow_step: str | None = None
+    looked_at: float | None = None  # when its grace was over and its stack was asked for
     last_step: str | None = None
 
     @property
@@ -55,11 +61,13 @@ class Job:
                 self.executing_since = now
             case Loading():
                 self._pause(now)
-                self.last_step = f"loading {event.component}"
+                self.last_step = f"loading {event.component} ({event.index} of {event.total})"
             case StepStarted():
+                self.is_stopping = False  # a stop ends the denoising of one workflow step
                 self.last_step = f"step {event.name}"
             case Stepped():
-                self.last_step = f"step {event.name}, {event.phase} {event.done}/{event.total}"
+                unit = "denoise step" if event.phase == "denoise" else event.phase
+                self.last_step = f"{event.name}: {unit} {event.done}/{event.total}"
             case _:
                 pass
 
@@ -73,6 +81,8 @@ class Job:
         """When the clock that now watches this job expires."""
         if not isinstance(self.command, Run):
             return float("inf")
+        if self.looked_at is not None:
+            return self.looked_at + limits.last_look_s
         if self.cancel_reason is not None:
             return self._grace_end(limits)
         if self.executing_since is None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from dw.worker.pipes import is_ready, pipe_reader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
 DRAINED = b"\x00drained\x00\n"
 """The worker writes this line before a terminal event: what its run printed stands before it."""
 
-CHUNK = 1 << 16  # bytes, a pipe's capacity on Linux
 LONGEST_LINE = 4096  # bytes; the rest of a longer line is cut, and said to be
 TAIL_LINES = 20
 LINES_PER_SECOND = 50  # more than that is noise to a reader; the log has them all
+LAST_WORDS_S = 0.02  # the pipe of a dead process is at its end, but for a thread that reads it
 LOG_LIMIT = 50 << 20  # bytes
 
 
@@ -30,8 +32,7 @@ class Output:
     """The lines that come out of `fd`; it owns the descriptor. `tail` keeps the last ones."""
 
     def __init__(self, fd: int, log: Path) -> None:
-        os.set_blocking(fd, False)
-        self.fd = fd
+        self._pipe = pipe_reader(fd)
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.log = log
         self._log = _open_log(log)
@@ -47,12 +48,15 @@ class Output:
         """The lines that have arrived since the last call, at most one pipe full. Never waits."""
         return self._lines(self._receive() or b"")
 
-    def drain(self, limit_s: float = 0.5) -> list[str]:
-        """All lines up to the next mark, or up to the end of the pipe, or for `limit_s`."""
+    def drain(self, limit_s: float = 0.05) -> list[str]:
+        """All lines up to the next mark, or up to the end of the pipe, or for `limit_s`.
+
+        A mark stands in the pipe before its event does, so that there is no wait but for a sinner.
+        """
         lines: list[str] = []
         give_up = time.monotonic() + limit_s
         while not self._marks and not self._ended and (left := give_up - time.monotonic()) > 0:
-            if not select.select([self.fd], [], [], left)[0]:
+            if not is_ready(self._pipe, left):
                 break
             lines += self.read()
         self._marks = max(0, self._marks - 1)
@@ -61,9 +65,14 @@ class Output:
     def drain_the_dead(self) -> list[str]:
         """What is left in the pipe of a process that is gone, its unfinished line included."""
         lines: list[str] = []
-        while data := self._receive():
-            lines += self._lines(data)
+        while not self._ended and is_ready(self._pipe, LAST_WORDS_S):
+            lines += self.read()
         return lines + self._lines(b"\n")
+
+    @property
+    def ear(self) -> int | Connection[Any, Any]:
+        """What to wait for, until it has ended."""
+        return self._pipe.ear
 
     @property
     def ended(self) -> bool:
@@ -71,17 +80,14 @@ class Output:
         return self._ended
 
     def close(self) -> None:
-        os.close(self.fd)
+        self._pipe.close()
         if self._log is not None:
             os.close(self._log)
 
     def _receive(self) -> bytes | None:
         """One read: None when nothing is there, empty when nobody can write any more."""
-        try:
-            data = os.read(self.fd, CHUNK)
-        except BlockingIOError:
-            return None
-        self._ended = not data
+        data = self._pipe.receive()
+        self._ended = data == b""
         return data
 
     def _lines(self, data: bytes) -> list[str]:

@@ -12,22 +12,24 @@ import select
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dw.worker import bootstrap
-from dw.worker.autopsy import Death, oom_kills
+from dw.worker import autopsy, bootstrap
+from dw.worker.autopsy import Death
+from dw.worker.inbox import inbox
 from dw.worker.output import Output
+from dw.worker.pipes import Inherited
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dw.worker.protocol import Command, Event
+    from dw.worker.protocol import Command
 
-WHERE_LIMIT_S = 1.0  # a stack dump takes about a millisecond; a stopped process never answers
+COMMANDS_ROOM = 1 << 20  # bytes; a workflow's text must fit, or a stopped worker stops the shell
+LONGEST_STACK = 1 << 20  # bytes
+CRASH = "Fatal Python error"  # how faulthandler begins
 
 
 class WorkerProcess:
@@ -40,25 +42,25 @@ class WorkerProcess:
     def __init__(self, boot: bootstrap.Boot, log_dir: Path) -> None:
         context = multiprocessing.get_context("spawn")
         theirs_commands, self._commands = context.Pipe(duplex=False)
-        self.events, theirs_events = context.Pipe(duplex=False)
+        ours_events, theirs_events = context.Pipe(duplex=False)
         output_fd, theirs_output = os.pipe()
-        # Without a name: nothing is left in the file system, however we end.
-        self._stack = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-        children: tuple[Connection[Any, Any], ...] = (
-            theirs_commands,
-            theirs_events,
-            Connection(theirs_output, readable=False),
-            Connection(os.dup(self._stack.fileno())),
-        )
-        self._process = context.Process(target=bootstrap.main, args=(boot, *children), daemon=False)
-        self._oom_kills = oom_kills()
-        with _without_sigint():
+        self._stack, theirs_stack, self._leftover = _file_for_stacks()
+        passed = (theirs_commands, theirs_events, Inherited(theirs_output), Inherited(theirs_stack))
+        self._process = context.Process(target=bootstrap.main, args=(boot, *passed), daemon=False)
+        self._oom_kills = autopsy.oom_kills()
+        self._looked_from: int | None = None
+        _widen(self._commands.fileno())
+        with _blocked_signals():
             self._process.start()
-        for end in children:
-            end.close()  # or the end of the worker's life would never be read
+        # Or the end of the worker's life would never be read.
+        theirs_commands.close()
+        theirs_events.close()
+        os.close(theirs_output)
+        os.close(theirs_stack)
         assert self._process.pid is not None
         self.pid = self._process.pid
         self._pidfd = _pidfd(self.pid)
+        self.events = inbox(ours_events)
         self.output = Output(output_fd, log_dir / f"worker-{self.pid}.log")
 
     @property
@@ -75,19 +77,19 @@ class WorkerProcess:
         return self._pidfd is not None
 
     def is_dead(self) -> bool:
-        if self._pidfd is None:
+        if self._pidfd is not None:
+            return bool(select.select([self._pidfd], [], [], 0)[0])
+        if not hasattr(os, "waitid"):
             return not self._process.is_alive()
-        return bool(select.select([self._pidfd], [], [], 0)[0])
+        try:  # does not reap it, so that its number stays its own
+            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self.pid, options) is not None
+        except ChildProcessError:
+            return True
 
     def send(self, command: Command) -> None:
         """Raises OSError when the worker is gone; its death is then on its way here too."""
         self._commands.send(command)
-
-    def received(self) -> Iterator[Event]:
-        """The events that have arrived. Ends quietly when the worker's end is closed."""
-        with contextlib.suppress(EOFError, OSError):
-            while self.events.poll():
-                yield self.events.recv()
 
     def kill(self) -> None:
         """SIGKILL to the worker and everything it started. Harmless when it is gone.
@@ -99,13 +101,23 @@ class WorkerProcess:
                 os.killpg(self.pid, signal.SIGKILL)
         self._process.kill()  # before its own session exists there is no group yet
 
-    def stack(self) -> str:
-        """The live stacks of all its threads; the GIL may be held. Empty where there are none."""
-        if not hasattr(signal, "SIGUSR2") or self.is_dead():
-            return ""
-        before = self._stack_size()
-        os.kill(self.pid, signal.SIGUSR2)
-        return self._stack_after(before)
+    def ask_stack(self) -> int:
+        """Have it leave the stacks of its threads, also while the GIL is held, in about 1 ms.
+
+        Returns where they begin, for `stack_from`. Where there are no signals nothing will come.
+        """
+        begin = self._stack_size()
+        if hasattr(signal, "SIGUSR2") and not self.is_dead():
+            os.kill(self.pid, signal.SIGUSR2)
+        return begin
+
+    def stack_from(self, begin: int) -> str:
+        os.lseek(self._stack, begin, os.SEEK_SET)
+        return os.read(self._stack, LONGEST_STACK).decode("utf-8", "replace")
+
+    def look(self) -> None:
+        """Have it leave its stack for its obituary."""
+        self._looked_from = self.ask_stack()
 
     def bury(self) -> Death:
         """Reap the dead process, kill what it left running, and say how it ended."""
@@ -113,13 +125,25 @@ class WorkerProcess:
         self._process.join()
         exit_code = self._process.exitcode
         assert exit_code is not None
+        struck = autopsy.oom_kills() > self._oom_kills
         return Death(
             pid=self.pid,
             exit_code=exit_code,
-            oom_killed=exit_code == -9 and oom_kills() > self._oom_kills,
-            stack=self._read_stack(0) if exit_code < 0 else "",
+            oom_killed=exit_code == -autopsy.SIGKILL and struck,
+            stack=self._last_stack(),
             tail=tuple(self.output.tail),
         )
+
+    def abandon(self) -> None:
+        """Leave it behind, though it may not be dead: the end of the shell must not wait for it.
+
+        multiprocessing offers no way but this to have it not joined at exit.
+        """
+        self.kill()
+        if self.is_dead():
+            self._process.join()
+        else:
+            multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Give back every descriptor; the process must be buried."""
@@ -128,30 +152,48 @@ class WorkerProcess:
         self._commands.close()
         self.events.close()
         self.output.close()
-        self._stack.close()
+        os.close(self._stack)
+        if self._leftover is not None:
+            os.unlink(self._leftover)
         self._process.close()
 
-    def _stack_after(self, start: int) -> str:
-        """What faulthandler writes from `start` on: complete when it stopped growing."""
-        give_up = time.monotonic() + WHERE_LIMIT_S
-        size = start
-        while time.monotonic() < give_up:
-            time.sleep(0.01)
-            if (grown := self._stack_size()) == size > start:
-                break
-            size = grown
-        return self._read_stack(start)
+    def _last_stack(self) -> str:
+        """Of its crash, or of the look that was taken before it was killed."""
+        text = self.stack_from(self._looked_from or 0)
+        if CRASH in text:
+            return text[text.rindex(CRASH) :]
+        return text if self._looked_from is not None else ""
 
     def _stack_size(self) -> int:
-        return os.fstat(self._stack.fileno()).st_size
+        return os.fstat(self._stack).st_size
 
-    def _read_stack(self, start: int) -> str:
-        return os.pread(self._stack.fileno(), 1 << 20, start).decode("utf-8", "replace")
+
+def _file_for_stacks() -> tuple[int, int, str | None]:
+    """Descriptors to read and to write it, each with a position of its own, and its name.
+
+    It has none where that can be: then nothing is left in the file system, however we end.
+    """
+    theirs, path = tempfile.mkstemp(prefix="dw-stack-")
+    ours = os.open(path, os.O_RDONLY)
+    try:
+        os.unlink(path)
+    except PermissionError:  # Windows keeps what is open
+        return ours, theirs, path
+    return ours, theirs, None
+
+
+def _widen(pipe: int) -> None:
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):  # beyond the user's share of pipe memory
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, COMMANDS_ROOM)
 
 
 @contextlib.contextmanager
-def _without_sigint() -> Iterator[None]:
-    """A worker inherits the mask, so that a Ctrl-C while it boots does not end it.
+def _blocked_signals() -> Iterator[None]:
+    """A worker inherits the mask: neither a Ctrl-C nor a question for its stack ends it before it
+    can take them.
 
     The resource tracker must run already: starting it unblocks SIGINT again on its way out.
     """
@@ -159,7 +201,7 @@ def _without_sigint() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, bootstrap.BLOCKED)
     try:
         yield
     finally:

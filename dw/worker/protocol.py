@@ -11,11 +11,11 @@ traceback.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dw.report import Memory, Output, Problem
 
-VERSION = 1
+VERSION = 2
 """Raised on a breaking change; a worker that greets with another version is refused."""
 
 
@@ -70,6 +70,15 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """End the denoising of run `run_id` early and keep its picture. Harmless when that run is over
+    or unknown.
+    """
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Answer with the memory, also while a run is active."""
 
@@ -90,7 +99,7 @@ class Quit:
     run_id: int = 0
 
 
-Command = Run | Prepare | Check | Cancel | Report | Clear | Quit
+Command = Run | Prepare | Check | Cancel | Stop | Report | Clear | Quit
 
 
 # ------------------------------------------------------------------ events: worker to shell
@@ -103,6 +112,17 @@ class Greeted:
     version: int
     pid: int
     import_s: float
+    run_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Python runs in the worker, whatever its main thread does. Never shown to a user.
+
+    A missing beat means that the GIL is held or the process is stopped, not that it is dead.
+    """
+
+    rss: int  # bytes
     run_id: int = 0
 
 
@@ -309,11 +329,35 @@ class Said:
 class CancelRequested:
     """The polite half of a cancel has begun: `reason` says who asked; `grace_s` is left before the
     kill.
+
+    What was measured, where anything was: a denoising step takes `step_s`; after a kill, loading
+    the models again takes `reload_s`.
     """
 
     run_id: int
     reason: Literal["user", "deadline", "stall"]
     grace_s: float
+    step_s: float | None = None
+    reload_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """The denoising ends with the step that runs, which takes about `step_s`; its picture is
+    kept.
+    """
+
+    run_id: int
+    step_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GraceExpired:
+    """The run did not stop in the `grace_s` that it had: its stack is taken, then it is killed."""
+
+    run_id: int
+    grace_s: float
+    reload_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,8 +365,8 @@ class Died:
     """The worker is gone and so are its models: terminal for whatever command it was serving.
 
     `cause` is one sentence (`killed by signal 9 (SIGKILL)`); `kind` its type. `last_step` is the
-    last progress seen; `stack` the crash stack of the worker and `tail` its last lines, where there
-    are any.
+    last progress seen. `stack` is what the worker left: of a crash, or of the moment before we
+    killed it, and then `stuck_at` is that moment in one line. `tail` are its last lines.
     """
 
     run_id: int
@@ -332,12 +376,13 @@ class Died:
     last_step: str | None = None
     stack: str = ""
     tail: tuple[str, ...] = ()
+    stuck_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
     """Terminal: `clock` expired after `after_s`. `keeps_models` when the run could be stopped
-    politely.
+    politely; else `stack` and `stuck_at` tell where it was when it was killed.
     """
 
     run_id: int
@@ -345,6 +390,8 @@ class TimedOut:
     after_s: float
     keeps_models: bool
     last_step: str | None = None
+    stack: str = ""
+    stuck_at: str | None = None
 
 
 TerminalEvent = (
@@ -361,6 +408,7 @@ TerminalEvent = (
 )
 Event = (
     Greeted
+    | Beat
     | Started
     | Planned
     | Loading
@@ -374,21 +422,14 @@ Event = (
     | Launched
     | Said
     | CancelRequested
+    | StopRequested
+    | GraceExpired
     | TerminalEvent
 )
 
-TERMINAL = (
-    Finished,
-    Cancelled,
-    Failed,
-    Prepared,
-    Checked,
-    Reported,
-    Cleared,
-    Departed,
-    Died,
-    TimedOut,
-)
+COMMANDS = get_args(Command)
+EVENTS = get_args(Event)
+TERMINAL = get_args(TerminalEvent)
 
 
 def to_json(message: Command | Event) -> dict[str, Any]:

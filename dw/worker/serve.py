@@ -1,4 +1,4 @@
-"""The worker: one thread that runs, one that listens.
+"""The worker: one thread that runs, one that listens, and one that shows that Python runs.
 
 Runs, clears, checks and preparations go one at a time on the main thread. The control thread reads
 commands meanwhile, so a cancel, a memory report and the end of the shell are answered during a run.
@@ -20,13 +20,27 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from dw.errors import DwError, OutOfResources, UsageError, WorkflowError
 from dw.report import Output
 from dw.worker import protocol
+from dw.worker.failure import failed
 from dw.worker.output import DRAINED
-from dw.worker.protocol import Cancel, Check, Clear, Command, Event, Prepare, Quit, Report, Run
+from dw.worker.protocol import (
+    Beat,
+    Cancel,
+    Check,
+    Clear,
+    Command,
+    Event,
+    Prepare,
+    Quit,
+    Report,
+    Run,
+    Stop,
+)
+from dw.worker.vitals import rss
 from dw.workflow import Document, parse_document
 
+BEAT_S = 0.5
 _began = time.monotonic()
 
 from dw.engine import Cancelled, Engine, RunControl  # noqa: E402  (timed above)
@@ -48,21 +62,28 @@ class Worker:
 
     def serve(self) -> None:
         # 500,000 objects of the imports are never looked at again: a collection takes 1 ms, not
-        # 275.
-        gc.collect()
+        # 275. The bootstrap switched it off, which makes the imports a fifth faster.
         gc.freeze()
+        gc.enable()
         threading.Thread(target=self._listen, name="control", daemon=True).start()
         self._send(protocol.Greeted(protocol.VERSION, os.getpid(), time.monotonic() - _began))
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
         while True:
             self._answer(self._work.get())
 
-    # ------------------------------------------------------------------ the control thread
+    # ------------------------------------------------------------------ the threads beside it
 
     def _listen(self) -> None:
         with contextlib.suppress(EOFError, OSError):
             while True:
                 self._hear(self._commands.recv())
         os._exit(0)  # the shell is gone
+
+    def _beat(self) -> None:
+        """Ask CUDA nothing: a call may wait for a driver that hangs."""
+        while True:
+            self._send(Beat(rss()))
+            time.sleep(BEAT_S)
 
     def _hear(self, command: Command) -> None:
         match command:
@@ -74,6 +95,9 @@ class Worker:
             case Cancel():
                 if control := self._controls.get(command.run_id):
                     control.cancel()
+            case Stop():
+                if control := self._controls.get(command.run_id):
+                    control.stop()
             case Report():
                 self._send(protocol.Reported(command.run_id, self._engine.memory()))
             case Quit():
@@ -96,7 +120,7 @@ class Worker:
             terminal = protocol.Cancelled(command.run_id, stop.step, stop.steps)
             traceback.clear_frames(stop.__traceback__)
         except (Exception, SystemExit) as error:
-            terminal = _failed(command.run_id, error)
+            terminal = failed(command.run_id, error)
             traceback.clear_frames(error.__traceback__)
         if not done:
             self._engine.settle()
@@ -154,7 +178,8 @@ class Worker:
         """
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        ctypes.CDLL(None).fflush(None)
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)
         os.write(1, DRAINED)
         self._send(terminal)
 
@@ -198,28 +223,3 @@ class EventObserver:
 
 def _document(command: Run | Check | Prepare, *, trust: bool = False) -> Document:
     return parse_document(command.text, Path(command.path), trust=trust)
-
-
-def _failed(run_id: int, error: BaseException) -> protocol.Failed:
-    trace = "".join(traceback.format_exception(error))
-    match error:
-        case WorkflowError():
-            kind = "workflow"
-        case UsageError():
-            kind = "usage"
-        case OutOfResources():
-            kind = "resources"
-        case DwError():
-            kind = "run"
-        case _:
-            return protocol.Failed(run_id, "bug", f"{type(error).__name__}: {error}", trace=trace)
-    return protocol.Failed(
-        run_id,
-        kind,  # type: ignore[arg-type]
-        error.message,
-        where=error.where,
-        hints=error.hints,
-        trace=trace,
-        problems=getattr(error, "problems", ()),
-        fatal=getattr(error, "fatal", False),
-    )

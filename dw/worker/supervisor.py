@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from dw.errors import WorkerLost
 from dw.worker import protocol
+from dw.worker.actions import Action, Emit, Kill, Look, Send, Spawn
+from dw.worker.autopsy import SIGKILL, Death
 from dw.worker.job import CancelReason, Job, Limits
+from dw.worker.life import CLOCKS, Reason, State, Worker, timed_out
 from dw.worker.protocol import (
+    Beat,
     Cancel,
     Cancelled,
     CancelRequested,
@@ -29,6 +31,7 @@ from dw.worker.protocol import (
     Died,
     Event,
     Failed,
+    GraceExpired,
     Greeted,
     Launched,
     Launching,
@@ -37,92 +40,13 @@ from dw.worker.protocol import (
     Report,
     Run,
     Said,
-    TimedOut,
+    Stop,
+    StopRequested,
 )
+from dw.worker.standby import NEVER, Row, Standby
 
-if TYPE_CHECKING:
-    from dw.worker.autopsy import Death
-
-
-class State(Enum):
-    """A worker's life. QUITTING and KILLED only ever end in its death."""
-
-    BOOTING = "starting"
-    IDLE = "idle"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    QUITTING = "stopping"
-    KILLED = "killed"
-
-
-TRANSITIONS = {
-    State.BOOTING: {State.IDLE, State.QUITTING, State.KILLED},
-    State.IDLE: {State.RUNNING, State.QUITTING, State.KILLED},
-    State.RUNNING: {State.IDLE, State.CANCELLING, State.QUITTING, State.KILLED},
-    State.CANCELLING: {State.IDLE, State.QUITTING, State.KILLED},
-    State.QUITTING: {State.KILLED},
-    State.KILLED: set(),
-}
-
-
-# ------------------------------------------------------------------ actions
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    worker: int
-    nice: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    worker: int
-    command: Command
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Emit:
-    event: Event
-
-
-Action = Spawn | Send | Kill | Emit
-
-
-@dataclass(slots=True)
-class Worker:
-    number: int
-    born_at: float
-    was_standby: bool
-    state: State = State.BOOTING
-    pid: int = 0
-    announced: bool = False
-    job: Job | None = None
-    asides: set[int] = field(default_factory=set)  # reports, answered beside the job
-    quits: list[int] = field(default_factory=list)
-    quit_at: float = 0.0
-    killed_because: str | None = None
-    poisoned: bool = False
-
-    def become(self, state: State) -> None:
-        if state not in TRANSITIONS[self.state]:
-            raise AssertionError(f"worker {self.number} cannot go from {self.state} to {state}")
-        self.state = state
-
-    @property
-    def greeted(self) -> bool:
-        return self.pid != 0
-
-    @property
-    def is_leaving(self) -> bool:
-        return self.state in (State.QUITTING, State.KILLED)
-
-
-# ------------------------------------------------------------------ the policy
+LEAVING = Reason("the shell is leaving")
+UNDEAD = "; its process does not end: it waits in the kernel, most likely for the driver"
 
 
 class Supervisor:
@@ -131,13 +55,11 @@ class Supervisor:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.active: Worker | None = None
-        self.standby: Worker | None = None
-        self.restarts = 0
-        self.standby_trouble: str | None = None
+        self.standby = Standby()
+        self.row = Row()
         self._leaving: dict[int, Worker] = {}
         self._waiting: deque[Job] = deque()  # for the active worker
         self._errands: deque[Job] = deque()  # for whichever worker is free, the standby first
-        self._standby_at: float | None = 0.0  # when to make one
         self._next_worker = 1
         self._closing = False
 
@@ -162,6 +84,8 @@ class Supervisor:
                 return self._quit(command, now)
             case Cancel():
                 return self.cancel(command.run_id, now)
+            case Stop():
+                return self.stop(command.run_id)
         return self._dispatch(now)
 
     def cancel(self, run_id: int, now: float, reason: CancelReason = "user") -> list[Action]:
@@ -169,41 +93,61 @@ class Supervisor:
         if waiting := next((job for job in self._waiting if job.run_id == run_id), None):
             self._waiting.remove(waiting)
             return [Emit(Cancelled(run_id, 0, 0))]
-        worker = self.active
-        if worker is None or worker.job is None or worker.job.run_id != run_id:
-            return []
-        if worker.state is not State.RUNNING:
+        worker = self._running(run_id)
+        if worker is None or worker.job is None:
             return []
         worker.become(State.CANCELLING)
         worker.job.cancel_reason = reason
         worker.job.cancelled_at = now
+        pace = worker.pace
         return [
-            Emit(CancelRequested(run_id, reason, self.limits.grace_s)),
+            Emit(CancelRequested(run_id, reason, self.limits.grace_s, pace.step_s, pace.reload_s)),
             Send(worker.number, Cancel(run_id)),
         ]
 
-    def kill(self, because: str = "killed on request") -> list[Action]:
+    def stop(self, run_id: int) -> list[Action]:
+        """Have a run end its denoising early. One that waits or was asked is left alone."""
+        worker = self._running(run_id)
+        if worker is None or worker.job is None or worker.job.is_stopping:
+            return []
+        worker.job.is_stopping = True
+        return [
+            Emit(StopRequested(run_id, worker.pace.step_s)),
+            Send(worker.number, Stop(run_id)),
+        ]
+
+    def kill(self, now: float) -> list[Action]:
         """The active worker, now; its models are lost."""
-        return self._kill(self.active, because) if self.active else []
+        return self._kill(self.active, Reason("killed on request"), now) if self.active else []
 
     def limit(self, limits: Limits, now: float) -> list[Action]:
         """New limits, for the runs that are under way too."""
         self.limits = limits
-        if self.standby is not None and not limits.standby:
-            return self._kill(self.standby, "the standby was switched off")
-        if self.standby is None:
-            self._standby_at = now
+        if self.standby.worker is not None and not limits.standby:
+            return self._kill(self.standby.worker, Reason("the standby was switched off"), now)
+        self.standby.wish(now)
         return []
 
     def close(self, now: float) -> list[Action]:
         """Everything goes: the standby at once, the active worker politely."""
         self._closing = True
-        actions = self._kill(self.standby, "the shell is leaving") if self.standby else []
+        actions = self._kill(self.standby.worker, LEAVING, now) if self.standby.worker else []
         if self.active is None:
             return actions
         if self.active.job is not None or not self.active.greeted:
-            return actions + self._kill(self.active, "the shell is leaving")
+            return actions + self._kill(self.active, LEAVING, now)
         return actions + self._quit(Quit(), now)
+
+    def restarts_in_a_row(self, now: float) -> int:
+        """Unasked deaths one after the other, up to now."""
+        stable_s = self.limits.stable_s
+        lives = any(each.greeted and now - each.born_at >= stable_s for each in self._present())
+        return 0 if lives else self.row.length
+
+    @property
+    def is_at_its_end(self) -> bool:
+        """Whether the world holds nothing but what cannot even be killed."""
+        return all(worker.is_given_up for worker in self._workers())
 
     # -------------------------------------------------------------- what the world does
 
@@ -215,6 +159,9 @@ class Supervisor:
         match event:
             case Greeted():
                 return self._greeted(worker, event, now)
+            case Beat():
+                worker.beat_at, worker.rss = now, event.rss
+                return []
             case protocol.Reported() if event.run_id in worker.asides:
                 worker.asides.discard(event.run_id)
                 return [Emit(event)]
@@ -225,6 +172,7 @@ class Supervisor:
         if worker.job is None or event.run_id != worker.job.run_id:
             return []
         worker.job.hear(event, now)
+        worker.pace.hear(event, now)
         if not isinstance(event, protocol.TERMINAL):
             return [Emit(event)]
         return self._ended(worker, worker.job, event, now)
@@ -237,41 +185,108 @@ class Supervisor:
         worker.job.progressed_at = now
         return [Emit(Said(worker.job.run_id, line)) for line in lines]
 
+    def babbled(self, number: int, what: str, now: float) -> list[Action]:
+        """A worker sent what is no event; nothing that it says can be believed any more."""
+        worker = self._find(number)
+        return self._kill(worker, Reason(what, is_fault=True), now) if worker else []
+
+    def fell_mute(self, number: int, now: float) -> list[Action]:
+        """A worker's event pipe has ended. Its death is near, or else it is brought about."""
+        worker = self._find(number)
+        if worker is not None and worker.mute_at is None:
+            worker.mute_at = now
+        return []
+
     def died(self, number: int, death: Death, now: float) -> list[Action]:
         """A worker's process is gone and its last events were heard."""
         worker = self._find(number)
         if worker is None:
             return []
-        was_active = worker is self.active
-        self._forget(worker)
+        actions = [] if worker.is_given_up else self._mourn(worker, death)
+        self._retire(worker)
+        del self._leaving[worker.number]
         self._count(worker, now)
-        actions: list[Action] = [Emit(protocol.Departed(run_id)) for run_id in worker.quits]
-        if worker.job is not None:
-            actions.append(Emit(self._epitaph(worker, worker.job.run_id, death, worker.job)))
-        actions += [Emit(self._epitaph(worker, run_id, death)) for run_id in sorted(worker.asides)]
-        if not worker.greeted and not worker.is_leaving:
-            actions += self._failed_boot(worker, death, was_active)
         return actions + self._dispatch(now)
 
     def tick(self, now: float) -> list[Action]:
         """Do what has become due."""
         actions: list[Action] = []
         for worker in self._workers():
-            if worker.state is State.QUITTING and now >= worker.quit_at + self.limits.quit_s:
-                actions += self._kill(worker, "it did not leave when asked")
-            elif worker.job is not None and not worker.is_leaving:
-                actions += self._check_clocks(worker, worker.job, now)
+            if now >= self._due(worker):
+                actions += self._overdue(worker, now)
         return actions + self._make_standby(now)
 
     def next_tick(self) -> float:
         """When `tick` has something to do, in the clock's seconds; infinity when nothing is due."""
-        due = [self._standby_due()]
-        for worker in self._workers():
-            if worker.state is State.QUITTING:
-                due.append(worker.quit_at + self.limits.quit_s)
-            elif worker.job is not None and not worker.is_leaving:
-                due.append(worker.job.expiry(self.limits))
-        return min(due)
+        return min([self._standby_due(), *map(self._due, self._workers())])
+
+    # -------------------------------------------------------------- clocks
+
+    def _due(self, worker: Worker) -> float:
+        """When the clock that now watches this worker expires."""
+        limits = self.limits
+        match worker.state:
+            case State.KILLED:
+                return NEVER if worker.is_given_up else worker.left_at + limits.death_s
+            case State.QUITTING:
+                return worker.left_at + limits.quit_s
+            case State.BOOTING if worker.looked_at is not None:
+                return worker.looked_at + limits.last_look_s
+            case State.BOOTING:
+                return worker.born_at + limits.boot_s
+            case _:
+                mute = NEVER if worker.mute_at is None else worker.mute_at + limits.mute_s
+                return min(mute, worker.job.expiry(limits) if worker.job else NEVER)
+
+    def _overdue(self, worker: Worker, now: float) -> list[Action]:
+        match worker.state:
+            case State.KILLED:
+                return self._give_up(worker, now)
+            case State.QUITTING:
+                return self._kill(worker, Reason("it did not leave when asked"), now)
+            case State.BOOTING:
+                return self._overslept(worker, now)
+            case _ if worker.mute_at is not None and now >= worker.mute_at + self.limits.mute_s:
+                cause = "it closed its event pipe and lived on"
+                return self._kill(worker, Reason(cause, is_fault=True), now)
+            case _:
+                return self._run_is_overdue(worker, now)
+
+    def _overslept(self, worker: Worker, now: float) -> list[Action]:
+        """Like a boot failure: those who wait for it are told when it is dead."""
+        if worker.looked_at is None:
+            worker.looked_at = now
+            return [Look(worker.number)]
+        worker.become(State.KILLED)
+        worker.left_at = now
+        worker.killed = Reason(
+            f"it was not ready within {self.limits.boot_s:g} s", "boot", is_fault=True
+        )
+        return [Kill(worker.number)]
+
+    def _run_is_overdue(self, worker: Worker, now: float) -> list[Action]:
+        """Politely first; after the grace, one look at where it is stuck, and the kill."""
+        job = worker.job
+        if job is None:
+            return []
+        if job.cancel_reason is None:
+            clock: CancelReason = "stall" if job.executing_since is None else "deadline"
+            return self.cancel(job.run_id, now, clock)
+        grace_s = self.limits.grace_s
+        if job.looked_at is None:
+            job.looked_at = now
+            expired = GraceExpired(job.run_id, grace_s, worker.pace.reload_s)
+            return [Emit(expired), Look(worker.number)]
+        cause = f"it did not stop within {grace_s:g} s of being asked"
+        return self._kill(worker, Reason(cause), now)
+
+    def _give_up(self, worker: Worker, now: float) -> list[Action]:
+        """SIGKILL did not help. Nobody waits for it any longer."""
+        assert worker.killed is not None
+        worker.is_given_up = True
+        worker.killed = replace(worker.killed, cause=worker.killed.cause + UNDEAD)
+        death = Death(worker.pid, -SIGKILL, oom_killed=False)
+        return self._mourn(worker, death) + self._dispatch(now)
 
     # -------------------------------------------------------------- jobs
 
@@ -288,10 +303,10 @@ class Supervisor:
         return actions
 
     def _dispatch_errand(self, now: float) -> list[Action]:
-        workers = [worker for worker in (self.standby, self.active) if worker is not None]
+        workers = self._present()
         if not workers:
-            self.standby = self._new_worker(now, standby=True)
-            return [Spawn(self.standby.number)]
+            self.standby.worker = self._new_worker(now, standby=True)
+            return [Spawn(self.standby.worker.number)]
         free = next((worker for worker in workers if worker.state is State.IDLE), None)
         return self._assign(free, self._errands.popleft(), now) if free else []
 
@@ -300,8 +315,7 @@ class Supervisor:
         job = self._waiting[0]
         job.launching = True
         actions: list[Action] = [Emit(Launching(job.run_id))]
-        self.active, self.standby = self.standby, None
-        self._standby_at = None  # made again when the worker has had its first rest
+        self.active = self.standby.promote()
         if self.active is None:
             self.active = self._new_worker(now, standby=False)
             actions.append(Spawn(self.active.number))
@@ -319,18 +333,18 @@ class Supervisor:
 
     def _ended(self, worker: Worker, job: Job, event: Event, now: float) -> list[Action]:
         """Its terminal event: the state changes first, so that whoever hears it can run at once."""
-        if isinstance(event, Cancelled) and job.cancel_reason in ("deadline", "stall"):
-            event = self._timed_out(job, keeps_models=True)
+        if isinstance(event, Cancelled) and job.cancel_reason in CLOCKS:
+            event = timed_out(job, self.limits, keeps_models=True)
         worker.job = None
         actions: list[Action] = []
         if not worker.is_leaving:
             worker.become(State.IDLE)
         if isinstance(event, Failed) and event.fatal:
-            worker.poisoned = True
-            actions += self._kill(worker, "its CUDA context is beyond repair")
+            poisoned = Reason("its CUDA context is beyond repair", "poisoned")
+            actions += self._kill(worker, poisoned, now)
         actions.append(Emit(event))
-        if worker is self.active and self.standby is None and self._standby_at is None:
-            self._standby_at = now + self.limits.standby_delay_s
+        if worker is self.active and self.standby.due_at == NEVER and not self.standby.trouble:
+            self.standby.wish(now + self.limits.standby_delay_s)
         return actions + self._dispatch(now)
 
     def _report(self, command: Report) -> list[Action]:
@@ -345,38 +359,20 @@ class Supervisor:
             raise WorkerLost("no worker is running", hints=["a worker starts with the first run"])
         return self.active
 
-    # -------------------------------------------------------------- clocks
-
-    def _check_clocks(self, worker: Worker, job: Job, now: float) -> list[Action]:
-        if now < job.expiry(self.limits):
-            return []
-        if job.cancel_reason is not None:
-            return self._kill(
-                worker, f"it did not stop within {self.limits.grace_s:g} s of being asked"
-            )
-        clock: CancelReason = "stall" if job.executing_since is None else "deadline"
-        if worker is self.active:
-            return self.cancel(job.run_id, now, clock)
-        return []
-
-    def _timed_out(self, job: Job, keeps_models: bool) -> TimedOut:
-        if job.cancel_reason == "stall":
-            return TimedOut(job.run_id, "stall", self.limits.stall_s, keeps_models, job.last_step)
-        return TimedOut(job.run_id, "deadline", job.timeout_s, keeps_models, job.last_step)
-
     # -------------------------------------------------------------- lives and deaths
 
     def _greeted(self, worker: Worker, event: Greeted, now: float) -> list[Action]:
         worker.pid = event.pid
+        worker.beat_at = now
         if event.version != protocol.VERSION:
-            return self._refuse(worker, event)
+            return self._refuse(worker, event, now)
         if worker.is_leaving:
             return []
         worker.become(State.IDLE)
-        self.standby_trouble = None
+        self.standby.trouble = None
         return self._dispatch(now)
 
-    def _refuse(self, worker: Worker, event: Greeted) -> list[Action]:
+    def _refuse(self, worker: Worker, event: Greeted, now: float) -> list[Action]:
         """The package was changed under a running shell; no other worker would understand it."""
         cause = (
             f"the worker speaks version {event.version} of the protocol and the shell version"
@@ -385,10 +381,9 @@ class Supervisor:
         stranded = [*self._waiting, *self._errands]
         self._waiting.clear()
         self._errands.clear()
-        self._standby_at = None
-        self.standby_trouble = cause
+        self.standby.give_up(cause)
         told = [Emit(Died(job.run_id, "version", cause, event.pid)) for job in stranded]
-        return [*told, *self._kill(worker, cause)]
+        return [*told, *self._kill(worker, Reason(cause, "version"), now)]
 
     def _quit(self, command: Quit, now: float) -> list[Action]:
         worker = self.active
@@ -397,16 +392,17 @@ class Supervisor:
         worker.quits.append(command.run_id)
         self._retire(worker)
         if not worker.greeted or worker.job is not None:
-            return self._kill(worker, "the worker was stopped")
+            return self._kill(worker, Reason("the worker was stopped"), now)
         worker.become(State.QUITTING)
-        worker.quit_at = now
+        worker.left_at = now
         return [Send(worker.number, command)]
 
-    def _kill(self, worker: Worker, because: str) -> list[Action]:
+    def _kill(self, worker: Worker, reason: Reason, now: float) -> list[Action]:
         if worker.state is State.KILLED:
             return []
         worker.become(State.KILLED)
-        worker.killed_because = because
+        worker.left_at = now
+        worker.killed = reason
         self._retire(worker)
         return [Kill(worker.number)]
 
@@ -415,54 +411,37 @@ class Supervisor:
         self._leaving[worker.number] = worker
         if worker is self.active:
             self.active = None
-        elif worker is self.standby:
-            self.standby = None
-
-    def _forget(self, worker: Worker) -> None:
-        self._retire(worker)
-        del self._leaving[worker.number]
+        elif worker is self.standby.worker:
+            self.standby.worker = None
 
     def _count(self, worker: Worker, now: float) -> None:
         """Restarts in a row, and when the next standby is due."""
         if self._closing or worker.state is State.QUITTING:
             return
-        if worker.killed_because is None:
-            in_a_row = 0 if now - worker.born_at >= self.limits.stable_s else self.restarts
-            self.restarts = in_a_row + 1
-        if self.standby is None:
-            self._standby_at = now + self.limits.standby_delay_s
+        if worker.killed is None or worker.killed.is_fault:
+            self.row.count(now - worker.born_at, self.limits)
+        if not (worker.never_lived or self.standby.trouble):
+            self.standby.wish(now + self.limits.standby_delay_s)
+
+    def _mourn(self, worker: Worker, death: Death) -> list[Action]:
+        """Tell everybody who waited for it."""
+        was_active = worker is self.active
+        self._retire(worker)
+        actions: list[Action] = [Emit(e) for e in worker.obituaries(death, self.limits)]
+        if worker.never_lived:
+            actions += self._failed_boot(worker, death, was_active)
+        return actions
 
     def _failed_boot(self, worker: Worker, death: Death, was_active: bool) -> list[Action]:
         """It never came to life, and the next one would not either: nobody waits for it in vain."""
-        self._standby_at = None
-        self.standby_trouble = death.cause
+        self.standby.give_up(worker.killed.cause if worker.killed else death.cause)
         stranded = list(self._waiting) if was_active else []
         if self.active is None:
             stranded += self._errands
             self._errands.clear()
         if was_active:
             self._waiting.clear()
-        return [Emit(self._epitaph(worker, job.run_id, death)) for job in stranded]
-
-    def _epitaph(self, worker: Worker, run_id: int, death: Death, job: Job | None = None) -> Event:
-        if job is not None and worker.killed_because and job.cancel_reason in ("deadline", "stall"):
-            return self._timed_out(job, keeps_models=False)
-        kind, cause = death.kind, death.cause
-        if worker.killed_because:
-            kind, cause = "killed", worker.killed_because
-        elif not worker.greeted:
-            kind, cause = "boot", f"{death.cause} before it was ready"
-        elif worker.poisoned:
-            kind = "poisoned"
-        return Died(
-            run_id,
-            kind,
-            cause,
-            death.pid,
-            last_step=job.last_step if job else None,
-            stack=death.stack,
-            tail=death.tail,
-        )
+        return [Emit(worker.epitaph(job.run_id, death, self.limits)) for job in stranded]
 
     # -------------------------------------------------------------- the standby
 
@@ -470,27 +449,36 @@ class Supervisor:
         if now < self._standby_due():
             return []
         first = self._next_worker == 1
-        self._standby_at = None
-        self.standby = self._new_worker(now, standby=True)
+        self.standby.due_at = NEVER
+        self.standby.worker = self._new_worker(now, standby=True)
         # The first one is what the user waits for; a later one must not slow the worker down.
-        return [Spawn(self.standby.number, nice=0 if first else 10)]
+        return [Spawn(self.standby.worker.number, nice=0 if first else 10)]
 
     def _standby_due(self) -> float:
-        wanted = self.limits.standby and self.standby is None and not self._closing
-        if not wanted or self._standby_at is None or self.restarts > self.limits.restarts:
-            return float("inf")
-        if self.active is not None and self.active.state is not State.IDLE:
-            return float("inf")
-        return self._standby_at
+        if self._closing or self.row.is_over(self.limits):
+            return NEVER
+        return self.standby.due(self.limits, self.active)
+
+    # -------------------------------------------------------------- workers
 
     def _new_worker(self, now: float, *, standby: bool) -> Worker:
         worker = Worker(self._next_worker, now, was_standby=standby)
         self._next_worker += 1
         return worker
 
+    def _present(self) -> list[Worker]:
+        """Those that may get work, in the order in which errands look for one."""
+        return [worker for worker in (self.standby.worker, self.active) if worker is not None]
+
     def _workers(self) -> list[Worker]:
-        present = [worker for worker in (self.active, self.standby) if worker is not None]
-        return [*present, *self._leaving.values()]
+        return [*self._present(), *self._leaving.values()]
 
     def _find(self, number: int) -> Worker | None:
         return next((worker for worker in self._workers() if worker.number == number), None)
+
+    def _running(self, run_id: int) -> Worker | None:
+        """The active worker, when that run is under way there and nobody has cancelled it."""
+        worker = self.active
+        if worker is None or worker.job is None or worker.job.run_id != run_id:
+            return None
+        return worker if worker.state is State.RUNNING else None

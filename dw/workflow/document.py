@@ -85,7 +85,8 @@ class Document:
         if name not in self.variables:
             known = ", ".join(self.variables)
             raise UsageError(
-                f"{self.id} has no argument {name!r}{did_you_mean(name, self.variables)}",
+                f"{self.id} has no argument {name!r}"
+                f"{did_you_mean(name, self.variables, by_word=True)}",
                 hints=[f"its arguments are {known}" if known else "it has no arguments"],
             )
         return convert(name, self.variables[name], value)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dw.workflow.problem import Finding
-from dw.workflow.scalars import ContentType, Device, FileName, Many, Name, Seed, Text
+from dw.workflow.scalars import ContentType, Device, FileName, Many, Name, Number, Seed, Text
 from dw.workflow.tree import spell_value
 
 
@@ -179,6 +179,17 @@ class Component(Loads):
 
     configuration: ComponentConfiguration = Field(description="what the component is")
 
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        yield from super().conflicts(data)
+        arguments = data.get("from_pretrained_arguments")
+        if (
+            isinstance(arguments, dict)
+            and not {"model_name", "from_single_file"} & arguments.keys()
+        ):
+            message = "a component needs 'model_name' or 'from_single_file'"
+            yield Finding(("from_pretrained_arguments",), message)
+
 
 class SchedulerConfiguration(Section):
     closed = True
@@ -214,7 +225,7 @@ class Lora(Section):
     weight_name: str | None = Field(None, description="file name in the repository or folder")
     subfolder: str | None = Field(None, description="folder in the repository")
     adapter_name: str | None = Field(None, description="name of the adapter; default: its number")
-    scale: float = Field(1.0, description="weight of the LoRA")
+    scale: Number = Field(1.0, description="weight of the LoRA")
 
 
 class Pipeline(Loads):
@@ -325,4 +336,7 @@ class Workflow(Section):
         default_factory=dict, description="the arguments, name to default; its type is the type"
     )
     seed: Seed | None = Field(None, description="default seed; without it each run draws its own")
+    timeout: float | None = Field(
+        None, gt=0, description="seconds that a run may execute; loading does not count"
+    )
     steps: Many[Step] = Field(min_length=1, description="what to do, in order")

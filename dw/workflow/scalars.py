@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, Strict
 from pydantic_core import PydanticCustomError
 
 _DEVICE = re.compile(r"auto|(cpu|mps|cuda|xpu|npu|hpu)(:\d+)?")
@@ -26,10 +26,18 @@ def _device(text: str) -> str:
     return text
 
 
+def _number(value: object) -> object:
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value  # pydantic says what is wrong with it
+
+
 Many = Annotated[tuple[T, ...], Strict(False)]  # JSON has only lists, and the models are immutable
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]  # what torch.Generator.manual_seed takes
 FileName = Annotated[str, AfterValidator(_file_name)]
 Name = Annotated[str, Field(min_length=1), AfterValidator(_file_name)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 Device = Annotated[str, AfterValidator(_device)]
 ContentType = Literal[

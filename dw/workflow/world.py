@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dw.workflow.media import is_media, is_url
 from dw.workflow.problem import Finding, Problem, Severity
 from dw.workflow.references import is_reference
 from dw.workflow.tree import JsonPath, is_path, walk
@@ -14,10 +15,7 @@ from dw.workflow.tree import JsonPath, is_path, walk
 if TYPE_CHECKING:
     from dw.workflow.document import Document
 
-_MEDIA = ("image", "video")
 _MODELS = ("model_name", "from_single_file")
-_ARGUMENTS = frozenset({"arguments", "inputs"})
-_WEB = ("http://", "https://")
 
 
 def check_world(
@@ -48,7 +46,7 @@ def _judge(
         return None
     if path[-1] in _MODELS and path[2:3] == ("pipeline",):
         return None if rehearse else _judge_model(value, folder)
-    if is_media(path) and not value.startswith(_WEB):
+    if is_media(path) and not is_url(value):
         return _judge_media(value, folder, bounded=bounded and not document.trust)
     return None
 
@@ -64,22 +62,6 @@ def _judge_model(name: str, folder: Path) -> str | None:
     if not is_path(name) or os.path.exists(resolve(name, folder)):
         return None
     return f"there is no model {name!r}: no such file or folder"
-
-
-def is_media(path: JsonPath) -> bool:
-    """Whether a string at this path of a workflow is the place of an image or a video.
-
-    It is under a key such as `image` or `mask_image`, alone, in a list, or as `{"location": ...}`.
-    """
-    keys = [part for part in path[3:] if isinstance(part, str)]
-    if not keys or keys.pop(0) not in _ARGUMENTS or not keys:
-        return False
-    return keys[-1] == "location" or is_media_key(keys[-1])
-
-
-def is_media_key(key: str) -> bool:
-    """Whether the values under `key` are loaded as images or videos."""
-    return key in _MEDIA or key.endswith(tuple(f"_{kind}" for kind in _MEDIA))
 
 
 def resolve(name: str, folder: Path) -> Path:

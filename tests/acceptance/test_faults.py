@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from dw.settings import Settings
 from dw.worker.client import WorkerClient
-from dw.worker.protocol import Cancelled, Died, Finished, Run, Stepped, TimedOut
-from tests.acceptance.conftest import Shell
+from dw.worker.protocol import Cancelled, Died, Finished, Launched, Run, Stepped, TimedOut
+from tests.acceptance.conftest import Shell, write_examples
+from tests.repl.screen import Screen
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -43,7 +47,7 @@ def test_a_worker_that_is_killed_in_mid_run_is_mourned_at_once_and_replaced(
     assert time.monotonic() - killed_at < TOLD_WITHIN_S
     assert isinstance(event, Died)
     assert event.cause == "killed by signal 9 (SIGKILL)"
-    assert event.last_step.startswith("step draw, denoise ")
+    assert event.last_step.startswith("draw: denoise step ")
     assert finished(shell).outputs
 
 
@@ -54,7 +58,8 @@ def test_the_shell_tells_the_cause_and_the_next_run_works(shell: Shell, client: 
     shown = "\n".join(shell("run num_inference_steps=2000"))
     assert shell.code == 4
     assert "killed by signal 9 (SIGKILL)" in shown
-    assert "step draw" in shown
+    assert "last step: draw: denoise step" in shown
+    assert "retry" in shown
     assert "Models loaded for workflow: test" in shell("run")
 
 
@@ -93,3 +98,85 @@ def test_a_cancelled_run_leaves_no_half_written_file(shell: Shell, client: Worke
         if isinstance(event, Stepped):
             client.cancel(run.run_id)
     assert shell.outputs() == []
+
+
+def test_the_standby_serves_the_run_after_a_timeout_that_was_ignored(shell: Shell):
+    """The worker is stopped in mid-run, so that it hears no request."""
+    client = WorkerClient(Settings(standby=True, grace=0.5))
+    try:
+        standby = serving_standby(client)
+        run = a_run(shell, **LONG)
+        for event in client.submit(run, timeout_s=2.0):
+            if isinstance(event, Stepped) and event.done >= 3:
+                os.kill(client.status().pid, signal.SIGSTOP)
+        assert isinstance(event, TimedOut)
+        assert (event.clock, event.keeps_models) == ("deadline", False)
+        assert (next_standby := serving_standby(client)) != standby
+        began = time.monotonic()
+        events = list(client.submit(a_run(shell)))
+        launched = next(event for event in events if isinstance(event, Launched))
+        assert (launched.pid, launched.from_standby) == (next_standby, True)
+        assert isinstance(events[-1], Finished)
+        assert time.monotonic() - began < 5.0
+    finally:
+        client.close()
+
+
+def serving_standby(client: WorkerClient) -> int:
+    """The process of the standby, once its imports are done: it beats."""
+    while client.status().standby_rss is None:
+        time.sleep(0.05)
+    return client.status().standby_pid
+
+
+def test_where_tells_the_step_and_the_place(shell: Shell, client: WorkerClient):
+    lines = [
+        client.where().line
+        for event in client.submit(a_run(shell, **LONG))
+        if isinstance(event, Stepped) and 0 < event.done < 200
+    ]
+    assert all(line.startswith("draw: denoise step ") for line in lines)
+    assert any(", in " in line for line in lines)
+
+
+def test_a_stop_keeps_the_picture_and_the_next_one_is_as_ever(shell: Shell, client: WorkerClient):
+    before = finished(shell)
+    run = a_run(shell, **LONG)
+    for event in client.submit(run):
+        if isinstance(event, Stepped) and event.done >= 3:
+            client.stop_run(run.run_id)
+        if isinstance(event, Stepped):
+            done = event.done
+    assert isinstance(event, Finished)
+    assert 3 <= done < 400
+    assert Path(event.outputs[0].path).is_file()
+    assert finished(shell).outputs[0].sha256 == before.outputs[0].sha256
+
+
+def test_s_at_the_terminal_stops_a_run_and_retry_runs_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("config", "state"):
+        monkeypatch.setenv(f"XDG_{name.upper()}_HOME", str(tmp_path / name))
+    write_examples(tmp_path)
+    repl = (sys.executable, "-m", "dw.repl", "--rehearse")
+    with Screen(repl, DW_WORKFLOW_DIR=".", DW_STANDBY="off") as screen:
+        screen.wait_for("dw>")
+        screen.type("load test\r")
+        screen.wait_for("num_inference_steps")
+        screen.type("run num_inference_steps=5000\r")
+        screen.wait_for("s ends the denoising early and keeps the picture")
+        screen.wait_for("/5000")
+        screen.type("s")
+        screen.wait_for("Stopping: the denoising ends with this step, about 0.")
+        screen.wait_for("Workflow completed successfully")
+        screen.type("retry\r")
+        screen.wait_for("Reusing loaded models from cache")
+        screen.wait_for("/5000")
+        screen.type("s")
+        screen.wait_for("Workflow completed successfully", count=2)
+        screen.type("exit\r")
+        assert screen.wait() == 0
+        assert screen.is_as_it_was
+    assert len(list(tmp_path.glob("outputs/**/*.png"))) == 2

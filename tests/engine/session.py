@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dw.engine import Cancelled, Engine, RunControl, RunResult
+from dw.engine.device import Cpu
 from dw.errors import DwError
 from dw.report import Output
 from dw.workflow import Document, parse_document
@@ -56,6 +58,19 @@ class Recorder:
 
     def named(self, name: str) -> list[tuple[Any, ...]]:
         return [event[1:] for event in self.events if event[0] == name]
+
+
+@dataclass(frozen=True)
+class Gpu(Cpu):
+    """The CPU, as a device that models are offloaded from: accelerate's hooks work on it, too."""
+
+    kind = "cuda"
+
+
+def on_a_gpu(session: Session) -> Session:
+    gpu = Gpu("cpu", "for the test", session.engine._ledger.live_bytes)
+    session.engine._find_device = lambda _: gpu  # type: ignore[method-assign]
+    return session
 
 
 class CancelsAt(RunControl):
@@ -111,10 +126,10 @@ class Session:
         """The sha256 of every file that a run writes."""
         return [output.sha256 for output in self.run(workflow, **options).outputs]
 
-    def cancel(self, workflow: Json, *, step: int, **options: Any) -> Cancelled:
-        """Run, cancel after this many denoising steps, and settle, as the worker does."""
+    def cancel(self, workflow: Json | Document, control: RunControl, **options: Any) -> Cancelled:
+        """Run, expect that `control` is cancelled meanwhile, and settle, as the worker does."""
         try:
-            self.run(workflow, control=CancelsAt(step), **options)
+            self.run(workflow, control=control, **options)
         except Cancelled as cancelled:
             stopped = cancelled.with_traceback(None)
         else:

@@ -7,10 +7,10 @@ import pytest
 
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_lora
-from tests.engine.session import Json, Session, generate, text_to_image, workflow
+from tests.engine.session import CancelsAt, Json, Session, generate, text_to_image, workflow
 
 
-def lora(name: str, scale: float = 1.0) -> Json:
+def lora(name: str, scale: float | str = 1.0) -> Json:
     return {"model_name": name, "weight_name": "x.safetensors", "scale": scale}
 
 
@@ -47,6 +47,7 @@ def test_the_scale_counts(warm: Session, plain: list[str], first: list[str]) -> 
     assert warm.hashes(with_loras(lora("first", 0.0)), rehearse=True) == plain
     assert warm.hashes(with_loras(lora("first", 0.5)), rehearse=True) not in (plain, first)
     assert warm.hashes(with_loras(lora("first", 1.0)), rehearse=True) == first
+    assert warm.hashes(with_loras(lora("first", "1.0")), rehearse=True) == first
 
 
 def test_two_together_differ_from_each_and_do_not_depend_on_what_was_there(
@@ -62,7 +63,7 @@ def test_two_together_differ_from_each_and_do_not_depend_on_what_was_there(
 @pytest.mark.parametrize("step", [1, 3])
 def test_after_a_cancel_the_picture_is_the_same(warm: Session, first: list[str], step: int) -> None:
     scaled = {"arguments": {"cross_attention_kwargs": {"scale": 0.25}}}
-    warm.cancel(with_loras(lora("first"), **scaled), step=step, rehearse=True)
+    warm.cancel(with_loras(lora("first"), **scaled), CancelsAt(step), rehearse=True)
     assert warm.hashes(with_loras(lora("first")), rehearse=True) == first
 
 
@@ -96,6 +97,14 @@ def test_a_missing_file_is_named(session: Session, sd15: Path) -> None:
     (session.folder / "loras").mkdir()
     missing = {"model_name": "loras", "weight_name": "no.safetensors"}
     assert "'no.safetensors'" in session.fail(text_to_image(sd15, loras=[missing])).message
+
+
+def test_a_pickle_needs_trust(session: Session, sd15: Path) -> None:
+    (session.folder / "lora.bin").write_bytes(b"a pickle")
+    pickled = text_to_image(sd15, loras=[{"model_name": "lora.bin"}])
+    assert "are pickles" in session.fail(pickled).message
+    assert session.seen.named("loading") == []
+    assert "are pickles" not in session.fail(pickled, trust=True).message
 
 
 def test_the_same_lora_twice_adds_up(warm: Session) -> None:

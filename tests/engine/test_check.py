@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dw.engine import Engine
+from dw.errors import WorkflowError
 from tests.engine.session import Json, Session, generate, text_to_image, workflow
 
 
@@ -55,6 +57,51 @@ def test_what_does_not_fit_is_named(warm: Session, changes: Any, message: str) -
     assert messages(warm, text_to_image("any/model", **changes)) == [message]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"width": "64"}, "'width' must be an integer, got '64'"),
+        ({"width": 64.5}, "'width' must be an integer, got 64.5"),
+        ({"height": True}, "'height' must be an integer, got true"),
+        ({"guidance_scale": "high"}, "'guidance_scale' must be a number, got 'high'"),
+        ({"prompt": 5}, "'prompt' must be a string or a list, got 5"),
+        ({"timesteps": 5}, "'timesteps' must be a list, got 5"),
+        ({"num_inference_steps": 0}, "'num_inference_steps' must be at least 1, got 0"),
+    ],
+)
+def test_a_value_of_another_type_is_named(warm: Session, arguments: Any, message: str) -> None:
+    document = warm.document(text_to_image("any/model", arguments=arguments))
+    [problem] = warm.engine.check(document)
+    assert problem.message == message
+    [(name, value)] = arguments.items()
+    line = document.text.splitlines()[problem.line - 1]
+    assert line[problem.column - 1 :].rstrip(",") == json.dumps(value)
+    assert f'"{name}"' in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"guidance_scale": 7},
+        {"width": None, "height": None},
+        {"prompt": ["a cat", "a dog"]},
+        {"cross_attention_kwargs": {"scale": 0.5}},
+    ],
+)
+def test_a_value_that_the_annotation_allows_is_fine(warm: Session, arguments: Any) -> None:
+    assert messages(warm, text_to_image("any/model", arguments=arguments)) == []
+
+
+def test_an_argument_of_the_run_is_judged_before_anything_loads(warm: Session) -> None:
+    document = workflow(
+        generate("nobody/no-such-model", arguments={"width": "variable:side"}),
+        variables={"side": None},
+    )
+    error = warm.fail(document, side="wide")
+    assert isinstance(error, WorkflowError)
+    assert error.message == "'width' must be an integer, got 'wide' (argument 'side')"
+
+
 def test_a_pipeline_without_loras_is_told(warm: Session) -> None:
     ddpm = workflow(
         {
@@ -81,8 +128,6 @@ def test_all_problems_are_told_at_once_with_their_lines(warm: Session) -> None:
 
 
 def test_the_problems_of_a_sub_workflow_are_in_its_file(warm: Session) -> None:
-    import json
-
     (warm.folder / "inner.json").write_text(
         json.dumps(text_to_image("any/model", arguments={"promt": "x"}))
     )

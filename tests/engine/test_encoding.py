@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dw.engine.encoding import EXIF_IFD, USER_COMMENT, Extent, encode, verify
@@ -105,6 +106,15 @@ class TestMetadata:
         comment = Image.open(io.BytesIO(data)).getexif().get_ifd(EXIF_IFD)[USER_COMMENT]
         assert comment.startswith(b"UNICODE\0")
         assert json.loads(comment[8:].decode("utf-16-be")) == self.METADATA
+
+    def test_media_are_told_by_their_content(self) -> None:
+        def embedded(picture: Image.Image) -> bytes:
+            arguments = {"image": picture, "mask": np.asarray(picture), "dtype": torch.float16}
+            return encode(PICTURE, "image/png", metadata={"arguments": arguments}).data
+
+        assert embedded(PICTURE) == embedded(PICTURE.copy())
+        assert embedded(PICTURE) != embedded(PICTURE.rotate(90))
+        assert b" at 0x" not in embedded(PICTURE)
 
 
 class TestVerification:

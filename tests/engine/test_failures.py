@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dw.engine import Cancelled
-from dw.engine.failures import failing
-from dw.errors import DwError, OutOfResources, RunFailed, UsageError
+from dw.engine.failures import DeviceDied, OutOfMemory, failing
+from dw.errors import DwError, RunFailed, UsageError
 
 
 def failure(error: BaseException) -> DwError:
@@ -37,17 +37,17 @@ def test_an_error_is_told_by_its_first_line(error: Exception, message: str) -> N
         MemoryError(),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"),
+        torch.AcceleratorError("CUDA error: out of memory"),
     ],
 )
-def test_a_lack_of_memory_says_what_would_need_less(error: Exception) -> None:
+def test_a_lack_of_memory_is_told_from_other_errors_and_is_not_fatal(error: Exception) -> None:
     failed = failure(error)
-    assert isinstance(failed, OutOfResources)
-    assert any("offload" in hint for hint in failed.hints)
+    assert isinstance(failed, OutOfMemory)
 
 
 def test_a_dead_context_is_fatal() -> None:
-    assert getattr(failure(torch.AcceleratorError("illegal memory access")), "fatal", False)
-    assert not getattr(failure(torch.OutOfMemoryError("x")), "fatal", False)
+    error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    assert isinstance(failure(error), DeviceDied)
 
 
 def test_an_error_that_knows_its_place_keeps_it() -> None:

@@ -13,8 +13,9 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
+from dw.engine.failures import DeviceDied
 from dw.engine.ledger import Ledger, tensor_bytes, tensors
-from tests.engine.session import Session, text_to_image
+from tests.engine.session import CancelsAt, Session, text_to_image
 
 FLUX = {"component_type": "FluxPipeline"}
 
@@ -70,11 +71,14 @@ def test_a_survivor_is_named_with_what_holds_it(session: Session, sd15: Path) ->
 
 
 @pytest.mark.parametrize("ending", ["cancel", "error"])
-def test_an_abnormal_end_holds_nothing_back(session: Session, sd15: Path, ending: str) -> None:
+def test_an_abnormal_end_holds_nothing_back(
+    session: Session, sd15: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if ending == "cancel":
-        session.cancel(text_to_image(sd15), step=2)
+        session.cancel(text_to_image(sd15), CancelsAt(2))
     else:
-        session.fail(text_to_image(sd15, arguments={"guidance_rescale": "half"}))
+        monkeypatch.delattr(UNet2DConditionModel, "forward")
+        session.fail(text_to_image(sd15))
     assert session.engine.clear().survivors == ()
     assert session.engine.memory().allocated == 0
 
@@ -94,7 +98,8 @@ def test_thirty_runs_are_flat(session: Session, flux: Path) -> None:
         session.run(document)
     after = measure()
     assert after[0] < objects + 300
-    assert after[1:] == (fds, threads)
+    assert after[1] == fds
+    assert after[2] <= threads  # one of an engine that is gone may have ended meanwhile
 
 
 class TestSettle:
@@ -141,7 +146,8 @@ class TestSettle:
         monkeypatch.setattr(UNet2DConditionModel, "forward", dies)
         monkeypatch.setattr(StableDiffusionPipeline, "maybe_free_model_hooks", dies)
         error = session.fail(text_to_image(sd15))
-        assert getattr(error, "fatal", False)
+        assert isinstance(error, DeviceDied)
+        assert error.fatal
 
 
 class TestLedger:

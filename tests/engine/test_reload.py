@@ -191,6 +191,18 @@ def test_a_failed_load_leaves_the_default_dtype(session: Session, copied: Path) 
     assert torch.get_default_dtype() == torch.float32
 
 
+def test_after_a_failed_first_load_the_next_run_is_a_first_one(
+    session: Session, copied: Path
+) -> None:
+    weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(b"not weights")
+    session.fail(text_to_image(copied))
+    weights.write_bytes(good)
+    session.run(text_to_image(copied))
+    assert session.reason == "first"
+
+
 def test_the_generic_class_builds_what_the_model_names(session: Session, sd15: Path) -> None:
     plain = session.hashes(text_to_image(sd15))
     generic = text_to_image(sd15, configuration={"component_type": "DiffusionPipeline"})

@@ -36,6 +36,16 @@ def test_a_mapping_is_written_member_by_member() -> None:
     assert named({"mask": PICTURE}, PNG) == ["demo-gen.0-2.0-mask.png"]
 
 
+def test_a_member_of_any_name_stays_in_the_folder_and_has_a_file_of_its_own() -> None:
+    members = dict.fromkeys(["../a/b", ".._a_b", 3, "x" * 500], PICTURE)
+    assert named(members, PNG) == [
+        "demo-gen.0-2.0-.._a_b.png",
+        "demo-gen.0-2.0-.._a_b_2.png",
+        "demo-gen.0-2.0-3.png",
+        f"demo-gen.0-2.0-{'x' * 80}.png",
+    ]
+
+
 def test_nothing_is_written_for_none() -> None:
     assert named([None, PICTURE], PNG) == ["demo-gen.0-2.1.png"]
 
@@ -89,6 +99,15 @@ def test_the_writer_goes_on_after_a_failure(tmp_path: Path) -> None:
     writer.write("gen", tmp_path / "b.png", PICTURE, PNG, None)
     assert [Path(output.path).name for output in writer.settle()] == ["b.png"]
     assert list(writer.drain()) == []
+
+
+def test_a_file_that_fails_names_its_step(tmp_path: Path) -> None:
+    writer = Writer()
+    writer.write("first", tmp_path / "a.png", PICTURE, PNG, None)
+    writer.write("gen", tmp_path / "b.png", "words", PNG, None)
+    with pytest.raises(RunFailed) as caught:
+        list(writer.drain())
+    assert caught.value.where == "step 'gen', writing"
 
 
 def test_run_folders_are_numbered_and_never_shared(tmp_path: Path) -> None:

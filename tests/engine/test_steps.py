@@ -164,6 +164,27 @@ class TestSubWorkflows:
         assert session.loaded == ()
         executing = [event[0] for event in session.seen.events if event[0] in LATE]
         assert executing == ["executing", *["loading"] * 4, "executing"]
+        session.run(late)
+        assert session.reason == "cached"
+        assert session.seen.named("loading") == []
+
+    def test_what_was_needed_late_goes_when_a_result_asks_for_another_model(
+        self, session: Session, sd15: Path, sdxl: Path
+    ) -> None:
+        changes = {
+            "configuration": {"component_type": "DiffusionPipeline"},
+            "from_pretrained_arguments": {"model_name": "variable:model"},
+        }
+        child = workflow(generate("", **changes), variables={"model": "x/y"}, id="child")
+        (session.folder / "child.json").write_text(json.dumps(child))
+        tell = task("tell", "gather_inputs", inputs=["variable:model"], result=None)
+        late = workflow(
+            tell, self.call(model="previous_result:tell"), variables={"model": str(sd15)}
+        )
+        session.run(late)
+        session.run(late, model=str(sdxl))
+        unets = [row for row in session.engine.memory().components if "UNet" in row.class_name]
+        assert len(unets) == 1
 
     def test_what_does_not_fit_inside_is_told_before_anything_loads(
         self, session: Session, sd15: Path

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dw.engine.reach import Reach
 from dw.engine.tasks import TaskContext, check_task, run_task
 from dw.errors import RunFailed
 
-CONTEXT = TaskContext(Path(), lambda: None)
+CONTEXT = TaskContext(Reach(Path()), lambda: None)
 WIDE = Image.linear_gradient("L").resize((200, 100)).convert("RGB")
 
 
@@ -136,7 +137,7 @@ def test_what_does_not_fit_is_told_before_it_runs(
 
 def test_no_pictures_to_gather_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match=r"no pictures match '\*\.png'"):
-        run_task("gather_images", {"glob": "*.png"}, TaskContext(tmp_path, lambda: None))
+        run_task("gather_images", {"glob": "*.png"}, TaskContext(Reach(tmp_path), lambda: None))
 
 
 def test_a_missing_key_is_named_with_the_nearest() -> None:

@@ -92,7 +92,7 @@ def shell(folder: Path) -> Shell:
     client = FakeClient()
     answers: list[bool] = []
     renderer = PlainRenderer(Stream(out), Stream(out), for_people=True)
-    session = Session(client, renderer, Settings(), ask=lambda _: answers.pop(0))
+    session = Session(client, renderer, Settings(), ask=lambda *_: answers.pop(0))
     return Shell(session, client, out, out, folder, answers)
 
 

@@ -37,7 +37,9 @@ from dw.worker.protocol import (
     Started,
     Stepped,
     StepStarted,
+    StopRequested,
 )
+from dw.worker.whereabouts import Whereabouts
 
 MB = 2**20
 PARTS = ("gen.vae", "gen.text_encoder", "gen.tokenizer", "gen.unet", "gen.scheduler")
@@ -96,6 +98,13 @@ class FakeClient:
         if not self.ignores_cancel:
             events.put(Cancelled(run_id, step=2, steps=4))
 
+    def stop_run(self, run_id: int) -> None:
+        events = self.tickets[run_id].events
+        events.put(StopRequested(run_id, 1.2))
+        events.put(Stepped(run_id, "gen", "denoise", 3, 4))
+        memory = self.memory()
+        events.put(Finished(run_id, "FluxDev", 0.5, 42, (), memory, "outputs"))
+
     def kill(self) -> None:
         run_id = max(self.tickets)
         self._forget()
@@ -109,8 +118,8 @@ class FakeClient:
             return WorkerStatus("none", None, 8, None)
         return WorkerStatus("idle", 7, None, max(self.tickets, default=None))
 
-    def where(self) -> str:
-        return "Thread 0x1 (most recent call first): ..." if self.has_worker else ""
+    def where(self) -> Whereabouts | None:
+        return Whereabouts("idle", "Thread 0x1: ...") if self.has_worker else None
 
     def apply(self, settings: Settings) -> None:
         self.settings = settings

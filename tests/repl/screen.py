@@ -49,6 +49,10 @@ class Screen:
         os.close(self._terminal)
         os.close(self._inner)
 
+    def resize(self, columns: int) -> None:
+        fcntl.ioctl(self._inner, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+        self._screen.resize(columns=columns)
+
     def type(self, text: str) -> None:
         os.write(self._terminal, text.encode())
 
@@ -68,6 +72,12 @@ class Screen:
             is_over = self.process.poll() is not None or time.monotonic() > deadline
             self._read(POLL_S)
             assert not is_over or self.text.count(text) >= count, f"no {text!r} in:\n{self.text}"
+
+    def wait_until_read(self) -> None:
+        """Until nothing of what was typed is left in the terminal."""
+        unread = b"some"
+        while any(unread):
+            unread = fcntl.ioctl(self._inner, termios.FIONREAD, bytes(4))
 
     def wait(self) -> int:
         """Until the process has ended; its exit code."""

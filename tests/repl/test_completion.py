@@ -6,7 +6,7 @@ import pytest
 
 from dw.repl.completion import complete
 from dw.repl.registry import COMMANDS
-from tests.repl.conftest import Shell
+from tests.repl.conftest import FLUX, Shell, write
 
 
 def offered(shell: Shell, before: str) -> list[str]:
@@ -28,6 +28,10 @@ def test_a_workflow_is_offered_with_its_description(shell: Shell) -> None:
     ("before", "expected"),
     [
         ("load FluxDev st", ["steps="]),
+        ("load sdxl st", ["steps=", "strength="]),
+        ("load nothing st", []),
+        ("load ./", ["./examples/"]),
+        ("load ./examples/s", ["./examples/sdxl.json"]),
         ("arg st", ["steps="]),
         ("arg sharp=", ["sharp=true", "sharp=false"]),
         ("run seed=", ["seed=random", "seed=last"]),
@@ -48,6 +52,7 @@ def test_a_workflow_is_offered_with_its_description(shell: Shell) -> None:
         ("memory sh", ["show"]),
         ("arg prompt=@", ["prompt=@examples/"]),
         ("arg prompt=@examples/F", ["prompt=@examples/FluxDev.json"]),
+        ("arg prompt=@examples/n", ["prompt=@examples/notes.txt"]),
         ("source ex", ["examples/"]),
         ('arg prompt="a', []),
         ("bogus x", []),
@@ -55,6 +60,8 @@ def test_a_workflow_is_offered_with_its_description(shell: Shell) -> None:
     ],
 )
 def test_what_fits_is_offered(shell: Shell, before: str, expected: list[str]) -> None:
+    write(Path("examples/sdxl.json"), FLUX | {"variables": FLUX["variables"] | {"strength": 1}})
+    Path("examples/notes.txt").touch()
     shell.say("load FluxDev", "arg prompt=fox")
     assert offered(shell, before) == expected
 

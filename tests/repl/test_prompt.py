@@ -80,7 +80,7 @@ def test_tab_offers_what_the_completion_finds(shell: Shell) -> None:
     assert completer is not None
     (found,) = completer.get_completions(Document("load fl"), CompleteEvent())
     assert (found.text, found.start_position, found.display_meta_text) == (
-        "FluxDev",
+        "FluxDev ",
         -2,
         "text to image",
     )

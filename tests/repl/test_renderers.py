@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 
 from dw.errors import RunFailed, UsageError, WorkflowError
 from dw.repl.narrator import kept_line
 from dw.repl.renderers.live import LiveRenderer
+from dw.repl.renderers.ndjson import JsonRenderer
 from dw.repl.renderers.plain import PlainRenderer
 from dw.repl.renderers.renderer import OutputClosed, Stream, error_lines
 from dw.repl.terminal import Terminal
@@ -122,6 +124,22 @@ def test_a_name_of_any_bytes_can_be_shown() -> None:
     text = io.TextIOWrapper(raw, encoding="utf-8")
     Stream(text).line("out/\udcff.png")
     assert raw.getvalue() == b"out/\\udcff.png\n"
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b2J", "\r", "\x07", "\x7f"])
+def test_control_characters_are_shown_and_not_sent(
+    capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    shown = f"\\u{ord(text[0]):04x}{text[1:]}"
+    assert plain([Warned(1, text)]) == [f"warning: {shown}"]
+    out = io.StringIO()
+    json_out = JsonRenderer(Stream(out), Stream(out))
+    json_out.result(text)
+    assert json.loads(out.getvalue())["text"] == text
+    live = LiveRenderer(Stream(out), color=False)
+    for event in [*steps(1, name=text), Warned(1, text), Cancelled(1, 2, 8)]:
+        live.event(event, [])
+    assert capsys.readouterr().out.rstrip() == f"warning: {shown}"
 
 
 def test_the_bar_goes_away_with_the_last_event(capsys: pytest.CaptureFixture[str]) -> None:

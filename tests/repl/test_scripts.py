@@ -129,6 +129,20 @@ def test_the_command_line_names_a_workflow_and_its_arguments(dw: Dw) -> None:
     assert dw("succeeds", "FluxDev", "--set", "stpes=9", "-c", "run").returncode == 2
 
 
+def test_a_text_of_a_file_is_the_argument_and_the_variable(dw: Dw) -> None:
+    Path("fox.txt").write_text("a red fox\n")
+    done = dw(
+        "succeeds", "FluxDev", "--set", "prompt=@fox.txt", "-c", "arg prompt\nlet x=${prompt}\nlet"
+    )
+    assert done.stdout == "a red fox\nvariable\tvalue\nprompt\ta red fox\nx\ta red fox\n"
+    assert dw("succeeds", "--set", "prompt=@nothing.txt", "-c", "let").returncode == 2
+
+
+def test_a_script_is_silent_about_what_it_sets(dw: Dw) -> None:
+    done = dw("succeeds", "-q", *LOADED, "-c", "arg steps=3\narg -steps\nconfig timeout=9")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_variables_carry_results_from_run_to_run(dw: Dw) -> None:
     done = dw(
         "succeeds", *LOADED, "-c", "run seed=7\narg prompt=${run.output} seed=${run.seed}\narg seed"
@@ -189,10 +203,16 @@ def test_json_errors_have_their_position_and_code(dw: Dw) -> None:
 # ------------------------------------------------------------------ one run without a script
 
 
+def test_run_needs_only_a_workflow(dw: Dw) -> None:
+    done = dw("succeeds", "RUN")
+    assert "the following arguments are required: WORKFLOW\n" in done.stderr
+
+
 def test_run_runs_one_workflow(dw: Dw) -> None:
     done = dw("succeeds", "RUN", "FluxDev", "steps=3", 'prompt=a "red" fox, it\'s', "seed=5")
     assert (done.returncode, done.stdout) == (0, "outputs/1.png\n")
     assert "Seed: 5\n" in done.stderr
+    assert "step gen: FluxPipeline" not in done.stderr, "the summary is for a session"
 
 
 @pytest.mark.parametrize(
@@ -262,11 +282,13 @@ def test_a_closed_output_ends_it_quietly(folder: Path) -> None:
     assert "BrokenPipe" not in err
 
 
-def test_a_full_disk_is_said(folder: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_full_disk_is_said(folder: Path, options: tuple[str, ...]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     with open("/dev/full", "w") as full:
-        process = start("succeeds", *LOADED, "-c", "arg", stdout=full)
+        process = start("succeeds", *options, *LOADED, "-c", "arg", stdout=full)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 5
     assert "cannot write the output: No space left on device" in err
+    assert "Traceback" not in err

@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import signal
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,9 +23,12 @@ from dw.repl.session import Leave, Session
 from dw.repl.traces import Traces
 from dw.report import Problem
 from dw.settings import Settings
-from dw.worker.protocol import Failed, Prepare, Run
+from dw.worker.client import WorkerStatus
+from dw.worker.protocol import Died, Failed, Prepare, Run
 from tests.repl.conftest import FLUX, Shell, write
 from tests.repl.fake import FakeClient, ending_with
+
+GB = 2**30
 
 
 def last_run(shell: Shell) -> Run:
@@ -107,11 +115,11 @@ def test_arg_shows_a_table(shell: Shell) -> None:
     shell.say("load FluxDev", "arg steps=30")
     assert shell.say("arg").splitlines() == [
         "  argument  type     value        default",
-        "  prompt    text     a cat        a cat",
+        "  prompt    text     a cat",
         "  steps*    integer  30           25",
-        "  sharp     boolean  false        false",
-        "  model     text     nobody/tiny  nobody/tiny",
-        "  seed      integer  random       random",
+        "  sharp     boolean  false",
+        "  model     text     nobody/tiny",
+        "  seed      integer  random",
     ]
     assert shell.say("arg steps") == "30\n"
 
@@ -186,6 +194,39 @@ def test_words_of_run_hold_for_that_run_only(shell: Shell) -> None:
     assert last_run(shell).arguments == {"steps": 30}
 
 
+def test_a_workflow_may_say_how_long_it_takes(shell: Shell) -> None:
+    variables = FLUX["variables"] | {"limit": 60}
+    shell.edit(variables=variables, timeout="variable:limit")
+    shell.say("load FluxDev", "run", "run limit=90", "run --timeout 2", "arg limit=30", "run")
+    assert [each for each in shell.client.timeouts if each] == [60, 90, 2.0, 30]
+    shell.edit(timeout=-1)
+    assert shell.code("run") == 3
+
+
+def test_retry_runs_the_very_same_again(shell: Shell) -> None:
+    shell.client.answers = [ending_with(lambda n: Died(n, "signal", "killed by signal 9", 7))]
+    shell.say("load FluxDev", "arg steps=30", "run steps=5 --timeout 9")
+    first = last_run(shell)
+    shell.say("arg prompt=fox")
+    shell.edit(description="changed meanwhile")
+    assert "Workflow completed successfully" in shell.say("retry")
+    again = last_run(shell)
+    assert again == replace(first, run_id=again.run_id, seed=42)  # 42: as it was drawn
+    assert shell.client.timeouts[-1] == 9.0
+
+
+def test_retry_may_be_given_more_time(shell: Shell) -> None:
+    shell.say("load FluxDev", "run", "retry --timeout 600")
+    assert shell.client.timeouts[-1] == 600.0
+
+
+def test_before_the_first_run_there_is_nothing_to_retry(shell: Shell) -> None:
+    assert shell.say("load FluxDev", "retry").splitlines()[-2:] == [
+        "error: nothing was run so far",
+        "  run",
+    ]
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "x", "inf", "nan"])
 def test_a_timeout_is_a_number_above_zero(shell: Shell, text: str) -> None:
     assert shell.code("load FluxDev") == 0
@@ -252,11 +293,39 @@ def test_status_shows_workflow_arguments_and_worker(shell: Shell) -> None:
     ]
 
 
+def test_status_shows_what_the_processes_cost_and_what_ails_them(shell: Shell) -> None:
+    status = WorkerStatus(
+        "running",
+        pid=7,
+        standby_pid=8,
+        run_id=1,
+        rss=2 * GB,
+        standby_rss=GB // 2,
+        silent_s=12.3,
+        restarts=2,
+    )
+    shell.client.status = lambda: status  # type: ignore[method-assign]
+    lines = shell.say("worker").splitlines()[1:]
+    assert [line.split(maxsplit=1) for line in lines] == [
+        ["worker", "running, process 7, 2048.0 MB of memory"],
+        ["Python", "does not answer since 12 s (the GIL is held or the process is stopped)"],
+        ["standby", "process 8, 512.0 MB of memory"],
+        ["restarts", "2 of 5 in a row"],
+    ]
+
+
+def test_status_says_why_there_is_no_standby(shell: Shell) -> None:
+    status = WorkerStatus("none", None, None, None, standby_trouble="exited with code 1")
+    shell.client.status = lambda: status  # type: ignore[method-assign]
+    assert "standby  none: exited with code 1" in shell.say("worker")
+
+
 def test_the_worker_by_hand(shell: Shell) -> None:
     assert shell.say("worker stop") == "No worker is running\n"
     assert shell.say("worker where") == "No worker is running\n"
     shell.say("load FluxDev", "run")
-    assert shell.say("worker where").startswith("Thread 0x1")
+    assert shell.say("worker where") == "idle\n"
+    assert shell.say("worker where --full") == "idle\nThread 0x1: ...\n"
     assert shell.say("worker restart").splitlines() == [
         "Shutting down worker process...",
         "A worker stands ready",
@@ -411,3 +480,94 @@ def test_exit_leaves_with_its_code(shell: Shell) -> None:
 def test_execute_raises_what_attempt_shows(shell: Shell) -> None:
     with pytest.raises(UsageError, match="no workflow is loaded"):
         shell.session.execute("run")
+
+
+# ------------------------------------------------------------------ what is told
+
+
+def test_what_was_set_is_told_to_whoever_typed_it(shell: Shell) -> None:
+    shell.say("load FluxDev")
+    assert shell.say('arg prompt="a fox" steps=3 sharp=yes') == (
+        'prompt = "a fox"\nsteps = 3\nsharp = true\n'
+    )
+    assert shell.say("arg -steps") == "steps = 25 (default)\n"
+    assert shell.say("arg reset").splitlines() == [
+        'prompt = "a cat" (default)',
+        "sharp = false (default)",
+    ]
+    assert shell.say("config timeout=9 rehearse=on") == "timeout = 9\nrehearse = on\n"
+
+
+def test_arguments_that_a_load_resets_are_named(shell: Shell) -> None:
+    shell.say("load FluxDev", "arg prompt=fox steps=3")
+    assert shell.say("load sdxl").splitlines()[-1] == "2 arguments were reset: prompt, steps"
+    shell.say("arg prompt=fox steps=3")
+    assert shell.say("load sdxl steps=4").splitlines()[-1] == "1 argument was reset: prompt"
+    shell.say("arg reset")
+    assert "reset" not in shell.say("load FluxDev")
+
+
+def test_a_missing_file_is_warned_of_once_and_not_when_another_is_named(shell: Shell) -> None:
+    step = FLUX["steps"][0]
+    pipeline = step["pipeline"] | {"arguments": {"prompt": "a cat", "image": "variable:img"}}
+    shell.edit(
+        variables=FLUX["variables"] | {"img": "none.png"}, steps=[step | {"pipeline": pipeline}]
+    )
+    *_, warning = shell.say("load FluxDev").splitlines()
+    assert re.fullmatch(
+        r"warning: examples/FluxDev\.json:\d+:\d+: there is no file 'none\.png'.*", warning
+    )
+    Path("good.png").touch()
+    assert "warning" not in shell.say("load FluxDev img=good.png")
+
+
+def test_an_argument_is_found_by_one_of_its_words(shell: Shell) -> None:
+    shell.edit(variables=FLUX["variables"] | {"num_inference_steps": 9})
+    shell.say("load FluxDev", "arg -steps")
+    assert "(did you mean 'num_inference_steps'?)" in shell.say("run inference=4")
+
+
+def test_only_what_was_changed_here_is_kept(shell: Shell) -> None:
+    file = shell.folder / "xdg_config_home/dw/config.toml"
+    shell.session.settings = replace(shell.session.settings, device="cpu")  # by --device
+    assert "nothing to keep" in shell.say("config -s")
+    assert not file.exists()
+    shell.say("config timeout=9")
+    assert shell.say("config -s") == f"kept timeout in {file}\n"
+    assert file.read_text() == "timeout = 9.0\n"
+    shell.say("config device -s")
+    assert file.read_text() == 'device = "cpu"\ntimeout = 9.0\n'
+    assert shell.code("config devcie -s") == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_told"), [("usage", False), ("workflow", False), ("run", True)]
+)
+def test_a_trace_is_named_where_it_says_more(shell: Shell, kind: Any, is_told: bool) -> None:
+    failed = ending_with(lambda run_id: Failed(run_id, kind, "no", trace="Traceback ..."))
+    shell.client.answers = [failed]
+    assert ("full trace" in shell.say("load FluxDev", "run")) is is_told
+
+
+def test_memory_in_a_script_is_separated_by_tabs(scripted: Shell) -> None:
+    scripted.say("load FluxDev", "run")
+    lines = scripted.say("memory").splitlines()
+    assert lines[7].split("\t") == ["component", "class", "dtype", "device", "size", "last used"]
+    assert lines[8].split("\t")[0] == "gen.vae"
+
+
+def test_a_third_interrupt_is_a_yes_and_an_ended_run_a_no(shell: Shell) -> None:
+    def ask(_question: str, decided: Callable[[], bool | None]) -> bool:
+        assert decided() is None
+        signal.raise_signal(signal.SIGINT)
+        answer = decided()
+        assert answer is not None
+        return answer
+
+    session = Session(
+        shell.client, shell.session.renderer, Settings(), signals=shell.session.signals, ask=ask
+    )
+    with session.signals:
+        assert session.ask("kill?")
+    shell.session._ask = lambda _, decided: bool(decided())
+    assert not shell.session.ask("kill?", is_moot=lambda: True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,7 @@ def test_the_first_run(shell: Shell) -> None:
         + BLOCK.format(runs=1)
         + "Workflow completed successfully\n"
         + "(Workflow has been executed 1 time(s) in this session)\n"
+        + "1.5 s (loading 1.0 s)\n"
     )
 
 
@@ -53,6 +55,7 @@ def test_a_cached_run(shell: Shell) -> None:
         + BLOCK.format(runs=2)
         + "Workflow completed successfully\n"
         + "(Workflow has been executed 2 time(s) in this session)\n"
+        + "0.5 s (loading 0.0 s)\n"
     )
 
 
@@ -193,17 +196,75 @@ def test_a_failed_run_says_what_where_and_what_to_try(shell: Shell) -> None:
     assert "Reusing loaded models from cache" in shell.say("run")
 
 
-def test_a_dead_worker_is_reported_with_its_cause_and_last_step(shell: Shell) -> None:
+CRASH = """\
+Fatal Python error: Segmentation fault
+
+Current thread 0x1 (most recent call first):
+  File "/a/inner.py", line 1 in inner
+  File "/a/outer.py", line 2 in outer
+"""
+
+
+@pytest.mark.parametrize(
+    ("died", "panel"),
+    [
+        (
+            {"kind": "signal", "cause": "killed by signal 11 (SIGSEGV)", "stack": CRASH,
+             "last_step": "gen: denoise step 3/4", "tail": ("one", "two", "three")},
+            ["error: the worker died: killed by signal 11 (SIGSEGV)",
+             "  last step: gen: denoise step 3/4",
+             "  crashed in: inner (inner.py:1), from outer (outer.py:2)",
+             "  | two",
+             "  | three",
+             "  retry   runs the very same again, on a new worker",
+             "full trace: trace 2"],
+        ),
+        (
+            {"kind": "killed", "cause": "it did not stop within 10 s of being asked",
+             "stack": "Thread 0x1", "stuck_at": "gen: denoise step 3/4, in attention",
+             "last_step": "gen: denoise step 3/4"},
+            ["error: the worker is gone: it did not stop within 10 s of being asked",
+             "  stuck at: gen: denoise step 3/4, in attention",
+             "  retry   runs the very same again, on a new worker",
+             "full trace: trace 2"],
+        ),
+        (
+            {"kind": "oom-killer", "cause": "killed by the kernel's OOM-killer",
+             "last_step": "loading gen.unet (2 of 5)"},
+            ["error: the worker died: killed by the kernel's OOM-killer",
+             "  last step: loading gen.unet (2 of 5)",
+             '  a cheaper placement needs less: "offload": "model" in the workflow'],
+        ),
+        (
+            {"kind": "boot", "cause": "exited with code 1 before it was ready",
+             "tail": ("ImportError: libcudart.so.13",)},
+            ["error: the worker could not start: exited with code 1 before it was ready",
+             "  | ImportError: libcudart.so.13",
+             "  trace   shows its last lines",
+             "full trace: trace 2"],
+        ),
+        (
+            {"kind": "poisoned", "cause": "its CUDA context is beyond repair"},
+            ["error: the worker died: its CUDA context is beyond repair",
+             "  retry   runs the very same again, on a new worker"],
+        ),
+    ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_a_death_is_a_handful_of_lines(shell: Shell, died: Any, panel: list[str]) -> None:
+    shell.client.answers = [ending_with(lambda run_id: Died(run_id, pid=7, **died))]
+    assert shell.say("load FluxDev", "run").splitlines()[-len(panel) :] == panel
+
+
+def test_who_was_killed_for_being_late_says_where_it_was_stuck(shell: Shell) -> None:
+    late = {"stack": "Thread 0x1", "stuck_at": "gen: denoise step 3/4, in attention"}
     shell.client.answers = [
-        ending_with(
-            lambda run_id: Died(
-                run_id, "signal", "killed by signal 9 (SIGKILL)", 7, "gen: denoise 3/4", "stack"
-            )
-        )
+        ending_with(lambda run_id: TimedOut(run_id, "deadline", 5.0, False, **late))
     ]
-    assert shell.say("load FluxDev", "run").splitlines()[-3:] == [
-        "error: the worker died: killed by signal 9 (SIGKILL) (last step: gen: denoise 3/4)",
-        "  run   starts a new worker, which has to load the models again",
+    assert shell.say("load FluxDev", "run").splitlines()[-4:] == [
+        "error: not done after 5 s; the models are lost",
+        "  stuck at: gen: denoise step 3/4, in attention",
+        "  retry --timeout 10; config timeout=SECONDS   for every run",
         "full trace: trace 2",
     ]
 
@@ -214,14 +275,14 @@ def test_a_timeout_says_whether_the_models_are_kept(shell: Shell) -> None:
     ]
     assert shell.say("load FluxDev", "run").splitlines()[-2:] == [
         "error: gen: denoise 3/4: not done after 5 s; the models are kept",
-        "  run --timeout 10; config timeout=SECONDS   for every run",
+        "  retry --timeout 10; config timeout=SECONDS   for every run",
     ]
 
 
 def test_ctrl_c_cancels_and_says_that_the_models_are_kept(shell: Shell) -> None:
     shell.client.answers = [pressing(INTERRUPTED)]
     assert shell.say("load FluxDev", "run").splitlines()[-2:] == [
-        "Cancelling at the next step; the models are kept. Ctrl-C again kills the worker",
+        "Cancelling: stops at the next step; the models are kept. Ctrl-C again kills the worker",
         "cancelled at step 2 of 4; the models are kept",
     ]
     assert "Reusing loaded models from cache" in shell.say("run")
@@ -233,6 +294,6 @@ def test_a_second_ctrl_c_asks_before_it_kills(shell: Shell) -> None:
     shell.answers += [False, True]
     assert shell.say("load FluxDev", "run").splitlines()[-2:] == [
         "error: the worker is gone: killed on request",
-        "  run   starts a new worker, which has to load the models again",
+        "  retry   runs the very same again, on a new worker",
     ]
     assert shell.answers == []

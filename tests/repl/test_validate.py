@@ -40,3 +40,14 @@ def test_a_workflow_that_is_not_there_is_usage(
 ) -> None:
     assert main(["FluxDve"]) == 2
     assert "(did you mean 'FluxDev'?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_file_that_cannot_be_read_is_not_valid(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    Path("examples/bytes.json").write_bytes(b'{"id": "\xff"}')
+    assert main(["bytes", *options]) == 3
+    told = capsys.readouterr().out
+    assert "the file is not UTF-8 text" in told
+    assert "is valid" not in told

@@ -37,6 +37,11 @@ def a_run(client: WorkerClient, **fields) -> Run:
     return Run(client.next_id(), "w.json", "{}", {}, "outputs", **fields)
 
 
+def obey_from_now_on(client: WorkerClient) -> None:
+    """The processes that this client makes next are obedient ones."""
+    client._serve = "tests.worker.children.obedient:serve"
+
+
 def workers() -> list[psutil.Process]:
     """Every living descendant of this process that a worker is, or that a worker has started."""
     mine = psutil.Process().children(recursive=True)

@@ -9,11 +9,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dw.errors import WorkerLost
 from dw.report import Memory
+from dw.worker.actions import Emit, Kill, Look, Send, Spawn
 from dw.worker.autopsy import Death
 from dw.worker.job import Limits
+from dw.worker.life import State
 from dw.worker.protocol import (
     TERMINAL,
     VERSION,
+    Beat,
     Cancel,
     Cancelled,
     Check,
@@ -25,6 +28,7 @@ from dw.worker.protocol import (
     Executing,
     Failed,
     Finished,
+    GraceExpired,
     Greeted,
     Loading,
     Prepare,
@@ -34,11 +38,15 @@ from dw.worker.protocol import (
     Reported,
     Run,
     Stepped,
+    Stop,
+    StopRequested,
 )
-from dw.worker.supervisor import Emit, Kill, Send, Spawn, State, Supervisor
+from dw.worker.supervisor import Supervisor
 
 MEMORY = Memory("CPU", 0, 0, 0, 0, 0)
-LIMITS = Limits(stall_s=20.0, grace_s=2.0, quit_s=1.0, standby_delay_s=0.5)
+LIMITS = Limits(
+    stall_s=20.0, grace_s=2.0, quit_s=1.0, boot_s=25.0, mute_s=2.0, death_s=5.0, standby_delay_s=0.5
+)
 
 
 class Process:
@@ -87,6 +95,10 @@ class Supervision(RuleBasedStateMachine):
                 case Send(number, Cancel(run_id)):
                     if number in self.processes:
                         self.processes[number].cancelled.add(run_id)
+                case Send(number, Stop(run_id)):
+                    assert run_id in self.accepted
+                case Look(number):
+                    assert number in self.processes
                 case Send(number, Report(run_id)):
                     self.do(self.policy.heard(number, Reported(run_id, MEMORY), self.now))
                 case Send(number, command):
@@ -122,9 +134,14 @@ class Supervision(RuleBasedStateMachine):
         run_id = data.draw(st.sampled_from(self.accepted))
         self.do(self.policy.cancel(run_id, self.now))
 
+    @precondition(lambda self: self.accepted)
+    @rule(data=st.data())
+    def stop(self, data):
+        self.do(self.policy.stop(data.draw(st.sampled_from(self.accepted))))
+
     @rule()
     def kill(self):
-        self.do(self.policy.kill())
+        self.do(self.policy.kill(self.now))
 
     @rule(standby=st.booleans())
     def change_the_limits(self, standby):
@@ -151,6 +168,20 @@ class Supervision(RuleBasedStateMachine):
                 "step": Stepped(run_id, "gen", "denoise", 1, 4),
             }[kind]
             self.do(self.policy.heard(number, event, self.now))
+
+    @rule(data=st.data())
+    def beat(self, data):
+        number = self.a_process(data, lambda process: process.greeted)
+        if number is not None:
+            assert self.policy.heard(number, Beat(1), self.now) == []
+
+    @rule(data=st.data(), babbles=st.booleans())
+    def go_mad(self, data, babbles):
+        number = self.a_process(data, lambda process: True)
+        if number is not None and babbles:
+            self.do(self.policy.babbled(number, "it sent nonsense", self.now))
+        elif number is not None:
+            self.do(self.policy.fell_mute(number, self.now))
 
     @rule(data=st.data(), fails=st.booleans(), twice=st.booleans(), fatal=st.booleans())
     def end_a_job(self, data, fails, twice, fatal):
@@ -295,7 +326,102 @@ def test_the_grace_ends_in_a_kill():
     policy = ready()
     policy.heard(1, Executing(1, "w"), 2.0)
     policy.cancel(1, 3.0)
-    assert policy.tick(3.0 + LIMITS.grace_s) == [Kill(1)]
+    end = 3.0 + LIMITS.grace_s
+    assert policy.tick(end) == [Emit(GraceExpired(1, LIMITS.grace_s)), Look(1)]
+    assert policy.next_tick() == end + LIMITS.last_look_s
+    assert policy.tick(end) == []
+    assert policy.tick(end + LIMITS.last_look_s) == [Kill(1)]
+
+
+def test_a_run_that_stops_after_its_grace_but_before_the_kill_is_spared():
+    policy = ready()
+    policy.heard(1, Executing(1, "w"), 2.0)
+    policy.cancel(1, 3.0)
+    policy.tick(3.0 + LIMITS.grace_s)
+    assert Emit(Cancelled(1, 1, 4)) in policy.heard(1, Cancelled(1, 1, 4), 5.0)
+    assert policy.tick(60.0) == []
+    assert policy.active.state is State.IDLE
+
+
+def test_who_died_of_something_else_is_not_said_to_be_killed_by_us():
+    policy = ready()
+    policy.heard(1, Executing(1, "w"), 2.0)
+    policy.kill(3.0)
+    (action,) = policy.died(1, Death(1001, -11, oom_killed=False), 3.1)
+    assert (action.event.kind, action.event.cause) == ("signal", "killed by signal 11 (SIGSEGV)")
+
+
+def test_a_stop_is_sent_once_and_only_to_the_run_that_is_under_way():
+    policy = ready()
+    policy.submit(Run(2, "w", "{}", {}, "out"), 1.0)
+    assert [policy.stop(run_id) for run_id in (2, 3)] == [[], []]
+    assert policy.stop(1) == [Emit(StopRequested(1)), Send(1, Stop(1))]
+    assert policy.stop(1) == []
+
+
+def test_a_run_that_was_asked_to_stop_can_still_be_cancelled_but_not_the_other_way():
+    policy = ready()
+    policy.stop(1)
+    assert Send(1, Cancel(1)) in policy.cancel(1, 2.0)
+    assert policy.stop(1) == []
+
+
+def test_a_boot_that_takes_too_long_is_looked_at_killed_and_told():
+    policy = Supervisor(Limits(standby=False, boot_s=25.0))
+    policy.submit(Run(1, "w", "{}", {}, "out"), 0.0)
+    assert policy.tick(24.9) == []
+    assert policy.tick(25.0) == [Look(1)]
+    assert policy.tick(25.1) == [Kill(1)]
+    assert policy.submit(Run(2, "w", "{}", {}, "out"), 25.1) == []
+    told = policy.died(1, Death(1001, -9, oom_killed=False), 25.2)
+    assert [action.event.kind for action in told] == ["boot", "boot"]
+    assert "25 s" in told[0].event.cause
+
+
+def test_a_mute_worker_that_dies_in_time_died_of_its_own_cause():
+    policy = ready()
+    policy.fell_mute(1, 2.0)
+    policy.fell_mute(1, 3.0)
+    assert policy.next_tick() == 2.0 + LIMITS.mute_s
+    (action,) = policy.died(1, Death(1001, 3, oom_killed=False), 3.9)
+    assert action.event.cause == "exited with code 3"
+
+
+def test_a_mute_worker_that_lives_on_is_killed_and_counts_as_a_crash():
+    policy = ready()
+    policy.fell_mute(1, 2.0)
+    assert policy.tick(2.0 + LIMITS.mute_s) == [Kill(1)]
+    policy.died(1, Death(1001, -9, oom_killed=False), 5.0)
+    assert policy.row.length == 1
+
+
+def test_what_cannot_be_killed_is_given_up_and_its_real_death_is_no_news():
+    policy = ready()
+    policy.kill(2.0)
+    assert not policy.is_at_its_end
+    (action,) = policy.tick(2.0 + LIMITS.death_s)
+    assert "waits in the kernel" in action.event.cause
+    assert policy.is_at_its_end
+    assert policy.died(1, Death(1001, -9, oom_killed=False), 9.0) == []
+
+
+def test_a_standby_that_failed_to_boot_is_not_made_again_until_a_worker_lives():
+    policy = Supervisor(LIMITS)
+    policy.tick(0.0)
+    policy.died(1, Death(1001, 1, oom_killed=False), 1.0)
+    assert policy.tick(1000.0) == []
+    policy.submit(Run(1, "w", "{}", {}, "out"), 1000.0)
+    policy.heard(2, Greeted(VERSION, 1002, 0.1), 1001.0)
+    policy.heard(2, Finished(1, "w", 0.0, 0, (), MEMORY, ""), 1002.0)
+    assert policy.tick(1002.0 + LIMITS.standby_delay_s) == [Spawn(3, nice=10)]
+
+
+def test_a_standby_of_another_version_is_not_made_again():
+    policy = Supervisor(LIMITS)
+    policy.tick(0.0)
+    assert policy.heard(1, Greeted(VERSION + 1, 1001, 0.1), 1.0) == [Kill(1)]
+    policy.died(1, Death(1001, -9, oom_killed=False), 1.1)
+    assert policy.tick(1000.0) == []
 
 
 def test_a_boot_failure_is_not_repeated_but_the_next_run_tries_again():
@@ -326,7 +452,16 @@ def test_a_stable_life_ends_the_row_of_restarts():
     for number in range(1, 5):
         crash_the_standby(policy, number, float(number))
     crash_the_standby(policy, 5, 5.0 + LIMITS.stable_s)
-    assert policy.restarts == 1
+    assert policy.row.length == 1
+
+
+def test_a_worker_that_lives_long_enough_shows_no_restarts():
+    policy = Supervisor(LIMITS)
+    policy.tick(0.0)
+    crash_the_standby(policy, 1, 1.0)
+    policy.heard(2, Greeted(VERSION, 1002, 0.1), 2.0)
+    assert policy.restarts_in_a_row(3.0) == 1
+    assert policy.restarts_in_a_row(60.0) == 0
 
 
 def test_a_poisoned_context_replaces_the_process():
@@ -338,7 +473,7 @@ def test_a_poisoned_context_replaces_the_process():
 
 def test_the_state_table_refuses_what_cannot_be():
     policy = ready()
-    policy.kill()
+    policy.kill(2.0)
     worker = policy._leaving[1]
     with pytest.raises(AssertionError, match="worker 1 cannot go from"):
         worker.become(State.IDLE)

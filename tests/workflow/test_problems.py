@@ -159,6 +159,17 @@ SHAPE = [
         pipe(more=', "loras": [{"model_name": "a/b", "scale": ¶"big"}]'),
         "'scale' must be a number, got 'big'",
     ),
+    (
+        pipe(more=', "loras": [{"model_name": "a/b", "scale": ¶"nan"}]'),
+        "'scale' must be a finite number, got 'nan'",
+    ),
+    (
+        pipe(
+            more=', "vae": {"configuration": {"component_type": "AutoencoderKL"}, '
+            '"from_pretrained_arguments": ¶{"torch_dtype": "torch.float16"}}'
+        ),
+        "a component needs 'model_name' or 'from_single_file'",
+    ),
     (pipe(more=f', "seed": ¶{2**64}'), f"'seed' must be below {2**64}, got {2**64}"),
     (
         pipe(more='}, "result": {"content_type": ¶"image/jpg"'),

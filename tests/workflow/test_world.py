@@ -8,8 +8,9 @@ import pytest
 
 from dw.errors import WorkflowError
 from dw.workflow import check_world, load_document
+from dw.workflow.media import is_media, media_kind
 from dw.workflow.tree import is_path
-from dw.workflow.world import is_media, is_media_key, resolve
+from dw.workflow.world import resolve
 from tests.workflow.samples import of_pipeline, of_task, workflow
 
 
@@ -165,11 +166,14 @@ def test_a_missing_lora_and_component_are_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "expected"),
-    [("image", True), ("mask_image", True), ("video", True), ("images", False), ("imagery", False)],
+    ("key", "kind"),
+    [
+        *[("image", "image"), ("mask_image", "image"), ("video", "video"), ("a_video", "video")],
+        *[("images", None), ("imagery", None)],
+    ],
 )
-def test_media_go_by_the_name_of_their_key(key: str, expected: bool) -> None:
-    assert is_media_key(key) is expected
+def test_media_go_by_the_name_of_their_key(key: str, kind: str | None) -> None:
+    assert media_kind(key) == kind
 
 
 def test_only_arguments_name_media() -> None:

@@ -21,10 +21,11 @@ def gather_images(
 ) -> list[Image.Image]:
     """The pictures that match a pattern, relative to the workflow's folder or else the current
     one, in the order of their names; then those at the URLs."""
-    pictures = []
-    for place in [*_matches(glob, context.folder), *urls]:
+    pictures, places = [], _matches(glob, context.reach.folder)
+    reach = context.reach.extended(glob, places)
+    for place in [*places, *urls]:
         context.check()
-        pictures.append(read_image(place, context.folder))
+        pictures.append(read_image(place, reach))
     if not pictures:
         raise RunFailed(
             f"no pictures match {glob!r}" if glob else "gather_images needs 'glob' or 'urls'"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
+from dw.engine.reach import Reach
 from dw.errors import RunFailed, did_you_mean
 
 
@@ -16,7 +16,7 @@ class TaskContext:
     """What a command may need besides its arguments, which it gets by declaring a parameter
     `context`."""
 
-    folder: Path  # the workflow's
+    reach: Reach  # what the workflow may read, and the folder where its names start
     check: Callable[[], None]  # raises when the run was cancelled
 
 
@@ -61,9 +61,8 @@ def run_task(name: str, arguments: Any, context: TaskContext) -> list[Any]:
     if command.takes_whole:
         result = command.function(arguments, **extra)
     else:
-        keywords = {
-            k: v for k, v in arguments.items() if k != "device"
-        }  # the commands here run on the CPU
+        # All commands run on the CPU, whatever device a workflow names.
+        keywords = {name: value for name, value in arguments.items() if name != "device"}
         result = command.function(**keywords, **extra)
     return [_stripped(r) for r in result] if isinstance(result, list) else [_stripped(result)]
 
@@ -85,10 +84,8 @@ def check_task(name: str, arguments: Any) -> Iterator[tuple[str | None, str]]:
         if argument not in known and argument != "device":
             yield argument, f"{name} takes no {argument!r}{did_you_mean(argument, known)}"
     for argument in known:
-        if (
-            command.parameters[argument].default is inspect.Parameter.empty
-            and argument not in arguments
-        ):
+        is_required = command.parameters[argument].default is inspect.Parameter.empty
+        if is_required and argument not in arguments:
             yield None, f"{name} needs {argument!r}"
 
 

@@ -22,14 +22,16 @@ from dw.repl.table import as_text, in_one_line
         source=candidates.unset_names,
         takes_dashes=True,
     ),
-    example='arg prompt="a red fox in snow" steps=20',
+    example='arg prompt="a red fox in snow" num_inference_steps=20',
 )
 def arg(session: Session, call: Call) -> None:
     opened = session.workflow
     unset = [word.removeprefix("-") for word in call.words if word.startswith("-")]
     named = [word for word in call.words if not word.startswith("-")]
     if named[:1] == ["reset"]:
+        before = opened.changed()
         opened.reset([*named[1:], *unset])
+        _tell(session, [name for name in before if name not in opened.changed()])
     elif named:
         for name in named:
             session.renderer.result(as_text(opened.argument(name).value))
@@ -49,13 +51,30 @@ def _change(session: Session, unset: list[str], pairs: dict[str, Any]) -> None:
     opened.set(pairs, session.last_seed)
     if unset:
         opened.reset(unset)
+    _tell(session, [*pairs, *unset])
+
+
+def _tell(session: Session, names: list[str]) -> None:
+    """What these are now, for whoever typed it; a script knows."""
+    if not session.habits.is_script:
+        for name in names:
+            row = session.workflow.argument(name)
+            text = in_one_line(row.value)
+            told = f'"{text}"' if isinstance(row.value, str) else text
+            session.renderer.status(f"{name} = {told}{'' if row.is_set else ' (default)'}")
 
 
 def show(session: Session) -> None:
     """Every argument as a table; a star marks what was set."""
-    cell = as_text if session.habits.is_script else in_one_line
+    is_script = session.habits.is_script
+    cell = as_text if is_script else in_one_line
     rows = [
-        (f"{row.name}{'*' if row.is_set else ''}", row.type, cell(row.value), cell(row.default))
+        (
+            f"{row.name}{'*' if row.is_set else ''}",
+            row.type,
+            cell(row.value),
+            cell(row.default) if is_script or row.value != row.default else "",
+        )
         for row in session.workflow.arguments()
     ]
     session.renderer.table(("argument", "type", "value", "default"), rows)

@@ -39,7 +39,7 @@ def let(session: Session, call: Call) -> None:
     Parameter(
         "COMMAND", "any other command", kind="rest", required=True, source=candidates.commands
     ),
-    example="try run steps=200",
+    example="try run num_inference_steps=200",
 )
 def attempt(session: Session, call: Call) -> None:
     session.variables.status = session.attempt(call.rest, session.at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 
 from dw.errors import UsageError, did_you_mean
@@ -18,10 +19,10 @@ from dw.settings import Settings, config_file, save_setting
     Parameter("name=value", "change these, all or none", kind="pairs", source=candidates.settings),
     Parameter(
         "NAME",
-        "show only these",
+        "show, or with -s keep, only these",
         many=True,
     ),
-    Parameter("-s", "keep them in the config file", kind="flag"),
+    Parameter("-s", "keep what was changed in the config file", kind="flag"),
     example="config timeout=600 -s",
 )
 def config(session: Session, call: Call) -> None:
@@ -30,25 +31,49 @@ def config(session: Session, call: Call) -> None:
         settings = settings.changed(name, _text(value))
     if call.pairs:
         session.configure(settings)
+        session.configured.update(dict.fromkeys(call.pairs))
+        _tell(session, call.pairs)
     if "-s" in call.flags:
-        for name in call.pairs or Settings.names():
-            save_setting(name, getattr(settings, name))
-        session.renderer.status(f"kept in {config_file()}")
-    if not call.pairs and not call.flags:
+        _keep(session, [*call.pairs, *call.words] or [*session.configured])
+    elif not call.pairs:
         _show(session, call.words)
 
 
-def _show(session: Session, names: tuple[str, ...]) -> None:
-    docs = {field.name: field.metadata["doc"] for field in fields(Settings)}
+def _tell(session: Session, names: Iterable[str]) -> None:
+    if not session.habits.is_script:
+        for name in names:
+            session.renderer.status(f"{name} = {_text(getattr(session.settings, name))}")
+
+
+def _keep(session: Session, names: list[str]) -> None:
+    """Write them to the config file; what the command line set is not meant to last."""
+    if not names:
+        raise UsageError(
+            "nothing to keep: no setting was changed in this session",
+            hints=["config NAME=VALUE -s   changes one and keeps it"],
+        )
+    _check_known(names)
     for name in names:
-        if name not in docs:
-            nearest = did_you_mean(name, docs)
-            raise UsageError(
-                f"there is no setting {name!r}{nearest}", hints=["config   lists them"]
-            )
+        save_setting(name, getattr(session.settings, name))
+    session.renderer.status(f"kept {', '.join(names)} in {config_file()}")
+
+
+def _show(session: Session, names: tuple[str, ...]) -> None:
+    _check_known(names)
+    docs = {field.name: field.metadata["doc"] for field in fields(Settings)}
     values = {name: _text(getattr(session.settings, name)) for name in names or docs}
     rows = [(name, value, docs[name]) for name, value in values.items()]
     session.renderer.table(("setting", "value", "meaning"), rows)
+
+
+def _check_known(names: Iterable[str]) -> None:
+    known = Settings.names()
+    for name in names:
+        if name not in known:
+            nearest = did_you_mean(name, known)
+            raise UsageError(
+                f"there is no setting {name!r}{nearest}", hints=["config   lists them"]
+            )
 
 
 def _text(value: object) -> str:

@@ -29,7 +29,7 @@ def trace(session: Session, call: Call) -> None:
 )
 def help_(session: Session, call: Call) -> None:
     if name := call.word():
-        for line in describe(find_command(name)):
+        for line in describe(find_command(name), session.renderer.room):
             session.renderer.result(line)
     else:
         session.renderer.table(("command", "does"), [(c.name, c.doc) for c in COMMANDS.values()])
@@ -49,12 +49,11 @@ def exit_(_session: Session, call: Call) -> None:
     raise Leave(code)
 
 
-def describe(found: Command) -> list[str]:
-    """All about one command."""
+def describe(found: Command, room: int | None = None) -> list[str]:
+    """All about one command, in lines that fit into the room."""
     lines = [f"usage: {found.usage}", f"  {found.doc}"]
-    lines += (
-        aligned(("takes", ""), [(p.name, p.doc) for p in found.takes])[1:] if found.takes else []
-    )
+    if found.takes:
+        lines += aligned(("takes", ""), [(p.name, p.doc) for p in found.takes], room)[1:]
     lines += [f"  example: {found.example}"]
     return [*lines, f"  also: {', '.join(found.aliases)}"] if found.aliases else lines
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dw.errors import UsageError, did_you_mean
-from dw.repl.registry import Call, Candidate, Parameter, command
+from dw.repl.narrator import megabytes
+from dw.repl.registry import Call, Candidate, Parameter, Words, command
 from dw.repl.session import Session
 from dw.repl.table import in_one_line
 from dw.worker.protocol import Prepare
+from dw.worker.vitals import silence
 
 VERBS = {
     "start": "have a process ready before the first run",
@@ -18,7 +20,7 @@ VERBS = {
 }
 
 
-def verbs(_session: Session, _typed: str) -> Iterator[Candidate]:
+def verbs(_session: Session, _typed: str, _words: Words) -> Iterator[Candidate]:
     for name, doc in VERBS.items():
         yield Candidate(name, doc)
 
@@ -39,17 +41,26 @@ def status(session: Session, _call: Call) -> None:
 
 def _worker_rows(session: Session) -> Iterator[tuple[str, str]]:
     now = session.client.status()
-    yield "worker", now.state if now.pid is None else f"{now.state}, process {now.pid}"
+    yield "worker", now.state if now.pid is None else f"{now.state}, {_process(now.pid, now.rss)}"
+    if now.silent_s is not None:
+        yield "", silence(now.silent_s)
     if now.standby_trouble:
         yield "standby", f"none: {now.standby_trouble}"
     elif now.standby_pid is not None:
-        yield "standby", f"process {now.standby_pid}"
+        yield "standby", _process(now.standby_pid, now.standby_rss)
+    if now.restarts:
+        yield "restarts", f"{now.restarts} of {now.most_restarts} in a row"
+
+
+def _process(pid: int, rss: int | None) -> str:
+    return f"process {pid}" if rss is None else f"process {pid}, {megabytes(rss)} of memory"
 
 
 @command(
     "worker",
     "the worker's process by hand; `where` shows what it is doing, also when it is stuck",
     Parameter("start|restart|stop|where", "without a word: its state", source=verbs),
+    Parameter("--full", "with `where`: the whole stack of every thread", kind="flag"),
     example="worker where",
 )
 def worker(session: Session, call: Call) -> None:
@@ -64,13 +75,20 @@ def worker(session: Session, call: Call) -> None:
         case "stop":
             _stop(session)
         case "where":
-            session.renderer.result(session.client.where() or "No worker is running")
+            session.renderer.result(_where(session, is_full="--full" in call.flags))
         case unknown:
             nearest = did_you_mean(unknown, VERBS)
             raise UsageError(
                 f"worker does not know {unknown!r}{nearest}",
                 hints=[f"worker takes {', '.join(VERBS)}"],
             )
+
+
+def _where(session: Session, *, is_full: bool) -> str:
+    found = session.client.where()
+    if found is None:
+        return "No worker is running"
+    return "\n".join([found.line, found.stack.rstrip()] if is_full else [found.line])
 
 
 def _stop(session: Session) -> None:

@@ -21,17 +21,21 @@ from dw.worker.protocol import Check, Checked, Prepare
     Parameter(
         "NAME", "a name in workflow_dir or a path", required=True, source=candidates.workflows
     ),
-    Parameter("name=value", "arguments to set", kind="pairs", source=candidates.arguments),
-    example="load FluxDev steps=20",
+    Parameter("name=value", "arguments to set", kind="pairs", source=candidates.arguments_of_named),
+    example="load FluxDev num_inference_steps=20",
 )
 def load(session: Session, call: Call) -> None:
     opened = OpenWorkflow(session.read(session.find(call.words[0])))
     opened.set(call.pairs, session.last_seed)
     if session.served is not None and session.served != opened.path.resolve():
         session.stop_worker()
-    session.opened = opened
+    former, session.opened = session.opened, opened
     _prepare(session, opened)
-    _summarize(session, opened)
+    if session.habits.summarizes:
+        _summarize(session, opened)
+    if former is not None:
+        _tell_reset(session, [name for name in former.changed() if name not in call.pairs])
+    _warn(session, opened)
 
 
 @command("reload", "read the current file again", example="reload")
@@ -39,6 +43,7 @@ def reload(session: Session, _call: Call) -> None:
     opened = session.workflow
     session.warn(opened.update(session.read(opened.path)))
     _summarize(session, opened)
+    _warn(session, opened)
 
 
 @command(
@@ -71,6 +76,17 @@ def _prepare(session: Session, opened: OpenWorkflow) -> None:
         session.client.submit(Prepare(number, path=str(opened.path.absolute()), text=document.text))
 
 
+def _tell_reset(session: Session, names: list[str]) -> None:
+    """Arguments belong to the workflow that was open, even when the same one is loaded again."""
+    if names:
+        were = "argument was" if len(names) == 1 else "arguments were"
+        session.renderer.status(f"{len(names)} {were} reset: {', '.join(names)}")
+
+
+def _warn(session: Session, opened: OpenWorkflow) -> None:
+    session.warn(f"{each.place}: {each.message}" for each in opened.warnings())
+
+
 def _summarize(session: Session, opened: OpenWorkflow) -> None:
     """The workflow on one screen."""
     document = opened.document
@@ -80,9 +96,8 @@ def _summarize(session: Session, opened: OpenWorkflow) -> None:
     for step in document.data["steps"]:
         session.renderer.status(f"  step {step['name']}: {_action(step, document.variables)}")
     rows = [(row.name, row.type, in_one_line(row.value)) for row in opened.arguments()]
-    for line in aligned(("argument", "type", "value"), rows):
+    for line in aligned(("argument", "type", "value"), rows, session.renderer.room):
         session.renderer.status(line)
-    session.warn(str(warning) for warning in document.warnings)
 
 
 def _action(step: Mapping[str, Any], variables: Mapping[str, Any]) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dw.repl.renderers.plain import PlainRenderer, Style
-from dw.repl.renderers.renderer import Stream
+from dw.repl.renderers.renderer import Stream, harmless
+from dw.repl.table import cut
 from dw.worker import protocol
 from dw.worker.protocol import TERMINAL, Event
 
@@ -55,17 +56,24 @@ class LiveRenderer(PlainRenderer):
         if self._task is None or self._task[0] != key:
             if self._task is not None:
                 self._bar.remove_task(self._task[1])
-            self._task = (key, self._bar.add_task(text, total=total))
-        self._bar.update(self._task[1], description=text, completed=done, total=total)
+            self._task = (key, self._bar.add_task("", total=total))
+        shown = cut(harmless(text), DESCRIPTION)
+        self._bar.update(self._task[1], description=shown, completed=done, total=total)
 
     def _write(self, stream: Stream, text: str, style: Style | None = None) -> None:
         if self._bar is None:
             super()._write(stream, text, style)
         else:
             self._bar.console.out(
-                text, style=STYLES[style] if style and self._color else None, highlight=False
+                harmless(text),
+                style=STYLES[style] if style and self._color else None,
+                highlight=False,
             )
 
+
+# When its window shrinks a terminal breaks what is too long for it, which cannot be taken back: the
+# bar fits into a window of 55 cells.
+BAR, DESCRIPTION = 12, 24
 
 STYLES: dict[Style, str] = {"error": "red", "warning": "yellow", "dim": "dim"}
 
@@ -83,7 +91,7 @@ def _bar(color: bool) -> Progress:
 
     return Progress(
         TextColumn("  {task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=BAR),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(no_color=not color),

@@ -19,6 +19,8 @@ from dw.worker.protocol import VERSION, Event, to_json
 
 
 class JsonRenderer:
+    room: int | None = None
+
     def __init__(self, out: Stream, err: Stream) -> None:
         self._out = out
         self._err = err

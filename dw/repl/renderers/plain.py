@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from dw.errors import DwError
+from dw.repl.narrator import COMPONENT_COLUMNS, component_rows
 from dw.repl.renderers.renderer import Stream, error_lines
 from dw.repl.table import aligned, tab_separated
 from dw.worker import protocol
@@ -47,6 +48,10 @@ class PlainRenderer:
         self._echo = echo
         self._quarters = (("", ""), 0, 0)  # step and phase, quarters shown, units done
 
+    @property
+    def room(self) -> int | None:
+        return self._out.columns if self._for_people else None
+
     def begin(self) -> None: ...
 
     def end(self, exit_code: int) -> None: ...
@@ -66,6 +71,8 @@ class PlainRenderer:
                 self._say(event.text)
             case protocol.Warned():
                 self.warning(event.message)
+            case protocol.Reported() if event.memory.components:
+                self.table(COMPONENT_COLUMNS, component_rows(event.memory))
             case _:
                 self.progress(event)
 
@@ -90,7 +97,9 @@ class PlainRenderer:
         self._write(self._out, text)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        for line in (aligned if self._for_people else tab_separated)(header, rows):
+        for_people = self._for_people
+        lines = aligned(header, rows, self.room) if for_people else tab_separated(header, rows)
+        for line in lines:
             self.result(line)
 
     def warning(self, text: str) -> None:
@@ -119,5 +128,6 @@ class PlainRenderer:
 
     def _write(self, stream: Stream, text: str, style: Style | None = None) -> None:
         if self._color and style is not None:
-            text = f"{ANSI[style]}{text}{RESET}"
-        stream.line(text)
+            stream.line(text, before=ANSI[style], after=RESET)
+        else:
+            stream.line(text)

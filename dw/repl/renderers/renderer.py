@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import IO, Protocol
 
-from dw.errors import DwError, WorkflowError
+from dw.errors import DwError, OutOfResources, WorkflowError
 from dw.worker.protocol import Event
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but for tab and newline
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OutputClosed(Exception):
@@ -15,6 +21,10 @@ class OutputClosed(Exception):
 
 
 class Renderer(Protocol):
+    @property
+    def room(self) -> int | None:
+        """The cells in a line of the terminal; None where lines may have any length."""
+
     def begin(self) -> None:
         """The session starts."""
 
@@ -48,7 +58,7 @@ class Renderer(Protocol):
 class Stream:
     """A text stream whose reader may leave: a write then raises OutputClosed.
 
-    Raises DwError when what is written cannot be kept, as on a full disk.
+    Raises OutOfResources when the disk is full, DwError when a write fails otherwise.
     """
 
     def __init__(self, stream: IO[str] | None) -> None:
@@ -56,23 +66,46 @@ class Stream:
             stream.reconfigure(errors="backslashreplace")  # a name may hold any bytes
         self._stream = stream
 
-    def line(self, text: str) -> None:
+    @property
+    def columns(self) -> int | None:
+        """The width of the terminal; None where there is none."""
+        if self._stream is None:
+            return None
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or None
+        except (OSError, ValueError):
+            return None
+
+    def line(self, text: str, *, before: str = "", after: str = "") -> None:
+        """Write a line that cannot steer the terminal; what stands around it may."""
         if self._stream is None:
             raise OutputClosed
         try:
-            self._stream.write(text + "\n")
+            self._stream.write(f"{before}{harmless(text)}{after}\n")
             self._stream.flush()
         except BrokenPipeError:
             raise OutputClosed from None
         except OSError as error:
-            raise DwError(f"cannot write the output: {error.strerror}") from error
+            kind = OutOfResources if error.errno in NO_SPACE else DwError
+            raise kind(f"cannot write the output: {error.strerror}") from error
+
+
+def harmless(text: str) -> str:
+    """The text with its control characters written as in JSON, but for tabs and newlines.
+
+    A file or a model's name could otherwise colour, move or retitle the terminal.
+    """
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def error_lines(error: DwError, *, at: str | None = None, trace: int | None = None) -> list[str]:
-    """An error in words: what failed, the workflow's problems, what to try, where the rest is."""
+    """An error in words: what failed, the workflow's problems, the notes on it (`add_note`), what
+    to try, where the rest is.
+    """
     lines = [f"{at}: error: {error}" if at else f"error: {error}"]
     if isinstance(error, WorkflowError) and [p.message for p in error.problems] != [error.message]:
         lines += [str(problem) for problem in error.problems]
+    lines += [f"  {note}" for note in getattr(error, "__notes__", ())]
     if error.hints:
         lines.append("  " + "; ".join(error.hints))
     if trace is not None:

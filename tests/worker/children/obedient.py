@@ -10,6 +10,7 @@ from dw.report import Memory
 from dw.worker.output import DRAINED
 from dw.worker.protocol import (
     VERSION,
+    Beat,
     Cancel,
     Cancelled,
     Check,
@@ -29,9 +30,11 @@ from dw.worker.protocol import (
     Reported,
     Run,
     Stepped,
+    Stop,
 )
 
 STEP_S = 0.02
+BEAT_S = 0.05
 NOTHING = Memory("CPU", 0, 0, 0, 0, 0)
 
 
@@ -41,12 +44,14 @@ class Obedient:
     def __init__(self, commands, events):
         self.commands, self.events = commands, events
         self.work = SimpleQueue()
-        self.cancelled = set()
+        self.cancelled, self.stopped = set(), set()
+        self.sending = threading.Lock()
 
     def serve(self):
         self.boot()
         threading.Thread(target=self.listen, daemon=True).start()
         self.send(Greeted(VERSION, os.getpid(), 0.0))
+        threading.Thread(target=self.beat, daemon=True).start()
         while True:
             self.answer(self.work.get())
 
@@ -56,6 +61,8 @@ class Obedient:
                 match self.commands.recv():
                     case Cancel(run_id):
                         self.cancelled.add(run_id)
+                    case Stop(run_id):
+                        self.stopped.add(run_id)
                     case Report(run_id):
                         self.send(Reported(run_id, NOTHING))
                     case Quit(run_id):
@@ -65,6 +72,11 @@ class Obedient:
                         self.work.put(command)
         except EOFError:
             os._exit(0)
+
+    def beat(self):
+        while True:
+            self.send(Beat(64 << 20))
+            time.sleep(BEAT_S)
 
     def answer(self, command):
         match command:
@@ -83,10 +95,12 @@ class Obedient:
         self.send(Loaded(command.run_id, "w", 0.0))
         self.send(Executing(command.run_id, "w"))
         for step in range(1, self.steps + 1):
-            if command.run_id in self.cancelled:
-                return Cancelled(command.run_id, step - 1, self.steps)
             self.step(step)
             self.send(Stepped(command.run_id, "gen", "denoise", step, self.steps))
+            if command.run_id in self.cancelled:
+                return Cancelled(command.run_id, step, self.steps)
+            if command.run_id in self.stopped:
+                break
         return Finished(command.run_id, "w", 0.0, 0, (), NOTHING, str(Path.cwd()))
 
     def boot(self):
@@ -99,7 +113,8 @@ class Obedient:
         time.sleep(STEP_S)
 
     def send(self, event):
-        self.events.send(event)
+        with self.sending:
+            self.events.send(event)
 
     def finish(self, event):
         os.write(1, DRAINED)

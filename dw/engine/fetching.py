@@ -1,0 +1,107 @@
+"""What a URL holds, fetched with limits: a workflow may name any URL, so none of them may reach
+into the network that the machine stands in, fill its memory or keep a run waiting."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from dw.errors import RunFailed
+
+LARGEST_BYTES = 256 * 2**20  # minutes of video
+SILENCE_S = 30.0
+CHUNK_BYTES = 2**20
+
+
+def fetch(url: str, *, private: bool, is_named: bool, check: Callable[[], None]) -> bytes:
+    """The bytes at a http or https URL, redirects followed.
+
+    `private`: addresses that are not on the internet are allowed, for this URL and all that it
+    redirects to; `is_named`: for the URL's own host only, as a user named it. `check` is called
+    for each chunk and may raise. Raises RunFailed with a reason of one line.
+    """
+    named = {urlsplit(url).hostname} if is_named else set()
+    guard = None if private else _Guard({*named, *_proxies()})
+    opener = urllib.request.build_opener(*([] if guard is None else _handlers(guard)))
+    try:
+        with opener.open(url, timeout=SILENCE_S) as answer:
+            return b"".join(_chunks(answer, check))
+    except (OSError, HTTPException, ValueError) as error:
+        raise RunFailed(_reason(error)) from error
+
+
+def _chunks(answer: Any, check: Callable[[], None]) -> Iterator[bytes]:
+    size = 0
+    while chunk := answer.read(CHUNK_BYTES):
+        check()
+        size += len(chunk)
+        if size > LARGEST_BYTES:
+            raise RunFailed(f"it is larger than {LARGEST_BYTES // 2**20} MiB")
+        yield chunk
+
+
+class _Guard:
+    """Connects to public addresses only. It resolves a name itself and connects to what it
+    judged, so that a second look-up cannot give another address."""
+
+    def __init__(self, free: set[str | None]) -> None:
+        self._free = free
+
+    def connect(
+        self, address: tuple[str, int], timeout: float = SILENCE_S, source_address: Any = None
+    ) -> socket.socket:
+        host, port = address
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        targets = [str(target[0]) for *_, target in found]
+        for target in targets if host not in self._free else ():
+            if not ip_address(target.partition("%")[0]).is_global:
+                raise RunFailed(
+                    f"{host!r} is not on the internet but has the address {target}",
+                    hints=["run with --trust if you trust the workflow"],
+                )
+        return socket.create_connection((targets[0], port), timeout, source_address)
+
+
+def _handlers(guard: _Guard) -> list[urllib.request.BaseHandler]:
+    """urllib's own, which connect as the guard does."""
+
+    def guarded(connection: type[HTTPConnection]) -> Callable[..., HTTPConnection]:
+        def make(*args: Any, **kwargs: Any) -> HTTPConnection:
+            made = connection(*args, **kwargs)
+            made._create_connection = guard.connect  # type: ignore[attr-defined]
+            return made
+
+        return make
+
+    class Http(urllib.request.HTTPHandler):
+        def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(guarded(HTTPConnection), request)
+
+    class Https(urllib.request.HTTPSHandler):
+        def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(guarded(HTTPSConnection), request)
+
+    return [Http(), Https()]
+
+
+def _proxies() -> set[str | None]:
+    """The hosts of the user's proxies, which then decide what can be reached."""
+    return {urlsplit(proxy).hostname for proxy in urllib.request.getproxies().values()}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answered {error.code} {error.reason}".rstrip()
+    inner = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(inner, TimeoutError):
+        return f"the server was silent for {SILENCE_S:.0f} s"
+    if isinstance(inner, OSError) and inner.strerror:
+        return inner.strerror.lower()
+    return " ".join(str(inner).split()) or type(inner).__name__

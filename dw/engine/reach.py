@@ -1,0 +1,62 @@
+"""Which files and addresses a workflow may read. Whatever reads media asks here."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dw.engine.fetching import fetch
+from dw.errors import RunFailed
+from dw.workflow.media import is_url
+from dw.workflow.tree import walk
+from dw.workflow.world import is_allowed, outside, resolve
+
+
+def _never() -> None:
+    """Nobody cancels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A workflow reads below its own folder, the folder of the run's workflow, and the current one;
+    what the user typed, or trusts, may lie anywhere."""
+
+    folder: Path  # where relative names start
+    root: Path | None = None  # the folder of the run's workflow, if it is another one
+    typed: frozenset[str] = frozenset()
+    trust: bool = False
+    check: Callable[[], None] = _never  # raises when the run was cancelled
+
+    def source(self, place: str) -> str | io.BytesIO:
+        """What to open for a path or URL: a path, or what the URL holds.
+
+        Raises RunFailed when the workflow may not read it or it cannot be fetched.
+        """
+        if is_url(place):
+            is_named = place in self.typed
+            return io.BytesIO(fetch(place, private=self.trust, is_named=is_named, check=self.check))
+        path = resolve(place, self.folder)
+        self._require(path, place)
+        return str(path)
+
+    def extended(self, pattern: str | None, places: Iterable[str]) -> Reach:
+        """With the files that match a pattern: they may be read when the user typed that."""
+        return replace(self, typed=self.typed.union(places)) if pattern in self.typed else self
+
+    def _require(self, path: Path, name: str) -> None:
+        is_free = self.trust or name in self.typed
+        if not is_free and not any(is_allowed(path, folder) for folder in self._folders()):
+            raise RunFailed(outside(name))
+
+    def _folders(self) -> Iterator[Path]:
+        yield self.folder
+        if self.root is not None:
+            yield self.root
+
+
+def typed_texts(arguments: Mapping[str, Any]) -> frozenset[str]:
+    """Every text in the arguments of a run, which name what the user wants to be read."""
+    return frozenset(value for _, value in walk(dict(arguments)) if isinstance(value, str))

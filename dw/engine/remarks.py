@@ -1,0 +1,46 @@
+"""What diffusers and transformers log as warnings, passed on to the listener of the run.
+
+A prompt that is cut or a size that is rounded is told in no other way. Nothing goes to the
+terminal, and what is said outside of a run is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+from dw.engine import progress
+
+LIBRARIES = ("diffusers", "transformers")
+LONGEST = 300  # characters; a prompt that was cut may be pages long
+NOISE = (
+    "Token indices sequence length is longer",  # diffusers cuts the prompt, and says so
+    "You have disabled the safety checker",  # the workflow asked for it
+    "Using a slow image processor",
+    "`torch_dtype` is deprecated",
+)
+
+
+class _Remarks(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = " ".join(record.getMessage().split())
+        except (TypeError, ValueError):  # the arguments do not fit: the library's own mistake
+            return
+        if not text.startswith(NOISE) and "is deprecated" not in text:
+            progress.remark(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
+
+
+def install() -> None:
+    """Put a handler in the place of the libraries' own, and drop their notes for programmers."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity_warning()  # makes the default handler, when nothing was logged yet
+        library.disable_default_handler()
+    handler = _Remarks(logging.WARNING)
+    for name in LIBRARIES:
+        logging.getLogger(name).addHandler(handler)
+        for category in (FutureWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", category=category, module=rf"{name}(\.|$)")

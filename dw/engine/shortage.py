@@ -1,0 +1,105 @@
+"""A lack of memory: what held it, and the smallest change that would have fitted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+
+from dw.engine.cache import Component
+
+TILING = '"vae": {"enable_tiling": true} in the configuration decodes a picture in tiles'
+HALF = '"torch_dtype": "torch.bfloat16" halves the weights and what is computed from them'
+OFFLOAD = '"offload": "model" in the configuration keeps on the device only the model that runs'
+LAYERS = '"offload": "sequential" in the configuration keeps there only the layer that runs; slow'
+SMALLER = "a smaller width or height"
+
+NAMED = 3  # of the components in memory, the largest; the others hold little
+UNITS = {"bytes": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """What is known of a lack of memory. `text` is what the allocator said, `free` the bytes that
+    were free if that does not tell, `loaded` the components in memory."""
+
+    text: str
+    free: int
+    loaded: Sequence[Component]
+    has_host: bool  # the device has memory of its own, from which models can be moved to the host
+    decodes_whole: bool  # what failed was the decoding of a picture in one piece
+
+    @property
+    def asked(self) -> int | None:
+        """Bytes of the allocation that failed, where the allocator says it."""
+        return _bytes(r"allocate ([\d.]+) ?(\w+)", self.text)
+
+    @property
+    def was_free(self) -> int:
+        told = _bytes(r"of which ([\d.]+) ?(\w+) is free", self.text)
+        return self.free if told is None else told
+
+    @property
+    def missing(self) -> int | None:
+        """None when nobody knows: fragments, and limits below what the machine has."""
+        return (
+            None
+            if self.asked is None or self.asked <= self.was_free
+            else self.asked - self.was_free
+        )
+
+    def message(self) -> str:
+        facts = []
+        if self.asked is not None:
+            facts.append(f"{_size(self.asked)} more were asked for")
+        if self.missing is not None:
+            facts.append(f"{_size(self.was_free)} were free")
+        held = sorted((c for c in self.loaded if c.nbytes), key=lambda c: -c.nbytes)[:NAMED]
+        if held:
+            facts.append("held by " + ", ".join(f"{c.label} ({_size(c.nbytes)})" for c in held))
+        return f"out of memory: {'; '.join(facts)}".removesuffix(": ")
+
+    def hints(self) -> tuple[str, ...]:
+        """The changes that save what was missing, from what costs nothing to what costs time or
+        pixels. All of them when that is unknown, or no one alone is enough."""
+        changes = list(self._changes())
+        if self.missing is None:
+            return tuple(change for change, _ in changes)
+        fitting = [change for change, saved in changes if saved >= self.missing]
+        return (f"would have fitted: {fitting[0]}", *fitting[1:])
+
+    def _changes(self) -> Iterator[tuple[str, int]]:
+        """Each change with about the bytes that it saves."""
+        asked = self.asked or 0
+        sizes = [c.nbytes for c in self.loaded]
+        offloads = {c.spec.placement.offload for c in self.loaded if c.spec.placement is not None}
+        if self.decodes_whole:
+            yield TILING, asked // 2
+        if single := sum(c.nbytes for c in self.loaded if torch.float32 in c.dtypes):
+            yield HALF, (single + asked) // 2
+        if self.has_host and None in offloads:
+            yield OFFLOAD, sum(sizes) - max(sizes)
+        if self.has_host and offloads - {"sequential"}:
+            yield LAYERS, sum(sizes)
+        if self.missing is None:
+            yield SMALLER, asked
+        else:
+            side = int(100 * sqrt(self.was_free / (self.was_free + self.missing)))
+            yield f"{SMALLER}, {side}% of each", self.missing  # needs grow with the area
+
+
+def _bytes(pattern: str, text: str) -> int | None:
+    found = re.search(pattern, text)
+    if found is None or (unit := UNITS.get(found[2], UNITS.get(found[2][0]))) is None:
+        return None
+    return int(float(found[1]) * unit)
+
+
+def _size(nbytes: int) -> str:
+    """As in `7.5 GB` or `20 MB`, of 1024 each."""
+    if nbytes >= UNITS["G"]:
+        return f"{nbytes / UNITS['G']:.1f} GB"
+    return f"{nbytes / UNITS['M']:.0f} MB" if nbytes >= UNITS["M"] else f"{nbytes} bytes"

@@ -1,0 +1,39 @@
+"""What the supervisor's policy can ask for. Workers go by a number, never used again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dw.worker.protocol import Command, Event
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    worker: int
+    nice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    worker: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Have the worker leave its stack: its kill is next."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    event: Event
+
+
+Action = Spawn | Send | Look | Kill | Emit

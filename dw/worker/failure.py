@@ -1,0 +1,38 @@
+"""An exception of the worker as the event that tells of it: strings, which hold no tensors."""
+
+from __future__ import annotations
+
+import traceback
+
+from dw.errors import DwError, OutOfResources, UsageError, WorkflowError
+from dw.worker.protocol import Failed
+
+
+def failed(run_id: int, error: BaseException) -> Failed:
+    """The terminal event of a command that raised `error`."""
+    trace = "".join(traceback.format_exception(error))
+    if isinstance(error, MemoryError):
+        error = OutOfResources(
+            "the host's memory is exhausted", hints=["memory   shows what fills it"]
+        )
+    match error:
+        case WorkflowError():
+            kind = "workflow"
+        case UsageError():
+            kind = "usage"
+        case OutOfResources():
+            kind = "resources"
+        case DwError():
+            kind = "run"
+        case _:
+            return Failed(run_id, "bug", f"{type(error).__name__}: {error}", trace=trace)
+    return Failed(
+        run_id,
+        kind,  # type: ignore[arg-type]
+        error.message,
+        where=error.where,
+        hints=error.hints,
+        trace=trace,
+        problems=getattr(error, "problems", ()),
+        fatal=getattr(error, "fatal", False),
+    )

@@ -1,0 +1,31 @@
+import importlib
+
+from tests.worker.children import obedient
+from tests.worker.children.obedient import Obedient
+
+obedient.STEP_S = 0.001
+
+
+class SinsOnRequest(Obedient):
+    """Obedient, but that a run's argument `sin` names the sibling to load and step like."""
+
+    sinner = Obedient
+
+    def run(self, command):
+        self.sinner = sibling(command.arguments.get("sin", "obedient"))
+        return super().run(command)
+
+    def load(self, command):
+        self.sinner.load(self, command)
+
+    def step(self, number):
+        self.sinner.step(self, number)
+
+
+def sibling(name):
+    module = importlib.import_module(f"tests.worker.children.{name}")
+    return getattr(module, "".join(word.capitalize() for word in name.split("_")))
+
+
+def serve(commands, events):
+    SinsOnRequest(commands, events).serve()
