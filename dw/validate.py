@@ -12,15 +12,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dw.errors import EXIT_OK, EXIT_SIGPIPE, DwError, WorkflowError
 from dw.repl.narrator import shown
 from dw.repl.renderers.renderer import OutputClosed, Stream, error_lines
+from dw.report import Problem
 from dw.settings import load_settings
-
-if TYPE_CHECKING:
-    from dw.workflow import Problem
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,8 +83,6 @@ def _problems(path: Path, *, trust: bool) -> Iterator[Problem]:
 
 def _unreadable(path: Path, error: WorkflowError) -> Problem:
     """A file that cannot be read has no places in it: the problem is with its first character."""
-    from dw.workflow import Problem
-
     return Problem(str(path), 1, 1, error.message)
 
 

@@ -15,6 +15,8 @@ def described(value: Any) -> Any:
     """A picture or an array is told by the hash of its content, a class by its name."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, np.generic):
+        return described(value.item())
     if isinstance(value, Mapping):
         return {str(key): described(member) for key, member in value.items()}
     if isinstance(value, list | tuple):

@@ -121,7 +121,7 @@ class Engine:
             cache=self._cache,
             adapters=self._adapters,
             writer=self._writer,
-            typed=typed_texts(arguments),
+            typed=typed_texts({name: workflow.variables[name] for name in arguments}),
         )
         observer.started(workflow.id, run.seed, str(run.folder))
         listener = progress.Listener(run.count, run.report, run.warn)

@@ -34,6 +34,8 @@ def fetch(url: str, *, private: bool, is_named: bool, check: Callable[[], None])
         with opener.open(url, timeout=SILENCE_S) as answer:
             return b"".join(_chunks(answer, check))
     except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the answer, too
         raise RunFailed(_reason(error)) from error
 
 
@@ -61,12 +63,23 @@ class _Guard:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         targets = [str(target[0]) for *_, target in found]
         for target in targets if host not in self._free else ():
-            if not ip_address(target.partition("%")[0]).is_global:
+            if not _is_public(target):
                 raise RunFailed(
                     f"{host!r} is not on the internet but has the address {target}",
                     hints=["run with --trust if you trust the workflow"],
                 )
-        return socket.create_connection((targets[0], port), timeout, source_address)
+        failure = OSError(f"{host!r} has no address")
+        for target in targets:
+            try:
+                return socket.create_connection((target, port), timeout, source_address)
+            except OSError as error:
+                failure = error
+        raise failure
+
+
+def _is_public(target: str) -> bool:
+    address = ip_address(target.partition("%")[0])
+    return (getattr(address, "ipv4_mapped", None) or address).is_global
 
 
 def _handlers(guard: _Guard) -> list[urllib.request.BaseHandler]:

@@ -27,6 +27,12 @@ def aligned(header: Row, rows: Sequence[Row], room: int | None = None) -> list[s
     return [line for row in table for line in _row(row, widths)]
 
 
+def indented(text: str, room: int | None = None) -> list[str]:
+    """A text below a title, in as many lines as it needs."""
+    lines = [text] if room is None else _wrapped(text, room - len(INDENT))
+    return [INDENT + line for line in lines]
+
+
 def tab_separated(header: Row, rows: Sequence[Row]) -> list[str]:
     """One tab between columns, for `cut` and `awk`. A tab or newline in a cell becomes a blank."""
     return ["\t".join(" ".join(cell.split()) for cell in row) for row in [header, *rows]]

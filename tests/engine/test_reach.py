@@ -55,19 +55,25 @@ def test_gathering_stays_inside(
 ) -> None:
     monkeypatch.setenv("HOME", str(outside.parent))
     up = Path("../" * len(session.folder.parts)) / outside.relative_to("/")
-    arguments = {
+    ways: dict[str, Json] = {
         "absolute": {"glob": f"{outside.parent}/*.png"},
         "home": {"glob": "~/*.png"},
         "url": {"urls": [str(outside)]},
         "up": {"glob": str(up)},
-    }[way]
-    assert "is outside" in session.fail(workflow(gather(**arguments))).message
-    assert session.run(workflow(gather(**arguments)), trust=True).outputs
+    }
+    document = workflow(gather(**ways[way]))
+    assert "is outside" in session.fail(document).message
+    assert session.run(document, trust=True).outputs
 
 
 def test_the_user_may_type_a_pattern(session: Session, outside: Path) -> None:
     document = workflow(gather(glob="variable:glob"), variables={"glob": "*.png"})
     assert session.run(document, glob=f"{outside.parent}/*.png").outputs
+
+
+def test_the_user_may_type_a_list(session: Session, outside: Path, cat: Path) -> None:
+    document = workflow(gather(urls="variable:files"), variables={"files": ["cat.png"]})
+    assert len(session.run(document, files=f"{outside}, cat.png").outputs) == 2
 
 
 def test_pictures_beside_the_workflow_are_gathered(session: Session, cat: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -169,20 +171,19 @@ class TestSubWorkflows:
         assert session.seen.named("loading") == []
 
     def test_what_was_needed_late_goes_when_a_result_asks_for_another_model(
-        self, session: Session, sd15: Path, sdxl: Path
+        self, session: Session, sd15: Path
     ) -> None:
-        changes = {
-            "configuration": {"component_type": "DiffusionPipeline"},
-            "from_pretrained_arguments": {"model_name": "variable:model"},
-        }
-        child = workflow(generate("", **changes), variables={"model": "x/y"}, id="child")
+        other = Path(shutil.copytree(sd15, session.folder / "other"))
+        os.utime(other / "unet" / "diffusion_pytorch_model.safetensors", ns=(1, 1))
+        inner = generate("", from_pretrained_arguments={"model_name": "variable:model"})
+        child = workflow(inner, variables={"model": "x/y"}, id="child")
         (session.folder / "child.json").write_text(json.dumps(child))
         tell = task("tell", "gather_inputs", inputs=["variable:model"], result=None)
         late = workflow(
             tell, self.call(model="previous_result:tell"), variables={"model": str(sd15)}
         )
         session.run(late)
-        session.run(late, model=str(sdxl))
+        session.run(late, model=str(other))
         unets = [row for row in session.engine.memory().components if "UNet" in row.class_name]
         assert len(unets) == 1
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 
@@ -140,6 +141,20 @@ def test_control_characters_are_shown_and_not_sent(
     for event in [*steps(1, name=text), Warned(1, text), Cancelled(1, 2, 8)]:
         live.event(event, [])
     assert capsys.readouterr().out.rstrip() == f"warning: {shown}"
+
+
+def test_the_bar_is_short_enough_for_a_window_that_shrinks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    renderer = LiveRenderer(Stream(io.StringIO()), color=False)
+    for event in steps(10, name="a step with a long name, as they come", total=50):
+        renderer.event(event, [])
+    renderer.pause()
+    drawn = re.sub(r"\x1b\[[\d;?]*\w", "", capsys.readouterr().out)
+    assert "a step with a long na..." in drawn
+    assert max(map(len, re.split(r"[\r\n]", drawn))) <= 55
 
 
 def test_the_bar_goes_away_with_the_last_event(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dw.repl.table import aligned, in_one_line, tab_separated, width
+from dw.repl.table import aligned, in_one_line, indented, tab_separated, width
 
 HEADER = ("command", "does")
 ROWS = [("load", "find a workflow, check it and show what it takes"), ("run", "run it")]
@@ -35,7 +35,7 @@ def test_other_columns_are_cut() -> None:
 def test_the_names_in_the_first_column_give_last() -> None:
     header = ("argument", "value", "default")
     lines = aligned(header, [("num_inference_steps", "a lighthouse on a cliff", "25")], 44)
-    assert lines[1] == "  num_inference_steps  a lighthou...  25"
+    assert lines[1] == "  num_inference_steps  a lightho...  25"
 
 
 @pytest.mark.parametrize("room", [30, 50, 80, 100])
@@ -46,6 +46,14 @@ def test_nothing_is_wider_than_its_room(room: int) -> None:
 
 def test_wide_characters_keep_the_columns_in_line() -> None:
     assert aligned(("a", "b"), [("画", "1"), ("xyz", "2")]) == ["  a    b", "  画   1", "  xyz  2"]
+
+
+def test_a_text_is_broken_between_words() -> None:
+    assert indented("step draw: FluxPipeline, nobody/tiny", 26) == [
+        "  step draw: FluxPipeline,",
+        "  nobody/tiny",
+    ]
+    assert indented("any length at all") == ["  any length at all"]
 
 
 def test_tabs_separate_the_columns_for_programs() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dw.repl.terminal import ask
 from tests.repl.conftest import FLUX, write
 from tests.repl.screen import Screen
 from tests.repl.test_scripts import ROOT
@@ -154,6 +155,18 @@ def test_a_second_ctrl_c_asks_before_the_worker_is_killed(folder: Path) -> None:
         screen.wait_for("the worker is gone: killed on request")
         screen.type("exit\r")
         assert screen.wait() == 0
+
+
+def test_a_question_that_nobody_needs_any_more_goes_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read, write = os.pipe()
+    with os.fdopen(read) as nobody:
+        monkeypatch.setattr(sys, "stdin", nobody)
+        decided = iter([None, False])
+        assert not ask("kill the worker? ", lambda: next(decided))
+    os.close(write)
+    assert capsys.readouterr().out == "kill the worker? \n"
 
 
 def test_yes_answers_the_question(folder: Path) -> None:

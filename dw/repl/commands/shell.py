@@ -6,7 +6,7 @@ from dw.errors import UsageError
 from dw.repl import candidates
 from dw.repl.registry import COMMANDS, Call, Command, Parameter, command, find_command
 from dw.repl.session import Leave, Session
-from dw.repl.table import aligned
+from dw.repl.table import aligned, indented
 
 MAX_EXIT_CODE = 125  # above it a shell means signals and its own trouble
 
@@ -51,7 +51,7 @@ def exit_(_session: Session, call: Call) -> None:
 
 def describe(found: Command, room: int | None = None) -> list[str]:
     """All about one command, in lines that fit into the room."""
-    lines = [f"usage: {found.usage}", f"  {found.doc}"]
+    lines = [f"usage: {found.usage}", *indented(found.doc, room)]
     if found.takes:
         lines += aligned(("takes", ""), [(p.name, p.doc) for p in found.takes], room)[1:]
     lines += [f"  example: {found.example}"]

@@ -11,7 +11,7 @@ from dw.repl.narrator import shown
 from dw.repl.opened import OpenWorkflow
 from dw.repl.registry import Call, Parameter, command
 from dw.repl.session import Session
-from dw.repl.table import aligned, in_one_line
+from dw.repl.table import aligned, in_one_line, indented
 from dw.worker.protocol import Check, Checked, Prepare
 
 
@@ -89,14 +89,16 @@ def _warn(session: Session, opened: OpenWorkflow) -> None:
 
 def _summarize(session: Session, opened: OpenWorkflow) -> None:
     """The workflow on one screen."""
-    document = opened.document
+    document, room = opened.document, session.renderer.room
     title = f"{document.id}: {document.description}" if document.description else document.id
     session.renderer.status(title)
     session.renderer.status(f"  from {opened.display}")
     for step in document.data["steps"]:
-        session.renderer.status(f"  step {step['name']}: {_action(step, document.variables)}")
+        action = f"step {step['name']}: {_action(step, document.variables)}"
+        for line in indented(action, room):
+            session.renderer.status(line)
     rows = [(row.name, row.type, in_one_line(row.value)) for row in opened.arguments()]
-    for line in aligned(("argument", "type", "value"), rows, session.renderer.room):
+    for line in aligned(("argument", "type", "value"), rows, room):
         session.renderer.status(line)
 
 
