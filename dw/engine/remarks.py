@@ -17,7 +17,9 @@ NOISE = (
     "Token indices sequence length is longer",  # diffusers cuts the prompt, and says so
     "You have disabled the safety checker",  # the workflow asked for it
     "Using a slow image processor",
-    "`torch_dtype` is deprecated",
+    "No LoRA keys associated to",  # of a text encoder that the LoRA does not touch
+    "should be kept in float32: []",  # none, that is
+    "is deprecated",
 )
 
 
@@ -27,7 +29,7 @@ class _Remarks(logging.Handler):
             text = " ".join(record.getMessage().split())
         except (TypeError, ValueError):  # the arguments do not fit: the library's own mistake
             return
-        if not text.startswith(NOISE) and "is deprecated" not in text:
+        if not any(noise in text for noise in NOISE):
             progress.remark(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
 
 

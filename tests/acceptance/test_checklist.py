@@ -48,7 +48,7 @@ def test_the_first_run_loads_and_the_next_ones_reuse(shell: Shell):
     for number in (2, 3):
         shown = shell.raw("run")
         assert_transcript(shown, [*CACHED_RUN, *completed(number)])
-        assert not any("loading" in line or "Loading" in line for line in shown)
+        assert not any(line.startswith(("  loading", "Loading")) for line in shown)
 
 
 def test_the_pictures_are_there_and_equal_for_equal_seeds(shell: Shell):
