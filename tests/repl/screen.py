@@ -18,6 +18,7 @@ import pyte
 COLUMNS, ROWS = 100, 40
 PATIENCE_S = 60.0
 POLL_S = 0.02
+SETTLED_S = 0.2
 
 
 class Screen:
@@ -74,10 +75,15 @@ class Screen:
             assert not is_over or self.text.count(text) >= count, f"no {text!r} in:\n{self.text}"
 
     def wait_until_read(self) -> None:
-        """Until nothing of what was typed is left in the terminal."""
-        unread = b"some"
-        while any(unread):
-            unread = fcntl.ioctl(self._inner, termios.FIONREAD, bytes(4))
+        """Until nothing of what was typed is left in the terminal.
+
+        What is written to a pty takes a moment to arrive in it, so empty means empty for a while.
+        """
+        empty_since = time.monotonic()
+        while time.monotonic() - empty_since < SETTLED_S:
+            if any(fcntl.ioctl(self._inner, termios.FIONREAD, bytes(4))):
+                empty_since = time.monotonic()
+            time.sleep(POLL_S / 4)
 
     def wait(self) -> int:
         """Until the process has ended; its exit code."""
