@@ -116,6 +116,17 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
 
 
+def parse_seconds(name: str, text: str) -> float:
+    """A time that a user typed for `name`. Raises UsageError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"{name} must be a number of seconds above 0, got {text!r}")
+    return seconds
+
+
 def _known(name: str) -> str:
     if name not in Settings.names():
         raise UsageError(
@@ -137,12 +148,4 @@ def _parse(name: str, text: str) -> Any:
         if (word := text.lower()) in {"true", "on", "yes", "1", "false", "off", "no", "0"}:
             return word in {"true", "on", "yes", "1"}
         raise UsageError(f"{name} must be on or off, got {text!r}")
-    if kind is float:
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = -1.0
-        if not 0 < seconds < float("inf"):
-            raise UsageError(f"{name} must be a number of seconds above 0, got {text!r}")
-        return seconds
-    return text
+    return parse_seconds(name, text) if kind is float else text

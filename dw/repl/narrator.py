@@ -97,7 +97,8 @@ class Narrator:
                 ]
 
     def _took(self, event: protocol.Finished) -> str:
-        return f"{self._load_s + event.seconds:.1f} s (loading {self._load_s:.1f} s)"
+        early = ", stopped early" if event.stopped_early else ""
+        return f"{self._load_s + event.seconds:.1f} s (loading {self._load_s:.1f} s){early}"
 
     def _cancelling(self, event: protocol.CancelRequested) -> str:
         """What the first rung does and costs, and what the next one would."""

@@ -231,6 +231,7 @@ class Finished:
     outputs: tuple[Output, ...]
     memory: Memory
     output_dir: str
+    stopped_early: bool = False  # a stop left out denoising steps or iterations
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,7 @@ class Worker:
             result.outputs,
             self._engine.memory(),
             str(result.output_dir),
+            result.stopped_early,
         )
 
     # ------------------------------------------------------------------ both threads

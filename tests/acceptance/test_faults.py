@@ -171,6 +171,7 @@ def test_s_at_the_terminal_stops_a_run_and_retry_runs_it_again(
         screen.type("s")
         screen.wait_for("Stopping: the denoising ends with this step, about 0.")
         screen.wait_for("Workflow completed successfully")
+        screen.wait_for("stopped early")
         screen.type("retry\r")
         screen.wait_for("Reusing loaded models from cache")
         screen.wait_for("/5000")

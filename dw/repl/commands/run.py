@@ -14,6 +14,7 @@ from dw.repl.opened import draw_seed
 from dw.repl.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.repl.variables import LastRun
+from dw.settings import parse_seconds
 from dw.worker.protocol import Finished, Run
 
 TIMEOUT = Parameter("--timeout SECONDS", "how long it may execute", kind="option")
@@ -85,14 +86,4 @@ def _remember(session: Session, finished: Finished) -> None:
 
 def _timeout(call: Call) -> float | None:
     text = call.flags.get("--timeout")
-    return None if text is None else _seconds(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"--timeout must be a number of seconds above 0, got {text!r}")
-    return seconds
+    return None if text is None else parse_seconds("--timeout", text)
