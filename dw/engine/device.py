@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -24,7 +25,7 @@ class DeviceMemory:
 
 
 @dataclass(frozen=True)
-class Device:
+class Device(ABC):
     """A device, and in words why it was chosen."""
 
     spec: str  # as torch spells it: cuda:0, mps, cpu
@@ -39,13 +40,13 @@ class Device:
     def torch(self) -> torch.device:
         return torch.device(self.spec)
 
-    def memory(self) -> DeviceMemory:
-        raise NotImplementedError
+    @abstractmethod
+    def memory(self) -> DeviceMemory: ...
 
-    def empty_cache(self) -> None:
+    def empty_cache(self) -> None:  # noqa: B027  # some devices have nothing to give back
         """Give back to the system what the allocator keeps but does not use."""
 
-    def synchronize(self) -> None:
+    def synchronize(self) -> None:  # noqa: B027  # some devices queue nothing
         """Wait until everything that was queued has run."""
 
 
