@@ -1,11 +1,13 @@
-"""Every example is valid, fits the installed libraries and rehearses to pictures of its size."""
+"""Every example is valid, fits the installed libraries and rehearses to files of its kind."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from PIL import Image
 
@@ -18,24 +20,16 @@ from dw.workflow import check_world, load_document
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SMALL = {"num_inference_steps": 4, "width": 64, "height": 64}
 
-PICTURES = {
-    "FluxDev": [(64, 64, "PNG")],
-    "img2img": [(512, 512, "PNG")],
-    "lora": [(64, 64, "PNG")],
-    "sd15": [(64, 64, "PNG")],
-    "sdxl": [(64, 64, "PNG")],
-    "tasks": [(64, 64, "PNG"), (256, 256, "JPEG"), (64, 64, "PNG")],
-    "test": [(64, 64, "PNG")],
-    "two_step": [(64, 64, "PNG"), (64, 64, "PNG")],
-}
-"""Width, height and format of what each example saves when it is run with SMALL."""
+FILES: dict[str, list[str]] = tomllib.loads(
+    (Path(__file__).parent / "examples.toml").read_text(encoding="utf-8")
+)
 
 pytestmark = [
     # diffusers' own, on each run of SDXL: with numpy 2, and in half precision
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*upcast_vae:FutureWarning"),
 ]
-every_example = pytest.mark.parametrize("name", PICTURES)
+every_example = pytest.mark.parametrize("name", FILES)
 
 
 class Audience:
@@ -78,14 +72,26 @@ def rehearse(engine: Engine, name: str, folder: Path, **arguments: Any) -> tuple
     return result.outputs
 
 
-def size_and_format(path: str) -> tuple[int, int, str | None]:
-    with Image.open(path) as picture:
-        picture.load()
-        return picture.width, picture.height, picture.format
+def spelled(output: Output) -> str:
+    """A file as the table spells it, read back from the disk."""
+    if output.content_type.startswith("image/"):
+        with Image.open(output.path) as picture:
+            picture.load()
+            frames = getattr(picture, "n_frames", 1)
+            size = f"{picture.width}x{picture.height}"
+            return f"{picture.format} {size}{f' x{frames}' if frames > 1 else ''}"
+    if output.content_type.startswith("video/"):
+        with av.open(output.path) as film:
+            frames = sum(1 for _ in film.decode(video=0))
+            stream = film.streams.video[0]
+            return f"MP4 {stream.width}x{stream.height} x{frames}"
+    text = Path(output.path).read_text(encoding="utf-8")
+    return f"{Path(output.path).suffix[1:].upper()} {'empty' if not text else 'text'}"
 
 
 def test_the_table_names_every_example() -> None:
-    assert sorted(PICTURES) == sorted(path.stem for path in EXAMPLES.glob("*.json"))
+    found = [path.relative_to(EXAMPLES).with_suffix("") for path in EXAMPLES.rglob("*.json")]
+    assert sorted(FILES) == sorted(path.as_posix() for path in found)
 
 
 @every_example
@@ -93,7 +99,7 @@ def test_an_example_is_valid_and_says_what_it_is(name: str) -> None:
     document = load_document(EXAMPLES / f"{name}.json")
     assert document.warnings == ()
     assert check_world(document) == ()
-    assert document.id == name
+    assert document.id == Path(name).name
     assert document.description
     assert "\n" not in document.description
 
@@ -104,9 +110,9 @@ def test_an_example_fits_the_installed_libraries(engine: Engine, name: str) -> N
 
 
 @every_example
-def test_an_example_rehearses_to_its_pictures(engine: Engine, name: str, tmp_path: Path) -> None:
+def test_an_example_rehearses_to_its_files(engine: Engine, name: str, tmp_path: Path) -> None:
     outputs = rehearse(engine, name, tmp_path)
-    assert [size_and_format(output.path) for output in outputs] == PICTURES[name]
+    assert [spelled(output) for output in outputs] == FILES[name]
 
 
 def test_the_same_seed_draws_the_same_pictures(engine: Engine, tmp_path: Path) -> None:

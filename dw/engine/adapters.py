@@ -18,7 +18,7 @@ from diffusers import DiffusionPipeline
 from dw.engine.source import Sources, refuse_pickles
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_lora
-from dw.workflow.model import Lora
+from dw.workflow.pipeline import Lora
 
 
 @dataclass(frozen=True, slots=True)

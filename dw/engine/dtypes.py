@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dw.engine import names
-from dw.workflow.model import Pipeline
+from dw.workflow.pipeline import Pipeline
 
 
 class Dtypes:

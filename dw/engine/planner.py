@@ -27,7 +27,8 @@ from dw.engine.spec import (
 )
 from dw.errors import RunFailed, UsageError, WorkflowError
 from dw.rehearsal import stand_in
-from dw.workflow.model import Component, Configuration, Pipeline
+from dw.workflow.configuration import Configuration
+from dw.workflow.pipeline import Component, Pipeline
 
 LOAD_OPTIONS = ("use_safetensors", "low_cpu_mem_usage")
 FILE_OPTIONS = ("config", "subfolder")

@@ -17,7 +17,8 @@ from dw.engine.tasks import check_task
 from dw.errors import WorkflowError, did_you_mean
 from dw.workflow import Document, Problem
 from dw.workflow.media import media_kind
-from dw.workflow.model import Component, Pipeline, Step, Workflow
+from dw.workflow.model import Step, Workflow
+from dw.workflow.pipeline import Component, Pipeline
 from dw.workflow.problem import Finding
 from dw.workflow.references import is_reference
 from dw.workflow.tree import JsonPath, spell_value

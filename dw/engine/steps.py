@@ -21,7 +21,8 @@ from dw.engine.seeds import own_seed
 from dw.engine.tasks import TaskContext, run_task
 from dw.engine.wiring import replace_scheduler, set_switches, wire
 from dw.workflow import Document, Workflow
-from dw.workflow.model import Pipeline, Step
+from dw.workflow.model import Step
+from dw.workflow.pipeline import Pipeline
 
 Runner = Callable[[Any], list[Any]]
 """From the arguments of one iteration to its results."""

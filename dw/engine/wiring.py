@@ -16,7 +16,8 @@ from dw.engine import names
 from dw.engine.classes import constructor_signature
 from dw.engine.spec import PipelineSpec, Placement, SchedulerSpec
 from dw.errors import RunFailed
-from dw.workflow.model import Configuration, Scheduler
+from dw.workflow.configuration import Configuration
+from dw.workflow.pipeline import Scheduler
 
 _SLICED: WeakSet[torch.nn.Module] = WeakSet()
 """Modules whose attention was sliced for their last call."""

@@ -9,8 +9,9 @@ from functools import cache
 from typing import Any, get_args
 
 from dw.errors import did_you_mean
-from dw.workflow.model import Section, Workflow
+from dw.workflow.model import Workflow
 from dw.workflow.problem import Finding
+from dw.workflow.section import Section
 from dw.workflow.tree import JsonPath
 
 _NEAR = 0.75

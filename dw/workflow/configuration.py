@@ -1,0 +1,98 @@
+"""What a pipeline or a component is, and how it is placed: the `configuration` objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from dw.workflow.problem import Finding
+from dw.workflow.scalars import Device
+from dw.workflow.section import Section, words
+
+
+class VaeSettings(Section):
+    closed = True
+    later = words("channels_last")
+
+    enable_slicing: bool = Field(False, description="decode a batch one image at a time")
+    enable_tiling: bool = Field(False, description="decode large images tile by tile")
+    torch_dtype: str | None = Field(None, description="dtype of the vae, such as torch.float32")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flatten(cls, data: Any) -> Any:
+        """Some files nest the settings one level deeper, under `configuration`."""
+        if isinstance(data, dict) and isinstance(nested := data.get("configuration"), dict):
+            return {**data, **nested}
+        return data
+
+    @classmethod
+    def nested(cls, data: Mapping[str, Any], /) -> dict[str, type[Section]]:
+        return {"configuration": cls} if "configuration" in data else {}
+
+
+class ComponentSettings(Section):
+    closed = True
+    later = words("enable_forward_chunking channels_last attn_processor_type")
+
+    torch_dtype: str | None = Field(None, description="dtype of the component: torch.float16, ...")
+
+
+class Configuration(Section):
+    """What the pipeline is and how it is placed."""
+
+    closed = True
+    later = words(
+        "exclude_from_cpu_offload group_offload preserve_device_placement do_not_send_to_device "
+        "enable_layerwise_casting pre_load_modules load_components configs components_manager "
+        "components attention_backend prompt_weighting cache teacache sdnq_optimize inversion "
+        "generate shared_components reused_components quantization_config"
+    )
+
+    component_type: str = Field(description="pipeline class: a name in diffusers, or a dotted name")
+    device: Device | None = Field(
+        None, description="auto, cpu, mps, cuda or cuda:N; default: the best one there is"
+    )
+    offload: Literal["model", "sequential"] | None = Field(
+        None, description="keep weights in host memory, whole models or layer by layer, until used"
+    )
+    vae: VaeSettings | None = Field(None, description="settings of the vae")
+    unet: ComponentSettings | None = Field(None, description="settings of the unet")
+    transformer: ComponentSettings | None = Field(None, description="settings of the transformer")
+    transformer_2: ComponentSettings | None = Field(None, description="of the second transformer")
+    text_encoder: ComponentSettings | None = Field(None, description="settings of the text encoder")
+    text_encoder_2: ComponentSettings | None = Field(None, description="of the second text encoder")
+    text_encoder_3: ComponentSettings | None = Field(None, description="of the third text encoder")
+    image_encoder: ComponentSettings | None = Field(None, description="of the image encoder")
+    no_generator: bool = Field(False, description="call the pipeline without a seeded generator")
+    enable_attention_slicing: bool = Field(False, description="compute attention in slices")
+    disable_attention_slicing: bool = Field(False, description="never compute attention in slices")
+
+    @property
+    def component_dtypes(self) -> dict[str, str]:
+        """Component name to dtype string, of the components with a block here, the vae included."""
+        blocks = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {
+            name: block.torch_dtype
+            for name, block in blocks
+            if isinstance(block, ComponentSettings | VaeSettings) and block.torch_dtype is not None
+        }
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        enable, disable = "enable_attention_slicing", "disable_attention_slicing"
+        if data.get(enable) is True and data.get(disable) is True:
+            message = f"{enable!r} and {disable!r} exclude each other"
+            yield Finding((disable,), message, at_key=True)
+
+
+class ComponentConfiguration(Section):
+    closed = True
+    later = words(
+        "device preserve_device_placement do_not_send_to_device group_offload "
+        "enable_layerwise_casting pre_load_modules sdnq_optimize quantization_config"
+    )
+
+    component_type: str = Field(description="class: a name in diffusers, or a dotted name")

@@ -1,0 +1,147 @@
+"""A pipeline step: what is loaded, what is put on it, and what it is called with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from dw.workflow.configuration import ComponentConfiguration, Configuration
+from dw.workflow.problem import Finding
+from dw.workflow.scalars import Many, Number, Seed, Text
+from dw.workflow.section import Section, words
+from dw.workflow.tree import spell_value
+
+OVERRIDES = words(
+    "vae unet transformer text_encoder tokenizer image_encoder feature_extractor safety_checker "
+    "prompt_enhancer prompt_enhancer_head processor latent_upsampler model"
+)
+"""Component overrides by name; `_2`, `_3`, ... may follow. Any sibling that loads is one, too."""
+
+_NUMBER = re.compile(r"_[2-9]$")
+_SOURCES = ("model_name", "from_single_file", "task")
+_LATER_ARGUMENTS = ("quantization_config", "device_map", "custom_pipeline", "trust_remote_code")
+
+
+class Loads(Section):
+    """What pipelines and component overrides have in common: they are loaded from somewhere."""
+
+    from_pretrained_arguments: dict[str, Any] = Field(
+        description="model_name (a hub id or a folder) or from_single_file, and arguments of "
+        "from_pretrained: torch_dtype, variant, subfolder, ..."
+    )
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        arguments = data.get("from_pretrained_arguments")
+        if not isinstance(arguments, dict):
+            return
+        given = [name for name in _SOURCES if name in arguments]
+        for name in given:
+            if not (isinstance(arguments[name], str) and arguments[name]):
+                message = f"{name!r} must be a string, got {spell_value(arguments[name])}"
+                yield Finding(("from_pretrained_arguments", name), message)
+        for name in given[1:]:
+            message = f"a model comes from one source: {given[0]!r} is given, so {name!r} cannot be"
+            yield Finding(("from_pretrained_arguments", name), message, at_key=True)
+        for name in _LATER_ARGUMENTS:
+            if arguments.get(name):
+                message = f"{name!r} is not supported yet"
+                yield Finding(("from_pretrained_arguments", name), message, at_key=True)
+
+
+class Component(Loads):
+    """A component that is loaded by itself and takes the place of the pipeline's own."""
+
+    closed = True
+    later = words("quantization_config group_offload enable_layerwise_casting")
+
+    configuration: ComponentConfiguration = Field(description="what the component is")
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        yield from super().conflicts(data)
+        arguments = data.get("from_pretrained_arguments")
+        if (
+            isinstance(arguments, dict)
+            and not {"model_name", "from_single_file"} & arguments.keys()
+        ):
+            message = "a component needs 'model_name' or 'from_single_file'"
+            yield Finding(("from_pretrained_arguments",), message)
+
+
+class SchedulerConfiguration(Section):
+    closed = True
+
+    scheduler_type: str = Field(description="class: a name in diffusers, or a dotted name")
+
+
+class Scheduler(Section):
+    """Replaces the pipeline's scheduler by one made from its configuration."""
+
+    closed = True
+
+    configuration: SchedulerConfiguration | None = Field(None, description="which scheduler")
+    from_config_args: dict[str, Any] = Field(
+        default_factory=dict, description="values that replace those of the configuration"
+    )
+    shift: float | None = Field(None, gt=0, description="timestep shift, for flow matching")
+
+    @property
+    def scheduler_type(self) -> str | None:
+        return self.configuration.scheduler_type if self.configuration else None
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        if data.get("configuration") is None and data.get("shift") is None:
+            yield Finding((), "'scheduler' needs 'configuration' or 'shift'")
+
+
+class Lora(Section):
+    closed = True
+
+    model_name: Text = Field(description="hub id, folder or file of the LoRA")
+    weight_name: str | None = Field(None, description="file name in the repository or folder")
+    subfolder: str | None = Field(None, description="folder in the repository")
+    adapter_name: str | None = Field(None, description="name of the adapter; default: its number")
+    scale: Number = Field(1.0, description="weight of the LoRA")
+
+
+class Pipeline(Loads):
+    later = words(
+        "audio_scheduler controlnet ip_adapter remote_text_encoder shared_components "
+        "reused_components chain components quantization_config group_offload"
+    )
+
+    accepted = OVERRIDES
+
+    configuration: Configuration = Field(description="what the pipeline is and how it is placed")
+    arguments: dict[str, Any] = Field(description="arguments of the pipeline's call")
+    seed: Seed | None = Field(None, description="overrides the step's seed")
+    scheduler: Scheduler | None = Field(None, description="another scheduler than the model's")
+    loras: Many[Lora] = Field((), description="LoRAs, applied together")
+    components: dict[str, Component] = Field(
+        default_factory=dict,
+        description="component overrides; in a file they are siblings of configuration",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_components(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "components" in data:
+            return data
+        given = {name: data[name] for name in cls.nested(data) if data[name] is not None}
+        return {**data, "components": given}
+
+    @classmethod
+    def nested(cls, data: Mapping[str, Any], /) -> dict[str, type[Section]]:
+        return {name: Component for name, value in data.items() if cls._is_override(name, value)}
+
+    @classmethod
+    def _is_override(cls, name: str, value: Any) -> bool:
+        if name in cls.model_fields or name in cls.later:
+            return False
+        loads = isinstance(value, dict) and "from_pretrained_arguments" in value
+        return loads or _NUMBER.sub("", name) in OVERRIDES
