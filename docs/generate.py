@@ -82,8 +82,7 @@ def _tree() -> Iterator[str]:
         folder = ROOT / "dw" / package
         yield f"dw/{package}/".replace("//", "/")
         modules = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
-        width = max(len(path.name) for path in modules) + 2
-        yield from (f"  {path.name:{width}}{_first_sentence(path)}" for path in modules)
+        yield from (f"  {path.name:18} {_first_sentence(path)}" for path in modules)
 
 
 def _first_sentence(path: Path) -> str:
