@@ -9,8 +9,11 @@ from dw.worker.protocol import Command, Event
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
+    """`is_spare`: nobody waits for it, so that it is not made where host memory is short."""
+
     worker: int
     nice: int = 0
+    is_spare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,13 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """Ask how much memory the GPUs have free; the answer comes when it comes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     event: Event
 
 
-Action = Spawn | Send | Look | Kill | Emit
+Action = Spawn | Send | Look | Kill | Measure | Emit

@@ -24,6 +24,7 @@ class Death:
     oom_killed: bool
     stack: str = ""
     tail: tuple[str, ...] = ()
+    unborn: str | None = None  # why there never was a process
 
     @property
     def was_killed(self) -> bool:
@@ -39,6 +40,8 @@ class Death:
     @property
     def cause(self) -> str:
         """One clause: `killed by signal 9 (SIGKILL)`."""
+        if self.unborn:
+            return self.unborn
         if self.oom_killed:
             return OOM_KILLED
         if self.exit_code < 0:

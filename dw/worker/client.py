@@ -22,12 +22,14 @@ from typing import Any, TypeVar
 
 from dw.errors import DwError, WorkerLost
 from dw.settings import Settings, log_dir
-from dw.worker.actions import Action, Emit, Kill, Look, Send, Spawn
+from dw.worker import meter
+from dw.worker.actions import Action, Emit, Kill, Look, Measure, Send, Spawn
 from dw.worker.autopsy import Death
 from dw.worker.bootstrap import Boot
 from dw.worker.inbox import BadMessage
 from dw.worker.job import Limits
 from dw.worker.life import Worker
+from dw.worker.meter import Free
 from dw.worker.pipes import Bell
 from dw.worker.process import WorkerProcess
 from dw.worker.protocol import TERMINAL, Command, Died, Event, Quit, Run
@@ -41,6 +43,7 @@ SERVE = "dw.worker.serve:serve"
 STACK_LIMIT_S = 0.5  # a stack takes about a millisecond; a stopped process never answers
 POLL_S = 0.5  # how often to look at a process where no descriptor tells of its death
 KEPT_LOGS = 20
+SPARE_BYTES = 1 << 30  # of host memory must be free for a standby, which takes about half of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class WorkerStatus:
     `rss` are the bytes of host memory that a process holds, parts shared between processes
     included. `silent_s` is set while Python in the worker gives no sign of life. `restarts` counts
     unasked deaths in a row; after `most_restarts` no standby is made until a worker lives.
-    `reload_s` is what a kill would cost, as far as measured.
+    `reload_s` is what a kill would cost, as far as measured. `gpu_memory` says whether that of the
+    last worker has come back, once one has ended.
     """
 
     state: str
@@ -74,6 +78,7 @@ class WorkerStatus:
     restarts: int = 0
     most_restarts: int = 5
     reload_s: float | None = None
+    gpu_memory: str | None = None
 
 
 class Ticket:
@@ -114,10 +119,12 @@ class WorkerClient:
         serve: str = SERVE,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        free_gpu_bytes: Callable[[], Free] = meter.free_gpu_bytes,
     ) -> None:
         self._settings = settings
         self._serve = serve
         self._clock = clock
+        self._meter = free_gpu_bytes
         self._policy = Supervisor(limits or _limits(settings))
         self._processes: dict[int, WorkerProcess] = {}
         self._tickets: dict[int, Ticket] = {}
@@ -276,18 +283,30 @@ class WorkerClient:
                 case Kill():
                     if process := self._processes.get(action.worker):
                         process.kill()
+                case Measure():
+                    meter.measure(self._meter, self._measured)
                 case Emit():
                     self._emit(action.event)
 
+    def _measured(self, free: Free) -> None:
+        """Called in the thread that measured."""
+        self._calls.put(lambda: self._do(self._policy.measured(free, self._clock())))
+        self._bell.ring()
+
     def _spawn(self, action: Spawn) -> None:
+        if action.is_spare and (free := meter.free_host_bytes()) < SPARE_BYTES:
+            cause = f"the host has only {free >> 20} MB of memory left"
+            return self._stillborn(action, cause)
         boot = Boot(os.getpid(), self._serve, log_level=self._settings.log_level, nice=action.nice)
         try:
             self._processes[action.worker] = WorkerProcess(boot, log_dir())
         except OSError as error:  # no memory, no descriptors, no room for a temporary file
-            death = Death(
-                0, 1, oom_killed=False, tail=(f"the process could not be started: {error}",)
-            )
-            self._do(self._policy.died(action.worker, death, self._clock()))
+            self._stillborn(action, f"the process could not be started: {error}")
+        return None
+
+    def _stillborn(self, action: Spawn, cause: str) -> None:
+        death = Death(0, 1, oom_killed=False, unborn=cause)
+        self._do(self._policy.died(action.worker, death, self._clock()))
 
     def _emit(self, event: Event) -> None:
         ticket = self._tickets.get(event.run_id)
@@ -321,6 +340,7 @@ class WorkerClient:
             restarts=policy.restarts_in_a_row(now),
             most_restarts=policy.limits.restarts,
             reload_s=active.pace.reload_s if active else None,
+            gpu_memory=str(policy.reclaim.outcome) if policy.reclaim.outcome else None,
         )
 
     def _silence(self, worker: Worker | None, now: float) -> float | None:

@@ -46,12 +46,18 @@ class Job:
     is_stopping: bool = False
     cancel_reason: CancelReason | None = None
     cancelled_at: float = 0.0
-    looked_at: float | None = None  # when its grace was over and its stack was asked for
+    looked_at: float | None = None  # when its stack was asked for: its worker's kill is next
+    is_condemned: bool = False  # the user had enough of it, whatever the clocks say
     last_step: str | None = None
 
     @property
     def run_id(self) -> int:
         return self.command.run_id
+
+    @property
+    def can_be_looked_at(self) -> bool:
+        """Whether a look at where it is stuck was not taken yet and would tell something."""
+        return isinstance(self.command, Run) and self.looked_at is None
 
     def hear(self, event: Event, now: float) -> None:
         """Move the clocks and remember the last progress."""

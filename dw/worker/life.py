@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dw.worker.job import Job, Limits
 
 
+NEVER = float("inf")
+
+
 class State(Enum):
     """A worker's life. QUITTING and KILLED only ever end in its death."""
 
@@ -98,6 +101,21 @@ class Worker:
         """For how long its Python has given no sign of life."""
         since = self.beat_at if self.beat_at is not None else now
         return now - since
+
+    def due(self, limits: Limits) -> float:
+        """When the clock that now watches it expires."""
+        match self.state:
+            case State.KILLED:
+                return NEVER if self.is_given_up else self.left_at + limits.death_s
+            case State.QUITTING:
+                return self.left_at + limits.quit_s
+            case State.BOOTING if self.looked_at is not None:
+                return self.looked_at + limits.last_look_s
+            case State.BOOTING:
+                return self.born_at + limits.boot_s
+            case _:
+                mute = NEVER if self.mute_at is None else self.mute_at + limits.mute_s
+                return min(mute, self.job.expiry(limits) if self.job else NEVER)
 
     # -------------------------------------------------------------- its end
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dw.worker.job import Limits
-from dw.worker.life import State, Worker
-
-NEVER = float("inf")
+from dw.worker.life import NEVER, State, Worker
 
 
 @dataclass(slots=True)

@@ -16,10 +16,11 @@ from dataclasses import replace
 
 from dw.errors import WorkerLost
 from dw.worker import protocol
-from dw.worker.actions import Action, Emit, Kill, Look, Send, Spawn
+from dw.worker.actions import Action, Emit, Kill, Look, Measure, Send, Spawn
 from dw.worker.autopsy import SIGKILL, Death
 from dw.worker.job import CancelReason, Job, Limits
-from dw.worker.life import CLOCKS, Reason, State, Worker, timed_out
+from dw.worker.life import CLOCKS, NEVER, Reason, State, Worker, timed_out
+from dw.worker.meter import Free
 from dw.worker.protocol import (
     Beat,
     Cancel,
@@ -42,10 +43,13 @@ from dw.worker.protocol import (
     Said,
     Stop,
     StopRequested,
+    Warned,
 )
-from dw.worker.standby import NEVER, Row, Standby
+from dw.worker.reclaim import Reclaim
+from dw.worker.standby import Row, Standby
 
 LEAVING = Reason("the shell is leaving")
+ON_REQUEST = Reason("killed on request")
 UNDEAD = "; its process does not end: it waits in the kernel, most likely for the driver"
 
 
@@ -57,6 +61,7 @@ class Supervisor:
         self.active: Worker | None = None
         self.standby = Standby()
         self.row = Row()
+        self.reclaim = Reclaim()
         self._leaving: dict[int, Worker] = {}
         self._waiting: deque[Job] = deque()  # for the active worker
         self._errands: deque[Job] = deque()  # for whichever worker is free, the standby first
@@ -117,8 +122,17 @@ class Supervisor:
         ]
 
     def kill(self, now: float) -> list[Action]:
-        """The active worker, now; its models are lost."""
-        return self._kill(self.active, Reason("killed on request"), now) if self.active else []
+        """The active worker; its models are lost. Asked in a run, it leaves its stack first, for
+        which it has a moment; asked once more, it goes at once.
+        """
+        if self.active is None:
+            return []
+        job = self.active.job
+        if job is None or not job.can_be_looked_at:
+            return self._kill(self.active, ON_REQUEST, now)
+        job.is_condemned = True
+        job.looked_at = now
+        return [Look(self.active.number)]
 
     def limit(self, limits: Limits, now: float) -> list[Action]:
         """New limits, for the runs that are under way too."""
@@ -206,37 +220,31 @@ class Supervisor:
         self._retire(worker)
         del self._leaving[worker.number]
         self._count(worker, now)
+        self.reclaim.died(worker.number, now)
         return actions + self._dispatch(now)
 
     def tick(self, now: float) -> list[Action]:
         """Do what has become due."""
         actions: list[Action] = []
         for worker in self._workers():
-            if now >= self._due(worker):
+            if now >= worker.due(self.limits):
                 actions += self._overdue(worker, now)
+        if now >= self.reclaim.due():
+            wants = self.reclaim.wants_measure(now)
+            actions += [Measure()] if wants else self._dispatch(now)
         return actions + self._make_standby(now)
+
+    def measured(self, free: Free, now: float) -> list[Action]:
+        """How much memory the GPUs have free."""
+        self.reclaim.measured(free, now)
+        return self._dispatch(now)
 
     def next_tick(self) -> float:
         """When `tick` has something to do, in the clock's seconds; infinity when nothing is due."""
-        return min([self._standby_due(), *map(self._due, self._workers())])
+        clocks = [worker.due(self.limits) for worker in self._workers()]
+        return min([self._standby_due(), self.reclaim.due(), *clocks])
 
     # -------------------------------------------------------------- clocks
-
-    def _due(self, worker: Worker) -> float:
-        """When the clock that now watches this worker expires."""
-        limits = self.limits
-        match worker.state:
-            case State.KILLED:
-                return NEVER if worker.is_given_up else worker.left_at + limits.death_s
-            case State.QUITTING:
-                return worker.left_at + limits.quit_s
-            case State.BOOTING if worker.looked_at is not None:
-                return worker.looked_at + limits.last_look_s
-            case State.BOOTING:
-                return worker.born_at + limits.boot_s
-            case _:
-                mute = NEVER if worker.mute_at is None else worker.mute_at + limits.mute_s
-                return min(mute, worker.job.expiry(limits) if worker.job else NEVER)
 
     def _overdue(self, worker: Worker, now: float) -> list[Action]:
         match worker.state:
@@ -269,6 +277,8 @@ class Supervisor:
         job = worker.job
         if job is None:
             return []
+        if job.is_condemned:
+            return self._kill(worker, ON_REQUEST, now)
         if job.cancel_reason is None:
             clock: CancelReason = "stall" if job.executing_since is None else "deadline"
             return self.cancel(job.run_id, now, clock)
@@ -296,7 +306,8 @@ class Supervisor:
         if self._waiting and not self._closing:
             if self.active is None:
                 actions += self._launch(now)
-            if self.active is not None and self.active.state is State.IDLE:
+            is_free = self.active is not None and self.active.state is State.IDLE
+            if self.active is not None and is_free and not self.reclaim.is_waiting:
                 actions += self._assign(self.active, self._waiting.popleft(), now)
         if self._errands and not self._closing:
             actions += self._dispatch_errand(now)
@@ -319,13 +330,16 @@ class Supervisor:
         if self.active is None:
             self.active = self._new_worker(now, standby=False)
             actions.append(Spawn(self.active.number))
-        return actions
+        self.reclaim.begin(self.active.number)
+        return [*actions, Measure()]
 
     def _assign(self, worker: Worker, job: Job, now: float) -> list[Action]:
         actions: list[Action] = []
         if job.launching and not worker.announced:
             worker.announced = True
             actions.append(Emit(Launched(job.run_id, worker.pid, worker.was_standby)))
+        if isinstance(job.command, Run) and (news := self.reclaim.take_warning()):
+            actions.append(Emit(Warned(job.run_id, f"GPU memory is {news}")))
         worker.become(State.RUNNING)
         worker.job = job
         job.progressed_at = now
@@ -452,7 +466,7 @@ class Supervisor:
         self.standby.due_at = NEVER
         self.standby.worker = self._new_worker(now, standby=True)
         # The first one is what the user waits for; a later one must not slow the worker down.
-        return [Spawn(self.standby.worker.number, nice=0 if first else 10)]
+        return [Spawn(self.standby.worker.number, nice=0 if first else 10, is_spare=True)]
 
     def _standby_due(self) -> float:
         if self._closing or self.row.is_over(self.limits):

@@ -23,18 +23,21 @@ def make_client(private_folders):
     """`make_client("segfaults", grace_s=0.1)`: a client whose workers are that child."""
     clients = []
 
-    def make(child: str, **limits) -> WorkerClient:
+    def make(child: str, *, meter=dict, **limits) -> WorkerClient:
         serve = f"tests.worker.children.{child}:serve"
-        clients.append(WorkerClient(Settings(), serve=serve, limits=replace(LIMITS, **limits)))
-        return clients[-1]
+        limits = replace(LIMITS, **limits)
+        client = WorkerClient(Settings(), serve=serve, limits=limits, free_gpu_bytes=meter)
+        clients.append(client)
+        return client
 
     yield make
     for client in clients:
         client.close()
 
 
-def a_run(client: WorkerClient, **fields) -> Run:
-    return Run(client.next_id(), "w.json", "{}", {}, "outputs", **fields)
+def a_run(client: WorkerClient, **arguments) -> Run:
+    """`steps` of 20 ms, as an obedient child does them."""
+    return Run(client.next_id(), "w.json", "{}", arguments, "outputs")
 
 
 def obey_from_now_on(client: WorkerClient) -> None:

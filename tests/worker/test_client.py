@@ -25,8 +25,9 @@ from dw.worker.protocol import (
     Said,
     Stepped,
     TimedOut,
+    Warned,
 )
-from tests.worker.conftest import a_run, workers
+from tests.worker.conftest import a_run, obey_from_now_on, workers
 
 TOLD_WITHIN_S = 0.5
 
@@ -86,7 +87,7 @@ def test_a_boot_failure_shows_what_was_said(make_client):
 
 def test_a_cancel_stops_the_run_and_keeps_the_worker(make_client):
     client = make_client("obedient")
-    ticket = client.submit(a_run(client))
+    ticket = client.submit(a_run(client, steps=1000))
     for event in ticket:
         if isinstance(event, Stepped) and event.done == 1:
             client.cancel(ticket.run_id)
@@ -109,7 +110,7 @@ def test_cancelling_twice_late_or_early_is_harmless(make_client):
 
 def test_a_stop_ends_the_run_early_as_if_it_were_done(make_client):
     client = make_client("obedient")
-    ticket = client.submit(a_run(client))
+    ticket = client.submit(a_run(client, steps=1000))
     events = []
     for event in ticket:
         events.append(event)
@@ -117,7 +118,7 @@ def test_a_stop_ends_the_run_early_as_if_it_were_done(make_client):
             client.stop_run(ticket.run_id)
             client.stop_run(ticket.run_id)
     assert names(events).count("StopRequested") == 1
-    assert names(events).count("Stepped") < 4
+    assert names(events).count("Stepped") < 1000
     assert isinstance(event, Finished)
 
 
@@ -134,12 +135,12 @@ def test_a_stop_that_comes_early_or_late_is_harmless(make_client):
 
 def test_a_cancel_says_what_a_step_takes_and_what_a_kill_would_cost(make_client):
     client = make_client("obedient")
-    ticket = client.submit(a_run(client))
+    ticket = client.submit(a_run(client, steps=1000))
     for event in ticket:
         if isinstance(event, Stepped) and event.done == 2:
             client.cancel(ticket.run_id)
         if isinstance(event, CancelRequested):
-            assert 0.01 < event.step_s < 1.0
+            assert event.step_s > 0.01
             assert 0.0 < event.reload_s < 1.0
 
 
@@ -152,7 +153,7 @@ def test_the_end_of_the_grace_is_told_before_the_death(make_client):
 
 def test_the_deadline_cancels_politely_and_keeps_the_models(make_client):
     client = make_client("obedient")
-    events = list(client.submit(a_run(client), timeout_s=0.03))
+    events = list(client.submit(a_run(client, steps=1000), timeout_s=0.03))
     assert isinstance(events[-2], CancelRequested | Stepped)
     assert isinstance(events[-1], TimedOut)
     assert (events[-1].clock, events[-1].keeps_models) == ("deadline", True)
@@ -232,6 +233,34 @@ def test_a_killed_worker_ends_its_run(make_client):
             client.kill()
     assert isinstance(event, Died)
     assert event.cause == "killed on request"
+    assert event.stuck_at is not None
+    assert "ignores_cancel.py" in event.stack
+
+
+def test_the_memory_of_a_dead_worker_is_seen_to_come_back(make_client):
+    """As a driver that takes its time: the meter still misses 12 GB when it is asked first."""
+    measures = iter([20 << 30, 8 << 30, 8 << 30])
+    client = make_client("kills_itself", meter=lambda: {"GPU-1": next(measures, 20 << 30)})
+    assert isinstance(client.submit(a_run(client)).result(), Died)
+    obey_from_now_on(client)
+    events = list(client.submit(a_run(client)))
+    assert isinstance(events[-1], Finished)
+    assert not any(isinstance(event, Warned) for event in events)
+    assert client.status().gpu_memory.startswith("free again 0.")
+    assert next(measures, None) is None
+
+
+def test_a_meter_that_hangs_stops_nobody(make_client):
+    client = make_client("obedient", meter=threading.Event().wait)
+    assert isinstance(client.submit(a_run(client)).result(), Finished)
+
+
+def test_no_standby_is_made_where_host_memory_is_short(make_client, monkeypatch):
+    monkeypatch.setattr("dw.worker.client.SPARE_BYTES", 1 << 60)
+    client = make_client("obedient", standby=True)
+    assert client.status().standby_pid is None
+    assert "MB of memory left" in client.status().standby_trouble
+    assert isinstance(client.submit(a_run(client)).result(), Finished)
 
 
 def test_the_standby_serves_the_first_run_and_is_made_again(make_client):

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dw.errors import WorkerLost
 from dw.report import Memory
-from dw.worker.actions import Emit, Kill, Look, Send, Spawn
+from dw.worker.actions import Emit, Kill, Look, Measure, Send, Spawn
 from dw.worker.autopsy import Death
 from dw.worker.job import Limits
 from dw.worker.life import State
@@ -40,7 +40,9 @@ from dw.worker.protocol import (
     Stepped,
     Stop,
     StopRequested,
+    Warned,
 )
+from dw.worker.reclaim import PATIENCE_S, POLL_S, SLACK
 from dw.worker.supervisor import Supervisor
 
 MEMORY = Memory("CPU", 0, 0, 0, 0, 0)
@@ -99,6 +101,8 @@ class Supervision(RuleBasedStateMachine):
                     assert run_id in self.accepted
                 case Look(number):
                     assert number in self.processes
+                case Measure():
+                    pass  # answered by the rule `measure`, or never
                 case Send(number, Report(run_id)):
                     self.do(self.policy.heard(number, Reported(run_id, MEMORY), self.now))
                 case Send(number, command):
@@ -174,6 +178,10 @@ class Supervision(RuleBasedStateMachine):
         number = self.a_process(data, lambda process: process.greeted)
         if number is not None:
             assert self.policy.heard(number, Beat(1), self.now) == []
+
+    @rule(free=st.sampled_from([0, 8 << 30]))
+    def measure(self, free):
+        self.do(self.policy.measured({"GPU-1": free}, self.now))
 
     @rule(data=st.data(), babbles=st.booleans())
     def go_mad(self, data, babbles):
@@ -333,6 +341,82 @@ def test_the_grace_ends_in_a_kill():
     assert policy.tick(end + LIMITS.last_look_s) == [Kill(1)]
 
 
+def test_a_kill_in_a_run_takes_the_stack_first_and_one_more_does_not_wait():
+    policy = ready()
+    assert policy.kill(2.0) == [Look(1)]
+    assert policy.next_tick() == 2.0 + LIMITS.last_look_s
+    assert policy.tick(policy.next_tick()) == [Kill(1)]
+    died = policy.died(1, Death(1001, -9, oom_killed=False, stack="..."), 2.2)[0].event
+    assert died.cause == "killed on request"
+    assert died.stuck_at is not None
+
+    policy = ready()
+    assert [*policy.kill(2.0), *policy.kill(2.0)] == [Look(1), Kill(1)]
+
+
+def test_a_run_that_ends_before_its_kill_is_spared():
+    policy = ready()
+    policy.kill(2.0)
+    policy.heard(1, Finished(1, "w", 0.0, 0, (), MEMORY, ""), 2.05)
+    assert policy.tick(3.0) == []
+    assert policy.active.state is State.IDLE
+
+
+# ---------------------------------------------------------------- the return of the memory
+
+FREE, USED = {"GPU-1": 20 << 30}, {"GPU-1": 8 << 30}
+
+
+def bereaved(now=2.0):
+    """A policy whose worker has died with 12 GB of a GPU, and to whom run 2 was given."""
+    policy = ready()
+    policy.measured(FREE, 1.0)
+    policy.died(1, Death(1001, -9, oom_killed=False), now)
+    actions = policy.submit(Run(2, "w", "{}", {}, "out"), now, timeout_s=5.0)
+    assert Measure() in policy.tick(policy.next_tick())
+    policy.heard(2, Greeted(VERSION, 1002, 0.1), now)
+    return policy, actions
+
+
+def sent(actions):
+    return [action.command.run_id for action in actions if isinstance(action, Send)]
+
+
+def test_the_next_run_waits_until_the_memory_of_the_dead_has_come_back():
+    policy, actions = bereaved()
+    assert Spawn(2) in actions
+    assert sent(policy.measured(USED, 2.0)) == []
+    assert policy.next_tick() == 2.0 + POLL_S
+    assert policy.tick(2.0 + POLL_S) == [Measure()]
+    actions = policy.measured({"GPU-1": FREE["GPU-1"] - SLACK}, 2.4)
+    assert sent(actions) == [2]
+    assert not any(isinstance(a.event, Warned) for a in actions if isinstance(a, Emit))
+    assert str(policy.reclaim.outcome).startswith("free again 0.4 s after")
+
+
+@pytest.mark.parametrize(
+    ("measure", "words"), [(USED, "short of 12288 MB 5.0 s after"), (None, "unknown 5.0 s after")]
+)
+def test_no_run_waits_for_ever_and_it_is_told_what_is_missing(measure, words):
+    policy, _ = bereaved()
+    if measure:
+        policy.measured(measure, 2.0)
+    actions = policy.tick(2.0 + PATIENCE_S)
+    assert sent(actions) == [2]
+    (warning,) = [a.event for a in actions if isinstance(a, Emit) and isinstance(a.event, Warned)]
+    assert warning.run_id == 2
+    assert words in warning.message
+
+
+def test_where_there_is_no_gpu_nothing_is_waited_for():
+    policy = ready()
+    policy.measured({}, 1.0)
+    policy.died(1, Death(1001, -9, oom_killed=False), 2.0)
+    policy.submit(Run(2, "w", "{}", {}, "out"), 2.0)
+    assert sent(policy.heard(2, Greeted(VERSION, 1002, 0.1), 2.0)) == [2]
+    assert policy.reclaim.outcome is None
+
+
 def test_a_run_that_stops_after_its_grace_but_before_the_kill_is_spared():
     policy = ready()
     policy.heard(1, Executing(1, "w"), 2.0)
@@ -398,6 +482,7 @@ def test_a_mute_worker_that_lives_on_is_killed_and_counts_as_a_crash():
 def test_what_cannot_be_killed_is_given_up_and_its_real_death_is_no_news():
     policy = ready()
     policy.kill(2.0)
+    policy.kill(2.0)
     assert not policy.is_at_its_end
     (action,) = policy.tick(2.0 + LIMITS.death_s)
     assert "waits in the kernel" in action.event.cause
@@ -413,7 +498,7 @@ def test_a_standby_that_failed_to_boot_is_not_made_again_until_a_worker_lives():
     policy.submit(Run(1, "w", "{}", {}, "out"), 1000.0)
     policy.heard(2, Greeted(VERSION, 1002, 0.1), 1001.0)
     policy.heard(2, Finished(1, "w", 0.0, 0, (), MEMORY, ""), 1002.0)
-    assert policy.tick(1002.0 + LIMITS.standby_delay_s) == [Spawn(3, nice=10)]
+    assert policy.tick(1002.0 + LIMITS.standby_delay_s) == [Spawn(3, nice=10, is_spare=True)]
 
 
 def test_a_standby_of_another_version_is_not_made_again():
@@ -473,6 +558,7 @@ def test_a_poisoned_context_replaces_the_process():
 
 def test_the_state_table_refuses_what_cannot_be():
     policy = ready()
+    policy.kill(2.0)
     policy.kill(2.0)
     worker = policy._leaving[1]
     with pytest.raises(AssertionError, match="worker 1 cannot go from"):

@@ -48,6 +48,8 @@ def _worker_rows(session: Session) -> Iterator[tuple[str, str]]:
         yield "standby", f"none: {now.standby_trouble}"
     elif now.standby_pid is not None:
         yield "standby", _process(now.standby_pid, now.standby_rss)
+    if now.gpu_memory:
+        yield "GPU memory", now.gpu_memory
     if now.restarts:
         yield "restarts", f"{now.restarts} of {now.most_restarts} in a row"
 

@@ -94,11 +94,12 @@ class Obedient:
         self.load(command)
         self.send(Loaded(command.run_id, "w", 0.0))
         self.send(Executing(command.run_id, "w"))
-        for step in range(1, self.steps + 1):
+        steps = command.arguments.get("steps", self.steps)
+        for step in range(1, steps + 1):
             self.step(step)
-            self.send(Stepped(command.run_id, "gen", "denoise", step, self.steps))
+            self.send(Stepped(command.run_id, "gen", "denoise", step, steps))
             if command.run_id in self.cancelled:
-                return Cancelled(command.run_id, step, self.steps)
+                return Cancelled(command.run_id, step, steps)
             if command.run_id in self.stopped:
                 break
         return Finished(command.run_id, "w", 0.0, 0, (), NOTHING, str(Path.cwd()))
