@@ -23,9 +23,8 @@ class Dtypes:
         given = _dtype_argument(pipeline.from_pretrained_arguments)
         named = dict(given) if isinstance(given, Mapping) else {"default": given}
         self.default = names.dtype(named.pop("default", None))
-        own = {
-            n: _dtype_argument(c.from_pretrained_arguments) for n, c in pipeline.components.items()
-        }
+        arguments = {n: c.from_pretrained_arguments for n, c in pipeline.components.items()}
+        own = {n: _dtype_argument(a) for n, a in arguments.items() if _dtype_argument(a)}
         blocks: dict[str, Any] = dict(pipeline.configuration.component_dtypes)
         if pipeline.configuration.vae and pipeline.configuration.vae.torch_dtype:
             blocks["vae"] = pipeline.configuration.vae.torch_dtype

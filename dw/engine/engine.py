@@ -287,10 +287,10 @@ class Engine:
             run.control.check()
             run.step = f"{prefix}{step.name}"
             with failing(run.where):
-                if step.pipeline is not None:
-                    spec = planner.pipeline(step.pipeline)
-                    _refuse(document, check_concrete(document, spec.cls, step, index))
-                    planner.adapters(step.pipeline)
+                if (pipeline := workflow.pipeline_of(step)) is not None:
+                    spec = planner.pipeline(pipeline)
+                    _refuse(document, check_concrete(document, spec.cls, workflow, index))
+                    planner.adapters(pipeline)
                     yield Need(run.step, spec)
                 elif step.workflow is not None:
                     child = document.children[step.workflow.path]

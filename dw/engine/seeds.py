@@ -49,7 +49,7 @@ def _seeds(
     for step in workflow.steps:
         own = own_seed(step)
         seed, name = around if own is None else own, f"{prefix}{step.name}"
-        if step.pipeline is not None:
+        if workflow.pipeline_of(step) is not None:
             yield name, seed
         elif step.workflow is not None:
             child = document.children[step.workflow.path]

@@ -4,7 +4,8 @@ anything loads."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from inspect import Parameter
+from contextlib import suppress
+from inspect import Parameter, signature
 from typing import Any
 
 from diffusers import SchedulerMixin
@@ -18,7 +19,7 @@ from dw.errors import WorkflowError, did_you_mean
 from dw.workflow import Document, Problem
 from dw.workflow.media import media_kind
 from dw.workflow.model import Step, Workflow
-from dw.workflow.pipeline import Component, Pipeline
+from dw.workflow.pipeline import Component, Pipeline, Scheduler
 from dw.workflow.problem import Finding
 from dw.workflow.references import is_reference
 from dw.workflow.tree import JsonPath, spell_value
@@ -28,17 +29,24 @@ def check_workflow(
     document: Document, workflow: Workflow, *, trust: bool = False
 ) -> tuple[Problem, ...]:
     """Every misfit between the steps of a bound workflow and the classes that they name."""
-    found = (f for i, step in enumerate(workflow.steps) for f in _step(step, ("steps", i), trust))
+    found = (
+        finding
+        for index, step in enumerate(workflow.steps)
+        for finding in _step(workflow, step, ("steps", index), trust)
+    )
     return tuple(document.place(finding) for finding in found)
 
 
-def check_concrete(document: Document, cls: Any, step: Step, index: int) -> tuple[Problem, ...]:
+def check_concrete(
+    document: Document, cls: Any, workflow: Workflow, index: int
+) -> tuple[Problem, ...]:
     """The misfits of a step whose class is a generic one, with the class that the model's index
     names."""
-    assert step.pipeline is not None
-    if cls.__name__ == step.pipeline.configuration.component_type:
+    step, path = workflow.steps[index], ("steps", index)
+    pipeline = workflow.pipeline_of(step)
+    if pipeline is None or cls.__name__ == pipeline.configuration.component_type:
         return ()  # checked already
-    found = _fits(cls, step.pipeline, ("steps", index, "pipeline"))
+    found = _step_fits(cls, step, path)
     return tuple(document.place(finding) for finding in found)
 
 
@@ -87,9 +95,13 @@ def check_loader(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Findi
             )
 
 
-def _step(step: Step, path: JsonPath, trust: bool) -> Iterator[Finding]:
+def _step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> Iterator[Finding]:
     if step.pipeline is not None:
         yield from _pipeline(step.pipeline, (*path, "pipeline"), trust)
+    if (pipeline := workflow.pipeline_of(step)) is not None:
+        with suppress(WorkflowError):  # told where the class is named
+            component_type = pipeline.configuration.component_type
+            yield from _step_fits(names.pipeline_class(component_type, trust=trust), step, path)
     elif step.task is not None:
         inputs = step.task.inputs
         given = [step.task.arguments or {}] if inputs is None else inputs
@@ -104,21 +116,33 @@ def _step(step: Step, path: JsonPath, trust: bool) -> Iterator[Finding]:
 def _pipeline(pipeline: Pipeline, path: JsonPath, trust: bool) -> Iterator[Finding]:
     where = (*path, "configuration", "component_type")
     try:
-        cls = names.pipeline_class(pipeline.configuration.component_type, trust=trust)
+        names.pipeline_class(pipeline.configuration.component_type, trust=trust)
     except WorkflowError as error:
         yield Finding(where, error.message)
-    else:
-        yield from _fits(cls, pipeline, path)
-    yield from _scheduler(pipeline, path, trust)
+    for name, scheduler in pipeline.schedulers.items():
+        yield from _scheduler(scheduler, (*path, name), trust)
     for name, component in pipeline.components.items():
         yield from _component(component, (*path, name), trust)
 
 
-def _fits(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
+def _step_fits(cls: Any, step: Step, path: JsonPath) -> Iterator[Finding]:
     if names.is_generic(cls):
         return  # the model's index names the class; the run checks it then
+    if step.pipeline is not None:
+        yield from _fits(cls, step.pipeline, (*path, "pipeline"))
+    elif step.pipeline_reference is not None:
+        arguments = step.pipeline_reference.arguments
+        yield from check_call(cls, arguments, (*path, "pipeline_reference", "arguments"))
+
+
+def _fits(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
     yield from check_call(cls, pipeline.arguments, (*path, "arguments"))
     yield from check_loader(cls, pipeline, path)
+    components = constructor_signature(cls).components
+    for name in pipeline.schedulers:
+        if name not in components:
+            message = f"{cls.__name__} has no component {name!r}{did_you_mean(name, components)}"
+            yield Finding((*path, name), message, at_key=True)
     if pipeline.loras and not hasattr(cls, "load_lora_weights"):
         yield Finding((*path, "loras"), f"{cls.__name__} takes no LoRA")
 
@@ -132,13 +156,20 @@ def _loader(arguments: Mapping[str, Any], own: Iterable[str], path: JsonPath) ->
             yield Finding(where, f"the loader takes no {name!r}{hint}", at_key=True)
 
 
-def _scheduler(pipeline: Pipeline, path: JsonPath, trust: bool) -> Iterator[Finding]:
-    if pipeline.scheduler is None or pipeline.scheduler.scheduler_type is None:
+def _scheduler(scheduler: Scheduler, path: JsonPath, trust: bool) -> Iterator[Finding]:
+    if scheduler.scheduler_type is None:
         return
     try:
-        names.scheduler_class(pipeline.scheduler.scheduler_type, trust=trust)
+        cls = names.scheduler_class(scheduler.scheduler_type, trust=trust)
     except WorkflowError as error:
-        yield Finding((*path, "scheduler", "configuration", "scheduler_type"), error.message)
+        yield Finding((*path, "configuration", "scheduler_type"), error.message)
+        return
+    known = signature(cls.__init__).parameters.keys() - {"self"}
+    for name in scheduler.from_config_args.keys() - known:
+        message = f"{cls.__name__} has no setting {name!r}{did_you_mean(name, known)}"
+        yield Finding((*path, "from_config_args", name), message, at_key=True)
+    if scheduler.shift is not None and not hasattr(cls, "set_shift"):
+        yield Finding((*path, "shift"), f"{cls.__name__} has no shift to set")
 
 
 def _component(component: Component, path: JsonPath, trust: bool) -> Iterator[Finding]:

@@ -104,8 +104,8 @@ class Execution:
             yield from iterations(arguments, self._results.values)
 
     def _runner(self, step: Step) -> Runner:
-        if step.pipeline is not None:
-            return self._pipeline_runner(step.pipeline, self._seed_of(step))
+        if (pipeline := self._workflow.pipeline_of(step)) is not None:
+            return self._pipeline_runner(pipeline, self._seed_of(step))
         if step.task is not None:
             command = step.task.command
             context = TaskContext(self._reach, self._run.control.check)
@@ -136,8 +136,8 @@ class Execution:
         cache = run.cache
         wired = wire(spec, cache.parts(spec), cache.schedulers(spec), cache.scalars(spec))
         run.pipeline = wired
-        if pipeline.scheduler is not None:
-            replace_scheduler(wired, pipeline.scheduler, trust=self._planner.trust)
+        for name, scheduler in pipeline.schedulers.items():
+            replace_scheduler(wired, name, scheduler, self._reach)
         set_switches(wired, pipeline.configuration)
         run.adapters.reconcile(wired, self._planner.adapters(pipeline))
         return wired
@@ -145,7 +145,7 @@ class Execution:
     def _load_late(self, need: Need) -> None:
         """Load what only the results of earlier steps have told to be needed."""
         run = self._run
-        if need in run.needs:
+        if any(need.pipeline == known.pipeline for known in run.needs):
             return
         run.needs.append(need)
         if run.cache.plan([need]).loads:
@@ -181,7 +181,7 @@ class Execution:
 
     def _compare_size(self, step: Step, picture: Any, arguments: Any) -> None:
         """Warn of a picture whose size is not the one that the pipeline was asked for."""
-        if step.pipeline is None or not isinstance(picture, Image.Image):
+        if self._workflow.pipeline_of(step) is None or not isinstance(picture, Image.Image):
             return
         made = {"width": picture.width, "height": picture.height}
         asked = {side: arguments.get(side) or pixels for side, pixels in made.items()}
@@ -194,9 +194,9 @@ class Execution:
     def _metadata(self, step: Step, arguments: Any) -> dict[str, Any]:
         """How a picture was made, for the picture itself."""
         made_by: dict[str, Any] = {}
-        if step.pipeline is not None:
+        if (pipeline := self._workflow.pipeline_of(step)) is not None:
             made_by = {"seed": self._seed_of(step)}
-            if source := step.pipeline.from_pretrained_arguments.get("model_name"):
+            if source := pipeline.from_pretrained_arguments.get("model_name"):
                 made_by["model_name"] = source
         elif step.task is not None:
             made_by = {"command": step.task.command}
@@ -206,6 +206,8 @@ class Execution:
 def _arguments(step: Step) -> Any:
     if step.pipeline is not None:
         return step.pipeline.arguments
+    if step.pipeline_reference is not None:
+        return step.pipeline_reference.arguments
     if step.task is not None:
         return step.task.inputs if step.task.inputs is not None else step.task.arguments or {}
     assert step.workflow is not None

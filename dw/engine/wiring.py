@@ -14,6 +14,8 @@ from diffusers import DiffusionPipeline
 
 from dw.engine import names
 from dw.engine.classes import constructor_signature
+from dw.engine.media import realize
+from dw.engine.reach import Reach
 from dw.engine.spec import PipelineSpec, Placement, SchedulerSpec
 from dw.errors import RunFailed
 from dw.workflow.configuration import Configuration
@@ -36,17 +38,20 @@ def wire(
     return pipeline
 
 
-def replace_scheduler(pipeline: DiffusionPipeline, scheduler: Scheduler, *, trust: bool) -> None:
+def replace_scheduler(
+    pipeline: DiffusionPipeline, name: str, scheduler: Scheduler, reach: Reach
+) -> None:
     """Put the workflow's scheduler in the place of the model's, made from the model's config."""
+    own = getattr(pipeline, name)
+    cls: Any = type(own)
     if scheduler.scheduler_type is not None:
-        cls: Any = names.scheduler_class(scheduler.scheduler_type, trust=trust)
-        pipeline.scheduler = cls.from_config(
-            pipeline.scheduler.config, **scheduler.from_config_args
-        )
+        cls = names.scheduler_class(scheduler.scheduler_type, trust=reach.trust)
+    fresh = cls.from_config(own.config, **realize(scheduler.from_config_args, reach=reach))
     if scheduler.shift is not None:
-        if not hasattr(pipeline.scheduler, "set_shift"):
-            raise RunFailed(f"{type(pipeline.scheduler).__name__} has no shift to set")
-        pipeline.scheduler.set_shift(float(scheduler.shift))
+        if not hasattr(fresh, "set_shift"):
+            raise RunFailed(f"{cls.__name__} has no shift to set")
+        fresh.set_shift(float(scheduler.shift))
+    setattr(pipeline, name, fresh)
 
 
 def set_switches(pipeline: DiffusionPipeline, configuration: Configuration) -> None:

@@ -12,6 +12,7 @@ from dw.workflow.model import Workflow
 from dw.workflow.problem import Finding
 from dw.workflow.references import check_steps, is_reference
 from dw.workflow.shape import check_shape
+from dw.workflow.sharing import check_pipeline_references
 from dw.workflow.tree import JsonPath
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def examine(
         *check_keys(data),
         *findings,
         *check_steps(data),
+        *check_pipeline_references(data),
         *check_classes(data, trust=trust),
         *check_sub_arguments(data, children),
     )

@@ -16,7 +16,17 @@ from dw.workflow.problem import Finding
 from dw.workflow.scalars import ContentType, FileName, Many, Name, Seed, Text
 from dw.workflow.section import Section, words
 
-ACTIONS = ("pipeline", "task", "workflow")
+ACTIONS = ("pipeline", "pipeline_reference", "task", "workflow")
+
+
+class PipelineReference(Section):
+    """Calls the pipeline of an earlier step again, with other arguments."""
+
+    closed = True
+    later = words("chain")
+
+    reference_name: Text = Field(description="the earlier step that has the pipeline")
+    arguments: dict[str, Any] = Field(description="arguments of the pipeline's call")
 
 
 class Task(Section):
@@ -58,11 +68,14 @@ class Result(Section):
 
 
 class Step(Section):
-    later = words("pipeline_reference release_pipeline release_models")
+    later = words("release_pipeline release_models")
 
     name: Name = Field(description="later steps find the step's results by it")
     seed: Seed | None = Field(None, description="overrides the workflow's seed")
     pipeline: Pipeline | None = Field(None, description="call a diffusers pipeline")
+    pipeline_reference: PipelineReference | None = Field(
+        None, description="call the pipeline of an earlier step again"
+    )
     task: Task | None = Field(None, description="run a command on images or text")
     workflow: SubWorkflow | None = Field(None, description="run another workflow")
     result: Result | None = Field(
@@ -75,8 +88,8 @@ class Step(Section):
         for name in given[1:]:
             message = f"a step does one thing: it has {given[0]!r}, so {name!r} cannot be"
             yield Finding((name,), message, at_key=True)
-        if not given and not cls.later & data.keys():
-            yield Finding((), "a step needs one of 'pipeline', 'task' and 'workflow'")
+        if not given:
+            yield Finding((), f"a step needs one of {', '.join(map(repr, ACTIONS))}")
 
 
 class Workflow(Section):
@@ -90,3 +103,10 @@ class Workflow(Section):
         None, gt=0, description="seconds that a run may execute; loading does not count"
     )
     steps: Many[Step] = Field(min_length=1, description="what to do, in order")
+
+    def pipeline_of(self, step: Step) -> Pipeline | None:
+        """The pipeline that a step calls: its own, or that of the earlier step that it names."""
+        if step.pipeline_reference is None:
+            return step.pipeline
+        name = step.pipeline_reference.reference_name
+        return next((each.pipeline for each in self.steps if each.name == name), None)

@@ -15,8 +15,8 @@ from dw.workflow.section import Section, words
 from dw.workflow.tree import spell_value
 
 OVERRIDES = words(
-    "vae unet transformer text_encoder tokenizer image_encoder feature_extractor safety_checker "
-    "prompt_enhancer prompt_enhancer_head processor latent_upsampler model"
+    "controlnet vae unet transformer text_encoder tokenizer image_encoder feature_extractor "
+    "safety_checker prompt_enhancer prompt_enhancer_head processor latent_upsampler model"
 )
 """Component overrides by name; `_2`, `_3`, ... may follow. Any sibling that loads is one, too."""
 
@@ -96,7 +96,7 @@ class Scheduler(Section):
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
         if data.get("configuration") is None and data.get("shift") is None:
-            yield Finding((), "'scheduler' needs 'configuration' or 'shift'")
+            yield Finding((), "a scheduler needs 'configuration' or 'shift'")
 
 
 class Lora(Section):
@@ -111,7 +111,7 @@ class Lora(Section):
 
 class Pipeline(Loads):
     later = words(
-        "audio_scheduler controlnet ip_adapter remote_text_encoder shared_components "
+        "ip_adapter remote_text_encoder shared_components "
         "reused_components chain components quantization_config group_offload"
     )
 
@@ -121,11 +121,20 @@ class Pipeline(Loads):
     arguments: dict[str, Any] = Field(description="arguments of the pipeline's call")
     seed: Seed | None = Field(None, description="overrides the step's seed")
     scheduler: Scheduler | None = Field(None, description="another scheduler than the model's")
+    audio_scheduler: Scheduler | None = Field(
+        None, description="another scheduler of the sound, where a pipeline has one"
+    )
     loras: Many[Lora] = Field((), description="LoRAs, applied together")
     components: dict[str, Component] = Field(
         default_factory=dict,
         description="component overrides; in a file they are siblings of configuration",
     )
+
+    @property
+    def schedulers(self) -> dict[str, Scheduler]:
+        """The component that each replaces, and its replacement."""
+        given = {"scheduler": self.scheduler, "audio_scheduler": self.audio_scheduler}
+        return {name: scheduler for name, scheduler in given.items() if scheduler is not None}
 
     @model_validator(mode="before")
     @classmethod

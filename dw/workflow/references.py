@@ -13,6 +13,7 @@ from dw.workflow.tree import JsonPath, spell_path, walk
 PREVIOUS = "previous_result:"
 _TAKES_RESULTS = {
     ("pipeline", "arguments"),
+    ("pipeline_reference", "arguments"),
     ("task", "arguments"),
     ("task", "inputs"),
     ("workflow", "arguments"),

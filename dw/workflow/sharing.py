@@ -1,0 +1,45 @@
+"""What a step takes over from an earlier one: its pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dw.errors import did_you_mean
+from dw.workflow.problem import Finding
+from dw.workflow.tree import JsonPath, spell_value
+
+
+def check_pipeline_references(data: dict[str, Any]) -> Iterator[Finding]:
+    """Steps that call the pipeline of a step that has none, or that is unknown or later."""
+    given = data.get("steps")
+    steps = given if isinstance(given, list) else []
+    for index, step in enumerate(steps):
+        for path, name in _references(step):
+            if message := _judge(name, steps[:index], steps):
+                yield Finding(("steps", index, *path), message)
+
+
+def _references(step: Any) -> Iterator[tuple[JsonPath, str]]:
+    """Where the step names another one, whose pipeline it calls or its task uses."""
+    if not isinstance(step, dict):
+        return
+    for path in (("pipeline_reference", "reference_name"), ("task", "pipeline_reference")):
+        action = step.get(path[0])
+        name = action.get(path[1]) if isinstance(action, dict) else None
+        if isinstance(name, str) and name:
+            yield path, name
+
+
+def _judge(name: str, earlier: Sequence[Any], steps: Sequence[Any]) -> str | None:
+    if (step := _named(name, earlier)) is not None:
+        return None if step.get("pipeline") is not None else f"step {name!r} has no pipeline"
+    if _named(name, steps) is not None:
+        return f"step {name!r} is no earlier step; its pipeline is not there yet"
+    with_pipeline = [s["name"] for s in earlier if isinstance(s, dict) and s.get("pipeline")]
+    hint = did_you_mean(name, with_pipeline)
+    return f"there is no step {spell_value(name)}{hint}"
+
+
+def _named(name: str, steps: Sequence[Any]) -> dict[str, Any] | None:
+    return next((s for s in steps if isinstance(s, dict) and s.get("name") == name), None)
