@@ -136,8 +136,9 @@ def _row(what: str, latencies: list[float], run_s: float) -> Row:
 
 
 def _document(family: str, folder: Path) -> Document:
-    text = WORKFLOW % (family, stand_in(family, ""), STEPS, SIDE, SIDE)
-    return parse_document(text, folder / "bench.json")
+    model = stand_in(family, "")
+    text = WORKFLOW % (family, model, STEPS, SIDE, SIDE)
+    return parse_document(text, folder / "bench.json", allowed=[model])
 
 
 MEASURES = (cancel_latencies,)

@@ -90,12 +90,10 @@ def _first_sentence(path: Path) -> str:
     return re.split(r"(?<=\.)\s", " ".join(doc.split("\n\n")[0].split()))[0].rstrip(".:")
 
 
-def _shown(default: object) -> str:
-    return (
-        {True: "on", False: "off"}.get(default, str(default))
-        if isinstance(default, bool)
-        else str(default)
-    )
+def _shown(default: bool | float | str) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return str(default) or "-"
 
 
 if __name__ == "__main__":

@@ -42,6 +42,12 @@ class Settings:
     standby: bool = _setting(
         True, "keep a second process with its imports done (about 500 MB of host memory)"
     )
+    trust: bool = _setting(
+        False, "let every workflow use code of any package, pickles and files from anywhere"
+    )
+    allowed_dirs: str = _setting(
+        "", f"further folders that a workflow may name files in, separated by {os.pathsep!r}"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "warning", "what the libraries in the worker may say"
     )
@@ -49,6 +55,12 @@ class Settings:
     @classmethod
     def names(cls) -> tuple[str, ...]:
         return tuple(f.name for f in fields(cls))
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where a workflow may name files besides its own folder and the current one."""
+        named = (*self.allowed_dirs.split(os.pathsep), self.output_dir)
+        return tuple(Path(name).expanduser().absolute() for name in named if name)
 
     def changed(self, name: str, text: str) -> Settings:
         """These settings with one of them set from its text.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
+from dw.engine.reach import Reach
 from dw.engine.source import Sources, refuse_pickles
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_lora
@@ -33,9 +34,8 @@ def find_adapter(
     lora: Lora,
     *,
     sources: Sources,
-    base: Path,
+    reach: Reach,
     stand_in_folder: Path | None,
-    trust: bool = False,
 ) -> Adapter:
     """The file of a LoRA; downloads it when it is not here. `stand_in_folder`: the pipeline of a
     rehearsal. Raises RunFailed for a pickle, which needs trust."""
@@ -44,8 +44,8 @@ def find_adapter(
         path = stand_in_lora(stand_in_folder, lora.model_name, lora.weight_name)
     else:
         inside = "/".join(filter(None, (lora.subfolder, lora.weight_name))) or None
-        path = sources.file(lora.model_name, inside, base=base, options={})
-        if not trust:
+        path = sources.file(lora.model_name, inside, reach=reach, options={})
+        if not reach.trust:
             refuse_pickles(path)
     return Adapter(f"dw_{sources.fingerprint(path)}", path, lora.scale, title)
 

@@ -25,7 +25,7 @@ from dw.engine.ledger import Ledger
 from dw.engine.memory import ClearReport
 from dw.engine.observer import Observer
 from dw.engine.planner import Planner
-from dw.engine.reach import typed_texts
+from dw.engine.reach import Reach, typed_texts
 from dw.engine.record import RunRecord
 from dw.engine.results import Writer, new_run_folder
 from dw.engine.run import Run
@@ -96,12 +96,18 @@ class Engine:
         self._device = self._find_device(device)
         planner = Planner(
             sources=self._sources,
-            base=document.path.parent,
+            reach=Reach(
+                folder=document.path.parent,
+                root=document.path.parent,
+                allowed=document.allowed,
+                typed=typed_texts({name: workflow.variables[name] for name in arguments}),
+                trust=trust,
+                check=control.check,
+            ),
             device=self._device,
             find_device=self._find_device,
             warn=observer.warned,
             rehearse=rehearse,
-            trust=trust,
             offload=self._known_offload(document, observer),
         )
         run = Run(
@@ -121,7 +127,6 @@ class Engine:
             cache=self._cache,
             adapters=self._adapters,
             writer=self._writer,
-            typed=typed_texts({name: workflow.variables[name] for name in arguments}),
         )
         observer.started(workflow.id, run.seed, str(run.folder))
         listener = progress.Listener(run.count, run.report, run.warn)

@@ -16,6 +16,7 @@ from dw.engine.adapters import Adapter, find_adapter
 from dw.engine.classes import constructor_signature, library_class
 from dw.engine.device import Device
 from dw.engine.dtypes import Dtypes
+from dw.engine.reach import Reach
 from dw.engine.source import HUB_OPTIONS, Sources, has_variant, refuse_pickles
 from dw.engine.spec import (
     ComponentSpec,
@@ -50,18 +51,21 @@ class Planner:
     """Makes load specs for one run: on one device, for files beside one workflow."""
 
     sources: Sources
-    base: Path  # the folder that relative names start from
+    reach: Reach
     device: Device
     find_device: Callable[[str], Device]
     warn: Callable[[str], None]
     rehearse: bool = False
-    trust: bool = False
     offload: Offload | None = None  # of every pipeline on a GPU that has none, or less
     _known: dict[int, tuple[Pipeline, PipelineSpec]] = field(default_factory=dict)
 
+    @property
+    def trust(self) -> bool:
+        return self.reach.trust
+
     def beside(self, folder: Path) -> Planner:
         """The planner for a workflow that lies in `folder`."""
-        return replace(self, base=folder)
+        return replace(self, reach=replace(self.reach, folder=folder))
 
     def cheaper(self) -> Planner | None:
         """One that puts less on the GPU than this one had planned; None when there is no less."""
@@ -91,9 +95,8 @@ class Planner:
             find_adapter(
                 lora,
                 sources=self.sources,
-                base=self.base,
+                reach=self.reach,
                 stand_in_folder=folder,
-                trust=self.trust,
             )
             for lora in pipeline.loras
         ]
@@ -165,7 +168,7 @@ class Draft:
         if names.is_generic(cls):
             raise WorkflowError(f"{cls.__name__} cannot load a single file; name the class itself")
         planner = self.planner
-        path = planner.sources.file(name, None, base=planner.base, options=self._hub_options)
+        path = planner.sources.file(name, None, reach=planner.reach, options=self._hub_options)
         self._refuse_pickles(path)
         dtypes, config = self._dtypes, self._arguments.get("config")
         file = SingleFile(
@@ -219,12 +222,12 @@ class Draft:
         cls = names.component_class(component.configuration.component_type, trust=planner.trust)
         hub = {n: arguments[n] for n in (*HUB_OPTIONS, "variant") if n in arguments}
         if (file := arguments.get("from_single_file")) is not None:
-            source = planner.sources.file(str(file), None, base=planner.base, options=hub)
+            source = planner.sources.file(str(file), None, reach=planner.reach, options=hub)
         else:
             source = planner.sources.component(
                 str(arguments.get("model_name")),
                 arguments.get("subfolder"),
-                base=planner.base,
+                reach=planner.reach,
                 options=hub,
             )
         return self._part(name, cls, source, arguments)
@@ -264,7 +267,7 @@ class Draft:
 
     def _folder(self, name: str) -> Path:
         options = self._hub_options
-        return self.planner.sources.pipeline(name, base=self.planner.base, options=options)
+        return self.planner.sources.pipeline(name, reach=self.planner.reach, options=options)
 
     def _is_given(self, name: str) -> bool:
         """Whether the workflow says itself what this component is: another one, or none."""

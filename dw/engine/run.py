@@ -30,7 +30,6 @@ class Run:
     cache: ComponentCache
     adapters: Adapters
     writer: Writer
-    typed: frozenset[str] = frozenset()  # the texts in the user's arguments
     step: str = ""  # what runs or is loaded, as in `refine.gen` or `gen.vae`
     pipeline: DiffusionPipeline | None = None  # the one that was wired last
     outputs: list[Output] = field(default_factory=list)

@@ -20,7 +20,9 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
 
 from dw.engine.address import hub_file
+from dw.engine.reach import Reach
 from dw.errors import RunFailed
+from dw.workflow.world import resolve
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -42,13 +44,14 @@ class Sources:
         self._json: dict[Path, tuple[Stat, Json]] = {}
         self._prints: dict[Path, tuple[tuple[Stat, ...], str]] = {}
 
-    def pipeline(self, name: str, *, base: Path, options: Mapping[str, Any]) -> Path:
+    def pipeline(self, name: str, *, reach: Reach, options: Mapping[str, Any]) -> Path:
         """The folder of a whole pipeline. Downloads it when it is a hub id that is not here yet.
 
         Raises RunFailed when there is no such folder, or the hub has no such model or cannot be
         reached.
         """
-        if (folder := _local(name, base)) is not None:
+        _require_cache(reach, options)
+        if (folder := _local(name, reach)) is not None:
             return _with_index(folder, name)
         snapshot = _snapshot(name, options)
         if snapshot is not None and self._is_pipeline(snapshot, options.get("variant")):
@@ -62,11 +65,12 @@ class Sources:
         return folder
 
     def component(
-        self, name: str, subfolder: str | None, *, base: Path, options: Mapping[str, Any]
+        self, name: str, subfolder: str | None, *, reach: Reach, options: Mapping[str, Any]
     ) -> Path:
         """The folder of one component, which may be a repository of its own."""
-        inside = subfolder or ""
-        root = _local(name, base)
+        inside = _inside(subfolder or "")
+        _require_cache(reach, options)
+        root = _local(name, reach)
         if root is None:
             root = _snapshot(name, options)
             if root is None or not self._is_component(root / inside, options.get("variant")):
@@ -76,17 +80,21 @@ class Sources:
         return root / inside
 
     def file(
-        self, name: str, file_name: str | None, *, base: Path, options: Mapping[str, Any]
+        self, name: str, file_name: str | None, *, reach: Reach, options: Mapping[str, Any]
     ) -> Path:
         """One file: `name` itself, or `file_name` in the folder or repository `name`.
 
         Raises RunFailed when there is none, also on the hub.
         """
-        path = _path(name, base)
+        _require_cache(reach, options)
+        path = resolve(name, reach.folder)
         if path.is_file():
-            return path
+            return reach.path(name)
         if path.is_dir():
-            return _file_in(path, file_name)
+            file = _file_in(reach.path(name), file_name)
+            reach.require(file, name)  # it may be a link
+            return file
+        file_name = None if file_name is None else _inside(file_name)
         found = hub_file(name)
         revision = {} if found.revision is None else {"revision": found.revision}
         return _download_file(found.repository, found.path or file_name, {**options, **revision})
@@ -164,21 +172,33 @@ def has_variant(folder: Path, variant: str | None) -> bool:
     )
 
 
-def _path(name: str, base: Path) -> Path:
-    path = Path(name).expanduser()
-    beside = base / path
-    return beside if beside.exists() else path
+def _require_cache(reach: Reach, options: Mapping[str, Any]) -> None:
+    """A hub cache of the workflow's own is a folder that is written to."""
+    if (folder := options.get("cache_dir")) is not None:
+        reach.require(Path(folder), str(folder))
 
 
-def _local(name: str, base: Path) -> Path | None:
+def _inside(name: str) -> str:
+    """A folder or file of a model. Raises RunFailed when its name leads out of the model."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise RunFailed(f"{name!r} must lie inside of the model")
+    return name
+
+
+def _local(name: str, reach: Reach) -> Path | None:
     """The folder that `name` means, or None when it can only be a hub id."""
-    path = _path(name, base)
+    path = resolve(name, reach.folder)
     if path.is_dir():
-        return path.resolve()
-    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or "\\" in name:
+        return reach.path(name).resolve()
+    if (
+        Path(name).is_absolute()
+        or name.startswith((".", "~"))
+        or name.count("/") > 1
+        or "\\" in name
+    ):
         raise RunFailed(
             f"there is no model folder {name!r}",
-            hints=[f"relative names start at {base} or at the current folder"],
+            hints=[f"relative names start at {reach.folder} or at the current folder"],
         )
     return None
 
@@ -215,7 +235,7 @@ def _download_folder(name: str, subfolder: str | None, options: Mapping[str, Any
 
 def _file_in(folder: Path, file_name: str | None) -> Path:
     if file_name is not None:
-        if (path := folder / file_name).is_file():
+        if (path := folder / _inside(file_name)).is_file():
             return path
         raise RunFailed(f"there is no file {file_name!r} in {str(folder)!r}")
     weights = sorted(p for p in folder.iterdir() if p.suffix == ".safetensors")

@@ -14,7 +14,6 @@ from dw.engine.classes import call_parameters
 from dw.engine.failures import failing
 from dw.engine.iterations import iterations, references
 from dw.engine.media import realize
-from dw.engine.reach import Reach
 from dw.engine.results import file_names
 from dw.engine.run import Run
 from dw.engine.seeds import own_seed
@@ -40,13 +39,7 @@ class Execution:
         self._seed = seed
         self._prefix = prefix
         self._planner = run.planner.beside(document.path.parent)
-        self._reach = Reach(
-            folder=self._planner.base,
-            root=run.document.path.parent,
-            typed=run.typed,
-            trust=self._planner.trust,
-            check=run.control.check,
-        )
+        self._reach = self._planner.reach
         self._results = Results(step.name for step in workflow.steps)
         self._arguments: list[Any] = []
 

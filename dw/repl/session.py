@@ -286,7 +286,21 @@ class Session:
         """The workflow in the file at `path`. Raises WorkflowError with all its problems."""
         from dw.workflow import load_document
 
-        return load_document(path, trust=self.habits.trust, rehearse=self.settings.rehearse)
+        return load_document(
+            path,
+            trust=self.is_trusting,
+            allowed=self.settings.folders,
+            rehearse=self.settings.rehearse,
+        )
+
+    @property
+    def is_trusting(self) -> bool:
+        return self.habits.trust or self.settings.trust
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What the worker must know of where a workflow may reach: fields of its commands."""
+        return {"trust": self.is_trusting, "allowed": tuple(map(str, self.settings.folders))}
 
     def warn(self, lines: Iterable[str]) -> None:
         for line in lines:

@@ -40,6 +40,7 @@ class Run:
     device: str | None = None  # None: the best one there is
     rehearse: bool = False
     trust: bool = False
+    allowed: tuple[str, ...] = ()  # further folders that the workflow may name files in
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Prepare:
     run_id: int
     path: str
     text: str
+    trust: bool = False
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Check:
     run_id: int
     path: str
     text: str
+    trust: bool = False
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ class Worker:
 
     def _run(self, command: Run) -> Event:
         result = self._engine.run(
-            _document(command, trust=command.trust),
+            _document(command),
             arguments=command.arguments,
             seed=command.seed,
             output_dir=Path(command.output_dir),
@@ -222,5 +222,6 @@ class EventObserver:
         self._send(protocol.Warned(self._run_id, message))
 
 
-def _document(command: Run | Check | Prepare, *, trust: bool = False) -> Document:
-    return parse_document(command.text, Path(command.path), trust=trust)
+def _document(command: Run | Check | Prepare) -> Document:
+    allowed = tuple(map(Path, command.allowed))
+    return parse_document(command.text, Path(command.path), trust=command.trust, allowed=allowed)

@@ -31,6 +31,7 @@ class Document:
     children: Mapping[str, Document]  # sub-workflows, by the `path` of their step
     uses: Mapping[JsonPath, str] = field(repr=False)  # where variables stand, and their names
     trust: bool
+    allowed: tuple[Path, ...] = ()  # further folders that it may name files in
 
     @property
     def text(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,22 +25,27 @@ DEEPEST_CHAIN = 16  # sub-workflows of sub-workflows; real ones go 2 deep
 _BYTE_ORDER_MARK = "\ufeff"
 
 
-def parse_document(text: str, path: Path, *, trust: bool = False) -> Document:
+def parse_document(
+    text: str, path: Path, *, trust: bool = False, allowed: Sequence[Path] = ()
+) -> Document:
     """The document that `text` is; `path` names it and is what relative paths resolve against.
 
-    `trust` allows classes of any package and sub-workflows anywhere. Only sub-workflows are read
-    from disk. Raises WorkflowError with every problem in the text and in the sub-workflows.
+    `trust` allows classes of any package and files anywhere, `allowed` are further folders that
+    files may be named in. Only sub-workflows are read from disk. Raises WorkflowError with every
+    problem in the text and in the sub-workflows.
     """
-    return _Loader(trust=trust, world=False).parse(text, path)
+    return _Loader(trust=trust, allowed=tuple(allowed), world=False).parse(text, path)
 
 
-def load_document(path: Path, *, trust: bool = False, rehearse: bool = False) -> Document:
+def load_document(
+    path: Path, *, trust: bool = False, allowed: Sequence[Path] = (), rehearse: bool = False
+) -> Document:
     """The document in the file at `path`, whose media and local models must be there, too.
 
     A missing file that a variable's default names is a warning, as an argument may name another.
     `rehearse`: the models need not be there. Raises WorkflowError.
     """
-    return _Loader(trust=trust, world=True, rehearse=rehearse).load(path)
+    return _Loader(trust=trust, allowed=tuple(allowed), world=True, rehearse=rehearse).load(path)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class _Loader:
     trust: bool
     world: bool  # whether files that are named must exist
     rehearse: bool = False
+    allowed: tuple[Path, ...] = ()
     chain: tuple[Path, ...] = ()  # the files that led to this one, outermost first
 
     def load(self, path: Path) -> Document:
@@ -63,7 +69,9 @@ class _Loader:
         if errors or broken:
             raise invalid(path, [*errors, *broken])
         inner = [warning for child in children.values() for warning in child.warnings]
-        document = Document(path, source, (*problems, *inner), children, uses, self.trust)
+        document = Document(
+            path, source, (*problems, *inner), children, uses, self.trust, self.allowed
+        )
         return self._checked(document) if self.world else document
 
     def _checked(self, document: Document) -> Document:
@@ -92,7 +100,7 @@ class _Loader:
         chain = (*self.chain, parent)
         if not os.path.isfile(file):
             raise WorkflowError(f"there is no workflow file {name!r}")
-        if not self.trust and not is_allowed(file, parent.parent):
+        if not self.trust and not is_allowed(file, parent.parent, *self.allowed):
             raise WorkflowError(outside(name))
         if any(os.path.samefile(file, above) for above in chain if above.exists()):
             names = " -> ".join(each.name for each in (*chain, file))

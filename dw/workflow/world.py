@@ -23,7 +23,7 @@ def check_world(
 ) -> tuple[Problem, ...]:
     """Media and local models that the document names, with these arguments, and that are not there.
 
-    What the file itself names must lie in the file's folder or the current one, unless the
+    What the file itself names must lie in a folder that it may read (`is_allowed`), unless the
     document is trusted; what the user names may lie anywhere. Without `arguments` they are not
     known yet, and what is wrong with a default is a warning: an argument may take its place.
     `rehearse`: models are not needed.
@@ -41,27 +41,32 @@ def check_world(
 def _judge(
     document: Document, path: JsonPath, value: Any, *, bounded: bool, rehearse: bool
 ) -> str | None:
-    folder = document.path.parent
     if not isinstance(value, str) or is_reference(value):
         return None
     if path[-1] in _MODELS and path[2:3] == ("pipeline",):
-        return None if rehearse else _judge_model(value, folder)
+        return None if rehearse else _judge_model(document, value, bounded=bounded)
     if is_media(path) and not is_url(value):
-        return _judge_media(value, folder, bounded=bounded and not document.trust)
+        return _judge_media(document, value, bounded=bounded)
     return None
 
 
-def _judge_media(name: str, folder: Path, *, bounded: bool) -> str | None:
-    path = resolve(name, folder)
+def _judge_media(document: Document, name: str, *, bounded: bool) -> str | None:
+    path = resolve(name, document.path.parent)
     if not os.path.isfile(path):
         return f"there is no file {name!r}"
-    return outside(name) if bounded and not is_allowed(path, folder) else None
+    return outside(name) if bounded and not may_read(document, path) else None
 
 
-def _judge_model(name: str, folder: Path) -> str | None:
-    if not is_path(name) or os.path.exists(resolve(name, folder)):
-        return None
-    return f"there is no model {name!r}: no such file or folder"
+def _judge_model(document: Document, name: str, *, bounded: bool) -> str | None:
+    path = resolve(name, document.path.parent)
+    if not os.path.exists(path):
+        missing = is_path(name)  # else it is a hub id
+        return f"there is no model {name!r}: no such file or folder" if missing else None
+    return outside(name) if bounded and not may_read(document, path) else None
+
+
+def may_read(document: Document, path: Path) -> bool:
+    return document.trust or is_allowed(path, document.path.parent, *document.allowed)
 
 
 def resolve(name: str, folder: Path) -> Path:
@@ -71,11 +76,14 @@ def resolve(name: str, folder: Path) -> Path:
     return beside if os.path.exists(beside) or not os.path.exists(path) else path
 
 
-def is_allowed(path: Path, folder: Path) -> bool:
-    """Whether a workflow in `folder` may name this path, which exists, without the user's trust."""
+def is_allowed(path: Path, *folders: Path) -> bool:
+    """Whether a path lies, links followed, in one of the folders or in the current one."""
     resolved = path.resolve()
-    return any(resolved.is_relative_to(allowed.resolve()) for allowed in (folder, Path.cwd()))
+    return any(resolved.is_relative_to(folder.resolve()) for folder in (*folders, Path.cwd()))
 
 
 def outside(name: str) -> str:
-    return f"{name!r} is outside of the workflow's folder and the current one; --trust allows it"
+    return (
+        f"{name!r} is outside of the workflow's folder and the current one; "
+        "--trust allows it, and `config allowed_dirs=FOLDER` a folder"
+    )

@@ -11,6 +11,7 @@ from typing import Any
 from dw.engine import Cancelled, Engine, RunControl, RunResult
 from dw.engine.device import Cpu
 from dw.errors import DwError
+from dw.rehearsal import store
 from dw.report import Output
 from dw.workflow import Document, parse_document
 
@@ -90,12 +91,15 @@ class Session:
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
         self.folder = folder
+        self.allowed: tuple[Path, ...] = (store.cache_dir(),)
         self.seen = Recorder()
 
     def document(
         self, workflow: Json, name: str = "workflow.json", *, trust: bool = False
     ) -> Document:
-        return parse_document(json.dumps(workflow, indent=1), self.folder / name, trust=trust)
+        """The document, which may name the stand-ins' folders."""
+        text, allowed = json.dumps(workflow, indent=1), self.allowed
+        return parse_document(text, self.folder / name, trust=trust, allowed=allowed)
 
     def run(
         self,

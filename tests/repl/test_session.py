@@ -186,6 +186,14 @@ def test_a_run_takes_the_files_text_the_arguments_and_the_settings(shell: Shell)
     assert shell.client.timeouts[-1] == 300.0
 
 
+def test_a_run_takes_trust_and_the_folders_that_are_allowed(shell: Shell) -> None:
+    models = shell.folder / "models"
+    shell.say("load FluxDev", f"config trust=on allowed_dirs={models}:~/more", "run")
+    run = last_run(shell)
+    assert run.trust
+    assert run.allowed[:2] == (str(models), str(Path("~/more").expanduser()))
+
+
 def test_words_of_run_hold_for_that_run_only(shell: Shell) -> None:
     shell.say("load FluxDev", "arg steps=30", "run steps=5 --timeout 2")
     assert last_run(shell).arguments == {"steps": 5}

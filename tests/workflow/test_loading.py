@@ -187,9 +187,11 @@ def test_a_sub_workflow_outside_needs_trust(
     path = write(tmp_path / "inner" / "w.json", calling(name))
     monkeypatch.chdir(path.parent)
     assert refusal(path).message == (
-        f"'{name}' is outside of the workflow's folder and the current one; --trust allows it"
+        f"'{name}' is outside of the workflow's folder and the current one; "
+        "--trust allows it, and `config allowed_dirs=FOLDER` a folder"
     )
     assert load_document(path, trust=True).children
+    assert load_document(path, allowed=[tmp_path]).children
     monkeypatch.chdir(tmp_path)
     assert load_document(path).children
 

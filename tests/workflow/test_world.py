@@ -143,11 +143,32 @@ def test_a_hub_id_is_not_looked_for_on_disk(folder: Path, name: str) -> None:
     assert load_document(save(folder, of_pipeline(from_pretrained_arguments={"model_name": name})))
 
 
-@pytest.mark.parametrize("base", ["flows", "cwd", "home"])
+def of_model(name: str, **more: Any) -> dict[str, Any]:
+    return {**of_pipeline(from_pretrained_arguments={"model_name": name}), **more}
+
+
+@pytest.mark.parametrize("base", ["flows", "cwd"])
 def test_a_model_folder_is_found(folder: Path, tmp_path: Path, base: str) -> None:
     (tmp_path / base / "sd15").mkdir()
-    name = "~/sd15" if base == "home" else "./sd15"
-    assert load_document(save(folder, of_pipeline(from_pretrained_arguments={"model_name": name})))
+    assert load_document(save(folder, of_model("./sd15")))
+
+
+def test_a_model_outside_needs_trust_or_an_allowed_folder(folder: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "sd15").mkdir()
+    (folder / "link").symlink_to(home / "sd15")
+    for name in ("~/sd15", "../home/sd15", str(home / "sd15"), "./link"):
+        path = save(folder, of_model(name))
+        assert "is outside of the workflow's folder" in refusals(path)[0]
+        assert load_document(path, trust=True)
+        assert load_document(path, allowed=[home])
+        assert load_document(path, rehearse=True)
+
+
+def test_a_model_that_the_user_names_may_lie_anywhere(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "home" / "sd15").mkdir()
+    document = load_document(save(folder, of_model("variable:m", variables={"m": "a/b"})))
+    assert check_world(document, {"m": "~/sd15"}) == ()
 
 
 def test_a_missing_lora_and_component_are_named(folder: Path) -> None:

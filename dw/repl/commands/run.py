@@ -38,7 +38,7 @@ def run(session: Session, call: Call) -> None:
         text=opened.document.text,
         arguments=overrides,
         seed=draw_seed() if seed == "random" else seed,
-        trust=session.habits.trust,
+        **session.limits,
         **_settings(session),
     )
     own_timeout_s = opened.document.filled(overrides).get("timeout")

@@ -106,5 +106,6 @@ def _start(session: Session) -> None:
         return
     opened = session.workflow
     number = session.client.next_id()
-    session.request(Prepare(number, path=str(opened.path.absolute()), text=opened.document.text))
+    path = str(opened.path.absolute())
+    session.request(Prepare(number, path, opened.document.text, **session.limits))
     session.renderer.status("A worker stands ready")

@@ -58,7 +58,12 @@ def validate(session: Session, call: Call) -> None:
     document = session.read(path)
     for warning in document.warnings:
         session.renderer.result(str(warning))
-    check = Check(session.client.next_id(), path=str(path.absolute()), text=document.text)
+    check = Check(
+        session.client.next_id(),
+        path=str(path.absolute()),
+        text=document.text,
+        **session.limits,
+    )
     checked = session.request(check)
     problems = checked.problems if isinstance(checked, Checked) else ()
     for problem in problems:
@@ -73,7 +78,8 @@ def _prepare(session: Session, opened: OpenWorkflow) -> None:
     if session.settings.standby:
         number = session.client.next_id()
         document = opened.document
-        session.client.submit(Prepare(number, path=str(opened.path.absolute()), text=document.text))
+        path = str(opened.path.absolute())
+        session.client.submit(Prepare(number, path, document.text, **session.limits))
 
 
 def _tell_reset(session: Session, names: list[str]) -> None:
