@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from inspect import Parameter, signature
 from typing import Any
 
@@ -18,7 +19,7 @@ from dw.engine.tasks import check_task
 from dw.errors import WorkflowError, did_you_mean
 from dw.workflow import Document, Problem
 from dw.workflow.media import media_kind
-from dw.workflow.model import Step, Workflow
+from dw.workflow.model import Step, Task, Workflow
 from dw.workflow.pipeline import Component, Pipeline, Scheduler
 from dw.workflow.problem import Finding
 from dw.workflow.references import is_reference
@@ -103,14 +104,19 @@ def _step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> Iterat
             component_type = pipeline.configuration.component_type
             yield from _step_fits(names.pipeline_class(component_type, trust=trust), step, path)
     elif step.task is not None:
-        inputs = step.task.inputs
-        given = [step.task.arguments or {}] if inputs is None else inputs
-        given = [each for each in given if not (isinstance(each, str) and is_reference(each))]
-        where = (*path, "task", "arguments")
-        for name, message in (
-            problem for item in given for problem in check_task(step.task.command, item)
-        ):
-            yield Finding((*path, "task", "command") if name is None else (*where, name), message)
+        yield from _task(step.task, (*path, "task"))
+
+
+def _task(task: Task, path: JsonPath) -> Iterator[Finding]:
+    given: list[tuple[JsonPath, Any]] = [((*path, "arguments"), task.arguments or {})]
+    if task.inputs is not None:
+        given = [((*path, "inputs", index), item) for index, item in enumerate(task.inputs)]
+    for where, arguments in given:
+        if isinstance(arguments, str) and is_reference(arguments):
+            continue
+        for finding in check_task(task.command, arguments):
+            place = (*where, *finding.path) if finding.path else (*path, "command")
+            yield replace(finding, path=place)
 
 
 def _pipeline(pipeline: Pipeline, path: JsonPath, trust: bool) -> Iterator[Finding]:

@@ -30,6 +30,8 @@ _WANTED = {
     "greater_than": "must be above {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "is_instance_of": "must be of the type {class}",
     "finite_number": "must be a finite number",
 }
 """Pydantic's type of error to what the value must be."""
@@ -53,7 +55,7 @@ def _findings(error: ValidationError, data: Any) -> Iterator[Finding]:
         elif detail["type"] == "too_short" and detail["input"]:
             continue  # pydantic does not count the items that it found wrong
         else:
-            yield Finding(path, f"{spell_path(path)} {_wording(detail)}")
+            yield Finding(path, f"{spell_path(path)} {wording(detail)}")
 
 
 def _missing(path: JsonPath, key: str, given: Any) -> Iterator[Finding]:
@@ -62,7 +64,8 @@ def _missing(path: JsonPath, key: str, given: Any) -> Iterator[Finding]:
         yield Finding(path, f"{spell_path(path)} needs {key!r}")
 
 
-def _wording(detail: ErrorDetails) -> str:
+def wording(detail: ErrorDetails) -> str:
+    """What the value must be, and what it is."""
     context = {name: _whole(limit) for name, limit in detail.get("ctx", {}).items()}
     value = detail["input"]
     got = f", got {spell_value(value)}"

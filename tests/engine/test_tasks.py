@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,6 +30,7 @@ def run(command: str, **arguments: Any) -> Any:
         ("resize_resample", {"resolution": 128}, (256, 128)),
         ("resize_bucket", {"resolution": 512}, (704, 384)),
         ("resize_bucket", {"resolution": 512, "ratios": ["1:1"]}, (512, 512)),
+        ("resize_bucket", {"resolution": 512, "ratios": [1, 0.5]}, (512, 512)),
         ("resize_bucket", {"resolution": 512, "ratios": ["2:1"], "alignment": 8}, (728, 360)),
         ("crop_square", {}, (100, 100)),
         ("strip_exif", {}, (200, 100)),
@@ -104,6 +107,28 @@ class TestEdges:
         return np.asarray(run("canny_cv", image=Image.fromarray(pixels)))[..., 0] > 0
 
 
+class TestQrCode:
+    def test_it_is_as_large_as_the_larger_side_in_multiples_of_64(self) -> None:
+        assert run("qr_code", qr_code_contents="hello", width=500, height=300).size == (512, 512)
+
+    def test_its_corners_are_white_and_its_finders_black(self) -> None:
+        pixels = np.asarray(run("qr_code", qr_code_contents="hello", width=640, height=640))[..., 0]
+        module = 640 / (21 + 2 * 4)  # version 1 and the quiet zone
+        finder = [pixels[int(module * (4.5 + i)), int(module * 7.5)] for i in range(7)]
+        assert finder == [0, 255, 0, 0, 0, 255, 0]
+        assert pixels[: int(module * 4)].min() == 255
+
+    def test_it_holds_what_it_was_given(self) -> None:
+        address = "https://example.com/lighthouse?at=dawn"
+        picture = np.asarray(run("qr_code", qr_code_contents=address, width=1024))
+        found, _, _ = cv2.QRCodeDetector().detectAndDecode(picture)
+        assert found == address
+
+    def test_what_it_cannot_hold_is_told(self) -> None:
+        with pytest.raises(RunFailed, match="a QR code cannot hold 2000 characters"):
+            run("qr_code", qr_code_contents="x" * 2000)
+
+
 def test_a_chat_has_two_messages() -> None:
     chat = run("format_chat_message", system_prompt="be brief", user_message="hello")
     assert [message["role"] for message in chat["text_inputs"]] == ["system", "user"]
@@ -123,21 +148,80 @@ def test_sections_are_taken_out_of_a_text(keep: bool, expected: str) -> None:
     [
         ("crop_sqare", {}, "there is no command 'crop_sqare' (did you mean 'crop_square'?)"),
         ("crop_square", {}, "crop_square needs 'image'"),
-        ("get_image_size", {"image": 1, "x": 1}, "get_image_size takes no 'x'"),
+        ("get_image_size", {"image": WIDE, "x": 1}, "get_image_size takes no 'x'"),
+        ("crop_square", {"image": 1}, "'image' must be of the type Image, got 1"),
+        (
+            "add_watermark",
+            {"image": WIDE, "position": "botom-left"},
+            "'position' must be one of 'top-left', 'top-right', 'bottom-left', 'bottom-right', "
+            "'center', got 'botom-left' (did you mean 'bottom-left'?)",
+        ),
+        (
+            "add_watermark",
+            {"image": WIDE, "opacity": 256},
+            "'opacity' must be at most 255, got 256",
+        ),
+        (
+            "resize_rescale",
+            {"image": WIDE, "width": "wide"},
+            "'width' must be an integer, got 'wide'",
+        ),
+        (
+            "crop_square",
+            {"image": WIDE, "device": "gpu"},
+            "'device' must be auto, cpu, mps, cuda or cuda:N, got 'gpu'",
+        ),
         ("crop_square", 3, "crop_square takes named arguments: image"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told_before_it_runs(
     command: str, arguments: Any, message: str
 ) -> None:
-    assert [text for _, text in check_task(command, arguments)] == [message]
+    assert [each.message for each in check_task(command, arguments)] == [message]
     with pytest.raises(RunFailed):
         run_task(command, arguments, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"image": "photo.png", "width": "previous_result:size.width"},
+        {"image": {"location": "photo.png"}},
+        {"image": "previous_result:draw", "device": "cuda:1"},
+    ],
+)
+def test_what_is_not_there_yet_is_not_judged(arguments: Any) -> None:
+    assert list(check_task("resize_rescale", arguments)) == []
+
+
+def test_a_picture_that_was_not_read_is_told_when_it_runs() -> None:
+    with pytest.raises(RunFailed, match=r"'image' must be of the type Image, got 'photo\.png'"):
+        run("crop_square", image="photo.png")
 
 
 def test_no_pictures_to_gather_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match=r"no pictures match '\*\.png'"):
         run_task("gather_images", {"glob": "*.png"}, TaskContext(Reach(tmp_path), lambda: None))
+
+
+@pytest.mark.parametrize("ratio", ["wide", "16:0", 0, "-1:2"])
+def test_a_ratio_that_is_none_is_told(ratio: Any) -> None:
+    with pytest.raises(RunFailed, match="a ratio is written '16:9'"):
+        run("resize_bucket", image=WIDE, ratios=[ratio])
+
+
+def test_a_watermark_takes_a_colour_by_name_or_by_parts() -> None:
+    black = Image.new("RGB", (200, 100))
+    named, parts = (run("add_watermark", image=black, color=c) for c in ("red", [255, 0, 0]))
+    assert named.tobytes() == parts.tobytes() != black.tobytes()
+    assert np.asarray(named)[..., 1:].max() == 0
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(RunFailed, match=r"a library is missing: .*cv2") as failure:
+        run("canny_cv", image=WIDE)
+    assert failure.value.hints == ("pip install 'dw[opencv]'",)
 
 
 def test_a_missing_key_is_named_with_the_nearest() -> None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from PIL import Image
+from typing import Annotated
 
+from PIL import Image
+from pydantic import Field
+
+from dw.engine.tasks.arguments import Count, Side
 from dw.engine.tasks.registry import task
 from dw.errors import RunFailed
 
 ALIGNMENT = 32  # pixels
 
+Growth = Annotated[float, Field(ge=0)]
+
 
 @task()
 def add_border_and_mask(
     image: Image.Image,
-    zoom_all: float = 1.0,
-    zoom_left: float = 0.0,
-    zoom_right: float = 0.0,
-    zoom_up: float = 0.0,
-    zoom_down: float = 0.0,
-    overlap: int = 0,
+    zoom_all: Annotated[float, Field(ge=1)] = 1.0,
+    zoom_left: Growth = 0.0,
+    zoom_right: Growth = 0.0,
+    zoom_up: Growth = 0.0,
+    zoom_down: Growth = 0.0,
+    overlap: Count = 0,
 ) -> dict[str, Image.Image]:
     """Grow the canvas by `zoom_all` around the middle, and by the other factors of a side on each
     side.
@@ -34,7 +40,7 @@ def add_border_and_mask(
 
 @task()
 def add_border_and_mask_with_size(
-    image: Image.Image, width: int, height: int, overlap: int = 0
+    image: Image.Image, width: Side, height: Side, overlap: Count = 0
 ) -> dict[str, Image.Image]:
     """Put the picture in the middle of a canvas of this size; one that is too large is shrunk to
     fit."""

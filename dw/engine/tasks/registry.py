@@ -1,14 +1,19 @@
-"""The registry of commands. A command's signature says which arguments it takes."""
+"""The registry of commands. A command's signature says which arguments it takes, and of which
+types."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from dw.engine.reach import Reach
+from dw.engine.tasks.arguments import misfits
 from dw.errors import RunFailed, did_you_mean
+from dw.workflow.problem import Finding
+from dw.workflow.scalars import Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +25,26 @@ class TaskContext:
     check: Callable[[], None]  # raises when the run was cancelled
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Command:
     function: Callable[..., Any]
     takes_whole: bool  # the arguments are one value, not keywords
 
-    @property
+    @cached_property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
-        return inspect.signature(self.function).parameters
+        """What a workflow may give, with annotations that are types, not texts."""
+        found = inspect.signature(self.function, eval_str=True).parameters
+        return {n: p for n, p in found.items() if n != "context" and p.kind is not p.VAR_KEYWORD}
+
+    @cached_property
+    def takes_any(self) -> bool:
+        """Whether further arguments are passed on to a library."""
+        found = inspect.signature(self.function).parameters.values()
+        return any(p.kind is p.VAR_KEYWORD for p in found)
+
+    @cached_property
+    def wants_context(self) -> bool:
+        return "context" in inspect.signature(self.function).parameters
 
 
 _COMMANDS: dict[str, Command] = {}
@@ -45,8 +62,8 @@ def task(*, takes_whole: bool = False) -> Callable[[Function], Function]:
     return register
 
 
-def commands() -> tuple[str, ...]:
-    return tuple(sorted(_COMMANDS))
+def commands() -> Mapping[str, Command]:
+    return dict(sorted(_COMMANDS.items()))
 
 
 def run_task(name: str, arguments: Any, context: TaskContext) -> list[Any]:
@@ -54,10 +71,10 @@ def run_task(name: str, arguments: Any, context: TaskContext) -> list[Any]:
 
     Raises RunFailed when the command does not exist or the arguments do not fit it.
     """
-    if problems := [message for _, message in check_task(name, arguments)]:
-        raise RunFailed("; ".join(problems))
+    if findings := list(check_task(name, arguments, are_read=True)):
+        raise RunFailed("; ".join(finding.message for finding in findings))
     command = _COMMANDS[name]
-    extra = {"context": context} if "context" in command.parameters else {}
+    extra = {"context": context} if command.wants_context else {}
     if command.takes_whole:
         result = command.function(arguments, **extra)
     else:
@@ -67,26 +84,37 @@ def run_task(name: str, arguments: Any, context: TaskContext) -> list[Any]:
     return [_stripped(r) for r in result] if isinstance(result, list) else [_stripped(result)]
 
 
-def check_task(name: str, arguments: Any) -> Iterator[tuple[str | None, str]]:
-    """What is wrong with a command and its arguments: the argument's name (None: the command)
-    and a message."""
+def check_task(name: str, arguments: Any, *, are_read: bool = False) -> Iterator[Finding]:
+    """What is wrong with a command and its arguments. The paths begin at the arguments; an empty
+    one is the command's.
+
+    `are_read`: media in the arguments are there, not only named. References are not judged.
+    """
     command = _COMMANDS.get(name)
     if command is None:
-        yield None, f"there is no command {name!r}{did_you_mean(name, _COMMANDS)}"
-        return
-    if command.takes_whole:
-        return
-    known = [n for n in command.parameters if n != "context"]
+        yield Finding((), f"there is no command {name!r}{did_you_mean(name, _COMMANDS)}")
+    elif not command.takes_whole:
+        yield from _check_arguments(name, command, arguments, are_read)
+
+
+def _check_arguments(
+    name: str, command: Command, arguments: Any, are_read: bool
+) -> Iterator[Finding]:
+    known = command.parameters
     if not isinstance(arguments, Mapping):
-        yield None, f"{name} takes named arguments: {', '.join(known)}"
+        yield Finding((), f"{name} takes named arguments: {', '.join(known)}")
         return
-    for argument in arguments:
-        if argument not in known and argument != "device":
-            yield argument, f"{name} takes no {argument!r}{did_you_mean(argument, known)}"
-    for argument in known:
-        is_required = command.parameters[argument].default is inspect.Parameter.empty
-        if is_required and argument not in arguments:
-            yield None, f"{name} needs {argument!r}"
+    for argument, value in arguments.items():
+        if argument in known:
+            annotation = known[argument].annotation
+            yield from misfits(argument, annotation, value, are_read=are_read)
+        elif argument == "device":
+            yield from misfits(argument, Device, value, are_read=are_read)
+        elif (hint := did_you_mean(argument, known)) or not command.takes_any:
+            yield Finding((argument,), f"{name} takes no {argument!r}{hint}", at_key=True)
+    for argument, parameter in known.items():
+        if parameter.default is parameter.empty and argument not in arguments:
+            yield Finding((), f"{name} needs {argument!r}")
 
 
 def _stripped(result: Any) -> Any:

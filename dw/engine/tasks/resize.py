@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 
 from PIL import Image, ImageOps
 
+from dw.engine.tasks.arguments import Positive, Side
 from dw.engine.tasks.registry import task
 from dw.errors import RunFailed
 
@@ -14,41 +16,40 @@ RATIOS = ("1:1", "4:3", "3:4", "3:2", "2:3", "16:9", "9:16")
 
 
 @task()
-def resize_center_crop(image: Image.Image, width: int = 768, height: int = 768) -> Image.Image:
+def resize_center_crop(image: Image.Image, width: Side = 768, height: Side = 768) -> Image.Image:
     """Fill width x height, and cut off evenly what stands over."""
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
 
 
 @task()
-def resize_rescale(image: Image.Image, width: int = 768, height: int = 768) -> Image.Image:
+def resize_rescale(image: Image.Image, width: Side = 768, height: Side = 768) -> Image.Image:
     """Exactly width x height, whatever that does to the shape."""
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 @task()
-def resize_resample(image: Image.Image, resolution: int = 1024) -> Image.Image:
+def resize_resample(image: Image.Image, resolution: Side = 1024) -> Image.Image:
     """The short side becomes `resolution`, the shape stays but for rounding to multiples of 64."""
     scale = resolution / min(image.size)
-    return image.resize(
-        _aligned(image.width * scale, image.height * scale, ALIGNMENT), Image.Resampling.LANCZOS
-    )
+    size = aligned(image.width * scale, image.height * scale)
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 @task()
 def resize_bucket(
     image: Image.Image,
-    resolution: int = 1024,
-    ratios: Sequence[str] = RATIOS,
-    alignment: int = ALIGNMENT,
+    resolution: Side = 1024,
+    ratios: Sequence[str | float] = RATIOS,
+    alignment: Positive = ALIGNMENT,
 ) -> Image.Image:
     """Fill the bucket whose shape is nearest: `resolution` squared pixels in one of the ratios
-    `width:height`."""
-    shapes = [_ratio(text) for text in ratios]
+    `width:height` (`16:9`, or a number), both sides multiples of `alignment`."""
+    shapes = [_ratio(each) for each in ratios]
     if not shapes:
         raise RunFailed("resize_bucket needs at least one ratio")
     own = image.width / image.height
-    ratio = min(shapes, key=lambda shape: abs(shape - own))
-    size = _aligned(resolution * ratio**0.5, resolution / ratio**0.5, alignment)
+    ratio = min(shapes, key=lambda shape: abs(log(shape / own)))
+    size = aligned(resolution * ratio**0.5, resolution / ratio**0.5, alignment)
     return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
@@ -74,7 +75,8 @@ def strip_exif(image: Image.Image) -> Image.Image:
     return plain
 
 
-def _aligned(width: float, height: float, alignment: int) -> tuple[int, int]:
+def aligned(width: float, height: float, alignment: int = ALIGNMENT) -> tuple[int, int]:
+    """Both sides rounded to multiples of `alignment`, at least one of it."""
     return _multiple(width, alignment), _multiple(height, alignment)
 
 
@@ -82,9 +84,12 @@ def _multiple(side: float, alignment: int) -> int:
     return max(alignment, round(side / alignment) * alignment)
 
 
-def _ratio(text: str) -> float:
-    width, _, height = text.partition(":")
+def _ratio(ratio: str | float) -> float:
+    width, _, height = str(ratio).partition(":")
     try:
-        return float(width) / float(height or 1)
+        shape = float(width) / float(height or 1)
     except (ValueError, ZeroDivisionError):
-        raise RunFailed(f"a ratio is written '16:9', got {text!r}") from None
+        shape = 0
+    if not shape > 0:
+        raise RunFailed(f"a ratio is written '16:9', got {ratio!r}")
+    return shape

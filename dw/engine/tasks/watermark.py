@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from dw.engine.tasks.arguments import Byte, Count
 from dw.engine.tasks.registry import task
-from dw.errors import RunFailed, did_you_mean
 
-POSITIONS = ("top-left", "top-right", "bottom-left", "bottom-right", "center")
+Position = Literal["top-left", "top-right", "bottom-left", "bottom-right", "center"]
 
 
 @task()
 def add_watermark(
     image: Image.Image,
     text: str = "AI Generated",
-    position: str = "bottom-right",
-    opacity: int = 128,
-    font_size: int = 0,
-    margin: int = 10,
-    color: str = "white",
+    position: Position = "bottom-right",
+    opacity: Byte = 128,
+    font_size: Count = 0,
+    margin: Count = 10,
+    color: str | Sequence[Byte] = "white",
 ) -> Image.Image:
-    """`opacity` from 0 to 255; a `font_size` of 0 is a twentieth of the short side; `margin` in
-    pixels."""
-    if position not in POSITIONS:
-        raise RunFailed(
-            f"position is one of {', '.join(POSITIONS)}, got {position!r}"
-            f"{did_you_mean(position, POSITIONS)}"
-        )
+    """Write a text on the picture. An `opacity` of 255 hides what is below; a `font_size` of 0 is
+    a twentieth of the short side; `margin` is in pixels; `color` is a name, `#rrggbb` or [r, g,
+    b]."""
     layer = Image.new("RGBA", image.size)
     draw = ImageDraw.Draw(layer)
     font = ImageFont.load_default(size=font_size or max(10, min(image.size) // 20))
     box = draw.textbbox((0, 0), text, font=font)
     place = _place(image.size, (box[2] - box[0], box[3] - box[1]), position, margin)
-    red, green, blue = ImageColor.getrgb(color)[:3]
+    red, green, blue = tuple(ImageColor.getrgb(color) if isinstance(color, str) else color)[:3]
     draw.text(
         (place[0] - box[0], place[1] - box[1]), text, font=font, fill=(red, green, blue, opacity)
     )

@@ -1,0 +1,50 @@
+"""The types of the arguments of commands, and values that do not fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from dw.workflow.classes import is_type_key
+from dw.workflow.media import media_kind
+from dw.workflow.problem import Finding
+from dw.workflow.references import is_reference
+from dw.workflow.shape import wording
+from dw.workflow.tree import JsonPath, spell_path, walk
+
+LONGEST_SIDE = 16384  # pixels; four times what models draw, a slip of a zero is beyond it
+
+Side = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def misfits(name: str, annotation: Any, value: Any, *, are_read: bool) -> Iterator[Finding]:
+    """What in the value of argument `name` is not of the annotation's type: the first misfit."""
+    if any(isinstance(part, str) and is_reference(part) for _, part in walk(value)):
+        return  # what it will be is of another type
+    if not are_read and _is_read_later(name, value):
+        return
+    try:
+        _adapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        path: JsonPath = (name, *(part for part in detail["loc"] if isinstance(part, int)))
+        yield Finding(path, f"{spell_path(path)} {wording(detail)}")
+
+
+def _is_read_later(name: str, value: Any) -> bool:
+    """Whether a value names something that is of another type: a picture, a class."""
+    if isinstance(value, Mapping) and "media_type" in value:
+        return True
+    return isinstance(value, str | Mapping | list) and bool(media_kind(name) or is_type_key(name))
+
+
+@cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))

@@ -1,0 +1,31 @@
+"""The command that makes QR codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import segno
+from PIL import Image
+
+from dw.engine.tasks.arguments import Side
+from dw.engine.tasks.registry import task
+from dw.engine.tasks.resize import aligned
+from dw.errors import RunFailed
+
+QUIET = 4  # modules of white around the code, as its standard asks for
+
+
+@task()
+def qr_code(qr_code_contents: str, width: Side = 768, height: Side = 768) -> Image.Image:
+    """A square QR code, black on white, with the strongest error correction, so that a model may
+    draw over nearly a third of it. Its side is the larger of `width` and `height`, rounded to a
+    multiple of 64."""
+    try:
+        code = segno.make_qr(qr_code_contents, error="h", boost_error=False)
+    except segno.DataOverflowError:
+        raise RunFailed(
+            f"a QR code cannot hold {len(qr_code_contents)} characters; a link of up to 1000 fits"
+        ) from None
+    modules = np.array(list(code.matrix_iter(border=QUIET)), dtype=np.uint8)
+    picture = Image.fromarray(255 * (1 - modules)).convert("RGB")
+    side = max(width, height)
+    return picture.resize(aligned(side, side), Image.Resampling.NEAREST)
