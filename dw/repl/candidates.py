@@ -29,17 +29,19 @@ def commands(_session: Session, _typed: str, _words: Words) -> Iterator[Candidat
 
 
 def workflows(session: Session, typed: str, _words: Words) -> Iterator[Candidate]:
-    """Every workflow below `workflow_dir`, by the name that `load` takes, with its description.
+    """Every workflow below `workflow_dir` and every built-in one, by the name that `load` takes,
+    with its description.
 
     What is typed as a path may become any workflow's.
     """
     if "/" in typed or typed.startswith((".", "~")):
         yield from (each for each in _files(typed) if each.text.endswith(("/", SUFFIX)))
         return
+    from dw.workflow.builtin import builtin_names
     from dw.workflow.find import find_workflow, workflow_names
 
     folder = Path(session.settings.workflow_dir).expanduser()
-    for name in workflow_names(folder)[:MAX_FILES]:
+    for name in dict.fromkeys((*workflow_names(folder)[:MAX_FILES], *builtin_names())):
         with suppress(DwError, OSError):
             yield Candidate(quote(name), _description(find_workflow(name, folder)))
 

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dw.errors import UsageError, did_you_mean
+from dw.workflow.builtin import builtin_names, builtin_path
 
 SUFFIX = ".json"
 _SKIPPED = frozenset({"node_modules", "__pycache__"})
 
 
 def find_workflow(name: str, workflow_dir: Path) -> Path:
-    """The file that `NAME`, `NAME.json` or a path means; looked up below `workflow_dir`, too.
+    """The file that `NAME`, `NAME.json` or a path means; looked up below `workflow_dir`, too, and
+    then among the workflows that come with dw.
 
     The file nearest to the top wins. Raises UsageError when there is none, or two at one depth.
     """
@@ -35,11 +37,17 @@ def workflow_names(workflow_dir: Path) -> tuple[str, ...]:
 def _find_below(name: str, workflow_dir: Path) -> Path:
     wanted = name.removesuffix(SUFFIX)
     found = [path for path in _workflows(workflow_dir) if path.stem == wanted]
+    if not found and (builtin := builtin_path(wanted)) is not None:
+        return builtin
     if not found:
         names = workflow_names(workflow_dir)
         raise UsageError(
-            f"there is no workflow {name!r}{_nearest(wanted, names)}",
-            hints=[_known(names, workflow_dir), "load PATH   loads a file from anywhere"],
+            f"there is no workflow {name!r}{_nearest(wanted, (*names, *builtin_names()))}",
+            hints=[
+                _known(names, workflow_dir),
+                f"built in: {', '.join(builtin_names())}",
+                "load PATH   loads a file from anywhere",
+            ],
         )
     top = min(len(path.parts) for path in found)
     nearest = sorted(path for path in found if len(path.parts) == top)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dw.errors import WorkflowError
+from dw.workflow.builtin import FOLDER, PREFIX, builtin_path, require_builtin
 from dw.workflow.checks import examine, sub_workflows
 from dw.workflow.document import Document, blame, invalid, place
 from dw.workflow.jsonc import JsonError, Source, line_column, parse_json
@@ -96,11 +97,11 @@ class _Loader:
         return children, problems
 
     def _child(self, name: str, parent: Path) -> Document:
-        file = parent.parent / name
+        file = _child_file(name, parent.parent)
         chain = (*self.chain, parent)
         if not os.path.isfile(file):
             raise WorkflowError(f"there is no workflow file {name!r}")
-        if not self.trust and not is_allowed(file, parent.parent, *self.allowed):
+        if not self.trust and not is_allowed(file, parent.parent, FOLDER, *self.allowed):
             raise WorkflowError(outside(name))
         if any(os.path.samefile(file, above) for above in chain if above.exists()):
             names = " -> ".join(each.name for each in (*chain, file))
@@ -108,6 +109,16 @@ class _Loader:
         if len(chain) > DEEPEST_CHAIN:
             raise WorkflowError(f"sub-workflows are nested more than {DEEPEST_CHAIN} deep")
         return replace(self, chain=chain).load(file)
+
+
+def _child_file(name: str, folder: Path) -> Path:
+    """The file that a sub-workflow's path means: beside its parent, with or without its ending;
+    then one that comes with dw. Raises WorkflowError for a built-in that does not exist."""
+    if name.startswith(PREFIX):
+        return require_builtin(name)
+    beside = (folder / name, folder / f"{name}.json")
+    found = next((file for file in beside if os.path.isfile(file)), None)
+    return found or builtin_path(name) or folder / name
 
 
 def read_text(path: Path) -> str:
@@ -139,7 +150,7 @@ def _parse(text: str, path: Path) -> Source:
 def _child_paths(data: Any) -> Iterator[tuple[JsonPath, str]]:
     for path, step in sub_workflows(data):
         name = step.get("path")
-        if isinstance(name, str) and name and not name.startswith(("builtin:", "variable:")):
+        if isinstance(name, str) and name and not name.startswith("variable:"):
             yield (*path, "path"), name
 
 

@@ -44,13 +44,11 @@ class Task(Section):
 
 
 class SubWorkflow(Section):
-    path: Text = Field(description="another workflow file, relative to this one")
+    path: Text = Field(
+        description="another workflow: a file relative to this one, a bare name, or one that comes "
+        "with dw as in `builtin:augment_prompt.json`"
+    )
     arguments: dict[str, Any] = Field(default_factory=dict, description="values of its variables")
-
-    @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
-        if isinstance(path := data.get("path"), str) and path.startswith("builtin:"):
-            yield Finding(("path",), f"{path!r}: built-in workflows are not supported yet")
 
 
 class Result(Section):

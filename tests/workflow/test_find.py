@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dw.errors import UsageError
-from dw.workflow import find_workflow, workflow_names
+from dw.workflow import builtin, find_workflow, workflow_names
 
 
 @pytest.fixture
@@ -92,6 +92,12 @@ def test_a_missing_or_empty_folder_is_named(folder: Path) -> None:
     with pytest.raises(UsageError) as caught:
         find_workflow("x", Path.cwd())
     assert caught.value.hints[0].startswith("there is no workflow in ")
+
+
+def test_what_is_built_in_is_found_after_the_users_own(folder: Path) -> None:
+    assert find_workflow("test", folder) == builtin.FOLDER / "test.json"
+    (folder / "video" / "test.json").write_text("{}")
+    assert find_workflow("test", folder) == folder / "video" / "test.json"
 
 
 def test_names_are_listed_without_hidden_folders(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dw.errors import WorkflowError
-from dw.workflow import Document, load_document, parse_document
+from dw.workflow import Document, builtin, load_document, parse_document
 from dw.workflow.loading import DEEPEST_CHAIN
 from tests.workflow.samples import of_task, workflow
 
@@ -200,3 +200,32 @@ def test_a_folder_or_a_broken_name_is_no_sub_workflow(tmp_path: Path) -> None:
     for name in (".", "\0", "x" * 5000):
         error = refusal(write(tmp_path / "w.json", calling(name)))
         assert "there is no workflow file" in error.message
+
+
+# ------------------------------------------------------------------ built-in workflows
+
+
+@pytest.mark.parametrize("name", ["builtin:test.json", "builtin:test", "test", "test.json"])
+def test_a_built_in_workflow_is_called_by_its_name(tmp_path: Path, name: str) -> None:
+    document = load_document(write(tmp_path / "w.json", calling(name, prompt="a pear")))
+    assert document.children[name].path == builtin.FOLDER / "test.json"
+
+
+def test_a_file_beside_it_comes_before_the_built_in_one(tmp_path: Path) -> None:
+    write(tmp_path / "test.json", CHILD)
+    document = load_document(write(tmp_path / "w.json", calling("test")))
+    assert document.children["test"].id == "child"
+
+
+def test_an_unknown_built_in_workflow_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    near, far = (
+        refusal(write(tmp_path / "w.json", calling(f"builtin:{name}.json"))).message
+        for name in ("tset", "../../secret")
+    )
+    assert near == "there is no built-in workflow 'tset.json' (did you mean 'test'?)"
+    assert far.startswith("there is no built-in workflow '../../secret.json'; there are ")
+
+
+def test_the_arguments_of_a_built_in_workflow_are_checked(tmp_path: Path) -> None:
+    error = refusal(write(tmp_path / "w.json", calling("builtin:test.json", promt="a pear")))
+    assert error.message == "test has no argument 'promt' (did you mean 'prompt'?)"

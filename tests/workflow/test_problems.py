@@ -259,10 +259,6 @@ LATER = (
         (pipe(loads=', ¶"trust_remote_code": true'), "'trust_remote_code' is not supported yet"),
         (pipe(more='}, ¶"release_models": {"a": 1'), "'release_models' is not supported yet"),
         (
-            steps('{"name": "a", "workflow": {"path": ¶"builtin:test.json"}}'),
-            "'builtin:test.json': built-in workflows are not supported yet",
-        ),
-        (
             pipe(call=', "sigmas": ¶"constant:FLUX_SIGMAS"'),
             "'constant:' is not supported yet: 'constant:FLUX_SIGMAS'",
         ),
