@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # describe this checkout's dw
 
 import dw.repl.commands  # noqa: F401  # fills the registry
 from dw.repl.registry import markdown_table

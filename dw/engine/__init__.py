@@ -8,9 +8,10 @@ from dw.engine import progress
 
 progress.install()
 
-from dw.engine import remarks  # noqa: E402  # after the bridge
+from dw.engine import reading, remarks  # noqa: E402  # after the bridge
 
 remarks.install()
+reading.install()
 
 from dw.engine.control import Cancelled, RunControl  # noqa: E402
 from dw.engine.engine import Engine, RunResult  # noqa: E402

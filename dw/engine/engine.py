@@ -182,9 +182,10 @@ class Engine:
 
     @contextmanager
     def _recorded(self, run: Run, arguments: Mapping[str, Any]) -> Iterator[None]:
-        """Write `run.json`, whatever the end; a run that made nothing leaves no folder."""
+        """Keep `run.json`, whatever the end; a run that made nothing leaves no folder."""
         record = RunRecord(run, arguments)
         try:
+            record.write("running")
             yield
         except BaseException as error:
             self._pipeline = run.pipeline
@@ -197,7 +198,7 @@ class Engine:
                 if run.outputs:
                     record.write("cancelled" if isinstance(error, Cancelled) else "failed")
                 else:
-                    run.folder.rmdir()
+                    record.remove()
             raise
         record.write("finished")
 

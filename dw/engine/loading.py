@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from transformers import PreTrainedModel
 
 from dw.engine.classes import constructor_signature
+from dw.engine.reading import moved
 from dw.engine.spec import ComponentSpec, Placement, SchedulerSpec, SingleFile
 
 
@@ -75,8 +76,9 @@ def placed(value: Any, placement: Placement | None) -> Any:
     runs."""
     if placement is None or placement.offload is not None or placement.device == "cpu":
         return value
-    is_movable = isinstance(value, torch.nn.Module | DiffusionPipeline)
-    return value.to(placement.device) if is_movable else value
+    if isinstance(value, torch.nn.Module):
+        return moved(value, torch.device(placement.device))
+    return value.to(placement.device) if isinstance(value, DiffusionPipeline) else value
 
 
 def _read(file: SingleFile, dtype: torch.dtype, have: Mapping[str, Any]) -> DiffusionPipeline:

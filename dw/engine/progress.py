@@ -22,6 +22,9 @@ import tqdm.std
 REPORT_INTERVAL_S = 0.05
 """At most 20 reports a second for one bar; the eye sees no more, and a pipe has a reader."""
 
+COUNTED_IN_BYTES = ("Loading weights",)
+"""The bar of transformers over the tensors that reading.py counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:
@@ -53,7 +56,8 @@ def remark(text: str) -> None:
 
 
 class Bar(tqdm.std.tqdm):  # type: ignore[misc]
-    """A bar of a `phase`: `denoise` (a pipeline's own bar), `download` or `load`."""
+    """A bar of a `phase`: `denoise` (a pipeline's own bar), `download` (bytes), `load`, or one of
+    reading.py's."""
 
     monitor_interval = 0  # no monitor thread: nothing is drawn
 
@@ -64,6 +68,8 @@ class Bar(tqdm.std.tqdm):  # type: ignore[misc]
         self.phase = "denoise" if sys._getframe(1).f_code.co_name == "progress_bar" else "load"
         if type(self).__module__.startswith("huggingface_hub"):
             self.phase = "download"
+        if kwargs.get("desc") in COUNTED_IN_BYTES:
+            self.phase = ""
         self._told_at = time.monotonic()
         if self.phase == "denoise":
             self._tell(is_due=True)
@@ -79,7 +85,7 @@ class Bar(tqdm.std.tqdm):  # type: ignore[misc]
         self._tell(is_due=is_last or time.monotonic() - self._told_at >= REPORT_INTERVAL_S)
 
     def _tell(self, *, is_due: bool) -> None:
-        if _listener is None:
+        if _listener is None or not self.phase:
             return
         position = (self.phase, int(self.n), int(self.total or 0))
         if is_due:

@@ -1,4 +1,8 @@
-"""`run.json`: what a run was, so that it can be looked up and done again."""
+"""`run.json`: what a run is, so that it can be looked up and done again, also when it is lost.
+
+It is there as soon as the run begins. One that still says `running` when nothing runs was lost with
+its worker.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +20,18 @@ import dw
 from dw.engine.results import write_failure
 from dw.engine.run import Run
 
-State = Literal["finished", "cancelled", "failed"]
+State = Literal["running", "finished", "cancelled", "failed"]
 VERSIONS = {"dw": dw.__version__, "python": platform.python_version()} | {
     name: version(name) for name in ("torch", "diffusers", "transformers", "accelerate", "peft")
 }
 
 
 class RunRecord:
-    """Collects what is known of a run when it begins, and writes it when it ends."""
+    """What is known of a run when it begins, and what has become of it."""
 
     def __init__(self, run: Run, arguments: Mapping[str, Any]) -> None:
         self._run = run
+        self._path = run.folder / "run.json"
         self._facts: dict[str, Any] = {
             "workflow": run.workflow.id,
             "path": str(run.document.path),
@@ -54,8 +59,14 @@ class RunRecord:
             "outputs": outputs,
         }
         text = json.dumps(facts, indent=2, ensure_ascii=False, default=repr)
-        path = run.folder / "run.json"
         try:
-            path.write_text(text, encoding="utf-8")
+            beside = self._path.with_name(".run.json.part")
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(self._path)
         except OSError as error:
-            raise write_failure(error, path) from error
+            raise write_failure(error, self._path) from error
+
+    def remove(self) -> None:
+        """With the folder, when nothing else is in it."""
+        self._path.unlink(missing_ok=True)
+        self._path.parent.rmdir()

@@ -42,8 +42,8 @@ class Run:
     is_interrupted: bool = False  # the denoising that runs, or ran last, was told to end
 
     def count(self, phase: str, done: int, total: int) -> None:
-        """Every denoising step and every downloaded chunk is a place to cancel; the middle of a
-        load is not."""
+        """Every denoising step, every downloaded chunk and every tensor is a place to cancel; what
+        else the libraries count while they load is not."""
         if phase == "load":
             return
         if phase == "denoise":

@@ -112,7 +112,7 @@ class Narrator:
 
     def _polite(self, event: protocol.CancelRequested) -> str:
         if self._activity:
-            return f"stops after {self._activity}, which cannot be interrupted"
+            return f"stops in {self._activity}, after the tensor that is being read"
         if event.step_s is not None:
             return f"stops after this step{_about(event.step_s)}; the models are kept"
         return "stops at the next step; the models are kept"

@@ -73,7 +73,7 @@ class Job:
                 self.last_step = f"step {event.name}"
             case Stepped():
                 unit = "denoise step" if event.phase == "denoise" else event.phase
-                self.last_step = f"{event.name}: {unit} {event.done}/{event.total}"
+                self.last_step = f"{event.name}: {unit} {event.position}"
             case _:
                 pass
 

@@ -18,6 +18,9 @@ from dw.report import Memory, Output, Problem
 VERSION = 2
 """Raised on a breaking change; a worker that greets with another version is refused."""
 
+COUNTED_IN_BYTES = ("read", "move", "download")
+"""Phases of `Stepped`."""
+
 
 # ------------------------------------------------------------------ commands: shell to worker
 
@@ -196,8 +199,8 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """`done` of `total` denoising steps (or other units of `phase`) are done in workflow step
-    `name`.
+    """`done` of `total` units of `phase` are done in workflow step `name`, or in the load of
+    component `name`: bytes where a phase reads, moves or downloads, steps where it denoises.
     """
 
     run_id: int
@@ -205,6 +208,14 @@ class Stepped:
     phase: str
     done: int
     total: int
+
+    @property
+    def position(self) -> str:
+        """`14/30`, or `3.1 of 6.9 GB` where bytes are counted."""
+        if self.phase not in COUNTED_IN_BYTES:
+            return f"{self.done}/{self.total}"
+        unit, size = ("GB", 1e9) if self.total >= 1e9 else ("MB", 1e6)
+        return f"{self.done / size:.1f} of {self.total / size:.1f} {unit}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ TELLING = (
     ("/models/t5/", "a text encoder"),
     ("tokeniz", "a tokenizer"),
     ("/safetensors/", "safetensors"),
+    ("/model_loading_utils.py", "the loader of diffusers"),
+    ("/core_model_loading.py", "the loader of transformers"),
     ("/huggingface_hub/", "the hub's client"),
     ("/accelerate/hooks.py", "an offload hook"),
     ("/peft/", "a LoRA"),

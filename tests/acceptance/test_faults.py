@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -49,6 +50,9 @@ def test_a_worker_that_is_killed_in_mid_run_is_mourned_at_once_and_replaced(
     assert event.cause == "killed by signal 9 (SIGKILL)"
     assert event.last_step.startswith("draw: denoise step ")
     assert finished(shell).outputs
+    lost, done = [json.loads(path.read_text()) for path in sorted(shell.folder.rglob("run.json"))]
+    assert (lost["state"], done["state"]) == ("running", "finished")
+    assert (lost["seed"], lost["arguments"]) == (7, LONG)
 
 
 def test_the_shell_tells_the_cause_and_the_next_run_works(shell: Shell, client: WorkerClient):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
 from tests.acceptance.conftest import EXAMPLES, write_examples
 from tests.acceptance.test_checklist import CACHED_RUN, FIRST_RUN, assert_transcript
@@ -218,3 +219,36 @@ def test_a_killed_shell_leaves_no_half_written_picture_and_no_process(folder: Pa
     assert_gone(children)
     for picture in (folder / "outputs").rglob("*.png"):
         assert picture.read_bytes().endswith(b"IEND\xaeB`\x82")
+
+
+LARGE = {
+    "id": "large",
+    "steps": [
+        {
+            "name": "grow",
+            "task": {
+                "command": "resize_rescale",
+                "arguments": {"image": "small.png", "width": 3000, "height": 3000},
+            },
+            "result": {"content_type": "image/png"},
+        }
+    ],
+}
+
+
+def test_a_shell_that_is_killed_while_it_saves_leaves_no_half_written_picture(folder: Path):
+    Image.effect_noise((64, 64), 90).save(folder / "small.png")
+    (folder / "large.json").write_text(json.dumps(LARGE))
+    process = subprocess.Popen(
+        [*REPL, "-c", "load large", "-c", "run"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **SETTINGS},
+    )
+    with process:
+        while not list((folder / "outputs").rglob(".large-grow*.part")):
+            assert process.poll() is None, "it was saved before it was seen"
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert_gone(children)
+    assert list((folder / "outputs").rglob("*.png")) == []

@@ -15,7 +15,7 @@ from huggingface_hub.utils import tqdm as HubBar  # noqa: N812
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from dw.engine import Cancelled, RunControl
+from dw.engine import Cancelled, Engine, RunControl, reading
 from dw.engine.tasks import glue
 from tests.engine.session import PNG, CancelsAt, Json, Session, generate, text_to_image, workflow
 
@@ -128,6 +128,21 @@ class TestLoading:
         assert [row.name for row in session.engine.memory().components] == ["gen.text_encoder"]
         session.run(text_to_image(sd15))
         assert session.loaded == ("gen.tokenizer", "gen.unet", "gen.vae")
+
+    @pytest.mark.parametrize(
+        ("tensor", "there"),
+        [(1, []), (40, ["gen.text_encoder", "gen.tokenizer"])],
+        ids=["transformers", "diffusers"],
+    )
+    def test_between_the_tensors_of_a_component(
+        self, session: Session, sd15: Path, cancels: Cancels, tensor: int, there: list[str]
+    ) -> None:
+        before = Session(Engine(), session.folder).hashes(text_to_image(sd15))
+        cancels.at(reading, "count", tensor)
+        session.cancel(text_to_image(sd15), cancels.control)
+        assert len(cancels.calls) == tensor
+        assert [row.name for row in session.engine.memory().components] == there
+        assert session.hashes(text_to_image(sd15)) == before
 
     def test_between_components_that_are_loaded_late(
         self, session: Session, sd15: Path, cancels: Cancels

@@ -55,8 +55,8 @@ def test_an_error_inside_the_loop_says_so(
 
 def test_events_come_in_the_order_of_the_run(session: Session, sd15: Path) -> None:
     session.run(text_to_image(sd15))
-    names = list(dict.fromkeys(event[0] for event in session.seen.events))
-    assert names == [
+    events = [event for event in session.seen.events if "read" not in event]  # of a slow disk
+    assert list(dict.fromkeys(event[0] for event in events)) == [
         *("started", "planned", "loading", "loaded", "executing"),
         *("step_started", "stepped", "produced"),
     ]

@@ -44,10 +44,10 @@ def test_each_rung_says_what_it_does_and_costs(event: Event, line: str) -> None:
     assert said(event) == line
 
 
-def test_a_load_says_what_cannot_be_interrupted() -> None:
+def test_a_cancel_in_a_load_says_where_it_stops() -> None:
     loading = Loading(1, "gen.unet", "UNet2DConditionModel", 2, 5)
     assert said(loading, CancelRequested(1, "user", 10.0)) == (
-        "Cancelling: stops after the load of gen.unet (2 of 5), which cannot be interrupted."
+        "Cancelling: stops in the load of gen.unet (2 of 5), after the tensor that is being read."
         " Ctrl-C again kills the worker"
     )
 

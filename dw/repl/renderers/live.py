@@ -35,10 +35,12 @@ class LiveRenderer(PlainRenderer):
         match event:
             case protocol.Loading():
                 # The component itself is not there yet, so that the bar is full only when all are.
-                self._advance("loading", f"loading {event.component}", event.index - 1, event.total)
+                done = event.index - 1
+                position = f"{done}/{event.total}"
+                self._advance("loading", f"loading {event.component}", done, event.total, position)
             case protocol.Stepped():
                 key = f"{event.name}: {event.phase}"
-                self._advance(key, key, event.done, event.total)
+                self._advance(key, key, event.done, event.total, event.position)
             case protocol.Loaded() | protocol.StepStarted():
                 self.pause()
             case _:
@@ -49,16 +51,18 @@ class LiveRenderer(PlainRenderer):
             self._bar.stop()
         self._bar = self._task = None
 
-    def _advance(self, key: str, text: str, done: int, total: int) -> None:
+    def _advance(self, key: str, text: str, done: int, total: int, position: str) -> None:
         if self._bar is None:
             self._bar = _bar(self._color)
             self._bar.start()
         if self._task is None or self._task[0] != key:
             if self._task is not None:
                 self._bar.remove_task(self._task[1])
-            self._task = (key, self._bar.add_task("", total=total))
+            self._task = (key, self._bar.add_task("", total=total, position=""))
         shown = cut(harmless(text), DESCRIPTION)
-        self._bar.update(self._task[1], description=shown, completed=done, total=total)
+        self._bar.update(
+            self._task[1], description=shown, completed=done, total=total, position=position
+        )
 
     def _write(self, stream: Stream, text: str, style: Style | None = None) -> None:
         if self._bar is None:
@@ -83,7 +87,6 @@ def _bar(color: bool) -> Progress:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         TextColumn,
         TimeRemainingColumn,
@@ -92,7 +95,7 @@ def _bar(color: bool) -> Progress:
     return Progress(
         TextColumn("  {task.description}", markup=False),
         BarColumn(bar_width=BAR),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[position]}", markup=False),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(no_color=not color),
         transient=True,

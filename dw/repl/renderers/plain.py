@@ -124,7 +124,7 @@ class PlainRenderer:
         self._quarters = ((event.name, event.phase), quarter, event.done)
         if quarter > shown:
             percent = 100 * event.done // event.total
-            self.status(f"  {event.name}: {event.phase} {event.done}/{event.total} ({percent} %)")
+            self.status(f"  {event.name}: {event.phase} {event.position} ({percent} %)")
 
     def _write(self, stream: Stream, text: str, style: Style | None = None) -> None:
         if self._color and style is not None:
