@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import Parameter
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
+
+from dw.workflow.construction import construction
+from dw.workflow.media import is_media_reference, media_kind
+from dw.workflow.references import is_reference
+from dw.workflow.tree import spell_value
 
 _NAMES: dict[type, str] = {
     bool: "true or false",
@@ -17,6 +23,17 @@ _NAMES: dict[type, str] = {
 """The types that JSON has, and what a message calls them."""
 
 _AS_JSON: dict[Any, type] = {tuple: list, Sequence: list, Mapping: dict}
+
+
+def misfit(parameter: Parameter, value: Any) -> str | None:
+    """The message for a value that its parameter does not take; what is not known yet, or is read
+    or built later, fits."""
+    if isinstance(value, str) and (is_reference(value) or media_kind(parameter.name)):
+        return None
+    if construction(value) is not None or is_media_reference(value):
+        return None
+    kinds = wanted(parameter.annotation, value)
+    return kinds and f"{parameter.name!r} must be {kinds}, got {spell_value(value)}"
 
 
 def wanted(annotation: Any, value: Any) -> str | None:

@@ -17,10 +17,10 @@ from diffusers import DiffusionPipeline
 from dw.engine import memory, names, progress
 from dw.engine.adapters import Adapters
 from dw.engine.cache import ComponentCache, Need, Plan
+from dw.engine.constants import argument_of, imported
 from dw.engine.control import Cancelled, RunControl
 from dw.engine.device import Device, choose_device
 from dw.engine.failures import DeviceDied, OutOfMemory, failing
-from dw.engine.iterations import references
 from dw.engine.ledger import Ledger
 from dw.engine.memory import ClearReport
 from dw.engine.observer import Observer
@@ -39,6 +39,7 @@ from dw.errors import DwError, RunFailed
 from dw.report import Memory, Output
 from dw.workflow import Document, Problem, Workflow, check_world
 from dw.workflow.document import invalid
+from dw.workflow.references import result_references
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,10 @@ class Engine:
         OutOfResources and Cancelled. After the last three `settle` must be called, outside the
         `except` block.
         """
-        workflow = document.bind(arguments)
+        document, unknown = imported(document, trust=trust)
+        _refuse(document, unknown)
+        given = {name: argument_of(value, trust=trust) for name, value in arguments.items()}
+        workflow = document.bind(given)
         _refuse(document, check_world(document, arguments, rehearse=rehearse))
         _refuse(document, check_workflow(document, workflow, trust=trust))
         self._device = self._find_device(device)
@@ -145,8 +149,8 @@ class Engine:
     def check(self, document: Document) -> tuple[Problem, ...]:
         """Every misfit between the document, its sub-workflows and the installed classes. Loads
         no model."""
-        problems = check_workflow(document, document.bind(), trust=document.trust)
-        return (*problems, *(p for child in document.children.values() for p in self.check(child)))
+        document, unknown = imported(document, trust=document.trust)
+        return unknown or tuple(_misfits(document))
 
     def prepare(self, document: Document) -> None:
         """Import the pipeline classes that the document names, and what they import. Touches no
@@ -305,7 +309,7 @@ class Engine:
     def _needs_of_child(
         self, run: Run, child: Document, arguments: Mapping[str, Any]
     ) -> Iterator[Need]:
-        known = {n: v for n, v in arguments.items() if not any(references(v))}
+        known = {n: v for n, v in arguments.items() if not any(result_references(v))}
         # With results among its arguments, what does not fit its defaults may fit these.
         forgiven = (DwError,) if len(known) < len(arguments) else ()
         with suppress(*forgiven):
@@ -319,6 +323,12 @@ class Engine:
         if self._last_text != _digest(document):
             return "changed"
         return "arguments" if plan.loads else "cached"
+
+
+def _misfits(document: Document) -> Iterator[Problem]:
+    yield from check_workflow(document, document.bind(), trust=document.trust)
+    for child in document.children.values():
+        yield from _misfits(child)
 
 
 def _refuse(document: Document, problems: Iterable[Problem]) -> None:

@@ -8,16 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dw.errors import RunFailed
-from dw.workflow.references import PREVIOUS
-from dw.workflow.tree import JsonPath, walk
+from dw.workflow.references import result_references
+from dw.workflow.tree import JsonPath
 
 MOST_ITERATIONS = 10_000
 """More is a mistake in the workflow rather than a wish."""
-
-
-def references(data: Any) -> Iterator[tuple[JsonPath, str]]:
-    """The place and text of each `previous_result:...` in `data`, in document order."""
-    return ((p, v) for p, v in walk(data) if isinstance(v, str) and v.startswith(PREVIOUS))
 
 
 def iterations(arguments: Any, values: Callable[[str], list[Any]]) -> Iterator[Any]:
@@ -27,7 +22,7 @@ def iterations(arguments: Any, values: Callable[[str], list[Any]]) -> Iterator[A
     The last reference varies fastest. Two references to one step multiply, too. Only what lies on
     the way to a reference is copied. Raises RunFailed for more than MOST_ITERATIONS.
     """
-    found = list(references(arguments))
+    found = list(result_references(arguments))
     choices = [values(text) for _, text in found]
     count = math.prod(map(len, choices))
     if count > MOST_ITERATIONS:

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from dw.engine import names
 from dw.engine.reach import Reach
 from dw.errors import RunFailed
-from dw.workflow.classes import is_dtype_key, is_type_key
+from dw.workflow.construction import PLAIN_STRINGS, is_dtype_key, is_type_key
 from dw.workflow.media import media_kind
 from dw.workflow.references import is_reference
 
@@ -25,22 +25,29 @@ def realize(value: Any, *, reach: Reach, key: str = "") -> Any:
     `..._type` and `..._dtype`; `{"media_type": "image", "location": ...}` is a picture anywhere.
     References to results stay. Raises RunFailed for what cannot or must not be read.
     """
-    if isinstance(value, str) and is_reference(value):
-        return value
-    if (load := _loader(key, value)) is not None:
-        return _media(value, load, reach)
-    if isinstance(value, str) and is_type_key(key):
-        is_plain = value.startswith("{")
-        return (
-            names.dtype(value)
-            if is_dtype_key(key) and not is_plain
-            else names.resolve(value, trust=reach.trust)
-        )
+    if isinstance(value, str):
+        return value if is_reference(value) else _text(value, key, reach)
     if isinstance(value, Mapping):
+        if (load := _loader(key, value)) is not None:
+            place = value["location"]
+            return load(place, reach) if isinstance(place, str) else place
         return {k: realize(v, reach=reach, key=k) for k, v in value.items()}
     if isinstance(value, list):
-        return [realize(v, reach=reach) for v in value]
+        inner = key if media_kind(key) else ""
+        return [realize(item, reach=reach, key=inner) for item in value]
     return value
+
+
+def _text(text: str, key: str, reach: Reach) -> Any:
+    """What a text stands for: a file, a Python type, or itself, without the braces that say so."""
+    if (kind := media_kind(key)) is not None:
+        return _LOADERS[kind](text, reach)
+    is_plain = text.startswith("{") and text.endswith("}")
+    if key in PLAIN_STRINGS or (is_type_key(key) and is_plain):
+        return text[1:-1] if is_plain else text
+    if is_dtype_key(key):
+        return names.dtype(text)
+    return names.python_class(text, trust=reach.trust) if is_type_key(key) else text
 
 
 def read_image(place: str, reach: Reach) -> Image.Image:
@@ -66,20 +73,10 @@ Loader = Callable[[str, Reach], Any]
 _LOADERS: dict[str, Loader] = {"image": read_image, "video": read_video}
 
 
-def _loader(key: str, value: Any) -> Loader | None:
-    told = value.get("media_type") if isinstance(value, Mapping) and "location" in value else None
-    return _LOADERS.get(str(told)) or _LOADERS.get(media_kind(key) or "")
-
-
-def _media(value: Any, load: Loader, reach: Reach) -> Any:
-    """Strings and `{"location": ...}` are loaded, alone or in a list; what is loaded already is
-    kept."""
-    if isinstance(value, list):
-        return [_media(item, load, reach) for item in value]
-    place = value.get("location") if isinstance(value, Mapping) else value
-    if isinstance(place, str) and not is_reference(place):
-        return load(place, reach)
-    return value
+def _loader(key: str, value: Mapping[str, Any]) -> Loader | None:
+    if "location" not in value:
+        return None
+    return _LOADERS.get(str(value.get("media_type"))) or _LOADERS.get(media_kind(key) or "")
 
 
 def _unreadable(kind: str, place: str, error: Exception) -> RunFailed:

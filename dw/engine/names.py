@@ -7,8 +7,11 @@ gives must be of the kind that its place asks for.
 
 from __future__ import annotations
 
+import copy
 import importlib
 from functools import lru_cache
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import diffusers
@@ -17,12 +20,17 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 
 from dw.errors import WorkflowError, did_you_mean
 from dw.workflow.classes import TRUSTED_PACKAGES
+from dw.workflow.constants import constant_path, judge_constant
 
 AUTO_CLASSES = {
     "AutoPipelineForText2Image": ("AUTO_TEXT2IMAGE_PIPELINES_MAPPING", ""),
     "AutoPipelineForImage2Image": ("AUTO_IMAGE2IMAGE_PIPELINES_MAPPING", "Img2Img"),
     "AutoPipelineForInpainting": ("AUTO_INPAINT_PIPELINES_MAPPING", "Inpaint"),
 }
+
+
+_OF_VALUES = ("builtins", "collections", "numpy")
+"""Modules whose classes hold plain values."""
 
 
 def resolve(name: str, *, trust: bool = False) -> Any:
@@ -50,6 +58,54 @@ def dtype(value: Any) -> torch.dtype:
         known = [n for n, v in vars(torch).items() if isinstance(v, torch.dtype)]
         raise WorkflowError(f"{value!r} is not a dtype{did_you_mean(name, known)}")
     raise WorkflowError(f"a dtype is a name such as 'torch.bfloat16', got {value!r}")
+
+
+def python_class(name: str, *, trust: bool = False) -> Any:
+    """The class that an argument names, or a dtype."""
+    found = resolve(name, trust=trust)
+    if isinstance(found, torch.dtype):
+        return found
+    if not isinstance(found, type):
+        raise WorkflowError(f"{name!r} is not a class")
+    _refuse_foreign(found.__module__, name, trust)  # what a known package imported for itself
+    return found
+
+
+def constant(text: str, *, trust: bool = False) -> Any:
+    """The value of `constant:NAME`. A list, set or dict is a copy, so that a run cannot change
+    the module's own.
+
+    Raises WorkflowError, without a position, for what is not there, must not be imported or is no
+    value.
+    """
+    if message := judge_constant(text, trust=trust):
+        raise WorkflowError(message)
+    found, rest = _longest_module(constant_path(text), text, trust)
+    for attribute in rest:
+        found = _attribute(found, attribute)
+        if isinstance(found, ModuleType):  # os is an attribute of torch
+            _refuse_foreign(found.__name__, text, trust)
+    if callable(found) or isinstance(found, ModuleType):
+        kind = "module" if isinstance(found, ModuleType) else "function or a class"
+        raise WorkflowError(f"{text!r} is a {kind}, not a value")
+    if (owner := type(found).__module__) not in _OF_VALUES:  # os.environ may be imported anywhere
+        _refuse_foreign(owner, text, trust)
+    return copy.deepcopy(found) if isinstance(found, list | dict | set | torch.Tensor) else found
+
+
+def _longest_module(path: list[str], text: str, trust: bool) -> tuple[Any, list[str]]:
+    """The longest leading part that can be imported, and the attributes that follow it."""
+    found = _module(path[0], text, trust)
+    for index in range(1, len(path)):
+        name = ".".join(path[: index + 1])
+        try:
+            is_module = find_spec(name) is not None
+        except ModuleNotFoundError:  # what stands before is no package
+            is_module = False
+        if not is_module:
+            return found, path[index:]
+        found = _module(name, text, trust)
+    return found, []
 
 
 def pipeline_class(name: str, *, trust: bool = False) -> Any:
@@ -104,6 +160,14 @@ def _diffusers_names() -> list[str]:
 
 
 def _module(module_name: str, name: str, trust: bool) -> Any:
+    _refuse_foreign(module_name, name, trust)
+    try:
+        return importlib.import_module(module_name)
+    except ImportError as error:
+        raise WorkflowError(f"{name!r} cannot be imported: {error}") from None
+
+
+def _refuse_foreign(module_name: str, name: str, trust: bool) -> None:
     package = module_name.partition(".")[0]
     if package not in TRUSTED_PACKAGES and not trust:
         raise WorkflowError(
@@ -112,10 +176,6 @@ def _module(module_name: str, name: str, trust: bool) -> Any:
                 f"run with --trust if you trust the workflow; known: {', '.join(TRUSTED_PACKAGES)}"
             ],
         )
-    try:
-        return importlib.import_module(module_name)
-    except ImportError as error:
-        raise WorkflowError(f"{name!r} cannot be imported: {error}") from None
 
 
 def _attribute(module: Any, attribute: str) -> Any:
@@ -123,6 +183,7 @@ def _attribute(module: Any, attribute: str) -> Any:
         return getattr(module, attribute)
     except AttributeError:
         known = _diffusers_names() if module is diffusers else dir(module)
+        owner = getattr(module, "__name__", type(module).__name__)
         raise WorkflowError(
-            f"{module.__name__} has no {attribute!r}{did_you_mean(attribute, known)}"
+            f"{owner} has no {attribute!r}{did_you_mean(attribute, known)}"
         ) from None

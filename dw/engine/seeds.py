@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from dw.engine.iterations import references
 from dw.errors import DwError
 from dw.workflow import Document, Workflow
 from dw.workflow.model import Step
+from dw.workflow.references import result_references
 
 
 def own_seed(step: Step) -> int | None:
@@ -66,5 +66,5 @@ def _bound(child: Document, step: Step) -> Workflow | None:
     assert step.workflow is not None
     given = step.workflow.arguments
     with suppress(DwError):
-        return child.bind({n: v for n, v in given.items() if not any(references(v))})
+        return child.bind({n: v for n, v in given.items() if not any(result_references(v))})
     return None

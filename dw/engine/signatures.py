@@ -12,18 +12,18 @@ from typing import Any
 from diffusers import SchedulerMixin
 
 from dw.engine import names
-from dw.engine.annotations import wanted
+from dw.engine.annotations import misfit
 from dw.engine.classes import call_parameters, constructor_signature
+from dw.engine.objects import check_objects
 from dw.engine.planner import LOADER_ARGUMENTS
 from dw.engine.tasks import check_task
 from dw.errors import WorkflowError, did_you_mean
 from dw.workflow import Document, Problem
-from dw.workflow.media import media_kind
-from dw.workflow.model import Step, Task, Workflow
+from dw.workflow.model import ACTIONS, Step, Task, Workflow
 from dw.workflow.pipeline import Component, Pipeline, Scheduler
 from dw.workflow.problem import Finding
 from dw.workflow.references import is_reference
-from dw.workflow.tree import JsonPath, spell_value
+from dw.workflow.tree import JsonPath
 
 
 def check_workflow(
@@ -69,10 +69,7 @@ def check_call(cls: Any, arguments: Mapping[str, Any], path: JsonPath) -> Iterat
 
 
 def _check_value(parameter: Parameter, value: Any, path: JsonPath) -> Iterator[Finding]:
-    if isinstance(value, str) and (is_reference(value) or media_kind(parameter.name)):
-        return  # what it will be is of another type
-    if (kinds := wanted(parameter.annotation, value)) is not None:
-        message = f"{parameter.name!r} must be {kinds}, got {spell_value(value)}"
+    if (message := misfit(parameter, value)) is not None:
         yield Finding(path, message)
     elif parameter.name == "num_inference_steps" and isinstance(value, int) and value < 1:
         yield Finding(path, f"{parameter.name!r} must be at least 1, got {value}")
@@ -97,6 +94,8 @@ def check_loader(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Findi
 
 
 def _step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> Iterator[Finding]:
+    for where, arguments in _given(step, path):
+        yield from check_objects(arguments, where, trust=trust)
     if step.pipeline is not None:
         yield from _pipeline(step.pipeline, (*path, "pipeline"), trust)
     if (pipeline := workflow.pipeline_of(step)) is not None:
@@ -105,6 +104,14 @@ def _step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> Iterat
             yield from _step_fits(names.pipeline_class(component_type, trust=trust), step, path)
     elif step.task is not None:
         yield from _task(step.task, (*path, "task"))
+
+
+def _given(step: Step, path: JsonPath) -> Iterator[tuple[JsonPath, Any]]:
+    """The arguments of the step's action, and where they are."""
+    for name in ACTIONS:
+        for key in ("arguments", "inputs"):
+            if (arguments := getattr(getattr(step, name), key, None)) is not None:
+                yield (*path, name, key), arguments
 
 
 def _task(task: Task, path: JsonPath) -> Iterator[Finding]:

@@ -12,8 +12,9 @@ from dw.engine.cache import Need
 from dw.engine.calling import call, seeded_generator
 from dw.engine.classes import call_parameters
 from dw.engine.failures import failing
-from dw.engine.iterations import iterations, references
+from dw.engine.iterations import iterations
 from dw.engine.media import realize
+from dw.engine.objects import built
 from dw.engine.results import file_names
 from dw.engine.run import Run
 from dw.engine.seeds import own_seed
@@ -22,6 +23,7 @@ from dw.engine.wiring import replace_scheduler, set_switches, wire
 from dw.workflow import Document, Workflow
 from dw.workflow.model import Step
 from dw.workflow.pipeline import Pipeline
+from dw.workflow.references import result_references
 
 Runner = Callable[[Any], list[Any]]
 """From the arguments of one iteration to its results."""
@@ -49,7 +51,8 @@ class Execution:
             self._run.step = f"{self._prefix}{step.name}"
             with failing(self._run.where):
                 arguments = _arguments(step)
-                self._arguments.append(realize(arguments, reach=self._reach))
+                realized = realize(arguments, reach=self._reach)
+                self._arguments.append(built(realized, self._reach))
 
     def execute(self) -> list[Any]:
         """The results of the last step."""
@@ -60,7 +63,7 @@ class Execution:
                 results = list(self._step(step, index, self._arguments[index]))
             self._results.keep(step.name, results)
             later = self._arguments[index + 1 :]
-            self._results.retain(text for _, text in references(later))
+            self._results.retain(text for _, text in result_references(later))
         return results
 
     def _begin(self, step: Step, index: int) -> None:
@@ -90,11 +93,10 @@ class Execution:
             run.observer.warned(f"step {run.step!r} did nothing: a result that it takes is empty")
 
     def _iterations(self, step: Step, arguments: Any) -> Iterator[Any]:
-        if step.task is not None and step.task.inputs is not None:
-            for item in arguments:
-                yield from iterations(item, self._results.values)
-        else:
-            yield from iterations(arguments, self._results.values)
+        items = arguments if step.task is not None and step.task.inputs is not None else [arguments]
+        for item in items:
+            for each in iterations(item, self._results.values):
+                yield built(each, self._reach)
 
     def _runner(self, step: Step) -> Runner:
         if (pipeline := self._workflow.pipeline_of(step)) is not None:

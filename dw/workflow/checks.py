@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from dw.errors import UsageError, did_you_mean
 from dw.workflow.classes import check_classes
+from dw.workflow.constants import check_constants
 from dw.workflow.keys import check_keys
+from dw.workflow.media import check_media
 from dw.workflow.model import Workflow
 from dw.workflow.problem import Finding
 from dw.workflow.references import check_steps, is_reference
@@ -33,6 +35,8 @@ def examine(
         *check_steps(data),
         *check_pipeline_references(data),
         *check_classes(data, trust=trust),
+        *check_constants(data.get("steps"), ("steps",), trust=trust),
+        *check_media(data),
         *check_sub_arguments(data, children),
     )
 

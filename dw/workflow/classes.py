@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
@@ -16,8 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from dw.errors import did_you_mean
+from dw.workflow.construction import (
+    CONSTRUCTORS,
+    FROM_ARGUMENTS,
+    FROM_FILE,
+    FROM_RESULT,
+    Construction,
+    construction,
+    is_class_key,
+    is_dtype_key,
+    is_type_key,
+)
+from dw.workflow.media import judge_extension
 from dw.workflow.problem import Finding
-from dw.workflow.references import is_reference
+from dw.workflow.references import PREVIOUS, is_reference
 from dw.workflow.tree import JsonPath, spell_value, walk
 
 TRUSTED_PACKAGES = (
@@ -44,38 +57,68 @@ DTYPES = frozenset((
 ))
 # fmt: on
 _ABBREVIATIONS = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "float64"}
-_PLAIN_STRINGS = frozenset({"content_type", "offload_type", "media_type"})
 _CLASS_KEYS = frozenset({"component_type", "scheduler_type"})
-_CONSTRUCTORS = ("from_file", "from_previous_result", "from_arguments")
-_CONSTANT = re.compile(r"constant:[A-Za-z_][\w.]*")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _QUOTED_NAME = re.compile(r'"([A-Z]\w+)"')
 
 
-def is_dtype_key(key: str) -> bool:
-    return key == "dtype" or key.endswith("_dtype")
-
-
-def is_type_key(key: str) -> bool:
-    """Whether the strings under `key` name Python objects, dtypes included."""
-    return is_dtype_key(key) or (key.endswith("_type") and key not in _PLAIN_STRINGS)
-
-
 def check_classes(data: dict[str, Any], *, trust: bool) -> Iterator[Finding]:
-    """Every type, dtype and constant in the steps of a workflow."""
+    """Every type and dtype in the steps of a workflow, and what is built of them."""
     for path, value in walk(data.get("steps"), ("steps",)):
         if isinstance(value, dict):
             yield from _check_construction(path, value)
-        elif isinstance(value, str) and _CONSTANT.fullmatch(value):
-            yield Finding(path, f"'constant:' is not supported yet: {value!r}")
         elif message := _judge_value(path[-1], value, trust=trust):
             yield Finding(path, message)
 
 
 def _check_construction(path: JsonPath, value: dict[str, Any]) -> Iterator[Finding]:
-    for key in _CONSTRUCTORS:
-        if key in value and any(map(is_type_key, value)):
-            yield Finding((*path, key), f"{key!r} is not supported yet", at_key=True)
+    types = [key for key in value if is_class_key(key)]
+    made = [key for key in CONSTRUCTORS if key in value]
+    if not made or (made == [FROM_FILE] and not types):
+        return  # what has no type is no object to build
+    for key in made[1:]:
+        message = f"an object is made one way: {made[0]!r} is given, so {key!r} cannot be"
+        yield Finding((*path, key), message, at_key=True)
+    for key in types[1:]:
+        message = f"an object has one class: {types[0]!r} is given, so {key!r} cannot be"
+        yield Finding((*path, key), message, at_key=True)
+    if not types:
+        message = f"{made[0]!r} needs a class beside it, under a key such as 'reference_type'"
+        yield Finding((*path, made[0]), message, at_key=True)
+    if (found := construction(value)) is not None:
+        for finding in _check_source(found):
+            yield replace(finding, path=(*path, *finding.path))
+
+
+def _check_source(found: Construction) -> Iterator[Finding]:
+    """What is wrong inside of one object; the paths begin at it."""
+    key, source = found.constructor, found.source
+    if key == FROM_ARGUMENTS:
+        if not isinstance(source, dict) and not _is_open(source):
+            yield Finding((key,), f"{key!r} must be an object, got {spell_value(source)}")
+        for name in found.extra:
+            message = f"{name!r} cannot stand beside {key!r}; it may be one of them"
+            yield Finding((name,), message, at_key=True)
+    elif not isinstance(source, str) or not source:
+        yield Finding((key,), f"{key!r} must be a string, got {spell_value(source)}")
+    elif key == FROM_FILE:
+        yield from _check_file(found)
+    elif source.startswith(PREVIOUS):
+        yield Finding((key,), f"{key!r} is the bare name of a step, without {PREVIOUS!r}")
+
+
+def _check_file(found: Construction) -> Iterator[Finding]:
+    for path, value in walk({found.constructor: found.source, **found.extra}):
+        if isinstance(value, str) and value.startswith(PREVIOUS):
+            message = f"what is made {FROM_FILE!r} takes no results; {FROM_RESULT!r} does"
+            yield Finding(path, message)
+    wrong = None if is_reference(found.source) else judge_extension(found.source)
+    if wrong is not None:
+        yield Finding((found.constructor,), wrong)
+
+
+def _is_open(value: Any) -> bool:
+    return isinstance(value, str) and is_reference(value)
 
 
 def _judge_value(key: str | int, value: Any, *, trust: bool) -> str | None:
@@ -97,7 +140,7 @@ def _judge_class(key: str, name: str, *, trust: bool) -> str | None:
     if not rest:
         return _judge_bare(key, name)
     if package not in TRUSTED_PACKAGES:
-        return None if trust else _distrust(key, name)
+        return None if trust else distrust(key, name)
     if not is_installed(package):
         return f"{name!r} needs the package {package!r}, which is not installed"
     if package == "diffusers" and "." not in rest:
@@ -128,7 +171,7 @@ def _judge_bare(key: str, name: str) -> str | None:
     return f"{message}; a plain string is written '{{{name}}}'"
 
 
-def _distrust(key: str, name: str) -> str:
+def distrust(key: str, name: str) -> str:
     return (
         f"{key!r} would import {name!r}, which is in none of the known packages "
         f"({', '.join(TRUSTED_PACKAGES)}); --trust allows it"

@@ -31,7 +31,9 @@ class Document:
     children: Mapping[str, Document]  # sub-workflows, by the `path` of their step
     uses: Mapping[JsonPath, str] = field(repr=False)  # where variables stand, and their names
     trust: bool
-    allowed: tuple[Path, ...] = ()  # further folders that it may name files in
+    allowed: tuple[Path, ...]  # further folders that it may name files in
+    constants: Mapping[str, Any] = field(repr=False)
+    """Each `constant:NAME` in the file whose value is known, and that value."""
 
     @property
     def text(self) -> str:
@@ -56,7 +58,8 @@ class Document:
     @property
     def variables(self) -> dict[str, Any]:
         """Name to default; the default's type is the type, null leaves it open."""
-        return dict(self.data.get("variables", {}))
+        defaults: dict[str, Any] = substitute(self.data.get("variables", {}), {}, self.constants)
+        return defaults
 
     @property
     def seed(self) -> int | None:
@@ -79,7 +82,8 @@ class Document:
     def filled(self, arguments: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
         """A copy of `data` with the values in the places of the variables. Raises UsageError."""
         given = {name: self.convert(name, value) for name, value in arguments.items()}
-        return filled(self.data, {**self.variables, **given})
+        values = {**self.variables, **given}
+        return filled(self.data, values, constants=self.constants, uses=self.uses)
 
     def convert(self, name: str, value: Any) -> Any:
         """`value`, text or JSON, as the type that variable `name` declares. Raises UsageError."""

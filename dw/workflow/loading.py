@@ -11,12 +11,13 @@ from typing import Any
 from dw.errors import WorkflowError
 from dw.workflow.builtin import FOLDER, PREFIX, builtin_path, require_builtin
 from dw.workflow.checks import examine, sub_workflows
+from dw.workflow.constants import literals
 from dw.workflow.document import Document, blame, invalid, place
 from dw.workflow.jsonc import JsonError, Source, line_column, parse_json
 from dw.workflow.problem import Finding, Problem
 from dw.workflow.references import check_variables, variable_at, variable_uses
 from dw.workflow.shape import check_shape
-from dw.workflow.substitution import filled
+from dw.workflow.substitution import filled, substitute
 from dw.workflow.tree import JsonPath
 from dw.workflow.variables import check_names
 from dw.workflow.world import check_world, is_allowed, outside
@@ -63,15 +64,23 @@ class _Loader:
     def parse(self, text: str, path: Path) -> Document:
         source = _parse(text.removeprefix(_BYTE_ORDER_MARK), path)
         uses = variable_uses(source.data)
+        constants = literals(source.data, trust=self.trust)
         children, broken = self._children(source, path)
-        findings = _findings(source.data, uses, children, trust=self.trust)
+        findings = _findings(source.data, uses, constants, children, trust=self.trust)
         problems = [place(each, source, path) for each in (*source.duplicates, *findings)]
         errors = [each for each in problems if each.severity == "error"]
         if errors or broken:
             raise invalid(path, [*errors, *broken])
         inner = [warning for child in children.values() for warning in child.warnings]
         document = Document(
-            path, source, (*problems, *inner), children, uses, self.trust, self.allowed
+            path=path,
+            source=source,
+            warnings=(*problems, *inner),
+            children=children,
+            uses=uses,
+            trust=self.trust,
+            allowed=self.allowed,
+            constants=constants,
         )
         return self._checked(document) if self.world else document
 
@@ -155,17 +164,23 @@ def _child_paths(data: Any) -> Iterator[tuple[JsonPath, str]]:
 
 
 def _findings(
-    data: Any, uses: Mapping[JsonPath, str], children: Mapping[str, Document], *, trust: bool
+    data: Any,
+    uses: Mapping[JsonPath, str],
+    constants: Mapping[str, Any],
+    children: Mapping[str, Document],
+    *,
+    trust: bool,
 ) -> Iterator[Finding]:
     """What is wrong whatever the arguments are; one may yet fill a variable without a default."""
     if not isinstance(data, dict):
         yield from check_shape(data)[1]
         return
     declared = data.get("variables")
-    defaults = declared if isinstance(declared, dict) else {}
+    defaults = substitute(declared, {}, constants) if isinstance(declared, dict) else {}
     yield from check_names(declared)
     yield from check_variables(data, uses)
-    _, findings = examine(filled(data, defaults), children, trust=trust)
+    data = filled(data, defaults, constants=constants, uses=uses)
+    _, findings = examine(data, children, trust=trust)
     for finding in findings:
         name = variable_at(finding.path, uses)
         if name is None:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dw.errors import did_you_mean
+from dw.workflow.construction import FROM_RESULT, construction
 from dw.workflow.problem import Finding
 from dw.workflow.substitution import variable_name
 from dw.workflow.tree import JsonPath, spell_path, walk
 
+CONSTANT = "constant:"
 PREVIOUS = "previous_result:"
 _TAKES_RESULTS = {
     ("pipeline", "arguments"),
@@ -34,6 +36,19 @@ def split_previous_result(text: str, steps: Iterable[str]) -> tuple[str, str | N
     return step, rest[len(step) + 1 :] or None
 
 
+def result_references(data: Any) -> Iterator[tuple[JsonPath, str]]:
+    """The place and text of each `previous_result:...` in `data`, in document order; an object
+    that is made `from_previous_result` names its step without the prefix."""
+    for path, value in walk(data):
+        if isinstance(value, str) and value.startswith(PREVIOUS):
+            yield path, value
+            continue
+        found = construction(value)
+        source = found.source if found and found.constructor == FROM_RESULT else None
+        if isinstance(source, str) and not is_reference(source):
+            yield (*path, FROM_RESULT), f"{PREVIOUS}{source}"
+
+
 def variable_uses(data: Any) -> dict[JsonPath, str]:
     """Where variables are used: the path of each `variable:NAME`, and NAME."""
     if not isinstance(data, dict):
@@ -48,8 +63,19 @@ def variable_at(path: JsonPath, uses: Mapping[JsonPath, str]) -> str | None:
     return next((uses[path[:end]] for end in ends if path[:end] in uses), None)
 
 
+def is_constant(text: str) -> bool:
+    """Whether the text names a Python value. Prose such as `constant: a hum` does not."""
+    return text.startswith(CONSTANT) and not any(map(str.isspace, text))
+
+
+def constants_in(data: Any) -> Iterator[tuple[JsonPath, str]]:
+    """The place and text of each `constant:...`."""
+    return ((p, v) for p, v in walk(data) if isinstance(v, str) and is_constant(v))
+
+
 def is_reference(text: str) -> bool:
-    return text.startswith(PREVIOUS) or variable_name(text) is not None
+    """Whether the text stands for a value that is not known yet."""
+    return text.startswith(PREVIOUS) or variable_name(text) is not None or is_constant(text)
 
 
 def check_variables(data: dict[str, Any], uses: Mapping[JsonPath, str]) -> Iterator[Finding]:
@@ -80,9 +106,8 @@ def check_steps(data: dict[str, Any]) -> Iterator[Finding]:
         if isinstance(name, str) and name in names[:index]:
             yield Finding(("steps", index, "name"), f"there are two steps called {name!r}")
     for index, step in enumerate(steps):
-        for path, value in walk(step):
-            if isinstance(value, str) and value.startswith(PREVIOUS):
-                yield from _check_previous(("steps", index, *path), value, names)
+        for path, text in result_references(step):
+            yield from _check_previous(("steps", index, *path), text, names)
 
 
 def _check_previous(path: JsonPath, text: str, names: Sequence[Any]) -> Iterator[Finding]:

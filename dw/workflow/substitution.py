@@ -1,31 +1,62 @@
-"""`variable:NAME` gives way to the value of NAME."""
+"""`variable:NAME` gives way to the value of NAME, `constant:NAME` to the constant's."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from dw.workflow.media import media_kind, media_reference, takes_media
+from dw.workflow.tree import JsonPath
 
-def filled(data: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """A workflow's data, copied, with `values` for its variables."""
-    copied = {key: substitute(data[key], values) for key in data if key != "variables"}
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+
+def filled(
+    data: dict[str, Any],
+    values: Mapping[str, Any],
+    *,
+    constants: Mapping[str, Any] = _NOTHING,
+    uses: Mapping[JsonPath, str] = _NOTHING,
+) -> dict[str, Any]:
+    """A workflow's data, copied, with `values` for its variables and `constants` for theirs.
+
+    `uses` tells where variables stand: one that is called as media are is a picture or a video
+    wherever an argument may be one.
+    """
+    copied = {key: substitute(data[key], values, constants) for key in data if key != "variables"}
+    for path, name in uses.items():
+        if name in values and (kind := media_kind(name)) and takes_media(path):
+            _put(copied, path, media_reference(kind, _copy(values[name])))
     if isinstance(declared := data.get("variables"), dict):
         declared = _copy(values)
     return copied if declared is None else {**copied, "variables": declared}
 
 
-def substitute(node: Any, values: Mapping[str, Any]) -> Any:
-    """A deep copy in which each string `variable:NAME` is the value of NAME.
+def _put(node: Any, path: JsonPath, value: Any) -> None:
+    for part in path[:-1]:
+        node = node[part]
+    node[path[-1]] = value
+
+
+def substitute(
+    node: Any, values: Mapping[str, Any], constants: Mapping[str, Any] = _NOTHING
+) -> Any:
+    """A deep copy in which each string `variable:NAME` is the value of NAME, and each text in
+    `constants` is what it stands for.
 
     A reference to a name without value stays. Values that are not JSON (pictures) are not copied.
     """
     if isinstance(node, str):
+        if node in constants:
+            return copy.deepcopy(constants[node])
         name = variable_name(node)
         return node if name is None or name not in values else _copy(values[name])
     if isinstance(node, dict):
-        return {key: substitute(value, values) for key, value in node.items()}
+        return {key: substitute(value, values, constants) for key, value in node.items()}
     if isinstance(node, list):
-        return [substitute(value, values) for value in node]
+        return [substitute(value, values, constants) for value in node]
     return node
 
 

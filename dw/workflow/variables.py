@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dw.errors import UsageError
+from dw.workflow.media import is_media_reference
 from dw.workflow.problem import Finding
+from dw.workflow.references import is_constant
 from dw.workflow.tree import spell_value
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,99}")
@@ -36,6 +38,7 @@ def check_names(variables: Any) -> Iterator[Finding]:
 
 def type_name(default: Any) -> str:
     """The declared type, as messages and tables name it; a list of one type names that, too."""
+    default = _declared(default)
     if default is None:
         return "any value"
     name, _, _ = _TYPES[type(default)]
@@ -46,15 +49,30 @@ def type_name(default: Any) -> str:
 def convert(name: str, default: Any, value: Any) -> Any:
     """`value` as the type of `default`, which null leaves open.
 
-    Text is read as that type; JSON must be of it, and an integer is a number, too. Anything that is
-    not JSON, such as a picture that an earlier step made, is passed through. Raises UsageError.
+    Text is read as that type; JSON must be of it, and an integer is a number, too. What is not
+    known yet, such as a picture to be loaded or a constant, and what is not JSON, such as a picture
+    that an earlier step made, is passed through. Raises UsageError.
     """
-    if default is None or not _is_json(value):
+    default = _declared(default)
+    if default is None or not _is_json(value) or _is_pending(value):
         return value
     try:
         return _read(value, default)
     except _Misfit:
         raise _misfit(name, default, value) from None
+
+
+def _declared(default: Any) -> Any:
+    """The default as JSON has it; None where it leaves the type open, as a constant does whose
+    value is not known."""
+    if isinstance(default, tuple):
+        return list(default)
+    is_open = type(default) not in _TYPES or (isinstance(default, str) and is_constant(default))
+    return None if is_open else default
+
+
+def _is_pending(value: Any) -> bool:
+    return is_media_reference(value) or (isinstance(value, str) and is_constant(value))
 
 
 def _misfit(name: str, default: Any, value: Any) -> UsageError:

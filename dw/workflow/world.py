@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dw.workflow.media import is_media, is_url
+from dw.workflow.media import is_url, media_places
 from dw.workflow.problem import Finding, Problem, Severity
 from dw.workflow.references import is_reference
 from dw.workflow.tree import JsonPath, is_path, walk
@@ -29,28 +29,30 @@ def check_world(
     `rehearse`: models are not needed.
     """
     given = arguments or {}
+    data = document.filled(given)
+    named = [(path, place, _judge_media) for path, place in media_places(data)]
+    if not rehearse:
+        named += [(path, name, _judge_model) for path, name in _models(data)]
     found = []
-    for path, value in walk(document.filled(given).get("steps"), ("steps",)):
-        name = document.variable_at(path)
-        if message := _judge(document, path, value, bounded=name not in given, rehearse=rehearse):
-            severity: Severity = "warning" if name is not None and arguments is None else "error"
+    for path, name, judge in named:
+        variable = document.variable_at(path)
+        if message := judge(document, name, bounded=variable not in given):
+            is_default = variable is not None and arguments is None
+            severity: Severity = "warning" if is_default else "error"
             found.append(document.place(Finding(path, message, severity)))
     return tuple(found)
 
 
-def _judge(
-    document: Document, path: JsonPath, value: Any, *, bounded: bool, rehearse: bool
-) -> str | None:
-    if not isinstance(value, str) or is_reference(value):
-        return None
-    if path[-1] in _MODELS and path[2:3] == ("pipeline",):
-        return None if rehearse else _judge_model(document, value, bounded=bounded)
-    if is_media(path) and not is_url(value):
-        return _judge_media(document, value, bounded=bounded)
-    return None
+def _models(data: Any) -> Iterator[tuple[JsonPath, str]]:
+    for path, value in walk(data.get("steps"), ("steps",)):
+        is_model = path[-1] in _MODELS and path[2:3] == ("pipeline",)
+        if is_model and isinstance(value, str) and not is_reference(value):
+            yield path, value
 
 
 def _judge_media(document: Document, name: str, *, bounded: bool) -> str | None:
+    if is_reference(name) or is_url(name):
+        return None
     path = resolve(name, document.path.parent)
     if not os.path.isfile(path):
         return f"there is no file {name!r}"

@@ -259,14 +259,6 @@ LATER = (
         (pipe(loads=', ¶"trust_remote_code": true'), "'trust_remote_code' is not supported yet"),
         (pipe(more='}, ¶"release_models": {"a": 1'), "'release_models' is not supported yet"),
         (
-            pipe(call=', "sigmas": ¶"constant:FLUX_SIGMAS"'),
-            "'constant:' is not supported yet: 'constant:FLUX_SIGMAS'",
-        ),
-        (
-            pipe(call=', "reference": {"a_type": "FluxPipeline", ¶"from_file": "a.png"}'),
-            "'from_file' is not supported yet",
-        ),
-        (
             pipe(configuration=', "unet": {¶"attn_processor_type": "AttnProcessor"}'),
             "'attn_processor_type' is not supported yet",
         ),
@@ -508,12 +500,22 @@ json_values = st.recursive(
     | st.integers()
     | st.text(max_size=3)
     | st.sampled_from(
-        ["variable:p", "variable:z", "previous_result:gen", "torch.float16", "../x", "name", "\0"]
+        [
+            *("variable:p", "variable:z", "previous_result:gen", "gen", "constant:torch.pi"),
+            *("torch.float16", "../x", "name", "image", "FluxPipeline", "\0"),
+        ]
     ),
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.dictionaries(
-            st.sampled_from(["name", "pipeline", "configuration", "x", "path"]), inner
+            st.sampled_from(
+                [
+                    *("name", "pipeline", "configuration", "x", "path", "image", "location"),
+                    *("a_type", "media_type", "from_file", "from_previous_result"),
+                    "from_arguments",
+                ]
+            ),
+            inner,
         )
     ),
     max_leaves=5,

@@ -8,7 +8,7 @@ import pytest
 
 from dw.errors import WorkflowError
 from dw.workflow import check_world, load_document
-from dw.workflow.media import is_media, media_kind
+from dw.workflow.media import media_kind, media_places
 from dw.workflow.tree import is_path
 from dw.workflow.world import resolve
 from tests.workflow.samples import of_pipeline, of_task, workflow
@@ -198,9 +198,15 @@ def test_media_go_by_the_name_of_their_key(key: str, kind: str | None) -> None:
 
 
 def test_only_arguments_name_media() -> None:
-    assert is_media(("steps", 0, "task", "arguments", "a", 1, "image", 0))
-    assert not is_media(("steps", 0, "pipeline", "configuration", "image"))
-    assert not is_media(("steps", 0, "name"))
+    arguments = {
+        "image": ["a.png", {"location": "b.png"}],
+        "scene": {"location": "Paris"},
+        "still": {"media_type": "image", "location": "c.png"},
+        "reference": {"reference_type": "a.B", "from_file": "d.wav"},
+    }
+    data = workflow({"name": "t", "task": {"command": "x", "arguments": arguments}}, image="e.png")
+    data["steps"][0]["image"] = "f.png"
+    assert [place for _, place in media_places(data)] == ["a.png", "b.png", "c.png", "d.wav"]
 
 
 def test_the_workflows_folder_comes_before_the_current_one(folder: Path) -> None:

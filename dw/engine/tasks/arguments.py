@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from dw.workflow.classes import is_type_key
-from dw.workflow.media import media_kind
+from dw.workflow.construction import construction, is_type_key
+from dw.workflow.media import is_media_reference, media_kind
 from dw.workflow.problem import Finding
 from dw.workflow.references import is_reference
 from dw.workflow.shape import wording
@@ -39,8 +39,8 @@ def misfits(name: str, annotation: Any, value: Any, *, are_read: bool) -> Iterat
 
 
 def _is_read_later(name: str, value: Any) -> bool:
-    """Whether a value names something that is of another type: a picture, a class."""
-    if isinstance(value, Mapping) and "media_type" in value:
+    """Whether a value names something that is of another type: a picture, a class, an object."""
+    if is_media_reference(value) or construction(value) is not None:
         return True
     return isinstance(value, str | Mapping | list) and bool(media_kind(name) or is_type_key(name))
 
