@@ -17,7 +17,7 @@ from dw.errors import EXIT_OK, EXIT_SIGPIPE, DwError, WorkflowError
 from dw.repl.narrator import shown
 from dw.repl.renderers.renderer import OutputClosed, Stream, error_lines
 from dw.report import Problem
-from dw.settings import load_settings
+from dw.settings import Settings, load_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     out, err = Stream(sys.stdout), Stream(sys.stderr)
     code = EXIT_OK
     try:
-        folder = Path(load_settings().workflow_dir).expanduser()
+        settings = load_settings()
         for name in given.workflows:
-            code = _validate(name, folder, given, out, err) or code
+            code = _validate(name, settings, given, out, err) or code
     except OutputClosed:
         return EXIT_SIGPIPE
     except DwError as error:
@@ -39,51 +39,67 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m dw.validate", description="Check workflow files.")
     parser.add_argument(
-        "workflows", nargs="+", metavar="WORKFLOW", help="names in workflow_dir or paths"
+        "workflows",
+        nargs="+",
+        metavar="WORKFLOW",
+        help="names in workflow_dir, paths, or folders with all that is in them",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object for each file")
     parser.add_argument("--trust", action="store_true", help="allow code and paths from anywhere")
     return parser
 
 
-def _validate(name: str, folder: Path, given: argparse.Namespace, out: Stream, err: Stream) -> int:
-    from dw.workflow import find_workflow
-
+def _validate(
+    name: str, settings: Settings, given: argparse.Namespace, out: Stream, err: Stream
+) -> int:
+    code = EXIT_OK
     try:
-        path = find_workflow(name, folder)
+        for path in _files(name, Path(settings.workflow_dir).expanduser()):
+            problems = _problems(path, settings, trust=given.trust or settings.trust)
+            code = _tell(path, problems, out, as_json=given.json) or code
     except DwError as error:
         for line in error_lines(error):
             err.line(line)
         return error.exit_code
-    problems = list(_problems(path, trust=given.trust))
+    return code
+
+
+def _files(name: str, workflow_dir: Path) -> Iterator[Path]:
+    """The file that is meant by `name`, or those below the folder. Raises UsageError."""
+    from dw.workflow import find_workflow
+    from dw.workflow.find import workflows_below
+
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        yield from workflows_below(folder)
+    else:
+        yield find_workflow(name, workflow_dir)
+
+
+def _problems(path: Path, settings: Settings, *, trust: bool) -> tuple[Problem, ...]:
+    """What is wrong in the file itself, and what the installed classes say of it."""
+    from dw.workflow import judge_file
+
+    try:
+        judged = judge_file(path, trust=trust, allowed=settings.folders)
+    except WorkflowError as error:  # it cannot be read, so it has no places: its first character
+        return (Problem(str(path), 1, 1, error.message),)
+    if judged.document is None:
+        return judged.problems
+    from dw.engine import Engine
+
+    return judged.with_more(Engine().check(judged.document)).problems
+
+
+def _tell(path: Path, problems: Sequence[Problem], out: Stream, *, as_json: bool) -> int:
     is_valid = all(problem.severity != "error" for problem in problems)
-    if given.json:
+    if as_json:
         found = {"file": shown(path), "valid": is_valid, "problems": [asdict(p) for p in problems]}
         out.line(json.dumps(found, ensure_ascii=False))
     else:
         for line in [*map(str, problems), *([f"{shown(path)} is valid"] if is_valid else [])]:
             out.line(line)
     return EXIT_OK if is_valid else WorkflowError.exit_code
-
-
-def _problems(path: Path, *, trust: bool) -> Iterator[Problem]:
-    """What is wrong in the file itself; when that holds together, what the classes say of it."""
-    from dw.workflow import load_document
-
-    try:
-        document = load_document(path, trust=trust)
-    except WorkflowError as error:
-        yield from error.problems or [_unreadable(path, error)]
-        return
-    yield from document.warnings
-    from dw.engine import Engine
-
-    yield from Engine().check(document)
-
-
-def _unreadable(path: Path, error: WorkflowError) -> Problem:
-    """A file that cannot be read has no places in it: the problem is with its first character."""
-    return Problem(str(path), 1, 1, error.message)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from dw.engine.steps import Execution
 from dw.errors import DwError, RunFailed
 from dw.report import Memory, Output
 from dw.workflow import Document, Problem, Workflow, check_world
-from dw.workflow.document import invalid
+from dw.workflow.document import refuse, together
 from dw.workflow.references import result_references
 
 
@@ -92,11 +92,9 @@ class Engine:
         `except` block.
         """
         document, unknown = imported(document, trust=trust)
-        _refuse(document, unknown)
         given = {name: argument_of(value, trust=trust) for name, value in arguments.items()}
-        workflow = document.bind(given)
-        _refuse(document, check_world(document, arguments, rehearse=rehearse))
-        _refuse(document, check_workflow(document, workflow, trust=trust))
+        problems = check_world(document, arguments, rehearse=rehearse)
+        workflow = _checked(document, given, unknown, problems, trust=trust)
         self._device = self._find_device(device)
         planner = Planner(
             sources=self._sources,
@@ -147,10 +145,10 @@ class Engine:
         )
 
     def check(self, document: Document) -> tuple[Problem, ...]:
-        """Every misfit between the document, its sub-workflows and the installed classes. Loads
-        no model."""
+        """Every misfit between the document, its sub-workflows and the installed classes, as far
+        as they have the right shape. Loads no model."""
         document, unknown = imported(document, trust=document.trust)
-        return unknown or tuple(_misfits(document))
+        return together(unknown, _misfits(document))
 
     def prepare(self, document: Document) -> None:
         """Import the pipeline classes that the document names, and what they import. Touches no
@@ -299,7 +297,7 @@ class Engine:
             with failing(run.where):
                 if (pipeline := workflow.pipeline_of(step)) is not None:
                     spec = planner.pipeline(pipeline)
-                    _refuse(document, check_concrete(document, spec.cls, workflow, index))
+                    refuse(document.path, check_concrete(document, spec.cls, workflow, index))
                     planner.adapters(pipeline)
                     yield Need(run.step, spec)
                 elif step.workflow is not None:
@@ -314,7 +312,7 @@ class Engine:
         forgiven = (DwError,) if len(known) < len(arguments) else ()
         with suppress(*forgiven):
             workflow = child.bind(known)
-            _refuse(child, check_workflow(child, workflow, trust=run.planner.trust))
+            refuse(child.path, check_workflow(child, workflow, trust=run.planner.trust))
             yield from self._needs(run, child, workflow, f"{run.step}.")
 
     def _reason(self, document: Document, plan: Plan) -> str:
@@ -326,15 +324,22 @@ class Engine:
 
 
 def _misfits(document: Document) -> Iterator[Problem]:
-    yield from check_workflow(document, document.bind(), trust=document.trust)
+    yield from check_workflow(document, document.sound_part(), trust=document.trust)
     for child in document.children.values():
         yield from _misfits(child)
 
 
-def _refuse(document: Document, problems: Iterable[Problem]) -> None:
-    errors = [problem for problem in problems if problem.severity == "error"]
-    if errors:
-        raise invalid(document.path, errors)
+def _checked(
+    document: Document, arguments: Mapping[str, Any], *others: Iterable[Problem], trust: bool
+) -> Workflow:
+    """The workflow with these arguments. Raises UsageError for them, and WorkflowError with all
+    that is wrong at any stage of validation, the others among them."""
+    workflow, problems = document.examined(arguments)
+    part = document.sound_part(arguments) if workflow is None else workflow
+    misfits = check_workflow(document, part, trust=trust)
+    refuse(document.path, together(problems, *others, misfits))
+    assert workflow is not None  # else there are errors
+    return workflow
 
 
 def _digest(document: Document) -> str:

@@ -27,11 +27,11 @@ from dw.repl.traces import Traces
 from dw.repl.variables import Variables
 from dw.settings import Settings
 from dw.worker import client as worker
-from dw.worker.protocol import Command, Event, Executing, Run, Started
+from dw.worker.protocol import Check, Checked, Command, Event, Executing, Run, Started
 
 if TYPE_CHECKING:
     from dw.repl.opened import OpenWorkflow
-    from dw.workflow import Document
+    from dw.workflow import Document, Judged
 
 Ask = Callable[[str, Callable[[], bool | None]], bool]
 
@@ -284,14 +284,38 @@ class Session:
 
     def read(self, path: Path) -> Document:
         """The workflow in the file at `path`. Raises WorkflowError with all its problems."""
-        from dw.workflow import load_document
+        return self._judge(path).right
 
-        return load_document(
+    def read_to_run(self, path: Path) -> Document:
+        """Like `read`, but the problems are all that there are: the installed classes are asked,
+        too, when the file is wrong. What is right is compared with them by the run itself."""
+        judged = self._judge(path)
+        if any(each.severity == "error" for each in judged.problems):
+            judged = self._compared(judged)
+        return judged.right
+
+    def judge(self, path: Path) -> Judged:
+        """The workflow in a file, and all that is wrong with it at any stage of validation."""
+        return self._compared(self._judge(path))
+
+    def _judge(self, path: Path) -> Judged:
+        from dw.workflow import judge_file
+
+        return judge_file(
             path,
             trust=self.is_trusting,
             allowed=self.settings.folders,
             rehearse=self.settings.rehearse,
         )
+
+    def _compared(self, judged: Judged) -> Judged:
+        """With what a process that has the libraries imported, the standby, says of it."""
+        if judged.document is None:
+            return judged
+        path, text = str(judged.path), judged.document.text  # from the same current folder
+        checked = self.request(Check(self.client.next_id(), path, text, **self.limits))
+        found = checked.problems if isinstance(checked, Checked) else ()
+        return judged.with_more(found)
 
     @property
     def is_trusting(self) -> bool:

@@ -61,7 +61,9 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Compare a workflow with the installed classes and their signatures. Loads no model."""
+    """Compare a workflow, which may be wrong, with the installed classes and their signatures.
+    Loads no model.
+    """
 
     run_id: int
     path: str

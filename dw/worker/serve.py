@@ -38,7 +38,7 @@ from dw.worker.protocol import (
     Stop,
 )
 from dw.worker.vitals import rss
-from dw.workflow import Document, parse_document
+from dw.workflow import Document, Judged, judge_text
 
 BEAT_S = 0.5
 _began = time.monotonic()
@@ -136,10 +136,16 @@ class Worker:
                 memory = self._engine.memory()
                 return protocol.Cleared(command.run_id, report.freed, memory, report.survivors)
             case Check():
-                return protocol.Checked(command.run_id, self._engine.check(_document(command)))
+                return self._check(command)
             case Prepare():
                 self._engine.prepare(_document(command))
                 return protocol.Prepared(command.run_id)
+
+    def _check(self, command: Check) -> Event:
+        """Compare as much of it as has the right shape; the shell has found what is wrong there."""
+        document = _judged(command).document
+        found = () if document is None else self._engine.check(document)
+        return protocol.Checked(command.run_id, found)
 
     def _run(self, command: Run) -> Event:
         result = self._engine.run(
@@ -223,5 +229,9 @@ class EventObserver:
 
 
 def _document(command: Run | Check | Prepare) -> Document:
+    return _judged(command).right
+
+
+def _judged(command: Run | Check | Prepare) -> Judged:
     allowed = tuple(map(Path, command.allowed))
-    return parse_document(command.text, Path(command.path), trust=command.trust, allowed=allowed)
+    return judge_text(command.text, Path(command.path), trust=command.trust, allowed=allowed)

@@ -2,17 +2,20 @@
 
 from dw.workflow.document import Document
 from dw.workflow.find import find_workflow, workflow_names
-from dw.workflow.loading import load_document, parse_document
+from dw.workflow.loading import Judged, judge_file, judge_text, load_document, parse_document
 from dw.workflow.model import Workflow
 from dw.workflow.problem import Problem
 from dw.workflow.world import check_world
 
 __all__ = [
     "Document",
+    "Judged",
     "Problem",
     "Workflow",
     "check_world",
     "find_workflow",
+    "judge_file",
+    "judge_text",
     "load_document",
     "parse_document",
     "workflow_names",

@@ -46,7 +46,7 @@ def check_sub_arguments(data: Any, children: Mapping[str, Document]) -> Iterator
     for path, action in sub_workflows(data):
         name, arguments = action.get("path"), action.get("arguments")
         child = children.get(name) if isinstance(name, str) else None
-        if child is None or not isinstance(arguments, dict):
+        if child is None or not child.has_arguments or not isinstance(arguments, dict):
             continue
         for name, value in arguments.items():
             here = (*path, "arguments", name)

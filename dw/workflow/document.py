@@ -14,6 +14,7 @@ from dw.workflow.jsonc import Source
 from dw.workflow.model import Workflow
 from dw.workflow.problem import Finding, Problem, Severity
 from dw.workflow.references import variable_at
+from dw.workflow.sound import sound_part
 from dw.workflow.substitution import filled, substitute
 from dw.workflow.tree import JsonPath, locate
 from dw.workflow.variables import convert
@@ -23,7 +24,8 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, eq=False)
 class Document:
-    """Made by `parse_document` and `load_document`, which find the errors; it never changes."""
+    """Made by `dw.workflow.loading`, which finds the errors; it never changes. What cannot go on
+    with errors says so; the rest holds for any JSON object."""
 
     path: Path
     source: Source = field(repr=False)
@@ -58,8 +60,17 @@ class Document:
     @property
     def variables(self) -> dict[str, Any]:
         """Name to default; the default's type is the type, null leaves it open."""
-        defaults: dict[str, Any] = substitute(self.data.get("variables", {}), {}, self.constants)
+        declared = self.data.get("variables")
+        if not isinstance(declared, dict):
+            return {}
+        defaults: dict[str, Any] = substitute(declared, {}, self.constants)
         return defaults
+
+    @property
+    def has_arguments(self) -> bool:
+        """Whether it can be said which arguments it takes: its head has the right shape."""
+        declared = self.data.get("variables", {})
+        return isinstance(self.data.get("id"), str) and isinstance(declared, dict)
 
     @property
     def seed(self) -> int | None:
@@ -73,11 +84,22 @@ class Document:
         Raises UsageError for a name that is not declared or a value that is not of its type, and
         WorkflowError when the workflow does not hold together with these values.
         """
-        workflow, findings = examine(self.filled(arguments), self.children, trust=self.trust)
-        errors = [each for each in findings if each.severity == "error"]
-        if errors or workflow is None:
-            raise invalid(self.path, map(self.place, errors))
+        workflow, problems = self.examined(arguments)
+        refuse(self.path, problems)
+        assert workflow is not None  # else there are errors
         return workflow
+
+    def examined(
+        self, arguments: Mapping[str, Any] = _NOTHING
+    ) -> tuple[Workflow | None, tuple[Problem, ...]]:
+        """The workflow with these values, if its shape is right, and what is wrong with it.
+        Raises UsageError."""
+        workflow, findings = examine(self.filled(arguments), self.children, trust=self.trust)
+        return workflow, tuple(map(self.place, findings))
+
+    def sound_part(self, arguments: Mapping[str, Any] = _NOTHING) -> Workflow:
+        """As far as it holds together: what can be judged in a workflow that is wrong elsewhere."""
+        return sound_part(self.filled(arguments))
 
     def filled(self, arguments: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
         """A copy of `data` with the values in the places of the variables. Raises UsageError."""
@@ -125,11 +147,29 @@ def place(finding: Finding, source: Source, path: Path) -> Problem:
     return Problem(str(path), line, column, finding.message, finding.severity)
 
 
+def together(*stages: Iterable[Problem]) -> tuple[Problem, ...]:
+    """The problems that the stages of validation found, each once, in the order of their places.
+
+    Where one stage found an error, the later ones, which see a consequence of it, are not heard.
+    """
+    told: dict[Problem, None] = {}
+    wrong: set[str] = set()
+    for stage in stages:
+        heard = [each for each in stage if each.place not in wrong]
+        told.update(dict.fromkeys(heard))
+        wrong.update(each.place for each in heard if each.severity == "error")
+    return tuple(sorted(told, key=lambda each: (each.path, each.line, each.column, each.message)))
+
+
+def refuse(path: Path, problems: Iterable[Problem]) -> None:
+    """Raises WorkflowError when there are errors among the problems."""
+    if errors := [each for each in problems if each.severity == "error"]:
+        raise invalid(path, errors)
+
+
 def invalid(path: Path, problems: Iterable[Problem]) -> WorkflowError:
     """One error for all problems of a file; the message of a single problem is its own."""
-    ordered = sorted(
-        set(problems), key=lambda each: (each.path, each.line, each.column, each.message)
-    )
+    ordered = together(problems)
     if len(ordered) == 1:
         only = ordered[0]
         where = f"{only.path}:{only.line}:{only.column}"

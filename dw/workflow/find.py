@@ -31,12 +31,12 @@ def find_workflow(name: str, workflow_dir: Path) -> Path:
 
 def workflow_names(workflow_dir: Path) -> tuple[str, ...]:
     """The names that `find_workflow` finds below `workflow_dir`, sorted."""
-    return tuple(sorted({path.stem for path in _workflows(workflow_dir)}, key=str.lower))
+    return tuple(sorted({path.stem for path in workflows_below(workflow_dir)}, key=str.lower))
 
 
 def _find_below(name: str, workflow_dir: Path) -> Path:
     wanted = name.removesuffix(SUFFIX)
-    found = [path for path in _workflows(workflow_dir) if path.stem == wanted]
+    found = [path for path in workflows_below(workflow_dir) if path.stem == wanted]
     if not found and (builtin := builtin_path(wanted)) is not None:
         return builtin
     if not found:
@@ -74,7 +74,8 @@ def _known(names: tuple[str, ...], workflow_dir: Path) -> str:
     return f"in {str(workflow_dir)!r}: {', '.join(names)}"
 
 
-def _workflows(folder: Path) -> Iterator[Path]:
+def workflows_below(folder: Path) -> Iterator[Path]:
+    """The workflow files in a folder and its sub-folders, but for hidden ones."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in _SKIPPED

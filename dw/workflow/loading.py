@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from dw.errors import WorkflowError
 from dw.workflow.builtin import FOLDER, PREFIX, builtin_path, require_builtin
 from dw.workflow.checks import examine, sub_workflows
 from dw.workflow.constants import literals
-from dw.workflow.document import Document, blame, invalid, place
+from dw.workflow.document import Document, blame, place, refuse, together
 from dw.workflow.jsonc import JsonError, Source, line_column, parse_json
 from dw.workflow.problem import Finding, Problem
 from dw.workflow.references import check_variables, variable_at, variable_uses
@@ -36,7 +36,7 @@ def parse_document(
     files may be named in. Only sub-workflows are read from disk. Raises WorkflowError with every
     problem in the text and in the sub-workflows.
     """
-    return _Loader(trust=trust, allowed=tuple(allowed), world=False).parse(text, path)
+    return _Loader(trust=trust, allowed=tuple(allowed), world=False).judge(text, path).right
 
 
 def load_document(
@@ -47,7 +47,43 @@ def load_document(
     A missing file that a variable's default names is a warning, as an argument may name another.
     `rehearse`: the models need not be there. Raises WorkflowError.
     """
-    return _Loader(trust=trust, allowed=tuple(allowed), world=True, rehearse=rehearse).load(path)
+    return judge_file(path, trust=trust, allowed=allowed, rehearse=rehearse).right
+
+
+def judge_file(
+    path: Path, *, trust: bool = False, allowed: Sequence[Path] = (), rehearse: bool = False
+) -> Judged:
+    """Like `load_document`, for a file that may be wrong. Raises WorkflowError when it cannot be
+    read."""
+    loader = _Loader(trust=trust, allowed=tuple(allowed), world=True, rehearse=rehearse)
+    return loader.judge(read_text(path), path)
+
+
+def judge_text(
+    text: str, path: Path, *, trust: bool = False, allowed: Sequence[Path] = ()
+) -> Judged:
+    """Like `parse_document`, for a text that may be wrong."""
+    return _Loader(trust=trust, allowed=tuple(allowed), world=False).judge(text, path)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A text and everything that was found in it and in its sub-workflows, in order of place."""
+
+    path: Path
+    document: Document | None  # None when it is no JSON object
+    problems: tuple[Problem, ...]
+
+    def with_more(self, problems: Iterable[Problem]) -> Judged:
+        """With the problems that a later stage has found."""
+        return replace(self, problems=together(self.problems, problems))
+
+    @property
+    def right(self) -> Document:
+        """The document. Raises WorkflowError when there are errors."""
+        refuse(self.path, self.problems)
+        assert self.document is not None  # else there are errors
+        return self.document
 
 
 @dataclass(frozen=True)
@@ -58,54 +94,52 @@ class _Loader:
     allowed: tuple[Path, ...] = ()
     chain: tuple[Path, ...] = ()  # the files that led to this one, outermost first
 
-    def load(self, path: Path) -> Document:
-        return self.parse(read_text(path), path)
-
-    def parse(self, text: str, path: Path) -> Document:
-        source = _parse(text.removeprefix(_BYTE_ORDER_MARK), path)
+    def judge(self, text: str, path: Path) -> Judged:
+        try:
+            source = parse_json(text.removeprefix(_BYTE_ORDER_MARK))
+        except JsonError as error:
+            line, column = line_column(text, error.offset)
+            return Judged(path, None, (Problem(str(path), line, column, error.message),))
         uses = variable_uses(source.data)
         constants = literals(source.data, trust=self.trust)
-        children, broken = self._children(source, path)
+        children, inner = self._children(source, path)
         findings = _findings(source.data, uses, constants, children, trust=self.trust)
         problems = [place(each, source, path) for each in (*source.duplicates, *findings)]
-        errors = [each for each in problems if each.severity == "error"]
-        if errors or broken:
-            raise invalid(path, [*errors, *broken])
-        inner = [warning for child in children.values() for warning in child.warnings]
+        if not isinstance(source.data, dict):
+            return Judged(path, None, together(problems))
         document = Document(
             path=path,
             source=source,
-            warnings=(*problems, *inner),
+            warnings=(),
             children=children,
             uses=uses,
             trust=self.trust,
             allowed=self.allowed,
             constants=constants,
         )
-        return self._checked(document) if self.world else document
-
-    def _checked(self, document: Document) -> Document:
-        """The document again, with a warning for each default that names a missing file."""
-        problems = check_world(document, rehearse=self.rehearse)
-        if errors := [each for each in problems if each.severity == "error"]:
-            raise invalid(document.path, errors)
-        return replace(document, warnings=(*document.warnings, *problems))
+        world = check_world(document, rehearse=self.rehearse) if self.world else ()
+        found = together([*problems, *inner], world)
+        warnings = tuple(each for each in found if each.severity != "error")
+        return Judged(path, replace(document, warnings=warnings), found)
 
     def _children(self, source: Source, path: Path) -> tuple[dict[str, Document], list[Problem]]:
-        """The sub-workflows by their path as written, and the problems of the broken ones."""
+        """The sub-workflows by their path as written, and the problems in them or with them."""
         children: dict[str, Document] = {}
         problems: list[Problem] = []
         for where, name in _child_paths(source.data):
             if name in children:
                 continue
             try:
-                children[name] = self._child(name, path)
+                child = self._child(name, path)
             except WorkflowError as error:
-                here = place(Finding(where, str(error)), source, path)
-                problems += error.problems or [here]
+                problems.append(place(Finding(where, str(error)), source, path))
+            else:
+                problems += child.problems
+                if child.document is not None:
+                    children[name] = child.document
         return children, problems
 
-    def _child(self, name: str, parent: Path) -> Document:
+    def _child(self, name: str, parent: Path) -> Judged:
         file = _child_file(name, parent.parent)
         chain = (*self.chain, parent)
         if not os.path.isfile(file):
@@ -117,7 +151,7 @@ class _Loader:
             raise WorkflowError(f"a workflow cannot run itself: {names}")
         if len(chain) > DEEPEST_CHAIN:
             raise WorkflowError(f"sub-workflows are nested more than {DEEPEST_CHAIN} deep")
-        return replace(self, chain=chain).load(file)
+        return replace(self, chain=chain).judge(read_text(file), file)
 
 
 def _child_file(name: str, folder: Path) -> Path:
@@ -146,14 +180,6 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise WorkflowError("the file is not UTF-8 text", where=f"{path}:{line}") from None
-
-
-def _parse(text: str, path: Path) -> Source:
-    try:
-        return parse_json(text)
-    except JsonError as error:
-        line, column = line_column(text, error.offset)
-        raise invalid(path, [Problem(str(path), line, column, error.message)]) from None
 
 
 def _child_paths(data: Any) -> Iterator[tuple[JsonPath, str]]:

@@ -8,6 +8,7 @@ import pytest
 
 from dw.engine import Engine
 from dw.errors import WorkflowError
+from dw.workflow import judge_file
 from tests.engine.session import Json, Session, generate, text_to_image, workflow
 
 
@@ -125,6 +126,30 @@ def test_all_problems_are_told_at_once_with_their_lines(warm: Session) -> None:
     assert len(problems) == 3
     for problem, word in zip(problems, ["promt", "imgae", "crop_square"], strict=True):
         assert word in document.text.splitlines()[problem.line - 1]
+
+
+def test_what_is_wrong_in_one_place_hides_nothing_in_another(warm: Session) -> None:
+    """A slip in each stage of validation, told at once, each where it is."""
+    text = json.dumps(
+        workflow(
+            generate("./nowhere", arguments={"promt": "x"}, sed=5) | {"seed": "5"},
+            {"name": "cut", "task": {"command": "crop_squre", "arguments": {}}},
+            {"name": "ref", "task": {"command": "crop_square", "arguments": {"image": 1, "a": 2}}},
+            {"name": "see", "task": {"command": "crop_square", "arguments": {"image": REFERENCE}}},
+        ),
+        indent=1,
+    )
+    path = warm.folder / "broken.json"
+    path.write_text(text)
+    judged = judge_file(path)
+    assert judged.document is not None
+    found = judged.with_more(warm.engine.check(judged.document)).problems
+    lines = text.splitlines()
+    assert [next(w for w in WORDS if w in lines[each.line - 1]) for each in found] == list(WORDS)
+
+
+REFERENCE = "previous_result:nobody"
+WORDS = ("nowhere", "promt", "sed", '"5"', "crop_squre", '"a"', REFERENCE)
 
 
 def test_the_problems_of_a_sub_workflow_are_in_its_file(warm: Session) -> None:

@@ -289,6 +289,28 @@ def test_validate_shows_every_problem(shell: Shell) -> None:
     assert shell.say("validate sdxl") == "examples/sdxl.json is valid\n"
 
 
+@pytest.mark.parametrize("line", ["validate", "run"])
+def test_what_the_classes_say_of_a_broken_file_is_told_with_the_rest(
+    shell: Shell, line: str
+) -> None:
+    shell.say("load FluxDev")
+    shell.edit(seed="x")
+    shell.client.problems = (Problem("examples/FluxDev.json", 9, 9, "no argument 'promt'"),)
+    told = [each for each in shell.say(line).splitlines() if each.startswith("examples/")]
+    assert told == [
+        "examples/FluxDev.json:9:9: error: no argument 'promt'",
+        "examples/FluxDev.json:33:10: error: 'seed' must be an integer, got 'x'",
+    ]
+
+
+def test_what_is_no_json_is_told_without_a_worker(shell: Shell) -> None:
+    (shell.folder / "examples" / "FluxDev.json").write_text("{")
+    assert "examples/FluxDev.json:1:2: error: the file ends too early" in shell.say(
+        "validate FluxDev"
+    )
+    assert shell.client.commands == []
+
+
 def test_status_shows_workflow_arguments_and_worker(shell: Shell) -> None:
     shell.say("load FluxDev", "arg steps=30", "run")
     assert shell.say("status").splitlines() == [

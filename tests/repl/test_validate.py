@@ -51,3 +51,15 @@ def test_a_file_that_cannot_be_read_is_not_valid(
     told = capsys.readouterr().out
     assert "the file is not UTF-8 text" in told
     assert "is valid" not in told
+
+
+def test_a_folder_stands_for_the_workflows_in_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        write(folder / "examples" / f"{name}.json", FLUX | {"seed": name})
+    Path("examples/FluxDev.json").unlink()
+    Path("examples/sdxl.json").unlink()
+    assert main(["examples"]) == 3
+    told = capsys.readouterr().out
+    assert told.index("examples/a.json:") < told.index("examples/b.json:")

@@ -30,7 +30,7 @@ TIMEOUT = Parameter("--timeout SECONDS", "how long it may execute", kind="option
 def run(session: Session, call: Call) -> None:
     timeout_s = _timeout(call)
     opened = session.workflow
-    session.warn(opened.update(session.read(opened.path)))
+    session.warn(opened.update(session.read_to_run(opened.path)))
     overrides, seed = opened.merged(call.pairs, session.last_seed)
     request = Run(
         session.client.next_id(),

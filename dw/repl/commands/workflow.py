@@ -12,7 +12,7 @@ from dw.repl.opened import OpenWorkflow
 from dw.repl.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.repl.table import aligned, in_one_line, indented
-from dw.worker.protocol import Check, Checked, Prepare
+from dw.worker.protocol import Prepare
 
 
 @command(
@@ -55,17 +55,7 @@ def reload(session: Session, _call: Call) -> None:
 def validate(session: Session, call: Call) -> None:
     name = call.word()
     path = session.find(name) if name else session.workflow.path
-    document = session.read(path)
-    for warning in document.warnings:
-        session.renderer.result(str(warning))
-    check = Check(
-        session.client.next_id(),
-        path=str(path.absolute()),
-        text=document.text,
-        **session.limits,
-    )
-    checked = session.request(check)
-    problems = checked.problems if isinstance(checked, Checked) else ()
+    problems = session.judge(path).problems
     for problem in problems:
         session.renderer.result(str(problem))
     if errors := [problem for problem in problems if problem.severity == "error"]:
