@@ -124,7 +124,7 @@ def test_all_problems_are_told_at_once_with_their_lines(warm: Session) -> None:
     document = warm.document(wrong)
     problems = warm.engine.check(document)
     assert len(problems) == 3
-    for problem, word in zip(problems, ["promt", "imgae", "crop_square"], strict=True):
+    for problem, word in zip(problems, ["promt", "crop_square", "imgae"], strict=True):
         assert word in document.text.splitlines()[problem.line - 1]
 
 
@@ -134,7 +134,13 @@ def test_what_is_wrong_in_one_place_hides_nothing_in_another(warm: Session) -> N
         workflow(
             generate("./nowhere", arguments={"promt": "x"}, sed=5) | {"seed": "5"},
             {"name": "cut", "task": {"command": "crop_squre", "arguments": {}}},
-            {"name": "ref", "task": {"command": "crop_square", "arguments": {"image": 1, "a": 2}}},
+            {
+                "name": "ref",
+                "task": {
+                    "command": "crop_square",
+                    "arguments": {"image": "https://x/a.png", "a": 2},
+                },
+            },
             {"name": "see", "task": {"command": "crop_square", "arguments": {"image": REFERENCE}}},
         ),
         indent=1,

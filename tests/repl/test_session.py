@@ -299,7 +299,7 @@ def test_what_the_classes_say_of_a_broken_file_is_told_with_the_rest(
     told = [each for each in shell.say(line).splitlines() if each.startswith("examples/")]
     assert told == [
         "examples/FluxDev.json:9:9: error: no argument 'promt'",
-        "examples/FluxDev.json:33:10: error: 'seed' must be an integer, got 'x'",
+        "examples/FluxDev.json:31:10: error: 'seed' must be an integer, got 'x'",
     ]
 
 
