@@ -1,6 +1,7 @@
-"""`python docs/generate.py` writes the generated parts of README.md, and its picture.
+"""`python docs/generate.py` writes what is generated: parts of README.md and of the pages beside
+it, README's picture, and the JSON Schema of workflow files.
 
-A test compares them, so that README cannot lag behind the code.
+A test compares them, so that they cannot lag behind the code.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ from rich.text import Text
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # describe this checkout's dw
 
-import dw.repl.commands  # noqa: F401  # fills the registry
-from dw.repl.registry import markdown_table
-from dw.settings import Settings
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # the code beside it is described, wherever another is installed
+
+import dw.repl.commands  # noqa: E402, F401  # fills the registry
+from docs import coverage, reference  # noqa: E402
+from dw.repl.registry import markdown_table  # noqa: E402
+from dw.settings import Settings  # noqa: E402
+
 README = ROOT / "README.md"
+SCHEMA = ROOT / "dw" / "workflow" / "schema.json"
+PAGES = (README, ROOT / "docs" / "workflows.md")
 PICTURE = ROOT / "docs" / "session.svg"
 PACKAGES = ("", "workflow", "engine", "engine/tasks", "worker", "repl", "repl/commands")
 MORE_PACKAGES = ("repl/renderers", "rehearsal")
@@ -53,16 +59,20 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "figures": figures,
     "files": files,
+    "reference": reference.reference,
+    "tasks": reference.commands,
+    "coverage": coverage.table,
 }
 
 
-def generated(readme: str) -> str:
-    """README with its generated parts made anew."""
-    for name, part in PARTS.items():
-        before, rest = readme.split(f"<!-- {name} -->\n")
-        _, after = rest.split("<!-- end -->", maxsplit=1)
-        readme = f"{before}<!-- {name} -->\n{part()}\n<!-- end -->{after}"
-    return readme
+def generated(page: str) -> str:
+    """A page with its generated parts made anew: those between `<!-- NAME -->` and the end."""
+    for name in re.findall(r"^<!-- (\w+) -->$", page, re.MULTILINE):
+        if name in PARTS:
+            before, rest = page.split(f"<!-- {name} -->\n")
+            _, after = rest.split("<!-- end -->", maxsplit=1)
+            page = f"{before}<!-- {name} -->\n{PARTS[name]()}\n<!-- end -->{after}"
+    return page
 
 
 def transcript(readme: str) -> list[str]:
@@ -99,7 +109,12 @@ def _shown(default: bool | float | str) -> str:
     return str(default) or "-"
 
 
+def main() -> None:
+    SCHEMA.write_text(reference.schema(), encoding="utf-8")
+    for path in PAGES:
+        path.write_text(generated(path.read_text(encoding="utf-8")), encoding="utf-8")
+    draw(transcript(README.read_text(encoding="utf-8")))
+
+
 if __name__ == "__main__":
-    text = generated(README.read_text(encoding="utf-8"))
-    README.write_text(text, encoding="utf-8")
-    draw(transcript(text))
+    main()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     from dw.repl.app import run_main
 
-    return run_main()
+    return run_main(argv)
 
 
 if __name__ == "__main__":

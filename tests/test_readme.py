@@ -1,8 +1,10 @@
-"""README tells the truth."""
+"""README and the pages beside it tell the truth."""
 
 import importlib.util
 import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
@@ -12,8 +14,15 @@ SPEC.loader.exec_module(generate)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_its_generated_parts_are_up_to_date():
-    assert generate.generated(README) == README, "run: python docs/generate.py"
+@pytest.mark.parametrize("page", generate.PAGES, ids=lambda page: page.name)
+def test_the_generated_parts_are_up_to_date(page: Path):
+    text = page.read_text(encoding="utf-8")
+    assert generate.generated(text) == text, "run: python docs/generate.py"
+
+
+def test_the_schema_is_up_to_date():
+    made = generate.reference.schema()
+    assert generate.SCHEMA.read_text(encoding="utf-8") == made, "run: python docs/generate.py"
 
 
 def test_every_file_it_names_exists():

@@ -32,6 +32,10 @@ class VaeSettings(Section):
     def nested(cls, data: Mapping[str, Any], /) -> dict[str, type[Section]]:
         return {"configuration": cls} if "configuration" in data else {}
 
+    @classmethod
+    def schema_extra(cls, _further: dict[str, Any], /) -> dict[str, Any]:
+        return {"configuration": {"$ref": f"#/$defs/{cls.__name__}"}}
+
 
 class ComponentSettings(Section):
     closed = True

@@ -65,8 +65,8 @@ def nearest_key(key: str, others: Iterable[str]) -> str | None:
 
 @cache
 def known_keys(model: type[Section]) -> frozenset[str]:
-    """The keys that a file may have; `components` is for the models only."""
-    return model.accepted | (model.model_fields.keys() - model.later)
+    """The keys that a file may have."""
+    return model.accepted | (model.model_fields.keys() - model.later - model.gathered)
 
 
 @cache
@@ -74,6 +74,12 @@ def sections(model: type[Section]) -> dict[str, type[Section]]:
     """The fields that hold objects of the format, or lists of them, with their models."""
     fields = {key: _section(field.annotation) for key, field in model.model_fields.items()}
     return {key: inner for key, inner in fields.items() if inner and key not in model.later}
+
+
+def gathered_sections(model: type[Section]) -> Iterator[type[Section]]:
+    """What the objects under further keys are, whose names are not fixed."""
+    fields = (model.model_fields[name] for name in sorted(model.gathered))
+    yield from filter(None, (_section(field.annotation) for field in fields))
 
 
 def _section(annotation: Any) -> type[Section] | None:

@@ -116,6 +116,7 @@ class Pipeline(Loads):
     )
 
     accepted = OVERRIDES
+    gathered = words("components")
 
     configuration: Configuration = Field(description="what the pipeline is and how it is placed")
     arguments: dict[str, Any] = Field(description="arguments of the pipeline's call")

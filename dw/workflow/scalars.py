@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 _DEVICE = re.compile(r"auto|(cpu|mps|cuda|xpu|npu|hpu)(:\d+)?")
@@ -37,9 +37,16 @@ Many = Annotated[tuple[T, ...], Strict(False)]  # JSON has only lists, and the m
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]  # what torch.Generator.manual_seed takes
 FileName = Annotated[str, AfterValidator(_file_name)]
 Name = Annotated[str, Field(min_length=1), AfterValidator(_file_name)]
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Number = Annotated[
+    float,
+    BeforeValidator(_number),
+    Field(allow_inf_nan=False),
+    WithJsonSchema({"type": ["number", "string"]}),
+]
 Text = Annotated[str, Field(min_length=1)]
-Device = Annotated[str, AfterValidator(_device)]
+Device = Annotated[
+    str, AfterValidator(_device), Field(json_schema_extra={"pattern": f"^({_DEVICE.pattern})$"})
+]
 ContentType = Literal[
     "image/png",
     "image/jpeg",

@@ -23,11 +23,20 @@ class Section(BaseModel):
     later: ClassVar[frozenset[str]] = frozenset()  # keys of the format that dw cannot honour yet
     accepted: ClassVar[frozenset[str]] = frozenset()  # keys of the format that are no fields
 
+    gathered: ClassVar[frozenset[str]] = frozenset()  # fields that are no keys: `nested` fills them
+
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
         """What is wrong between the keys of one object; the paths begin at that object."""
         del data
         yield from ()
+
+    @classmethod
+    def schema_extra(cls, further: dict[str, Any], /) -> dict[str, Any]:
+        """What the JSON Schema says of the keys that `nested` finds; `further` is the schema of
+        those that a gathered field holds."""
+        del further
+        return {}
 
     @classmethod
     def nested(cls, data: Mapping[str, Any], /) -> dict[str, type[Section]]:

@@ -1,0 +1,118 @@
+"""docs/coverage.md: for each key, form and command of the format, a test and an example with it."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from docs.reference import registry
+from dw.workflow.jsonc import parse_json
+from dw.workflow.keys import sections
+from dw.workflow.model import Workflow
+from dw.workflow.outline import all_keys
+from dw.workflow.section import Section
+from dw.workflow.tree import walk
+
+ROOT = Path(__file__).resolve().parent.parent
+
+FORMS = (
+    "variable:",
+    "previous_result:",
+    "constant:",
+    "builtin:",
+    "media_type",
+    "from_file",
+    "from_previous_result",
+    "from_arguments",
+)
+"""What texts begin with, and keys of objects among the arguments: no keys of a section."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What is used, the test file that names it most often, and the first example that has it."""
+
+    kind: str
+    name: str
+    test: str | None
+    example: str | None
+
+
+@cache
+def uses() -> tuple[Use, ...]:
+    keys = [Use("key", k.title, _tests().get(k.name), _examples().get(k.title)) for k in all_keys()]
+    others = [("form", name) for name in FORMS] + [("command", name) for name in registry()]
+    rest = [Use(kind, name, _tests().get(name), _examples().get(name)) for kind, name in others]
+    return (*keys, *rest)
+
+
+def table() -> str:
+    rows = [
+        f"| {use.kind} | `{use.name}` | {use.test or '-'} | {use.example or '-'} |"
+        for use in uses()
+    ]
+    return "\n".join(["| | | test | example |", "| --- | --- | --- | --- |", *rows])
+
+
+@cache
+def _tests() -> Mapping[str, str]:
+    """Each word that a test quotes or passes by name, and the file that does so most often."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for word in _words(ast.parse(path.read_text(encoding="utf-8"))):
+            counts[word][str(path.relative_to(ROOT))] += 1
+    return {word: files.most_common(1)[0][0] for word, files in counts.items()}
+
+
+def _words(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg:
+            yield node.arg
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from _in_text(node.value)
+
+
+def _in_text(text: str) -> Iterator[str]:
+    """The text, the words that are quoted in it, and the forms that it holds."""
+    yield text
+    yield from text.split('"')[1::2]
+    yield from (form for form in FORMS if form.endswith(":") and form in text)
+
+
+@cache
+def _examples() -> Mapping[str, str]:
+    """Each key as `Section.key`, each form and each command, and the example that has it."""
+    found: dict[str, str] = {}
+    for path in sorted((ROOT / "examples").rglob("*.json")):
+        data = parse_json(path.read_text(encoding="utf-8")).data
+        for word in [*_keys_in(data, Workflow), *_forms_in(data)]:
+            found.setdefault(word, str(path.relative_to(ROOT)))
+    return found
+
+
+def _keys_in(data: Any, model: type[Section]) -> Iterator[str]:
+    """The keys of an object of the format, or of a list or mapping of them."""
+    if isinstance(data, list):
+        for item in data:
+            yield from _keys_in(item, model)
+    elif isinstance(data, dict):
+        inner = {**sections(model), **model.nested(data)}
+        for name, value in data.items():
+            yield f"{model.__name__}.{name}"
+            if name in inner:
+                yield from _keys_in(value, inner[name])
+
+
+def _forms_in(data: Any) -> Iterator[str]:
+    for path, value in walk(data):
+        if isinstance(value, dict):
+            yield from value
+        elif isinstance(value, str):
+            yield from (form for form in FORMS if value.startswith(form))
+            if path[-1] == "command":
+                yield value
