@@ -27,7 +27,7 @@ from dw.engine.spec import (
     SingleFile,
 )
 from dw.errors import RunFailed, UsageError, WorkflowError
-from dw.rehearsal import stand_in
+from dw.rehearsal import stand_in, stand_in_component
 from dw.workflow.configuration import Configuration
 from dw.workflow.pipeline import Component, Pipeline
 
@@ -158,10 +158,7 @@ class Draft:
             if library is not None and not self._is_given(name):
                 own = library_class(library, class_name, trust=self.planner.trust)
                 parts[name] = self._indexed(name, own, folder)
-        if self.planner.rehearse:
-            self._check_stand_in(cls, parts)
-        else:
-            parts |= self._overrides
+        parts |= self._overrides
         return self._assembled(cls, parts, {n: v for n, v in index.items() if n not in listed})
 
     def _from_single_file(self, cls: Any, name: str) -> PipelineSpec:
@@ -220,6 +217,9 @@ class Draft:
     def _override(self, name: str, component: Component) -> Part:
         planner, arguments = self.planner, component.from_pretrained_arguments
         cls = names.component_class(component.configuration.component_type, trust=planner.trust)
+        if planner.rehearse:
+            source = self._component_stand_in(name, cls, component)
+            return self._part(name, cls, source, {})
         hub = {n: arguments[n] for n in (*HUB_OPTIONS, "variant") if n in arguments}
         if (file := arguments.get("from_single_file")) is not None:
             source = planner.sources.file(str(file), None, reach=planner.reach, options=hub)
@@ -260,10 +260,11 @@ class Draft:
         if not self.planner.trust:
             refuse_pickles(source)
 
-    def _check_stand_in(self, cls: Any, parts: Mapping[str, Part]) -> None:
-        for name in self.pipeline.components:
-            if name not in parts:
-                raise RunFailed(f"the stand-in of {cls.__name__} has no {name!r} to rehearse with")
+    def _component_stand_in(self, name: str, cls: Any, component: Component) -> Path:
+        arguments = component.from_pretrained_arguments
+        source = arguments.get("model_name") or arguments.get("from_single_file")
+        folder = self.planner.stand_in(self.pipeline)
+        return stand_in_component(folder, name, cls, f"{source}/{arguments.get('subfolder') or ''}")
 
     def _folder(self, name: str) -> Path:
         options = self._hub_options
@@ -271,8 +272,7 @@ class Draft:
 
     def _is_given(self, name: str) -> bool:
         """Whether the workflow says itself what this component is: another one, or none."""
-        is_override = name in self.pipeline.components and not self.planner.rehearse
-        return is_override or self._is_null(name)
+        return name in self.pipeline.components or self._is_null(name)
 
     def _is_null(self, name: str) -> bool:
         return name in self._arguments and self._arguments[name] is None

@@ -1,8 +1,12 @@
-"""Tiny pipelines with random weights in place of the real ones: any wiring runs in seconds.
+"""Tiny models with random weights in place of the real ones: any wiring runs in seconds.
 
 They are made on first use in the user's cache folder, from the installed libraries alone, the same
-bytes each time. Importing this package, and asking for a stand-in that is there already, imports no
+bytes each time. Importing this package, and asking for a pipeline that is there already, imports no
 torch. A stand-in is loaded without the `variant` and `revision` of the model that it stands for.
+
+`stand_in` gives the folder of a pipeline; what a workflow puts beside it (`stand_in_component`) or
+on it (`stand_in_lora`) is made to fit that folder. All of them raise RunFailed when the cache
+folder cannot be written.
 """
 
 from __future__ import annotations
@@ -10,11 +14,12 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dw.rehearsal.families import FAMILIES, Family, family_of
 from dw.rehearsal.store import ensure, place_of
 
-__all__ = ["FAMILIES", "Family", "family_of", "stand_in", "stand_in_lora"]
+__all__ = ["FAMILIES", "Family", "family_of", "stand_in", "stand_in_component", "stand_in_lora"]
 
 _LORA_FILE = "pytorch_lora_weights.safetensors"
 
@@ -22,40 +27,58 @@ _LORA_FILE = "pytorch_lora_weights.safetensors"
 def stand_in(component_type: str, model_name: str) -> Path:
     """The folder (diffusers layout, safetensors) of the tiny pipeline for this class and model id.
 
-    Raises WorkflowError when no family fits, RunFailed when the cache folder cannot be written.
+    Classes that run on one published model have one folder. It holds what that model's own index
+    names: no ControlNet, motion adapter or other companion. Raises WorkflowError for a class that
+    cannot be rehearsed.
     """
     family = family_of(component_type, model_name)
     return ensure(place_of(family.name), partial(_make_pipeline, family))
 
 
-def stand_in_lora(family_folder: Path, model_name: str, weight_name: str | None) -> Path:
-    """A `.safetensors` LoRA that fits the stand-in in `family_folder`; other names, other weights.
+def stand_in_component(pipeline: Path, name: str, cls: Any, model_name: str) -> Path:
+    """The folder of a component of the class `cls` that takes the place `name` of the stand-in in
+    the folder `pipeline`, or a place that this leaves open; other model names, other weights.
 
-    Raises RunFailed when the cache folder cannot be written.
+    Raises WorkflowError when no tiny model of that class can be made.
     """
+    seed = _seed(f"{cls.__module__}.{cls.__name__}/{model_name}")
+    place = pipeline.with_name(f"{pipeline.name}-{name}-{seed:08x}")
+    return ensure(place, partial(_make_component, pipeline, name, cls, seed))
+
+
+def stand_in_lora(pipeline: Path, model_name: str, weight_name: str | None) -> Path:
+    """A `.safetensors` LoRA that fits the stand-in in `pipeline`; other names, other weights."""
     seed = _seed(f"{model_name}/{weight_name}")
-    place = family_folder.with_name(f"{family_folder.name}-lora-{seed:08x}")
-    return ensure(place, partial(_make_lora, family_folder, seed)) / _LORA_FILE
+    place = pipeline.with_name(f"{pipeline.name}-lora-{seed:08x}")
+    return ensure(place, partial(_make_lora, pipeline, seed)) / _LORA_FILE
 
 
 def _make_pipeline(family: Family, folder: Path) -> None:
     from dw.rehearsal.surroundings import undisturbed
 
     with undisturbed(_seed(family.name)):
-        from dw.rehearsal.models import (
-            BUILDERS,
-        )  # in silence: these imports have their own warnings
+        # in silence: these imports have their own warnings
+        from dw.rehearsal.pipelines import make_pipeline
 
-        BUILDERS[family.name]().save_pretrained(folder)
+        make_pipeline(family).save_pretrained(folder)
 
 
-def _make_lora(family_folder: Path, seed: int, folder: Path) -> None:
+def _make_component(pipeline: Path, name: str, cls: Any, seed: int, folder: Path) -> None:
+    from dw.rehearsal.surroundings import undisturbed
+
+    with undisturbed(seed):
+        from dw.rehearsal.pipelines import make_component
+
+        make_component(pipeline, name, cls).save_pretrained(folder)
+
+
+def _make_lora(pipeline: Path, seed: int, folder: Path) -> None:
     from dw.rehearsal.surroundings import undisturbed
 
     with undisturbed(seed):
         from dw.rehearsal.lora import save_lora
 
-        save_lora(family_folder, folder, _LORA_FILE)
+        save_lora(pipeline, folder, _LORA_FILE)
 
 
 def _seed(name: str) -> int:

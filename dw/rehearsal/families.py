@@ -1,53 +1,224 @@
-"""Which tiny pipeline stands in for which class and model id. No torch here."""
+"""Which published models a stand-in is like. No torch here.
+
+A pipeline's components are read from its class; what a family says is what the class leaves open:
+numbers of its published models that are no defaults, and widths that must agree with one another.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from dw.errors import WorkflowError
+from dw.workflow.classes import diffusers_names
 
-_TASKS = ("", "Img2Img", "Inpaint")
+Values = Mapping[str, Any]
+
+WIDTH = 32
+"""Of the hidden states of text encoders and denoisers."""
+
+_TRAINED = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+_SHIFTED: Values = {"shift": 3.0, "use_dynamic_shifting": True}
+_PLAIN_VAE: Values = {"use_quant_conv": False, "use_post_quant_conv": False}
+_VAE_16 = {"latent_channels": 16, **_PLAIN_VAE}
+_FLUX_VAE = {**_VAE_16, "scaling_factor": 0.3611, "shift_factor": 0.1159}
+_SD3_VAE = {**_VAE_16, "scaling_factor": 1.5305, "shift_factor": 0.0609}
+_SDXL_VAE = {"scaling_factor": 0.13025}
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Pipeline classes that run on the same components."""
+    """Pipelines that run on the components of one published model."""
 
-    name: str
     title: str
-    pipelines: tuple[str, ...]
-    word: str | None = None  # tells a model id of this family from another's
+    pipeline: str  # the class that its model index names
+    also: tuple[str, ...] = ()  # classes that run on it, beside those with a task in their name
+    words: tuple[str, ...] = ()  # tell a model id of this family from another's
+    wanted: tuple[str, ...] = ()  # components that are optional, but published with it
+    without: tuple[str, ...] = ()  # components that it can do without, and does
+    classes: Mapping[str, str] = field(default_factory=dict)  # where the annotation leaves it open
+    values: Mapping[str, Values] = field(default_factory=dict)  # by component: its configuration
+    scalars: Values = field(default_factory=dict)  # of the pipeline itself
 
+    @property
+    def name(self) -> str:
+        """As a folder's name."""
+        return re.sub(r"[^a-z0-9.]+", "-", self.title.lower()).strip("-")
+
+
+_SDXL_IDS, _TIME_WIDTH = 6, 8  # original size, crop and target size, each (h, w)
 
 SD15 = Family(
-    name="sd15",
-    title="Stable Diffusion 1.5",
-    pipelines=(
-        *(f"StableDiffusion{task}Pipeline" for task in _TASKS),
-        *(f"StableDiffusionPAG{task}Pipeline" for task in _TASKS),
-    ),
+    "Stable Diffusion 1.5",
+    "StableDiffusionPipeline",
+    also=("AnimateDiff", "LatentConsistencyModel", "LEditsPPPipelineStableDiffusion", "PIA"),
+    classes={"scheduler": "PNDMScheduler"},
+    values={
+        "scheduler": {**_TRAINED, "skip_prk_steps": True, "set_alpha_to_one": False},
+        "unet": {"sample_size": 64},
+    },
+    scalars={"requires_safety_checker": False},
+)
+SD15_INPAINT = Family(
+    "Stable Diffusion 1.5 Inpainting",
+    "StableDiffusionInpaintPipeline",
+    words=("inpaint",),
+    classes=SD15.classes,
+    values={**SD15.values, "unet": {"sample_size": 64, "in_channels": 9}},
+    scalars=SD15.scalars,
 )
 SDXL = Family(
-    name="sdxl",
-    title="Stable Diffusion XL",
-    pipelines=(
-        *(f"StableDiffusionXL{task}Pipeline" for task in _TASKS),
-        *(f"StableDiffusionXLPAG{task}Pipeline" for task in _TASKS),
-    ),
-    word="xl",
+    "Stable Diffusion XL",
+    "StableDiffusionXLPipeline",
+    also=("AnimateDiffSDXL", "LEditsPPPipelineStableDiffusionXL"),
+    words=("xl",),
+    values={
+        "scheduler": {**_TRAINED, "timestep_spacing": "leading"},
+        "vae": _SDXL_VAE,
+        "tokenizer_2": {"pad_token": "!"},
+        "text_encoder_2": {"hidden_act": "gelu"},
+        "unet": {
+            "sample_size": 128,
+            "cross_attention_dim": 2 * WIDTH,
+            "use_linear_projection": True,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": _TIME_WIDTH,
+            "projection_class_embeddings_input_dim": _SDXL_IDS * _TIME_WIDTH + WIDTH,
+        },
+    },
+    scalars={"add_watermarker": False},
+)
+SDXL_REFINER = Family(
+    "Stable Diffusion XL Refiner",
+    "StableDiffusionXLImg2ImgPipeline",
+    words=("refiner",),
+    without=("text_encoder", "tokenizer"),
+    values={
+        **SDXL.values,
+        "unet": {
+            **SDXL.values["unet"],
+            "cross_attention_dim": WIDTH,
+            "projection_class_embeddings_input_dim": 5 * _TIME_WIDTH + WIDTH,
+        },
+    },
+    scalars={**SDXL.scalars, "requires_aesthetics_score": True},
+)
+SD3 = Family(
+    "Stable Diffusion 3",
+    "StableDiffusion3Pipeline",
+    words=("stable-diffusion-3", "sd3"),
+    values={
+        "scheduler": {"shift": 3.0},
+        "vae": _SD3_VAE,
+        "tokenizer_2": {"pad_token": "!"},
+        "text_encoder_2": {"hidden_act": "gelu"},
+        "text_encoder_3": {"d_model": 2 * WIDTH},  # as wide as the two CLIPs side by side
+        "transformer": {"joint_attention_dim": 2 * WIDTH, "pooled_projection_dim": 2 * WIDTH},
+    },
 )
 FLUX = Family(
-    name="flux",
-    title="FLUX.1",
-    pipelines=(
-        *(f"Flux{task}Pipeline" for task in _TASKS),
-        "FluxKontextPipeline",
-        "FluxKontextInpaintPipeline",
-    ),
-    word="flux",
+    "FLUX.1 dev",
+    "FluxPipeline",
+    also=("FluxKontext",),
+    words=("flux",),
+    values={
+        "scheduler": _SHIFTED,
+        "vae": _FLUX_VAE,
+        "transformer": {"guidance_embeds": True},
+    },
+)
+FLUX_SCHNELL = Family(
+    "FLUX.1 schnell",
+    "FluxPipeline",
+    words=("schnell",),
+    values={"scheduler": {"shift": 1.0}, "vae": _FLUX_VAE},
+)
+FLUX_FILL = Family(
+    "FLUX.1 Fill",
+    "FluxFillPipeline",
+    words=("flux.1-fill",),
+    values={
+        **FLUX.values,
+        # latents, those of the masked picture, and the 8x8 pixels of the mask
+        "transformer": {"guidance_embeds": True, "in_channels": 384, "out_channels": 64},
+    },
+)
+FLUX_CONTROL = Family(
+    "FLUX.1 Control",
+    "FluxControlPipeline",
+    words=("flux.1-canny", "flux.1-depth"),
+    values={
+        **FLUX.values,
+        "transformer": {"guidance_embeds": True, "in_channels": 128, "out_channels": 64},
+    },
+)
+WAN = Family(
+    "Wan 2.1",
+    "WanPipeline",
+    also=("WanVideoToVideo",),
+    words=("wan",),
+    wanted=("transformer",),
+    values={"scheduler": {"shift": 3.0}},
+)
+WAN22 = Family(
+    "Wan 2.2",
+    "WanPipeline",
+    words=("wan2.2",),
+    wanted=("transformer", "transformer_2"),
+    values={"scheduler": {"shift": 3.0}},
+    scalars={"boundary_ratio": 0.875},
+)
+LTX = Family(
+    "LTX-Video",
+    "LTXPipeline",
+    also=("LTXImageToVideo", "LTXCondition"),
+    words=("ltx-video",),
+)
+WAN_I2V = Family(
+    "Wan 2.1 image to video",
+    "WanImageToVideoPipeline",
+    words=("wan2.1",),
+    wanted=("transformer", "image_encoder", "image_processor"),
+    values={
+        "scheduler": {"shift": 3.0},
+        # latents, those of the picture, and the mask of the frames that are given
+        "transformer": {"in_channels": 36, "image_dim": WIDTH, "added_kv_proj_dim": WIDTH},
+    },
+)
+WAN22_I2V = Family(
+    "Wan 2.2 image to video",
+    "WanImageToVideoPipeline",
+    words=("wan2.2",),
+    wanted=("transformer", "transformer_2"),
+    values={
+        "scheduler": {"shift": 3.0},
+        "transformer": {"in_channels": 36},
+        "transformer_2": {"in_channels": 36},
+    },
+    scalars={"boundary_ratio": 0.9},
+)
+STABLE_AUDIO = Family(
+    "Stable Audio Open",
+    "StableAudioPipeline",
+    words=("stable-audio",),
 )
 
-FAMILIES = (SD15, SDXL, FLUX)
+FAMILIES = (
+    *(SD15, SD15_INPAINT, SDXL, SDXL_REFINER, SD3),
+    *(FLUX, FLUX_SCHNELL, FLUX_FILL, FLUX_CONTROL),
+    *(WAN, WAN22, WAN_I2V, WAN22_I2V, LTX, STABLE_AUDIO),
+)
+
+COMPANIONS = frozenset({"controlnet", "motion_adapter", "adapter", "latent_upsampler"})
+"""Components that are published on their own, and that no model index names."""
 
 GENERIC = (
     "DiffusionPipeline",
@@ -57,33 +228,47 @@ GENERIC = (
 )
 """Classes that find the real one in the model's folder. Here only the model id can tell."""
 
+_TASK = re.compile(
+    r"PAG|ControlNet(Union|XS)?|Controlnet|Adapter|Img2Img|Image2Image|Inpaint(ing)?|SparseControlNet"
+    r"|VideoToVideo"
+)
+
 
 def family_of(component_type: str, model_name: str) -> Family:
-    """The family of a pipeline class (`FluxPipeline`, `diffusers.FluxPipeline`).
+    """The family of a pipeline class (`FluxPipeline`, `diffusers.FluxPipeline`) and model id.
 
     A generic class takes its family from the words of the model id, Stable Diffusion 1.5 when none
-    is known. Raises WorkflowError for a class that no stand-in fits.
+    is known. A class of diffusers that is in no family is one of its own. Raises WorkflowError for
+    other classes.
     """
     class_name = component_type.rpartition(".")[2]
-    if class_name in GENERIC:
-        return _family_of_model(model_name)
-    for family in FAMILIES:
-        if class_name in family.pipelines:
-            return family
-    raise _not_yet(class_name)
+    candidates = [f for f in FAMILIES if class_name in GENERIC or _runs_on(class_name, f)]
+    if not candidates:
+        return _own(class_name)
+    found = [f for f in candidates if any(w in model_name.lower() for w in f.words)]
+    # the longest word says most: "refiner" more than "xl"
+    default = SD15 if class_name in GENERIC else candidates[0]
+    return max(found, key=lambda f: _weight(f, model_name), default=default)
 
 
-def _family_of_model(model_name: str) -> Family:
-    name = model_name.lower()
-    return next((family for family in FAMILIES if family.word and family.word in name), SD15)
+def _weight(family: Family, model_name: str) -> int:
+    return max(len(word) for word in family.words if word in model_name.lower())
 
 
-def _not_yet(class_name: str) -> WorkflowError:
-    titles = ", ".join(family.title for family in FAMILIES)
-    return WorkflowError(
-        f"{class_name} cannot be rehearsed yet",
-        hints=[
-            f"pipelines that can: text to image, image to image and inpainting of {titles}",
-            "config rehearse=off   runs it on the real models",
-        ],
+def _runs_on(class_name: str, family: Family) -> bool:
+    stem = _stem(class_name)
+    return stem == _stem(family.pipeline) or stem in {_stem(name) for name in family.also}
+
+
+def _stem(class_name: str) -> str:
+    """Its name without the tasks in it: those run on the same models."""
+    return _TASK.sub("", class_name).removesuffix("Pipeline")
+
+
+def _own(class_name: str) -> Family:
+    if class_name in diffusers_names():
+        return Family(class_name, class_name)
+    raise WorkflowError(
+        f"{class_name} cannot be rehearsed: it is no pipeline of the installed diffusers",
+        hints=["config rehearse=off   runs it on the real models"],
     )

@@ -17,7 +17,7 @@ def save_lora(stand_in: Path, folder: Path, file_name: str) -> None:
     """Write an adapter for the pipeline in the folder `stand_in`, as its class writes LoRAs."""
     index = json.loads((stand_in / "model_index.json").read_text(encoding="utf-8"))
     pipeline = getattr(diffusers, index["_class_name"])
-    denoiser = "unet" if "unet" in index else "transformer"
+    denoiser = next(name for name in ("unet", "transformer", "transformer_2") if name in index)
     adapter = _adapter(stand_in / denoiser / "diffusion_pytorch_model.safetensors")
     pipeline.save_lora_weights(
         folder, **{f"{denoiser}_lora_layers": adapter}, weight_name=file_name

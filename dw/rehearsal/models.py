@@ -1,168 +1,106 @@
-"""The stand-in pipelines: the real classes, with a few hundred thousand weights.
-
-What the components hand to each other is as in the real models (latent channels, a VAE factor of 8,
-77 CLIP tokens, packed FLUX latents), so a workflow's wiring meets here what it will meet there.
-"""
+"""Making the models of a stand-in: the real classes, with a few ten thousand random weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers import (
-    EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    FluxPipeline,
-    FluxTransformer2DModel,
-    PNDMScheduler,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
+from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin, T2IAdapter, UNet2DConditionModel
 from transformers import (
-    CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
-    T5Config,
-    T5EncoderModel,
+    PreTrainedConfig,
+    PreTrainedModel,
 )
+from transformers.image_processing_base import ImageProcessingMixin
 
-from dw.rehearsal.tokenizers import clip_tokenizer, t5_tokenizer
+from dw.rehearsal.configs import tiny_config
+from dw.rehearsal.families import Values
+from dw.rehearsal.tokenizers import TOKENIZERS
 from dw.rehearsal.vae import amplify, transparent_vae
 
-WIDTH = 32
-"""The hidden size of the text encoders."""
 
-_TRAINED_WITH = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "steps_offset": 1,
-}
+class NoRecipe(Exception):
+    """There is no way to make a tiny component of a class, which it names."""
 
 
-def sd15() -> StableDiffusionPipeline:
-    unet = _unet(sample_size=64, cross_attention_dim=WIDTH)
-    return StableDiffusionPipeline(
-        vae=transparent_vae(latent_channels=4, scaling_factor=0.18215),
-        text_encoder=_clip(CLIPTextModel, "quick_gelu"),
-        tokenizer=clip_tokenizer(),
-        unet=unet,
-        scheduler=PNDMScheduler(**_TRAINED_WITH, skip_prk_steps=True, set_alpha_to_one=False),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+def make(cls: Any, values: Values) -> Any:
+    """A component of the class. `values` are entries of its configuration that fit it to others;
+    those that it does not take are left out. Raises NoRecipe."""
+    if cls.__name__ in TOKENIZERS:
+        return TOKENIZERS[cls.__name__](**values)
+    if issubclass(cls, SchedulerMixin | ImageProcessingMixin):
+        return cls(**values)
+    if cls is T2IAdapter:
+        return _t2i_adapter(values)
+    if cls is AutoencoderKL:
+        return transparent_vae(**values)
+    if issubclass(cls, PreTrainedModel):
+        return _encoder(cls, values)
+    if issubclass(cls, ModelMixin):
+        is_unet = cls is UNet2DConditionModel
+        model = cls(**(_unet_config(values) if is_unet else tiny_config(cls, values)))
+        _tune(model)
+        return model.eval()
+    raise NoRecipe(cls.__name__)
 
 
-def sdxl() -> StableDiffusionXLPipeline:
-    time_ids, time_width = 6, 8  # original size, crop and target size, each (h, w)
-    unet = _unet(
-        sample_size=128,
-        cross_attention_dim=2 * WIDTH,
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=time_width,
-        projection_class_embeddings_input_dim=time_ids * time_width + WIDTH,
-    )
-    return StableDiffusionXLPipeline(
-        vae=transparent_vae(latent_channels=4, scaling_factor=0.13025),
-        text_encoder=_clip(CLIPTextModel, "quick_gelu"),
-        text_encoder_2=_clip(CLIPTextModelWithProjection, "gelu"),
-        tokenizer=clip_tokenizer(),
-        tokenizer_2=clip_tokenizer(pad_token="!"),
-        unet=unet,
-        scheduler=EulerDiscreteScheduler(**_TRAINED_WITH, timestep_spacing="leading"),
-        add_watermarker=False,
-    )
-
-
-def flux() -> FluxPipeline:
-    transformer = FluxTransformer2DModel(
-        in_channels=64,
-        num_layers=1,
-        num_single_layers=1,
-        num_attention_heads=1,
-        attention_head_dim=32,
-        axes_dims_rope=(8, 12, 12),
-        joint_attention_dim=WIDTH,
-        pooled_projection_dim=WIDTH,
-        guidance_embeds=True,
-    )
-    # so that another prompt is another picture, by its T5 tokens and by CLIP's pooled ones
-    amplify(transformer.context_embedder, 8)
-    amplify(transformer.time_text_embed.text_embedder.linear_2, 8)
-    return FluxPipeline(
-        vae=transparent_vae(
-            latent_channels=16,
-            scaling_factor=0.3611,
-            shift_factor=0.1159,
-            use_quant_conv=False,
-            use_post_quant_conv=False,
-        ),
-        text_encoder=_clip(CLIPTextModel, "quick_gelu"),
-        tokenizer=clip_tokenizer(),
-        text_encoder_2=_t5(),
-        tokenizer_2=t5_tokenizer(),
-        transformer=transformer.eval(),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-    )
-
-
-BUILDERS: dict[str, Callable[[], Any]] = {"sd15": sd15, "sdxl": sdxl, "flux": flux}
-
-
-def _unet(**config: Any) -> UNet2DConditionModel:
-    """Attention is at a quarter of the latents' size only, where 1024x1024 pixels cost little."""
-    unet = UNet2DConditionModel(
-        block_out_channels=(16, 16, 32),
-        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        attention_head_dim=2,
-        norm_num_groups=4,
-        **config,
-    )
-    # What the prompt says is a whisper in a random network: raised, so that another prompt is seen.
-    for name, layer in unet.named_modules():
-        if name.endswith(("attn2.to_out.0", "upsamplers.0.conv")):
-            amplify(layer, 4)
-    amplify(unet.conv_out, 2)
-    return unet.eval()
-
-
-def _clip(model: type[Any], activation: str) -> Any:
-    ids = clip_tokenizer()
-    config = CLIPTextConfig(
-        vocab_size=len(ids),
-        hidden_size=WIDTH,
-        projection_dim=WIDTH,
-        intermediate_size=2 * WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        hidden_act=activation,
-        bos_token_id=ids.bos_token_id,
-        eos_token_id=ids.eos_token_id,
-        pad_token_id=ids.pad_token_id,
-    )
-    encoder = model(config)
-    torch.nn.init.normal_(encoder.get_input_embeddings().weight)
+def _encoder(cls: Any, values: Values) -> PreTrainedModel:
+    config = _tiny(cls.config_class, values)
+    encoder = cls(config)
+    if isinstance(encoder, CLIPTextModel | CLIPTextModelWithProjection):
+        torch.nn.init.normal_(encoder.get_input_embeddings().weight)
     return encoder.eval()
 
 
-def _t5() -> T5EncoderModel:
-    config = T5Config(
-        vocab_size=len(t5_tokenizer()),
-        d_model=WIDTH,
-        d_kv=8,
-        d_ff=2 * WIDTH,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        is_encoder_decoder=False,
-        use_cache=False,
-        tie_word_embeddings=False,
-    )
-    return T5EncoderModel(config).eval()
+def _tiny(config_class: Any, values: Values) -> PreTrainedConfig:
+    return config_class(**tiny_config(config_class, values))
+
+
+def _t2i_adapter(unet: Values) -> T2IAdapter:
+    """A feature map for each level of the UNet of this configuration, and one for its middle."""
+    channels = [*unet["block_out_channels"], unet["block_out_channels"][-1]]
+    return T2IAdapter(channels=channels, downscale_factor=16, adapter_type="full_adapter_xl")
+
+
+def _unet_config(values: Values) -> dict[str, Any]:
+    """The levels are those of SDXL: there is no attention at the full size of the latents."""
+    return {
+        "block_out_channels": (16, 16, 32),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "layers_per_block": 1,
+        "attention_head_dim": 2,
+        "norm_num_groups": 4,
+        "cross_attention_dim": 32,
+        **values,
+    }
+
+
+_TEXT_LAYERS = ("context_embedder", "text_embedder.linear_2", "caption_projection.linear_2")
+_LOUDER = {"attn2.to_out.0": 4, "upsamplers.0.conv": 4, "conv_out": 2}
+
+
+@torch.no_grad()
+def _tune(model: torch.nn.Module) -> None:
+    """Give random weights to what is zero or unset at first, so that nothing is without effect.
+
+    And what the prompt says is a whisper in a random network: raised, so that another prompt is
+    seen.
+    """
+    for parameter in model.parameters():
+        if parameter.isnan().any() or (parameter.ndim > 1 and not parameter.any()):
+            torch.nn.init.normal_(parameter, std=0.1)
+    for name, layer in model.named_modules():
+        if name.endswith(_TEXT_LAYERS):
+            amplify(layer, 8)
+        if isinstance(model, UNet2DConditionModel) and name.endswith(tuple(_LOUDER)):
+            amplify(layer, next(factor for end, factor in _LOUDER.items() if name.endswith(end)))
+
+
+def token_values(tokenizer: Any) -> dict[str, Any]:
+    """What a text encoder's configuration takes from its tokenizer."""
+    ids = {
+        f"{n}_token_id": getattr(tokenizer, f"{n}_token_id", None) for n in ("bos", "eos", "pad")
+    }
+    return {"vocab_size": len(tokenizer), **{n: v for n, v in ids.items() if v is not None}}

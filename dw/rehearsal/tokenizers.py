@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 from transformers import CLIPTokenizer, T5Tokenizer
 
@@ -35,6 +37,12 @@ def t5_tokenizer() -> T5Tokenizer:
     characters = ["▁", *string.digits, *string.ascii_letters, *string.punctuation]
     scores = [*((piece, 0.0) for piece in specials), *((piece, -1.0) for piece in characters)]
     return T5Tokenizer(vocab=scores, extra_ids=0, model_max_length=512)
+
+
+TOKENIZERS: dict[str, Callable[..., Any]] = {
+    "CLIPTokenizer": clip_tokenizer,
+    "T5Tokenizer": t5_tokenizer,
+}
 
 
 def _byte_symbols() -> str:

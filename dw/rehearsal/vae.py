@@ -8,19 +8,17 @@ import torch
 from diffusers import AutoencoderKL
 
 
-def transparent_vae(*, latent_channels: int, scaling_factor: float, **config: Any) -> AutoencoderKL:
-    """A VAE whose latents, once multiplied by `scaling_factor`, have a variance of about 1."""
-    vae = AutoencoderKL(
-        sample_size=512,
-        latent_channels=latent_channels,
-        block_out_channels=(16, 16, 16, 16),  # three halvings: a factor of 8
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=1,
-        norm_num_groups=1,
-        scaling_factor=scaling_factor,
-        **config,
-    )
+def transparent_vae(**config: Any) -> AutoencoderKL:
+    """A VAE whose latents, once multiplied by its scaling factor, have a variance of about 1."""
+    sizes = {
+        "sample_size": 512,
+        "block_out_channels": (16, 16, 16, 16),  # three halvings: a factor of 8
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "layers_per_block": 1,
+        "norm_num_groups": 1,
+    }
+    vae = AutoencoderKL(**{**sizes, **config})
     _let_pictures_through(vae)
     return vae.eval()
 
@@ -39,6 +37,9 @@ def _let_pictures_through(vae: AutoencoderKL) -> None:
         # Between them lies SiLU: nearly a straight line at 2, where the bias moves its input.
         half.conv_norm_out.bias += 2
         half.conv_out.bias -= 2 * half.conv_out.weight.sum((1, 2, 3))
+    for name, layer in vae.named_modules():
+        if name.endswith("conv2"):  # the last of a residual block, which adds to what it was given
+            amplify(layer, 0.25)
     for block in encoder.down_blocks[:-1]:
         _add_identity(block.downsamplers[0].conv, blur=True)
     for block in decoder.up_blocks[:-1]:

@@ -82,8 +82,15 @@ def test_a_rehearsal_stands_in_for_overrides_too(session: Session, sd15: Path) -
         "from_pretrained_arguments": {"model_name": "some/vae", "torch_dtype": "torch.float32"},
     }
     plain = session.hashes(text_to_image("any/model"), rehearse=True)
-    assert session.hashes(text_to_image("any/model", vae=override), rehearse=True) == plain
-    assert session.loaded == ()
+    assert session.hashes(text_to_image("any/model", vae=override), rehearse=True) != plain
+    assert session.loaded == ("gen.vae",)
+
+
+def test_a_rehearsal_says_which_component_is_missing(session: Session) -> None:
+    step = text_to_image(
+        "any/model", configuration={"component_type": "StableDiffusionControlNetPipeline"}
+    )
+    assert "needs controlnet" in session.fail(step, rehearse=True).message
 
 
 @pytest.mark.parametrize(

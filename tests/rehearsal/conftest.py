@@ -25,4 +25,4 @@ def fresh(tmp_path: Path, stand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def folder_of(family: Family) -> Path:
-    return stand_in(family.pipelines[0], "")
+    return stand_in(family.pipeline, next(iter(family.words), ""))

@@ -1,0 +1,117 @@
+"""Tiny configurations of model classes: their own defaults, with all that costs made small.
+
+The defaults of a class in diffusers are those of a published model: latent channels, patch sizes,
+compression ratios. They stay, so a stand-in's seams are those of the real models. How wide and how
+deep a model is goes by the same few names in all of them, and those get small values here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from dw.rehearsal.families import WIDTH, Values
+
+HEAD_WIDTH = WIDTH // 2
+CHANNELS = 16
+"""Of each level of a convolutional network."""
+
+_NAMES = {
+    1: """
+        num_single_layers num_refiner_layers n_refiner_layers num_mmdit_layers
+        num_single_dit_layers num_text_blocks layers_per_block motion_layers_per_block
+        num_res_blocks num_layerwise_text_blocks num_refiner_text_blocks
+        video_connector_num_layers audio_connector_num_layers num_blocks_per_stage
+        motion_mid_block_layers_per_block
+    """,
+    2: """
+        num_layers n_layers depth dit_depth num_visual_blocks mmdit_layers num_hidden_layers
+        num_decoder_layers num_attention_heads n_heads n_kv_heads num_heads num_kv_heads
+        num_key_value_heads num_cross_attention_heads num_key_value_attention_heads dit_heads
+        motion_num_attention_heads video_connector_num_attention_heads
+        audio_connector_num_attention_heads audio_num_attention_heads text_num_attention_heads
+        text_num_key_value_heads
+    """,
+    HEAD_WIDTH: """
+        attention_head_dim head_dim cross_attention_head_dim d_kv dim_heads linear_head_dim
+        video_connector_attention_head_dim audio_connector_attention_head_dim
+        audio_attention_head_dim
+    """,
+    WIDTH: """
+        hidden_size dim model_dim embed_dim dit_dim d_model projection_dim caption_projection_dim
+        cross_attention_dim joint_attention_dim pooled_projection_dim caption_channels text_dim
+        text_embed_dim text_embed_2_dim text_emb_dim cap_feat_dim context_in_dim text_in_dim
+        text_hidden_dim in_text_dim in_text_dim2 dit_text_dim cross_attention_dim_t5
+        audio_cross_attention_dim video_hidden_dim audio_hidden_dim text_encoder_dim
+        cross_attention_input_dim encoder_hidden_states_channels crossattn_proj_in_channels
+        conditioning_dim time_dim time_embed_dim condition_dim freq_dim adaln_dim adaln_lora_dim
+        timestep_guidance_channels time_proj_dim
+    """,
+    2 * WIDTH: """
+        intermediate_size ffn_dim ff_dim ffn_hidden_size d_ff text_intermediate_size
+        moe_intermediate_dim global_states_input_dim
+    """,
+    4: "norm_num_groups motion_norm_num_groups base_dim decoder_base_dim",
+}
+_SIZES = {name: size for size, names in _NAMES.items() for name in names.split()}
+
+_PER_LEVEL = {
+    "block_out_channels": CHANNELS,
+    "encoder_block_out_channels": CHANNELS,
+    "decoder_block_out_channels": CHANNELS,
+    "layers_per_block": 1,
+    "encoder_layers_per_block": 1,
+    "decoder_layers_per_block": 1,
+    "dim_mult": 1,
+}
+_ROTARY = ("axes_dims_rope", "rope_axes_dim", "axes_dims", "axes_dim_rope", "rope_dim_list")
+
+
+def tiny_config(cls: type, values: Values) -> dict[str, Any]:
+    """What to give the constructor of `cls`, which is a model or a config of transformers.
+
+    `values` fit it to its neighbours; those that it does not take are left out.
+    """
+    parameters = inspect.signature(cls).parameters
+    sizes = {n: _size(n, p.default) for n, p in parameters.items()}
+    exceptions = EXCEPTIONS.get(cls.__name__, {})
+    fitting = {n: v for n, v in values.items() if n in parameters}
+    return {**{n: s for n, s in sizes.items() if s is not None}, **exceptions, **fitting}
+
+
+def _size(name: str, default: Any) -> Any:
+    """The small value of a parameter; None when its default may stay."""
+    if default is None:
+        return None
+    if isinstance(default, list | tuple):
+        if name in _ROTARY:
+            return _axes(len(default))
+        return [_PER_LEVEL[name]] * len(default) if name in _PER_LEVEL else None
+    return _SIZES.get(name)
+
+
+def _axes(count: int) -> list[int]:
+    """The width of one head divided among the axes of a position: even numbers, the rest first."""
+    each = HEAD_WIDTH // count // 2 * 2
+    return [HEAD_WIDTH - (count - 1) * each, *[each] * (count - 1)]
+
+
+EXCEPTIONS: Mapping[str, Values] = {
+    "AsymmetricAutoencoderKL": {
+        "down_block_out_channels": [CHANNELS] * 4,
+        "up_block_out_channels": [CHANNELS] * 4,
+    },
+    "AutoencoderOobleck": {
+        "encoder_hidden_size": 4,
+        "decoder_channels": 4,
+        "channel_multiples": [1, 1, 1, 1, 1],
+    },
+    "ControlNetUnionModel": {
+        "num_trans_channel": CHANNELS,
+        "num_trans_head": 2,
+        "num_proj_channel": CHANNELS,
+    },
+    "StableAudioProjectionModel": {"min_value": 0.0, "max_value": 512.0},
+}
+"""By class, what its parameters' names do not say."""

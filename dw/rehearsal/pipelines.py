@@ -1,0 +1,74 @@
+"""Whole stand-ins, and single components that fit one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from dw.errors import WorkflowError
+from dw.rehearsal.blueprints import classes_of
+from dw.rehearsal.families import Family, Values
+from dw.rehearsal.models import NoRecipe, make, token_values
+
+_DENOISERS = ("unet", "transformer")
+
+
+def make_pipeline(family: Family) -> Any:
+    """The pipeline of a family, its components made to fit one another. Raises WorkflowError."""
+    classes = classes_of(family)
+    made: dict[str, Any] = {}
+    try:
+        for name in sorted(classes, key=_is_made_of_others):
+            made[name] = make(classes[name], {**_given(name, made), **family.values.get(name, {})})
+    except NoRecipe as error:
+        raise _impossible(family.pipeline, error) from None
+    cls: Any = getattr(diffusers, family.pipeline)
+    components, _ = cls._get_signature_keys(cls)
+    left_out = dict.fromkeys(components - made.keys())
+    return cls(**left_out, **made, **family.scalars)
+
+
+def make_component(stand_in: Path, name: str, cls: Any) -> Any:
+    """A component for the place `name` of the pipeline in the folder. Raises WorkflowError.
+
+    Where its configuration has the same entries as that of the component in its place, or of the
+    denoiser beside it, they have the same values: latent channels, block widths, text widths.
+    """
+    if (stand_in / name).is_dir() and not issubclass(cls, torch.nn.Module):
+        return cls.from_pretrained(stand_in / name)  # what has no weights is the same everywhere
+    places = [name, *_DENOISERS]
+    configs = [c for place in places if (c := _config(stand_in / place))]
+    try:
+        return make(cls, configs[0] if configs else {})
+    except NoRecipe as error:
+        raise _impossible(name, error) from None
+
+
+def _given(name: str, made: Mapping[str, Any]) -> Values:
+    """What a component takes from those before it."""
+    tokenizer = made.get(name.replace("text_encoder", "tokenizer"))
+    return token_values(tokenizer) if "text_encoder" in name and tokenizer is not None else {}
+
+
+def _is_made_of_others(name: str) -> bool:
+    return not ("tokenizer" in name or "processor" in name)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        return {}
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    return {n: v for n, v in entries.items() if not n.startswith("_")}
+
+
+def _impossible(what: str, error: NoRecipe) -> WorkflowError:
+    return WorkflowError(
+        f"{what} cannot be rehearsed: there is no stand-in for a {error}",
+        hints=["config rehearse=off   runs it on the real models"],
+    )
