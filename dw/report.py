@@ -41,6 +41,8 @@ class Output:
     width: int | None = None  # pixels
     height: int | None = None
     frames: int | None = None
+    seconds: float | None = None  # that a film or a sound lasts
+    sample_rate: int | None = None  # Hz, of a sound
 
 
 @dataclass(frozen=True, slots=True)

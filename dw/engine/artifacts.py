@@ -8,22 +8,58 @@ from typing import Any
 import torch
 from diffusers.utils import BaseOutput
 
+from dw.engine.films import Film
+from dw.engine.sounds import Sound, as_sound
 from dw.errors import RunFailed
 from dw.workflow.references import split_previous_result
+
+RATE = "audio_sample_rate"
+"""The attribute of a pipeline's output that tells the rate of its sounds in Hz."""
 
 ATTRIBUTES = ("images", "image_embeds", "image_embeddings", "frames")
 """Where a pipeline's output keeps its artifacts, in the order in which they are looked for."""
 
 
 def artifacts(result: Any) -> list[Any]:
-    """The single things that a result is made of: pictures, videos (lists of frames), texts,
-    mappings."""
+    """The single things that a result is made of: pictures, films, sounds, texts, mappings.
+
+    Frames that came with a sound are films, one for each member of the batch. The first rule that
+    fits counts.
+    """
+    if isinstance(result, Film | Sound):
+        return [result]
     for name in ATTRIBUTES:
         if (found := getattr(result, name, None)) is not None:
-            return list(found)
-    if isinstance(result, list):
-        return list(result)
-    return [result]
+            return _films(found, result) if name == "frames" else list(found)
+    if (found := getattr(result, "audios", None)) is not None:
+        return [as_sound(each, getattr(result, RATE, None)) for each in found]
+    if (found := getattr(result, "video", None)) is not None:  # Cosmos makes one film at a time
+        sound = getattr(result, "sound", None)
+        return (
+            _paired([found], [sound], getattr(result, RATE, None)) if sound is not None else [found]
+        )
+    if isinstance(result, Mapping) and result.get("videos") is not None:
+        return _modular(dict(result))
+    return list(result) if isinstance(result, list) else [result]
+
+
+def _films(frames: Iterable[Any], output: Any) -> list[Any]:
+    sounds, rate = getattr(output, "audio", None), getattr(output, RATE, None)
+    return list(frames) if sounds is None else _paired(frames, sounds, rate)
+
+
+def _modular(result: dict[str, Any]) -> list[Any]:
+    """What a modular pipeline gives by name: its videos, with their sounds, then all the rest."""
+    videos = list(result.pop("videos"))
+    if (sounds := result.pop("audio", None)) is not None:
+        videos = _paired(videos, sounds, result.pop("sampling_rate", None))
+    return [*videos, result] if result else videos
+
+
+def _paired(films: Iterable[Any], sounds: Iterable[Any], rate: int | None) -> list[Any]:
+    """Films with the sounds of their batch: (batch, channels, samples)."""
+    pairs = zip(films, sounds, strict=True)
+    return [Film(frames, as_sound(sound, rate)) for frames, sound in pairs]
 
 
 class Results:

@@ -12,13 +12,38 @@ from diffusers import DiffusionPipeline
 
 from dw.engine.artifacts import on_host
 from dw.engine.control import RunControl, watching
+from dw.engine.films import Film
+from dw.engine.sounds import Sound
 
 
 def call(pipeline: DiffusionPipeline, arguments: Mapping[str, Any], control: RunControl) -> Any:
     """The pipeline's output. Raises Cancelled, and whatever the pipeline raises."""
     control.stepped(0, 0)
     with torch.inference_mode(), watching(pipeline, control):
-        return on_host(pipeline(**arguments))
+        output = on_host(pipeline(**{name: plain(value) for name, value in arguments.items()}))
+    if any(hasattr(output, name) for name in ("audio", "audios", "sound")):
+        output.audio_sample_rate = _sample_rate(pipeline)
+    return output
+
+
+def plain(value: Any) -> Any:
+    """What a pipeline takes for a film or a sound: its frames, or its waveform (channels,
+    samples)."""
+    if isinstance(value, Film):
+        return value.frames
+    if isinstance(value, Sound):
+        return value.tensor
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _sample_rate(pipeline: DiffusionPipeline) -> int | None:
+    """Of the sounds that a pipeline makes, in Hz, as far as its components tell."""
+    for component in ("vocoder", "vae", "audio_vae", "sound_tokenizer"):
+        config = getattr(getattr(pipeline, component, None), "config", None)
+        for name in ("output_sampling_rate", "sampling_rate", "sample_rate"):
+            if isinstance(rate := getattr(config, name, None), int):
+                return rate
+    return None
 
 
 def seeded_generator(seed: int) -> torch.Generator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,9 @@ def described(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         array = np.ascontiguousarray(value)
         return {"array": str(array.dtype), "shape": array.shape, "sha256": _hash(array.tobytes())}
+    if is_dataclass(value) and not isinstance(value, type):
+        members = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {"type": type(value).__name__, **described(members)}
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     return str(value) if isinstance(value, torch.dtype) else type(value).__name__

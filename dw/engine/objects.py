@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from dw.engine import names
 from dw.engine.annotations import misfit
-from dw.engine.encoding import as_picture
+from dw.engine.pictures import as_picture
 from dw.engine.reach import Reach
 from dw.errors import RunFailed, WorkflowError, did_you_mean
 from dw.workflow.construction import (

@@ -21,9 +21,10 @@ from typing import Any
 from dw.engine.artifacts import artifacts
 from dw.engine.encoding import EXTENSIONS, Encoded, encode, verify
 from dw.engine.failures import failing
+from dw.engine.sounds import waveforms
 from dw.errors import DwError, OutOfResources, RunFailed
 from dw.report import Output
-from dw.workflow.model import Result
+from dw.workflow.result import Result
 
 NO_FILE_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 LONGEST_PART = 80  # characters of a result's key; a file's name may have 255 bytes
@@ -56,12 +57,20 @@ def file_names(
         yield f"{base}{extension}", result
         return
     for index, artifact in enumerate(artifacts(result)):
-        if isinstance(artifact, Mapping):
-            parts = _name_parts(artifact)
-            for part, member in zip(parts, artifact.values(), strict=True):
-                yield f"{base}.{index}-{part}{extension}", member
-        elif artifact is not None:
-            yield f"{base}.{index}{extension}", artifact
+        for part, member in _parts(artifact, spec):
+            if member is not None:
+                yield f"{base}.{index}{part}{extension}", member
+
+
+def _parts(artifact: Any, spec: Result) -> Iterable[tuple[str, Any]]:
+    """What goes into files of their own, each with its part of the name."""
+    is_sound = spec.content_type.startswith("audio/")
+    if is_sound and (waves := waveforms(artifact)) is not None:
+        artifact = dict(enumerate(waves))
+    if not isinstance(artifact, Mapping):
+        return [("", artifact)]
+    names = (f"-{part}" for part in _name_parts(artifact))
+    return zip(names, artifact.values(), strict=True)
 
 
 def _name_parts(keys: Iterable[Any]) -> list[str]:
@@ -92,8 +101,7 @@ class Writer:
         self, step: str, path: Path, value: Any, spec: Result, metadata: Mapping[str, Any] | None
     ) -> None:
         def job() -> Output:
-            encoded = encode(value, spec.content_type, fps=spec.fps, metadata=metadata)
-            return save(path, encoded, spec.content_type)
+            return save(path, encode(value, spec, metadata), spec.content_type)
 
         self._pending.append((step, self._thread.submit(job)))
 
@@ -132,8 +140,7 @@ def save(path: Path, encoded: Encoded, content_type: str) -> Output:
     temporary = path.with_name(f".{path.name}.part")
     try:
         write_bytes(temporary, encoded.data)
-        found = temporary.read_bytes()
-        _verify(found, encoded, content_type, path)
+        digest = _verified(temporary, encoded, content_type, path)
         temporary.replace(path)
     except OSError as error:
         raise write_failure(error, path) from error
@@ -141,9 +148,16 @@ def save(path: Path, encoded: Encoded, content_type: str) -> Output:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     extent = encoded.extent
-    digest = hashlib.sha256(found).hexdigest()
     return Output(
-        str(path), content_type, len(found), digest, extent.width, extent.height, extent.frames
+        str(path),
+        content_type,
+        len(encoded.data),
+        digest,
+        extent.width,
+        extent.height,
+        extent.frames,
+        extent.seconds,
+        extent.sample_rate,
     )
 
 
@@ -165,15 +179,19 @@ def write_failure(error: OSError, path: Path) -> RunFailed:
     )
 
 
-def _verify(found: bytes, encoded: Encoded, content_type: str, path: Path) -> None:
-    try:
-        if found != encoded.data:
-            raise RunFailed(
-                f"{len(found)} bytes were read back of {len(encoded.data)} that were written"
-            )
-        verify(found, content_type, encoded.extent)
-    except RunFailed as error:
-        raise RunFailed(f"{str(path)!r} was not written right: {error.message}") from error
+def _verified(temporary: Path, encoded: Encoded, content_type: str, path: Path) -> str:
+    """The sha256 of the file, which is what was encoded and can be decoded."""
+    with temporary.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            if digest != hashlib.sha256(encoded.data).hexdigest():
+                size = f"{file.tell()} bytes were read back of {len(encoded.data)}"
+                raise RunFailed(f"{size} that were written")
+            file.seek(0)
+            verify(file, content_type, encoded.extent)
+        except RunFailed as error:
+            raise RunFailed(f"{str(path)!r} was not written right: {error.message}") from error
+    return digest
 
 
 def _last_run(parent: Path) -> int:

@@ -11,6 +11,7 @@ from dw.engine.artifacts import Results
 from dw.engine.cache import Need
 from dw.engine.calling import call, seeded_generator
 from dw.engine.classes import call_parameters
+from dw.engine.encoding import is_muted
 from dw.engine.failures import failing
 from dw.engine.iterations import iterations
 from dw.engine.media import realize
@@ -24,6 +25,11 @@ from dw.workflow import Document, Workflow
 from dw.workflow.model import Step
 from dw.workflow.pipeline import Pipeline
 from dw.workflow.references import result_references
+
+_MUTED = (
+    "step {0!r}: its film is saved without its sound, whose sample rate is not known; "
+    "'audio_sample_rate' in its result sets it"
+)
 
 Runner = Callable[[Any], list[Any]]
 """From the arguments of one iteration to its results."""
@@ -170,6 +176,8 @@ class Execution:
             stem = f"{self._workflow.id}-{step.name}.{index}"
             metadata = self._metadata(step, arguments) if spec.embed_metadata else None
             for name, value in file_names(result, spec, stem, result_index):
+                if is_muted(value, spec):
+                    run.warn(_MUTED.format(run.step))
                 self._compare_size(step, value, arguments)
                 run.writer.write(run.step, run.folder / name, value, spec, metadata)
         run.collect(run.writer.done())

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from dw.workflow.pipeline import Pipeline
 from dw.workflow.problem import Finding
-from dw.workflow.scalars import ContentType, FileName, Many, Name, Seed, Text
+from dw.workflow.result import Result
+from dw.workflow.scalars import Many, Name, Seed, Text
 from dw.workflow.section import Section, words
 
 ACTIONS = ("pipeline", "pipeline_reference", "task", "workflow")
@@ -49,20 +50,6 @@ class SubWorkflow(Section):
         "with dw as in `builtin:augment_prompt.json`"
     )
     arguments: dict[str, Any] = Field(default_factory=dict, description="values of its variables")
-
-
-class Result(Section):
-    accepted = words(
-        "sample_rate samplerate audio_sample_rate subtype format compression_level bitrate_mode"
-    )
-
-    content_type: ContentType = Field(
-        description="MIME type of the files: decides their extension and how they are written"
-    )
-    save: bool = Field(True, description="write the step's results to files")
-    file_base_name: FileName = Field("", description="put before the default file name")
-    fps: int = Field(8, gt=0, description="frames per second of a video or a GIF")
-    embed_metadata: bool = Field(False, description="store in an image how it was made")
 
 
 class Step(Section):

@@ -9,32 +9,38 @@ import pytest
 import torch
 from PIL import Image
 
-from dw.engine.encoding import EXIF_IFD, USER_COMMENT, Extent, encode, verify
+from dw.engine.encoding import Encoded, verify
+from dw.engine.encoding import encode as encode_as
+from dw.engine.extent import Extent
+from dw.engine.pictures import EXIF_IFD, FORMATS, USER_COMMENT
 from dw.errors import RunFailed
+from dw.workflow.result import Result
 
 PICTURE = Image.radial_gradient("L").resize((48, 32)).convert("RGB")
 CLIP = [PICTURE.rotate(angle) for angle in (0, 10, 20)]
 
 
-@pytest.mark.parametrize("content_type", ["image/png", "image/jpeg", "image/webp"])
+def encode(value: Any, content_type: str, metadata: Any = None, **keys: Any) -> Encoded:
+    return encode_as(value, Result(content_type=content_type, **keys), metadata)
+
+
+@pytest.mark.parametrize("content_type", FORMATS)
 def test_a_picture_is_read_back_in_its_size(content_type: str) -> None:
     encoded = encode(PICTURE, content_type)
     assert encoded.extent == Extent(48, 32, 1)
-    verify(encoded.data, content_type, encoded.extent)
+    verify(io.BytesIO(encoded.data), content_type, encoded.extent)
 
 
 @pytest.mark.parametrize("content_type", ["image/gif", "video/mp4"])
 def test_a_clip_is_read_back_with_all_its_frames(content_type: str) -> None:
     encoded = encode(CLIP, content_type, fps=5)
     assert encoded.extent == Extent(48, 32, 3)
-    verify(encoded.data, content_type, encoded.extent)
+    verify(io.BytesIO(encoded.data), content_type, encoded.extent)
 
 
-@pytest.mark.parametrize(
-    "content_type", ["image/png", "image/jpeg", "image/webp", "image/gif", "video/mp4"]
-)
+@pytest.mark.parametrize("content_type", [*FORMATS, "image/gif"])
 def test_the_bytes_depend_on_the_picture_alone(content_type: str) -> None:
-    value = CLIP if content_type in ("image/gif", "video/mp4") else PICTURE
+    value = CLIP if content_type == "image/gif" else PICTURE
     assert encode(value, content_type).data == encode(value, content_type).data
 
 
@@ -60,15 +66,6 @@ def test_jpeg_takes_pictures_of_any_mode(mode: str) -> None:
 def test_arrays_are_pictures_too(array: Any, size: tuple[int, int]) -> None:
     extent = encode(array, "image/png").extent
     assert (extent.width, extent.height) == size
-
-
-def test_a_video_may_be_an_array_of_frames() -> None:
-    assert encode(np.zeros((5, 16, 32, 3), np.float32), "video/mp4").extent == Extent(32, 16, 5)
-
-
-def test_a_video_of_odd_sides_loses_a_line() -> None:
-    odd = [frame.crop((0, 0, 47, 31)) for frame in CLIP]
-    assert encode(odd, "video/mp4").extent == Extent(46, 30, 3)
 
 
 @pytest.mark.parametrize(
@@ -120,14 +117,14 @@ class TestMetadata:
 class TestVerification:
     def test_an_empty_file_is_found(self) -> None:
         with pytest.raises(RunFailed, match="empty"):
-            verify(b"", "image/png", Extent(48, 32, 1))
+            verify(io.BytesIO(), "image/png", Extent(48, 32, 1))
 
     @pytest.mark.parametrize("content_type", ["image/png", "image/jpeg", "video/mp4"])
     def test_half_a_file_is_found(self, content_type: str) -> None:
         encoded = encode(CLIP if content_type == "video/mp4" else PICTURE, content_type)
         with pytest.raises(RunFailed):
-            verify(encoded.data[: len(encoded.data) // 2], content_type, encoded.extent)
+            verify(io.BytesIO(encoded.data[: len(encoded.data) // 2]), content_type, encoded.extent)
 
     def test_another_size_is_found(self) -> None:
         with pytest.raises(RunFailed, match="read back as"):
-            verify(encode(PICTURE, "image/png").data, "image/png", Extent(48, 48, 1))
+            verify(io.BytesIO(encode(PICTURE, "image/png").data), "image/png", Extent(48, 48, 1))

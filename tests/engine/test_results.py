@@ -13,7 +13,7 @@ from PIL import Image
 from dw.engine import results
 from dw.engine.results import Writer, file_names, new_run_folder
 from dw.errors import OutOfResources, RunFailed
-from dw.workflow.model import Result
+from dw.workflow.result import Result
 
 PNG = Result(content_type="image/png")
 PICTURE = Image.linear_gradient("L")

@@ -1,0 +1,54 @@
+"""The extent of a result: the pixels, frames and samples that a file must turn out to have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+CODEC_SAMPLES = 4096
+"""What lossy codecs put before and after a sound: AAC and MP3 at most two blocks of theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    samples: int | None = None  # of the sound, of one channel
+    sample_rate: int | None = None  # Hz
+    fps: float | None = field(default=None, compare=False)  # containers round it
+
+    @property
+    def seconds(self) -> float | None:
+        if self.frames is not None and self.fps:
+            return self.frames / self.fps
+        if self.samples is not None and self.sample_rate:
+            return self.samples / self.sample_rate
+        return None
+
+    def fits(self, found: Extent) -> bool:
+        """Whether a file in which `found` was found holds all of this one."""
+        if self.samples is None or found.samples is None:
+            return self == found
+        padding = abs(found.samples - self.samples)
+        return padding <= CODEC_SAMPLES and replace(self, samples=found.samples) == found
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in the words of a message."""
+    if isinstance(value, str):
+        return "a text"
+    if isinstance(value, Image.Image):
+        return "a picture"
+    if isinstance(value, Mapping):
+        return f"a mapping of {', '.join(map(str, value))}"
+    if isinstance(value, Sequence):
+        return f"a list of {len(value)} {type(value[0]).__name__}s" if value else "an empty list"
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return f"an array of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__.lower()}"
