@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field
 
 from dw.workflow.problem import Finding
 from dw.workflow.scalars import ContentType, FileName
@@ -39,6 +39,7 @@ class Result(Section):
     )
     sample_rate: int | None = Field(
         None,
+        validation_alias=AliasChoices("sample_rate", "samplerate"),
         ge=1000,
         le=768_000,
         description="samples per second of a sound file, also written samplerate; default: the "
@@ -63,13 +64,6 @@ class Result(Section):
         None, description="how an MP3 spreads its bits"
     )
     embed_metadata: bool = Field(False, description="store in an image how it was made")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _rename(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "samplerate" in data:
-            return {"sample_rate": data["samplerate"], **data}
-        return data
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ _WANTED = {
 }
 """Pydantic's type of error to what the value must be."""
 
+_MANY = 12  # choices are not all told when one of them is near
 _CHOICE = re.compile(r"'([^']*)'")
 
 
@@ -72,6 +73,8 @@ def wording(detail: ErrorDetails) -> str:
     if detail["type"] == "literal_error":
         choices = _CHOICE.findall(context["expected"])
         hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+        if hint and len(choices) > _MANY:
+            return f"cannot be {spell_value(value)}{hint}"
         return f"must be one of {', '.join(map(repr, choices))}{got}{hint}"
     if detail["type"] in ("string_too_short", "too_short"):
         return _WANTED[detail["type"]]

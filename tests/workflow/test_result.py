@@ -18,12 +18,12 @@ def of_result(**result: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        ({"content_type": "video/mp3"}, "got 'video/mp3' (did you mean 'video/mp4'?)"),
+        ({"content_type": "video/mp3"}, "cannot be 'video/mp3' (did you mean 'video/mp4'?)"),
         ({"content_type": "video/mp4", "fps": 0}, "'fps' must be above 0, got 0"),
         ({"content_type": "video/mp4", "fps": "8"}, "'fps' must be a number, got '8'"),
         ({"content_type": "video/mp4", "fps": 1e9}, "'fps' must be at most 1000, got 1000000000.0"),
         ({"content_type": "audio/wav", "sample_rate": 44}, "'sample_rate' must be at least 1000"),
-        ({"content_type": "audio/wav", "samplerate": "x"}, "must be an integer"),
+        ({"content_type": "audio/wav", "samplerate": "x"}, "'samplerate' must be an integer"),
         (
             {"content_type": "audio/wav", "sample_rate": 8000, "samplerate": 8000},
             "'samplerate' is another name of 'sample_rate', which is given",
