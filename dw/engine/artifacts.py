@@ -40,6 +40,9 @@ def artifacts(result: Any) -> list[Any]:
         )
     if isinstance(result, Mapping) and result.get("videos") is not None:
         return _modular(dict(result))
+    if isinstance(result, Mapping) and isinstance(result.get("images"), list):
+        rest = {name: value for name, value in result.items() if name != "images"}
+        return [*result["images"], rest] if rest else list(result["images"])
     return list(result) if isinstance(result, list) else [result]
 
 

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
 
+from dw.engine import names
 from dw.engine.artifacts import on_host
+from dw.engine.classes import call_parameters
 from dw.engine.control import RunControl, watching
 from dw.engine.films import Film
 from dw.engine.sounds import Sound
@@ -20,10 +23,13 @@ def call(pipeline: DiffusionPipeline, arguments: Mapping[str, Any], control: Run
     """The pipeline's output. Raises Cancelled, and whatever the pipeline raises."""
     control.stepped(0, 0)
     with torch.inference_mode(), watching(pipeline, control):
-        output = on_host(pipeline(**{name: plain(value) for name, value in arguments.items()}))
-    if any(hasattr(output, name) for name in ("audio", "audios", "sound")):
-        output.audio_sample_rate = _sample_rate(pipeline)
-    return output
+        output = pipeline(**{name: plain(value) for name, value in arguments.items()})
+    if names.is_modular(type(pipeline)):
+        from dw.engine import modular  # what it imports is needed by few workflows
+
+        modular.free_hooks(pipeline)
+        output = modular.outputs(pipeline, output)
+    return _with_rate(on_host(output), pipeline)
 
 
 def plain(value: Any) -> Any:
@@ -36,6 +42,16 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
+def _with_rate(output: Any, pipeline: Any) -> Any:
+    """The output with the sample rate of its sound, where that is not told yet."""
+    if isinstance(output, Mapping) and not isinstance(output, BaseOutput):
+        is_rated = "audio" not in output or "sampling_rate" in output
+        return output if is_rated else {**output, "sampling_rate": _sample_rate(pipeline)}
+    if any(hasattr(output, name) for name in ("audio", "audios", "sound")):
+        output.audio_sample_rate = _sample_rate(pipeline)
+    return output
+
+
 def _sample_rate(pipeline: DiffusionPipeline) -> int | None:
     """Of the sounds that a pipeline makes, in Hz, as far as its components tell."""
     for component in ("vocoder", "vae", "audio_vae", "sound_tokenizer"):
@@ -44,6 +60,23 @@ def _sample_rate(pipeline: DiffusionPipeline) -> int | None:
             if isinstance(rate := getattr(config, name, None), int):
                 return rate
     return None
+
+
+def takes_generator(pipeline: Any) -> bool:
+    if names.is_modular(type(pipeline)):
+        return "generator" in pipeline._blocks.input_names
+    return "generator" in call_parameters(pipeline.__class__)
+
+
+def free_hooks(pipeline: Any) -> None:
+    """Take offloaded models off the device, and reset step caches, which else change the next
+    picture."""
+    if names.is_modular(type(pipeline)):
+        from dw.engine import modular
+
+        modular.free_hooks(pipeline)
+    else:
+        pipeline.maybe_free_model_hooks()
 
 
 def seeded_generator(seed: int) -> torch.Generator:

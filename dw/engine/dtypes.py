@@ -21,6 +21,8 @@ class Dtypes:
 
     def __init__(self, pipeline: Pipeline) -> None:
         given = _dtype_argument(pipeline.from_pretrained_arguments)
+        if (loads := pipeline.configuration.load_components) is not None:
+            given = loads.dtype or given
         named = dict(given) if isinstance(given, Mapping) else {"default": given}
         self.default = names.dtype(named.pop("default", None))
         arguments = {n: c.from_pretrained_arguments for n, c in pipeline.components.items()}

@@ -297,7 +297,7 @@ class Engine:
             with failing(run.where):
                 if (pipeline := workflow.pipeline_of(step)) is not None:
                     spec = planner.pipeline(pipeline)
-                    refuse(document.path, check_concrete(document, spec.cls, workflow, index))
+                    refuse(document.path, check_concrete(document, spec, workflow, index))
                     planner.adapters(pipeline)
                     yield Need(run.step, spec)
                 elif step.workflow is not None:

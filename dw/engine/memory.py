@@ -12,6 +12,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from dw.engine.cache import Component, ComponentCache
+from dw.engine.calling import free_hooks
 from dw.engine.device import Device
 from dw.engine.ledger import Ledger, base_dtypes
 from dw.report import ComponentRow, Memory
@@ -57,9 +58,7 @@ def settle(pipeline: DiffusionPipeline | None, cache: ComponentCache, device: De
     _forget_exceptions()
     if pipeline is not None:
         try:
-            # Takes offloaded models off the device, and resets step caches, which else change the
-            # next picture.
-            pipeline.maybe_free_model_hooks()
+            free_hooks(pipeline)
         except (RuntimeError, MemoryError):
             cache.clear()  # no room for that either; what is half moved can only be loaded again
     for component in cache.components():

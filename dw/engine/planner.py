@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import DiffusionPipeline
 
 from dw.engine import names
 from dw.engine.adapters import Adapter, find_adapter
@@ -39,6 +39,9 @@ LOADER_ARGUMENTS = (
     *LOAD_OPTIONS,
     *FILE_OPTIONS,
 )
+
+MADE_AFRESH = ("scheduler_config.json", "guider_config.json")
+"""The configs of what counts steps: schedulers, and the guiders of modular pipelines."""
 
 OFFLOADS: tuple[Offload | None, ...] = (None, "model", "sequential")
 """From the fastest to the one that needs the least memory on the device."""
@@ -105,16 +108,17 @@ class Planner:
         """The folder of the tiny pipeline that a rehearsal runs on."""
         arguments = pipeline.from_pretrained_arguments
         name = arguments.get("model_name") or arguments.get("from_single_file") or ""
-        return stand_in(pipeline.configuration.component_type, str(name))
+        return stand_in(names.standard_name(pipeline.configuration.component_type), str(name))
 
     def _placement(self, configuration: Configuration) -> Placement:
-        device = self._device(configuration.device)
-        if configuration.offload is not None and device.kind == "cpu":
-            self.warn(
-                f"offload {configuration.offload!r} means nothing on the CPU: the models stay there"
-            )
+        device, offload = self._device(configuration.device), configuration.offload
+        manager = configuration.components_manager
+        if manager is not None and manager.enable_auto_cpu_offload:
+            offload = offload or "model"
+        if offload is not None and device.kind == "cpu":
+            self.warn(f"offload {offload!r} means nothing on the CPU: the models stay there")
             return Placement(device.spec)
-        wanted = [configuration.offload, self.offload if device.kind == "cuda" else None]
+        wanted = [offload, self.offload if device.kind == "cuda" else None]
         return Placement(device.spec, max(wanted, key=OFFLOADS.index))
 
     def _device(self, wanted: str | None) -> Device:
@@ -140,6 +144,8 @@ class Draft:
     def spec(self) -> PipelineSpec:
         component_type = self.pipeline.configuration.component_type
         generic = names.pipeline_class(component_type, trust=self.planner.trust)
+        if names.is_modular(generic):
+            return self._from_blocks(generic)
         if self.planner.rehearse:
             return self._from_folder(generic, self.planner.stand_in(self.pipeline))
         if "from_single_file" in self._arguments:
@@ -160,6 +166,44 @@ class Draft:
                 parts[name] = self._indexed(name, own, folder)
         parts |= self._overrides
         return self._assembled(cls, parts, {n: v for n, v in index.items() if n not in listed})
+
+    def _from_blocks(self, generic: Any) -> PipelineSpec:
+        from dw.engine import modular  # what it imports is needed by few workflows
+
+        planner, configuration = self.planner, self.pipeline.configuration
+        blueprint = modular.Blueprint(
+            generic, self._modular_folder(), modular.options(self.pipeline)
+        )
+        skeleton = blueprint.read(planner.sources, trust=planner.trust)
+        parts: dict[str, Part] = {}
+        for name, place in modular.places(skeleton).items():
+            if modular.is_wanted(name, configuration) and not self._is_given(name):
+                source = place.find(planner.sources, planner.reach, self._hub_options)
+                cls = place.cls or modular.own_class(planner.sources.json(source / "config.json"))
+                parts[name] = self._part(name, cls, source, self._arguments)
+        if planner.rehearse:
+            self._check_stand_in(type(skeleton), parts)
+        else:
+            parts |= self._overrides
+        return modular.ModularSpec(
+            cls=type(skeleton),
+            components={n: p for n, p in parts.items() if not isinstance(p, SchedulerSpec)},
+            schedulers={n: p for n, p in parts.items() if isinstance(p, SchedulerSpec)},
+            scalars={},
+            placement=self.placement,
+            blueprint=blueprint,
+            configs=configuration.configs,
+            reserve=modular.reserve(configuration),
+            blocks=skeleton._blocks,
+        )
+
+    def _modular_folder(self) -> Path:
+        planner, name = self.planner, self._arguments.get("model_name")
+        if planner.rehearse:
+            return planner.stand_in(self.pipeline)
+        if name is None:
+            raise WorkflowError("a modular pipeline needs a model_name")
+        return planner.sources.modular(str(name), reach=planner.reach, options=self._hub_options)
 
     def _from_single_file(self, cls: Any, name: str) -> PipelineSpec:
         if names.is_generic(cls):
@@ -239,7 +283,7 @@ class Draft:
 
     def _part(self, name: str, cls: Any, source: Path, arguments: Mapping[str, Any]) -> Part:
         sources = self.planner.sources
-        if issubclass(cls, SchedulerMixin):
+        if getattr(cls, "config_name", None) in MADE_AFRESH:
             return SchedulerSpec(cls, sources.json(source / cls.config_name))
         fingerprint, variant = sources.fingerprint(source), arguments.get("variant")
         if not issubclass(cls, torch.nn.Module | DiffusionPipeline):

@@ -19,7 +19,10 @@ NOISE = (
     "Using a slow image processor",
     "No LoRA keys associated to",  # of a text encoder that the LoRA does not touch
     "should be kept in float32: []",  # none, that is
+    "Guiders are currently an experimental feature",
     "is deprecated",
+    "requires torchvision (not installed); falling back",
+    "Error in block:",  # of a modular pipeline, which raises the error, too
 )
 
 

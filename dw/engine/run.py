@@ -44,7 +44,7 @@ class Run:
     def count(self, phase: str, done: int, total: int) -> None:
         """Every denoising step, every downloaded chunk and every tensor is a place to cancel; what
         else the libraries count while they load is not."""
-        if phase == "load":
+        if phase == "load" or self._is_skipped(phase, done):
             return
         if phase == "denoise":
             self.control.stepped(done, total)
@@ -78,7 +78,14 @@ class Run:
         return taken
 
     def report(self, phase: str, done: int, total: int) -> None:
-        self.observer.stepped(self.step, phase, done, total)
+        if not self._is_skipped(phase, done):
+            self.observer.stepped(self.step, phase, done, total)
+
+    def _is_skipped(self, phase: str, done: int) -> bool:
+        """Whether a bar counts a step that was not done: a modular pipeline's goes on counting
+        after it was told to end."""
+        is_skipping = self.is_interrupted and getattr(self.pipeline, "_skips_steps", False)
+        return phase == "denoise" and done > 0 and is_skipping
 
     def warn(self, message: str) -> None:
         """Tell it, once in a run."""

@@ -16,6 +16,7 @@ from dw.engine.annotations import misfit
 from dw.engine.classes import call_parameters, constructor_signature
 from dw.engine.objects import check_objects
 from dw.engine.planner import LOADER_ARGUMENTS
+from dw.engine.spec import PipelineSpec
 from dw.engine.tasks import check_task
 from dw.errors import WorkflowError, did_you_mean
 from dw.workflow import Document, Problem
@@ -39,24 +40,25 @@ def check_workflow(
 
 
 def check_concrete(
-    document: Document, cls: Any, workflow: Workflow, index: int
+    document: Document, spec: PipelineSpec, workflow: Workflow, index: int
 ) -> tuple[Problem, ...]:
     """The misfits of a step whose class is a generic one, with the class that the model's index
     names."""
     step, path = workflow.steps[index], ("steps", index)
     pipeline = workflow.pipeline_of(step)
-    if pipeline is None or cls.__name__ == pipeline.configuration.component_type:
+    if pipeline is None or spec.cls.__name__ == pipeline.configuration.component_type:
         return ()  # checked already
-    found = _step_fits(cls, step, path)
+    found = _step_fits(spec.cls, step, path, blocks=getattr(spec, "blocks", None))
     return tuple(document.place(finding) for finding in found)
 
 
-def check_call(cls: Any, arguments: Mapping[str, Any], path: JsonPath) -> Iterator[Finding]:
+def check_call(
+    title: str, parameters: Mapping[str, Parameter], arguments: Mapping[str, Any], path: JsonPath
+) -> Iterator[Finding]:
     """Names that the pipeline's call does not take, and values that are not of their type.
 
     A call with `**kwargs` takes any name; one that is nearly a known one is still a mistake.
     """
-    parameters = call_parameters(cls)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name, value in arguments.items():
         if name in parameters:
@@ -64,7 +66,7 @@ def check_call(cls: Any, arguments: Mapping[str, Any], path: JsonPath) -> Iterat
         else:
             hint = did_you_mean(name, parameters)
             if hint or not takes_any:
-                message = f"{cls.__name__} takes no argument {name!r}{hint}"
+                message = f"{title} takes no argument {name!r}{hint}"
                 yield Finding((*path, name), message, at_key=True)
 
 
@@ -138,18 +140,25 @@ def _pipeline(pipeline: Pipeline, path: JsonPath, trust: bool) -> Iterator[Findi
         yield from _component(component, (*path, name), trust)
 
 
-def _step_fits(cls: Any, step: Step, path: JsonPath) -> Iterator[Finding]:
+def _step_fits(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> Iterator[Finding]:
+    """`blocks`: of a modular pipeline whose model is known."""
     if names.is_generic(cls):
         return  # the model's index names the class; the run checks it then
+    action = step.pipeline or step.pipeline_reference
+    assert action is not None
+    here = (*path, "pipeline_reference" if step.pipeline is None else "pipeline")
+    if names.is_modular(cls):
+        from dw.engine import block_checks  # what it imports is needed by few workflows
+
+        yield from block_checks.check_step(cls, blocks, step, here)
+        return
+    parameters = call_parameters(cls)
+    yield from check_call(cls.__name__, parameters, action.arguments, (*here, "arguments"))
     if step.pipeline is not None:
-        yield from _fits(cls, step.pipeline, (*path, "pipeline"))
-    elif step.pipeline_reference is not None:
-        arguments = step.pipeline_reference.arguments
-        yield from check_call(cls, arguments, (*path, "pipeline_reference", "arguments"))
+        yield from _fits(cls, step.pipeline, here)
 
 
 def _fits(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
-    yield from check_call(cls, pipeline.arguments, (*path, "arguments"))
     yield from check_loader(cls, pipeline, path)
     components = constructor_signature(cls).components
     for name in pipeline.schedulers:

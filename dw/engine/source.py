@@ -31,6 +31,8 @@ MISSING = (
     "check the name, the network and, for a private model, `hf auth login`",
     "config rehearse=on   runs the workflow on a tiny stand-in",
 )
+INDEX = "model_index.json"
+MODULAR_INDEXES = ("modular_model_index.json", INDEX)
 READ_BY_LOADERS = (*WEIGHTS, ".json", ".model", ".txt", ".jinja")
 
 Json = dict[str, Any]
@@ -63,6 +65,16 @@ class Sources:
         if not self._is_pipeline(folder, options.get("variant")):  # the hub could not be reached
             raise RunFailed(f"the model {name!r} is only partly in the hub's cache", hints=MISSING)
         return folder
+
+    def modular(self, name: str, *, reach: Reach, options: Mapping[str, Any]) -> Path:
+        """The folder of a modular pipeline's index. Its components may lie elsewhere."""
+        _require_cache(reach, options)
+        if (folder := _local(name, reach)) is not None:
+            return _with_index(folder, name, MODULAR_INDEXES)
+        folder = _snapshot(name, options)
+        if folder is None or not _has_index(folder, MODULAR_INDEXES):
+            folder = _download(name, [*MODULAR_INDEXES, "modular_config.json", "*.py"], options)
+        return _with_index(folder, name, MODULAR_INDEXES)
 
     def component(
         self, name: str, subfolder: str | None, *, reach: Reach, options: Mapping[str, Any]
@@ -101,7 +113,11 @@ class Sources:
 
     def index(self, folder: Path) -> Json:
         """The model_index.json of a pipeline's folder."""
-        return self.json(folder / "model_index.json")
+        return self.json(folder / INDEX)
+
+    def modular_index(self, folder: Path) -> Json:
+        """The index that diffusers reads for a modular pipeline."""
+        return self.json(next(folder / n for n in MODULAR_INDEXES if (folder / n).is_file()))
 
     def json(self, path: Path) -> Json:
         """The content of a JSON file, which is read again only when its stat changed. Not to be
@@ -123,7 +139,7 @@ class Sources:
     def _is_pipeline(self, folder: Path, variant: str | None) -> bool:
         """Whether a snapshot holds each component that its index names: one that is being
         downloaded, or has another variant only, does not."""
-        if not (folder / "model_index.json").is_file():
+        if not (folder / INDEX).is_file():
             return False
         entries = self.index(folder).items()
         names = [n for n, v in entries if isinstance(v, list) and v[0] is not None]
@@ -203,11 +219,15 @@ def _local(name: str, reach: Reach) -> Path | None:
     return None
 
 
-def _with_index(folder: Path, name: str) -> Path:
-    if (folder / "model_index.json").is_file():
+def _has_index(folder: Path, indexes: Iterable[str]) -> bool:
+    return any((folder / index).is_file() for index in indexes)
+
+
+def _with_index(folder: Path, name: str, indexes: Iterable[str] = (INDEX,)) -> Path:
+    if _has_index(folder, indexes):
         return folder
     raise RunFailed(
-        f"{name!r} is not the folder of a diffusers pipeline: it has no model_index.json",
+        f"{name!r} is not the folder of a diffusers pipeline: it has no {' or '.join(indexes)}",
         hints=["a checkpoint in one file is loaded with from_single_file"],
     )
 
@@ -227,6 +247,10 @@ def _hub(options: Mapping[str, Any]) -> dict[str, Any]:
 def _download_folder(name: str, subfolder: str | None, options: Mapping[str, Any]) -> Path:
     inside = f"{subfolder}/" if subfolder else ""
     patterns = [f"{inside}*{ending}" for ending in READ_BY_LOADERS if ending not in PICKLES]
+    return _download(name, patterns, options)
+
+
+def _download(name: str, patterns: list[str], options: Mapping[str, Any]) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=patterns, **_hub(options)))
     except (OSError, ValueError) as error:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import torch
 
+from dw.engine.classes import constructor_signature
+
 Offload = Literal["model", "sequential"]
 
 
@@ -83,3 +85,8 @@ class PipelineSpec:
     scalars: Mapping[str, Any]
     placement: Placement
     single_file: SingleFile | None = None
+
+    def build(self, parts: Mapping[str, Any], scalars: Mapping[str, Any]) -> Any:
+        """The pipeline around its components and schedulers."""
+        left_out = dict.fromkeys(constructor_signature(self.cls).optional)
+        return self.cls(**{**left_out, **parts, **scalars})

@@ -9,8 +9,7 @@ from PIL import Image
 
 from dw.engine.artifacts import Results
 from dw.engine.cache import Need
-from dw.engine.calling import call, seeded_generator
-from dw.engine.classes import call_parameters
+from dw.engine.calling import call, seeded_generator, takes_generator
 from dw.engine.encoding import is_muted
 from dw.engine.failures import failing
 from dw.engine.iterations import iterations
@@ -124,8 +123,7 @@ class Execution:
         self._run.seeds[self._run.step] = seed
         generator = seeded_generator(seed)
         extra = {}
-        takes_generator = "generator" in call_parameters(prepared.__class__)
-        if takes_generator and not pipeline.configuration.no_generator:
+        if takes_generator(prepared) and not pipeline.configuration.no_generator:
             extra["generator"] = generator
         return lambda arguments: [call(prepared, {**arguments, **extra}, self._run.control)]
 

@@ -13,10 +13,9 @@ import torch
 from diffusers import DiffusionPipeline
 
 from dw.engine import names
-from dw.engine.classes import constructor_signature
 from dw.engine.media import realize
 from dw.engine.reach import Reach
-from dw.engine.spec import PipelineSpec, Placement, SchedulerSpec
+from dw.engine.spec import PipelineSpec, SchedulerSpec
 from dw.errors import RunFailed
 from dw.workflow.configuration import Configuration
 from dw.workflow.pipeline import Scheduler
@@ -32,9 +31,8 @@ def wire(
     scalars: Mapping[str, Any],
 ) -> DiffusionPipeline:
     fresh = {name: s.cls.from_config(dict(s.config)) for name, s in schedulers.items()}
-    left_out = dict.fromkeys(constructor_signature(spec.cls).optional)
-    pipeline = spec.cls(**{**left_out, **parts, **fresh, **scalars})
-    _place(pipeline, spec.placement)
+    pipeline = spec.build({**parts, **fresh}, scalars)
+    _place(pipeline, spec)
     return pipeline
 
 
@@ -82,9 +80,12 @@ def _slice_attention(
         (_SLICED.add if wanted else _SLICED.discard)(module)
 
 
-def _place(pipeline: DiffusionPipeline, placement: Placement) -> None:
+def _place(pipeline: Any, spec: PipelineSpec) -> None:
     """Give an offloaded pipeline its hooks. They live on the modules and belong to the pipeline
     that set them last, so they are set for each call; those of whole models are cheap."""
+    placement = spec.placement
+    if names.is_modular(spec.cls):
+        return  # it was built with hooks of its own
     if placement.offload == "model":
         pipeline.enable_model_cpu_offload(device=placement.device)
     elif placement.offload == "sequential" and not _has_sequential_hooks(pipeline):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from dw.workflow.modular import ComponentsManager, LoadComponents
 from dw.workflow.problem import Finding
 from dw.workflow.scalars import Device
 from dw.workflow.section import Section, words
@@ -50,8 +51,8 @@ class Configuration(Section):
     closed = True
     later = words(
         "exclude_from_cpu_offload group_offload preserve_device_placement do_not_send_to_device "
-        "enable_layerwise_casting pre_load_modules load_components configs components_manager "
-        "components attention_backend prompt_weighting cache teacache sdnq_optimize inversion "
+        "enable_layerwise_casting pre_load_modules components attention_backend prompt_weighting "
+        "cache teacache sdnq_optimize inversion "
         "generate shared_components reused_components quantization_config"
     )
 
@@ -70,6 +71,15 @@ class Configuration(Section):
     text_encoder_2: ComponentSettings | None = Field(None, description="of the second text encoder")
     text_encoder_3: ComponentSettings | None = Field(None, description="of the third text encoder")
     image_encoder: ComponentSettings | None = Field(None, description="of the image encoder")
+    load_components: LoadComponents | None = Field(
+        None, description="of a modular pipeline: the components to load, and their dtypes"
+    )
+    configs: dict[str, Any] = Field(
+        default_factory=dict, description="of a modular pipeline: settings of its blocks"
+    )
+    components_manager: ComponentsManager | None = Field(
+        None, description="of a modular pipeline: moves components to the device when they run"
+    )
     no_generator: bool = Field(False, description="call the pipeline without a seeded generator")
     enable_attention_slicing: bool = Field(False, description="compute attention in slices")
     disable_attention_slicing: bool = Field(False, description="never compute attention in slices")

@@ -47,13 +47,17 @@ def every_step_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dw.engine.progress.REPORT_INTERVAL_S", 0.0)
 
 
-@pytest.mark.parametrize("family", ["StableDiffusion", "StableDiffusionXL", "Flux"])
+FAMILIES = ["StableDiffusion", "StableDiffusionXL", "Flux"]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "StableDiffusionXLModular", "FluxModular"])
 def test_the_denoising_ends_and_the_picture_is_kept(warm: Session, family: str) -> None:
     document = text_to_image("a", configuration={"component_type": f"{family}Pipeline"})
     whole = warm.run(document, rehearse=True)
     stopped = warm.run(document, rehearse=True, control=StopsAt(2))
     assert steps_done(warm.seen)[-1] == ("gen", 2)
     assert (whole.stopped_early, stopped.stopped_early) == (False, True)
+    assert warm.seen.named("warned") == []
     assert stopped.outputs[0].sha256 != whole.outputs[0].sha256
     assert warm.hashes(document, rehearse=True) == [whole.outputs[0].sha256]
 

@@ -1,0 +1,36 @@
+"""What a workflow says of a modular pipeline: which components it loads, how it offloads them."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dw.workflow.scalars import Many
+from dw.workflow.section import Section, words
+
+RESERVE = "3GB"
+
+
+class LoadComponents(Section):
+    """The components that are loaded; all that the model names when there are no `names`."""
+
+    closed = True
+    later = words("quantization_config")
+
+    names: Many[str] = Field((), description="the components to load; default: all of them")
+    dtype: str | dict[str, str] | None = Field(
+        None, description="dtype of all, or of each by name with a default: torch.bfloat16, ..."
+    )
+
+
+class ComponentsManager(Section):
+    """Moves components to the device when they run."""
+
+    closed = True
+
+    enable_auto_cpu_offload: bool = Field(
+        False,
+        description="keep weights in host memory until used, and then as long as there is room",
+    )
+    memory_reserve_margin: str = Field(
+        RESERVE, description="memory of the device that is left free for the computation"
+    )
