@@ -214,7 +214,7 @@ def outputs(pipeline: Any, result: Any) -> Any:
         return result
     blocks = pipeline._blocks
     if type(blocks) is SequentialPipelineBlocks:  # those of one workflow, which name everything
-        blocks = default_blocks(type(pipeline)) or blocks
+        blocks = default_blocks(pipeline.__class__) or blocks
     return {name: result.get(name) for name in blocks.output_names}
 
 
