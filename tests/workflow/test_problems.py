@@ -196,12 +196,6 @@ SHAPE = [
 
 KEYS = [
     (pipe(configuration=', ¶"ofload": "model"'), "unknown key 'ofload' (did you mean 'offload'?)"),
-    (
-        pipe(configuration=', ¶"tiling": true'),
-        "unknown key 'tiling'; known are component_type, device, disable_attention_slicing, "
-        "enable_attention_slicing, image_encoder, no_generator, offload, text_encoder, "
-        "text_encoder_2, text_encoder_3, transformer, transformer_2, unet, vae",
-    ),
     (pipe(more=', ¶"transfomer": {}'), "unknown key 'transfomer' (did you mean 'transformer'?)"),
     (pipe(more=', ¶"schedular": {}'), "unknown key 'schedular' (did you mean 'scheduler'?)"),
     (
@@ -231,7 +225,6 @@ LATER = (
             "cache",
             "teacache",
             "components",
-            "components_manager",
             "pre_load_modules",
             "attention_backend",
             "shared_components",
