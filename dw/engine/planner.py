@@ -181,10 +181,7 @@ class Draft:
                 source = place.find(planner.sources, planner.reach, self._hub_options)
                 cls = place.cls or modular.own_class(planner.sources.json(source / "config.json"))
                 parts[name] = self._part(name, cls, source, self._arguments)
-        if planner.rehearse:
-            self._check_stand_in(type(skeleton), parts)
-        else:
-            parts |= self._overrides
+        parts |= self._overrides
         return modular.ModularSpec(
             cls=type(skeleton),
             components={n: p for n, p in parts.items() if not isinstance(p, SchedulerSpec)},
