@@ -1,0 +1,20 @@
+"""Shows what is told of the broken files, or writes it down."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.broken.files import FILES, expectation, shown, told
+
+
+def main(words: list[str]) -> None:
+    chosen = [path for path in FILES if not words or path.stem in words]
+    for path in chosen if "--write" not in words else FILES:
+        if "--write" in words:
+            expectation(path).write_text(told(path), encoding="utf-8")
+        else:
+            print("\n".join(shown(path)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

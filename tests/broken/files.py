@@ -1,0 +1,51 @@
+"""The broken files, and what validation tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import chdir
+from functools import cache
+from pathlib import Path
+
+from dw.engine import Engine
+from dw.report import Problem
+from dw.workflow import judge_file
+
+FOLDER = Path(__file__).parent
+FILES = sorted(FOLDER.glob("*.json"))
+
+
+def expectation(path: Path) -> Path:
+    return path.with_suffix(".expected")
+
+
+def problems(path: Path) -> tuple[Problem, ...]:
+    """All that is wrong at any stage, told as to somebody who stands in the folder."""
+    with chdir(FOLDER):
+        judged = judge_file(Path(path.name))
+        if judged.document is None:
+            return judged.problems
+        return judged.with_more(_engine().check(judged.document)).problems
+
+
+@cache
+def _engine() -> Engine:
+    return Engine()
+
+
+def told(path: Path) -> str:
+    """A line for each problem: `line:column: severity: message`, in a file of its own with it."""
+    lines = (str(each).removeprefix(f"{path.name}:") for each in problems(path))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def shown(path: Path) -> Iterator[str]:
+    """Each problem under its line of the file, with a mark at its column."""
+    yield f"--- {path.name}"
+    for each in problems(path):
+        lines = (FOLDER / each.path).read_text(encoding="utf-8").split("\n")
+        line = lines[each.line - 1]
+        start = max(0, each.column - 60)
+        yield f"{each.line:5} {line[start : start + 100]}"
+        yield f"{' ' * (each.column - start + 5)}^ {each.severity}: {each.message}"
+    yield ""
