@@ -90,10 +90,12 @@ class Interrupted(DwError):
     exit_code = 130
 
 
-def did_you_mean(name: str, known: Iterable[str], *, by_word: bool = False) -> str:
+def did_you_mean(
+    name: str, known: Iterable[str], *, by_word: bool = False, cutoff: float = 0.6
+) -> str:
     """The end of a sentence: ` (did you mean 'offload'?)`, or nothing when no known name is near.
 
-    `by_word`: a name is also near when one of its words is.
+    `by_word`: a name is also near when one of its words is. `cutoff` is the likeness that counts.
 
     >>> did_you_mean("ofload", ["offload", "device"])
     " (did you mean 'offload'?)"
@@ -101,7 +103,7 @@ def did_you_mean(name: str, known: Iterable[str], *, by_word: bool = False) -> s
     " (did you mean 'num_inference_steps'?)"
     """
     names = {each: each for each in known}
-    nearest = get_close_matches(name, names, n=1, cutoff=0.6)
+    nearest = get_close_matches(name, names, n=1, cutoff=cutoff)
     if by_word and not nearest:
         names = {word: each for each in names for word in each.split("_")}
         nearest = get_close_matches(name, names, n=1, cutoff=0.8)

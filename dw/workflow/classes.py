@@ -57,6 +57,7 @@ DTYPES = frozenset((
 ))
 # fmt: on
 _ABBREVIATIONS = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "float64"}
+_NEAR_CLASS = 0.8  # names of classes are long and share their endings
 _CLASS_KEYS = frozenset({"component_type", "scheduler_type"})
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _QUOTED_NAME = re.compile(r'"([A-Z]\w+)"')
@@ -164,7 +165,7 @@ def _judge_bare(key: str, name: str) -> str | None:
     if not known or name in known:
         return None
     message = f"{key!r}: diffusers has no class {name!r}"
-    if hint := did_you_mean(name, sorted(known)):
+    if hint := did_you_mean(name, sorted(known), cutoff=_NEAR_CLASS):
         return message + hint
     if key in _CLASS_KEYS:
         return f"{message}; one of another package is written 'transformers.{name}'"

@@ -87,5 +87,5 @@ def is_allowed(path: Path, *folders: Path) -> bool:
 def outside(name: str) -> str:
     return (
         f"{name!r} is outside of the workflow's folder and the current one; "
-        "--trust allows it, and `config allowed_dirs=FOLDER` a folder"
+        "--trust allows it, `config allowed_dirs=FOLDER` allows a folder"
     )

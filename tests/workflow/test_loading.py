@@ -188,7 +188,7 @@ def test_a_sub_workflow_outside_needs_trust(
     monkeypatch.chdir(path.parent)
     assert refusal(path).message == (
         f"'{name}' is outside of the workflow's folder and the current one; "
-        "--trust allows it, and `config allowed_dirs=FOLDER` a folder"
+        "--trust allows it, `config allowed_dirs=FOLDER` allows a folder"
     )
     assert load_document(path, trust=True).children
     assert load_document(path, allowed=[tmp_path]).children
