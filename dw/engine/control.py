@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
+from torch._dynamo import OptimizedModule
 
 
 class Cancelled(BaseException):
@@ -93,8 +94,16 @@ def _watched(pipeline: DiffusionPipeline) -> Iterator[torch.nn.Module]:
             yield component
             if not hasattr(component, "decode"):
                 continue
-            # Pipelines call vae.decode(), which goes past the hooks of the VAE itself; the nets
-            # inside run once per tile or frame, so a long decode can be stopped too.
+            # Pipelines call vae.decode(), which goes past the hooks of the VAE itself. What is
+            # inside runs for seconds where a picture is large, so its blocks are places, too.
             for name in ("encoder", "decoder"):
                 if isinstance(inner := getattr(component, name, None), torch.nn.Module):
-                    yield inner
+                    yield from _blocks(inner)
+
+
+def _blocks(net: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """The net and its blocks, but for the layers; the inside of a compiled net is one graph."""
+    if net._compiled_call_impl is not None or isinstance(net, OptimizedModule):
+        yield net
+    else:
+        yield from (module for module in net.modules() if module is net or any(module.children()))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from diffusers import DiffusionPipeline, FluxTransformer2DModel, UNet2DConditionModel
 from diffusers.models.autoencoders.vae import Decoder
+from diffusers.models.unets.unet_2d_blocks import UpDecoderBlock2D
 from huggingface_hub.utils import tqdm as HubBar  # noqa: N812
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
@@ -104,6 +105,15 @@ def test_before_the_first_step(warm: Session, sd15: Path, cancels: Cancels) -> N
     cancels.at(UNet2DConditionModel, "forward", 0)
     cancelled = warm.cancel(text_to_image(sd15), CancelsAt(0))
     assert (cancelled.step, cancelled.steps, cancels.calls) == (0, 4, [])
+
+
+def test_between_the_blocks_of_a_decode(warm: Session, sd15: Path, cancels: Cancels) -> None:
+    before = warm.hashes(text_to_image(sd15))
+    cancels.at(UpDecoderBlock2D, "forward", 2)
+    warm.cancel(text_to_image(sd15), cancels.control)
+    assert len(cancels.calls) == 2
+    cancels.control = RunControl()
+    assert warm.hashes(text_to_image(sd15)) == before
 
 
 def test_between_the_tiles_of_a_decode(session: Session, sd15: Path, cancels: Cancels) -> None:

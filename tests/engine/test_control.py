@@ -58,6 +58,6 @@ def test_the_hooks_are_gone_afterwards(pipeline: StableDiffusionPipeline) -> Non
 
     before = hooks()
     with watching(pipeline, RunControl()):
-        assert hooks() == before + 5  # three models, and the VAE's encoder and decoder
+        assert hooks() > before + 5  # three models, the VAE's two nets, and their blocks
         pipeline(**CALL)
     assert hooks() == before
