@@ -8,7 +8,7 @@ from typing import Any
 
 from dw.engine import modular
 from dw.engine.planner import LOADER_ARGUMENTS
-from dw.engine.signatures import check_call
+from dw.engine.signatures import check_call, component_names
 from dw.errors import WorkflowError, did_you_mean
 from dw.workflow.model import Step
 from dw.workflow.pipeline import Pipeline
@@ -65,10 +65,12 @@ def _names(blocks: Any, pipeline: Pipeline) -> Iterator[_Name]:
     configuration, components = pipeline.configuration, _components(blocks)
     loads = configuration.load_components
     for index, name in enumerate(loads.names if loads else ()):
-        where: JsonPath = ("configuration", "load_components", "names", index)
-        yield _Name(name, "component", components, where, at_key=False)
-    for name in (*pipeline.components, *pipeline.schedulers):
+        here = ("configuration", "load_components", "names", index)
+        yield _Name(name, "component", components, here, at_key=False)
+    for name in pipeline.components:
         yield _Name(name, "component", components, (name,), at_key=True)
+    for name, where in component_names(pipeline):
+        yield _Name(name, "component", components, where, at_key=where[-1] == name)
     for name in configuration.configs:
         known = [spec.name for spec in blocks.expected_configs]
         yield _Name(name, "setting", known, ("configuration", "configs", name), at_key=True)

@@ -296,7 +296,7 @@ class Engine:
             run.step = f"{prefix}{step.name}"
             with failing(run.where):
                 if (pipeline := workflow.pipeline_of(step)) is not None:
-                    spec = planner.pipeline(pipeline)
+                    spec = planner.pipeline(pipeline, workflow.sharers_of(pipeline))
                     refuse(document.path, check_concrete(document, spec, workflow, index))
                     planner.adapters(pipeline)
                     yield Need(run.step, spec)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -79,15 +80,32 @@ class Planner:
             return None
         return replace(self, offload=rest[0], _known={})
 
-    def pipeline(self, pipeline: Pipeline) -> PipelineSpec:
-        """The load spec, made once for each object.
+    def pipeline(
+        self, pipeline: Pipeline, sharers: Mapping[str, Pipeline] = MappingProxyType({})
+    ) -> PipelineSpec:
+        """The load spec, made once for each object. `sharers`: of the components that it reuses.
 
         Raises RunFailed or WorkflowError when there is no such model or it does not fit the class.
         """
         if id(pipeline) not in self._known:
-            draft = Draft(self, pipeline, self._placement(pipeline.configuration))
+            placement = self._placement(pipeline.configuration)
+            reused = {n: self.shared(each, n) for n, each in sharers.items()}
+            draft = Draft(self, pipeline, placement, reused)
             self._known[id(pipeline)] = (pipeline, draft.spec())
         return self._known[id(pipeline)][1]
+
+    def shared(self, pipeline: Pipeline, name: str) -> Part:
+        """A component of a pipeline, for another one. Raises RunFailed when it has none."""
+        spec = self.pipeline(pipeline)
+        parts = {**spec.components, **spec.schedulers}
+        if name not in parts and spec.single_file is not None:
+            raise RunFailed(
+                f"{name!r} cannot be shared out of a single file",
+                hints=[f"name it as a component of its own, {name!r} beside 'configuration'"],
+            )
+        if parts.get(name) is None:
+            raise RunFailed(f"{name!r} cannot be shared: {spec.cls.__name__} has none here")
+        return parts[name]
 
     def adapters(self, pipeline: Pipeline) -> list[Adapter]:
         """The LoRAs that the pipeline should have; downloads their files."""
@@ -140,6 +158,7 @@ class Draft:
     planner: Planner
     pipeline: Pipeline
     placement: Placement
+    reused: Mapping[str, Part]
 
     def spec(self) -> PipelineSpec:
         component_type = self.pipeline.configuration.component_type
@@ -253,7 +272,8 @@ class Draft:
 
     @cached_property
     def _overrides(self) -> dict[str, Part]:
-        return {n: self._override(n, c) for n, c in self.pipeline.components.items()}
+        own = {n: self._override(n, c) for n, c in self.pipeline.components.items()}
+        return {**own, **self.reused}
 
     def _override(self, name: str, component: Component) -> Part:
         planner, arguments = self.planner, component.from_pretrained_arguments
@@ -313,7 +333,8 @@ class Draft:
 
     def _is_given(self, name: str) -> bool:
         """Whether the workflow says itself what this component is: another one, or none."""
-        return name in self.pipeline.components or self._is_null(name)
+        is_other = name in self.pipeline.components or name in self.reused
+        return is_other or self._is_null(name)
 
     def _is_null(self, name: str) -> bool:
         return name in self._arguments and self._arguments[name] is None

@@ -95,6 +95,21 @@ def check_loader(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Findi
             )
 
 
+def component_names(pipeline: Pipeline) -> Iterator[tuple[str, JsonPath]]:
+    """What the pipeline should have, beside its overrides: the names, and where they stand in it.
+    Those in lists are values, the others keys."""
+    for name in pipeline.schedulers:
+        yield name, (name,)
+    for key in ("shared_components", "reused_components"):
+        holders: tuple[tuple[JsonPath, Any], ...] = (
+            ((), pipeline),
+            (("configuration",), pipeline.configuration),
+        )
+        for where, holder in holders:
+            for index, name in enumerate(getattr(holder, key)):
+                yield name, (*where, key, index)
+
+
 def _step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> Iterator[Finding]:
     for where, arguments in _given(step, path):
         yield from check_objects(arguments, where, trust=trust)
@@ -161,10 +176,10 @@ def _step_fits(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> Iter
 def _fits(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
     yield from check_loader(cls, pipeline, path)
     components = constructor_signature(cls).components
-    for name in pipeline.schedulers:
+    for name, where in component_names(pipeline):
         if name not in components:
             message = f"{cls.__name__} has no component {name!r}{did_you_mean(name, components)}"
-            yield Finding((*path, name), message, at_key=True)
+            yield Finding((*path, *where), message, at_key=where[-1] == name)
     if pipeline.loras and not hasattr(cls, "load_lora_weights"):
         yield Finding((*path, "loras"), f"{cls.__name__} takes no LoRA")
 

@@ -130,12 +130,14 @@ class Execution:
     def _prepared(self, pipeline: Pipeline) -> Any:
         """The pipeline, wired, with its scheduler, switches and adapters."""
         run = self._run
-        spec = self._planner.pipeline(pipeline)
+        sharers = self._workflow.sharers_of(pipeline)
+        spec = self._planner.pipeline(pipeline, sharers)
         self._load_late(Need(run.step, spec))
         cache = run.cache
         wired = wire(spec, cache.parts(spec), cache.schedulers(spec), cache.scalars(spec))
         run.pipeline = wired
-        for name, scheduler in pipeline.schedulers.items():
+        theirs = {n: each.schedulers[n] for n, each in sharers.items() if n in each.schedulers}
+        for name, scheduler in {**theirs, **pipeline.schedulers}.items():
             replace_scheduler(wired, name, scheduler, self._reach)
         set_switches(wired, pipeline.configuration)
         run.adapters.reconcile(wired, self._planner.adapters(pipeline))

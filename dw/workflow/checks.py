@@ -14,7 +14,7 @@ from dw.workflow.model import Workflow
 from dw.workflow.problem import Finding
 from dw.workflow.references import check_steps, is_reference
 from dw.workflow.shape import check_shape
-from dw.workflow.sharing import check_pipeline_references
+from dw.workflow.sharing import check_pipeline_references, check_reused
 from dw.workflow.tree import JsonPath
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def examine(
         *findings,
         *check_steps(data),
         *check_pipeline_references(data),
+        *check_reused(data),
         *check_classes(data, trust=trust),
         *check_constants(data.get("steps"), ("steps",), trust=trust),
         *check_media(data),

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from dw.workflow.modular import ComponentsManager, LoadComponents
 from dw.workflow.problem import Finding
-from dw.workflow.scalars import Device
+from dw.workflow.scalars import Device, Many
 from dw.workflow.section import Section, words
 
 
@@ -52,8 +52,7 @@ class Configuration(Section):
     later = words(
         "exclude_from_cpu_offload group_offload preserve_device_placement do_not_send_to_device "
         "enable_layerwise_casting pre_load_modules components attention_backend prompt_weighting "
-        "cache teacache sdnq_optimize inversion "
-        "generate shared_components reused_components quantization_config"
+        "cache teacache sdnq_optimize inversion generate quantization_config"
     )
 
     component_type: str = Field(description="pipeline class: a name in diffusers, or a dotted name")
@@ -80,6 +79,8 @@ class Configuration(Section):
     components_manager: ComponentsManager | None = Field(
         None, description="of a modular pipeline: moves components to the device when they run"
     )
+    shared_components: Many[str] = Field((), description="the same as beside configuration")
+    reused_components: Many[str] = Field((), description="the same as beside configuration")
     no_generator: bool = Field(False, description="call the pipeline without a seeded generator")
     enable_attention_slicing: bool = Field(False, description="compute attention in slices")
     disable_attention_slicing: bool = Field(False, description="never compute attention in slices")

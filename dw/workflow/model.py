@@ -95,3 +95,13 @@ class Workflow(Section):
             return step.pipeline
         name = step.pipeline_reference.reference_name
         return next((each.pipeline for each in self.steps if each.name == name), None)
+
+    def sharers_of(self, pipeline: Pipeline) -> dict[str, Pipeline]:
+        """For each component that a pipeline reuses, the last one before it that shares it."""
+        found: dict[str, Pipeline] = {}
+        for step in self.steps:
+            if step.pipeline is pipeline:
+                break
+            if step.pipeline is not None:
+                found |= dict.fromkeys(step.pipeline.shared, step.pipeline)
+        return {name: found[name] for name in pipeline.reused if name in found}

@@ -111,8 +111,7 @@ class Lora(Section):
 
 class Pipeline(Loads):
     later = words(
-        "ip_adapter remote_text_encoder shared_components "
-        "reused_components chain components quantization_config group_offload"
+        "ip_adapter remote_text_encoder chain components quantization_config group_offload"
     )
 
     accepted = OVERRIDES
@@ -126,10 +125,24 @@ class Pipeline(Loads):
         None, description="another scheduler of the sound, where a pipeline has one"
     )
     loras: Many[Lora] = Field((), description="LoRAs, applied together")
+    shared_components: Many[str] = Field(
+        (), description="components that later steps may reuse, by name"
+    )
+    reused_components: Many[str] = Field(
+        (), description="components that are those of an earlier step, which shares them"
+    )
     components: dict[str, Component] = Field(
         default_factory=dict,
         description="component overrides; in a file they are siblings of configuration",
     )
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        return (*self.shared_components, *self.configuration.shared_components)
+
+    @property
+    def reused(self) -> tuple[str, ...]:
+        return (*self.reused_components, *self.configuration.reused_components)
 
     @property
     def schedulers(self) -> dict[str, Scheduler]:

@@ -1,4 +1,4 @@
-"""What a step takes over from an earlier one: its pipeline."""
+"""What a step takes over from an earlier one: its pipeline, or components of it."""
 
 from __future__ import annotations
 
@@ -43,3 +43,36 @@ def _judge(name: str, earlier: Sequence[Any], steps: Sequence[Any]) -> str | Non
 
 def _named(name: str, steps: Sequence[Any]) -> dict[str, Any] | None:
     return next((s for s in steps if isinstance(s, dict) and s.get("name") == name), None)
+
+
+def check_reused(data: dict[str, Any]) -> Iterator[Finding]:
+    """Components that a step reuses, and no step before it shares."""
+    steps = data.get("steps")
+    shared: list[str] = []
+    for index, step in enumerate(steps if isinstance(steps, list) else ()):
+        pipeline = step.get("pipeline") if isinstance(step, dict) else None
+        if not isinstance(pipeline, dict):
+            continue
+        for path, name in _listed(pipeline, "reused_components"):
+            here = ("steps", index, "pipeline", *path)
+            if name not in shared:
+                hint = did_you_mean(name, shared) or _shares(shared)
+                yield Finding(here, f"no earlier step shares {name!r}{hint}")
+            elif isinstance(pipeline.get(name), dict) and "configuration" in pipeline[name]:
+                yield Finding(
+                    here, f"{name!r} is a component of its own here, and cannot be reused"
+                )
+        shared += [name for _, name in _listed(pipeline, "shared_components")]
+
+
+def _listed(pipeline: dict[str, Any], key: str) -> Iterator[tuple[JsonPath, str]]:
+    """The names in a list that may stand beside `configuration` or inside of it."""
+    for where, holder in (((), pipeline), (("configuration",), pipeline.get("configuration"))):
+        names = holder.get(key) if isinstance(holder, dict) else None
+        for index, name in enumerate(names if isinstance(names, list) else ()):
+            if isinstance(name, str):
+                yield (*where, key, index), name
+
+
+def _shares(shared: Sequence[str]) -> str:
+    return f"; shared are {', '.join(shared)}" if shared else "; list it in its 'shared_components'"

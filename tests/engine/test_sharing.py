@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+import torch
+from diffusers import AutoencoderKL
+
 from tests.engine.session import PNG, Json, Session, generate, workflow
 
 CALL = {"prompt": "a dog", "num_inference_steps": 3, "width": 64, "height": 64}
@@ -66,6 +70,88 @@ def test_a_reference_to_a_generic_pipeline_is_checked_when_its_class_is_known(
     error = warm.fail(workflow(generic, again(promt="a dog")))
     assert "takes no argument 'promt'" in error.message
     assert warm.seen.named("loading") == []
+
+
+REFINE = {"component_type": "StableDiffusionImg2ImgPipeline"}
+
+
+def refine(model: Path, **changes: object) -> Json:
+    """A step that draws over the picture of `gen` with its VAE."""
+    step = generate(model, configuration=REFINE, reused_components=["vae"], **changes)
+    step["pipeline"]["arguments"] = {"prompt": "a dog", "image": "previous_result:gen"}
+    return {**step, "name": "refine"}
+
+
+@pytest.fixture
+def other(sd15: Path, tmp_path: Path) -> Path:
+    """The same model with another VAE."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    for part in sd15.iterdir():
+        if part.name != "vae":
+            (folder / part.name).symlink_to(part)
+    torch.manual_seed(5)
+    vae = AutoencoderKL.from_config(AutoencoderKL.load_config(sd15 / "vae"))
+    vae.save_pretrained(folder / "vae")
+    return folder
+
+
+def test_a_reused_component_is_that_of_the_step_that_shares_it(
+    session: Session, sd15: Path, other: Path
+) -> None:
+    shares = generate(sd15, shared_components=["vae"])
+    plain = [shares, {**refine(sd15), "name": "refine"}]
+    pictures = session.hashes(workflow(*plain))
+    assert session.hashes(workflow(shares, refine(other))) == pictures
+    assert session.loaded == ()
+    assert session.hashes(workflow(shares, refine(other))) == pictures  # on a second run, too
+    own = refine(other)
+    del own["pipeline"]["reused_components"]
+    assert session.hashes(workflow(shares, own)) != pictures
+    assert session.loaded == ("refine.vae",)
+
+
+def test_the_lists_may_stand_in_the_configuration(
+    session: Session, sd15: Path, other: Path
+) -> None:
+    beside = session.hashes(workflow(generate(sd15, shared_components=["vae"]), refine(other)))
+    inside = refine(other)
+    del inside["pipeline"]["reused_components"]
+    inside["pipeline"]["configuration"]["reused_components"] = ["vae"]
+    shares = generate(sd15, configuration={"shared_components": ["vae"]})
+    assert session.hashes(workflow(shares, inside)) == beside
+
+
+def test_a_shared_scheduler_is_the_one_that_the_step_put_in(session: Session, sd15: Path) -> None:
+    ddim = {"configuration": {"scheduler_type": "DDIMScheduler"}}
+    shares = generate(sd15, scheduler=ddim, shared_components=["scheduler"], arguments=CALL)
+    reuses = {**generate(sd15, reused_components=["scheduler"], arguments=CALL), "name": "again"}
+    one, other = session.hashes(workflow(shares, reuses))
+    assert one == other
+
+
+def test_a_step_cannot_share_what_its_pipeline_does_not_have(warm: Session, sd15: Path) -> None:
+    document = warm.document(workflow(generate(sd15, shared_components=["transformer"])))
+    [problem] = warm.engine.check(document)
+    assert problem.message == "StableDiffusionPipeline has no component 'transformer'"
+    left_out = generate(sd15, shared_components=["safety_checker"])
+    reuses = refine(sd15)
+    reuses["pipeline"]["reused_components"] = ["safety_checker"]
+    assert warm.fail(workflow(left_out, reuses)).message == (
+        "'safety_checker' cannot be shared: StableDiffusionPipeline has none here"
+    )
+
+
+def test_modular_pipelines_share_with_the_others(session: Session, flux: Path) -> None:
+    whole = {"component_type": "FluxPipeline"}
+    first = generate(flux, configuration=whole, shared_components=["transformer", "vae"])
+    modular = generate(
+        flux,
+        configuration={"component_type": "ModularPipeline"},
+        reused_components=["transformer", "vae"],
+    )
+    assert session.hashes(workflow(first, {**modular, "name": "again"}))
+    assert all(label.startswith("gen.") for label in session.loaded)
 
 
 def test_a_wrong_class_is_told_once(warm: Session) -> None:

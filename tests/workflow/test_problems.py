@@ -227,7 +227,6 @@ LATER = (
             "components",
             "pre_load_modules",
             "attention_backend",
-            "shared_components",
             "quantization_config",
         )
     ]
@@ -238,7 +237,6 @@ LATER = (
             "chain",
             "remote_text_encoder",
             "quantization_config",
-            "reused_components",
             "components",
         )
     ]

@@ -48,8 +48,58 @@ REFERENCES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "message"), REFERENCES)
-def test_a_pipeline_that_cannot_be_called_again_is_told(text: str, message: str) -> None:
+def pipe(name: str, more: str) -> str:
+    return GEN.replace('"gen"', f'"{name}"').replace(
+        '"arguments": {}', f'"arguments": {{}}, {more}'
+    )
+
+
+REUSED = [
+    (
+        steps(GEN, pipe("b", '"reused_components": [¶"vae"]')),
+        "no earlier step shares 'vae'; list it in its 'shared_components'",
+    ),
+    (
+        steps(
+            pipe("a", '"shared_components": ["vae"]'),
+            pipe("b", '"reused_components": ["vae", ¶"vea"]'),
+        ),
+        "no earlier step shares 'vea' (did you mean 'vae'?)",
+    ),
+    (
+        steps(
+            pipe("b", '"reused_components": [¶"vae"]'),
+            pipe("a", '"shared_components": ["vae"]'),
+        ),
+        "no earlier step shares 'vae'; list it in its 'shared_components'",
+    ),
+    (
+        steps(
+            GEN.replace('Pipeline"}', 'Pipeline", "shared_components": ["transformer"]}'),
+            pipe("b", '"x": 1').replace('Pipeline"}', 'Pipeline", "reused_components": [¶"xyz"]}'),
+        ),
+        "no earlier step shares 'xyz'; shared are transformer",
+    ),
+    (
+        steps(
+            pipe("a", '"shared_components": ["vae"]'),
+            pipe(
+                "b",
+                '"reused_components": [¶"vae"], "vae": {"configuration": {"component_type": '
+                '"AutoencoderKL"}, "from_pretrained_arguments": {"model_name": "a/b"}}',
+            ),
+        ),
+        "'vae' is a component of its own here, and cannot be reused",
+    ),
+    (
+        steps(pipe("a", '"shared_components": ¶"vae"')),
+        "'shared_components' must be a list, got 'vae'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), [*REFERENCES, *REUSED])
+def test_what_cannot_be_taken_over_is_told(text: str, message: str) -> None:
     plain, line, column = unmarked(text)
     found = {(each.line, each.column, each.message) for each in problems(plain)}
     assert (line, column, message) in found
