@@ -15,40 +15,30 @@ from dw.engine import names
 from dw.engine.artifacts import on_host
 from dw.engine.classes import call_parameters
 from dw.engine.control import RunControl, watching
-from dw.engine.films import Film
-from dw.engine.sounds import Sound
+from dw.engine.films import plain
 
 
 def call(pipeline: DiffusionPipeline, arguments: Mapping[str, Any], control: RunControl) -> Any:
     """The pipeline's output. Raises Cancelled, and whatever the pipeline raises."""
     control.stepped(0, 0)
+    rate = _sample_rate(pipeline)
     with torch.inference_mode(), watching(pipeline, control):
-        output = pipeline(**{name: plain(value) for name, value in arguments.items()})
+        output = pipeline(**{name: plain(value, rate) for name, value in arguments.items()})
     if names.is_modular(type(pipeline)):
         from dw.engine import modular  # what it imports is needed by few workflows
 
         modular.free_hooks(pipeline)
         output = modular.outputs(pipeline, output)
-    return _with_rate(on_host(output), pipeline)
+    return _with_rate(on_host(output), rate)
 
 
-def plain(value: Any) -> Any:
-    """What a pipeline takes for a film or a sound: its frames, or its waveform (channels,
-    samples)."""
-    if isinstance(value, Film):
-        return value.frames
-    if isinstance(value, Sound):
-        return value.tensor
-    return [plain(item) for item in value] if isinstance(value, list) else value
-
-
-def _with_rate(output: Any, pipeline: Any) -> Any:
+def _with_rate(output: Any, rate: int | None) -> Any:
     """The output with the sample rate of its sound, where that is not told yet."""
     if isinstance(output, Mapping) and not isinstance(output, BaseOutput):
         is_rated = "audio" not in output or "sampling_rate" in output
-        return output if is_rated else {**output, "sampling_rate": _sample_rate(pipeline)}
+        return output if is_rated else {**output, "sampling_rate": rate}
     if any(hasattr(output, name) for name in ("audio", "audios", "sound")):
-        output.audio_sample_rate = _sample_rate(pipeline)
+        output.audio_sample_rate = rate
     return output
 
 

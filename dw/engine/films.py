@@ -61,6 +61,19 @@ class Film:
     def __iter__(self) -> Iterator[Image.Image]:
         return (as_picture(frame) for frame in self.frames)
 
+    def frame(self, index: int) -> Image.Image:
+        return as_picture(self.frames[index])
+
+
+def plain(value: Any, rate: int | None = None) -> Any:
+    """What pipelines take for films and sounds, alone or in a list: the frames, and the waveform
+    (channels, samples), resampled to `rate`."""
+    if isinstance(value, Film):
+        return value.frames
+    if isinstance(value, Sound):
+        return (value if rate is None else value.at(rate)).tensor
+    return [plain(item, rate) for item in value] if isinstance(value, list) else value
+
 
 def as_film(value: Any, content_type: str = "a film") -> Film:
     """A film from what pipelines and commands give: frames, or one picture.

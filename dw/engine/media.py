@@ -1,5 +1,5 @@
-"""Arguments as a workflow writes them, made into what a pipeline takes: pictures, videos, Python
-types."""
+"""Arguments as a workflow writes them, made into what a pipeline takes: pictures, videos, sounds,
+Python types."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from diffusers.utils import load_image
 from PIL import Image, UnidentifiedImageError
 
 from dw.engine import names
+from dw.engine.films import Film
 from dw.engine.reach import Reach
+from dw.engine.sounds import Sound, decode_sound
 from dw.errors import RunFailed
 from dw.workflow.construction import PLAIN_STRINGS, is_dtype_key, is_type_key
 from dw.workflow.media import media_kind
@@ -21,8 +23,9 @@ from dw.workflow.references import is_reference
 def realize(value: Any, *, reach: Reach, key: str = "") -> Any:
     """A copy of `value`, which stands under `key`, with media loaded and type names resolved.
 
-    Pictures are under `image` and `..._image`, videos under `video` and `..._video`, types under
-    `..._type` and `..._dtype`; `{"media_type": "image", "location": ...}` is a picture anywhere.
+    Pictures are under `image` and `..._image`, videos under `video` and `..._video`, sounds under
+    `audio` and `..._audio`, types under `..._type` and `..._dtype`; `{"media_type": "image",
+    "location": ...}` is a picture anywhere.
     References to results stay. Raises RunFailed for what cannot or must not be read.
     """
     if isinstance(value, str):
@@ -59,18 +62,33 @@ def read_image(place: str, reach: Reach) -> Image.Image:
         raise _unreadable("picture", place, error) from error
 
 
-def read_video(place: str, reach: Reach) -> list[Image.Image]:
-    """The frames of a video from a path or URL."""
+def read_video(place: str, reach: Reach) -> Film:
+    """A video from a path or URL, with its sound."""
     try:
         with av.open(reach.source(place)) as container:
-            return [frame.to_image() for frame in container.decode(video=0)]
+            stream = container.streams.video[0]
+            frames = [frame.to_image() for frame in container.decode(stream)]
+            fps = float(stream.average_rate or 0) or None
+            container.seek(0)  # it was read to its end
+            return Film(frames, decode_sound(container), fps)
     except (OSError, ValueError, IndexError, RunFailed) as error:
         raise _unreadable("video", place, error) from error
 
 
+def read_sound(place: str, reach: Reach) -> Sound:
+    """A sound from a path or URL, which may be a video's."""
+    try:
+        with av.open(reach.source(place)) as container:
+            if (sound := decode_sound(container)) is None:
+                raise RunFailed("there is no sound in it")
+            return sound
+    except (OSError, ValueError, RunFailed) as error:
+        raise _unreadable("sound", place, error) from error
+
+
 Loader = Callable[[str, Reach], Any]
 
-_LOADERS: dict[str, Loader] = {"image": read_image, "video": read_video}
+_LOADERS: dict[str, Loader] = {"image": read_image, "video": read_video, "audio": read_sound}
 
 
 def _loader(key: str, value: Mapping[str, Any]) -> Loader | None:

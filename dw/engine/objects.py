@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from dw.engine import names
 from dw.engine.annotations import misfit
+from dw.engine.films import plain
 from dw.engine.pictures import as_picture
 from dw.engine.reach import Reach
 from dw.errors import RunFailed, WorkflowError, did_you_mean
@@ -125,7 +126,7 @@ def _differ(new: Any, old: Any) -> bool:
 
 def _built(found: Construction, reach: Reach) -> Any:
     if found.constructor == FROM_ARGUMENTS:
-        return found.cls(**found.source)
+        return found.cls(**{name: plain(value) for name, value in found.source.items()})
     if found.constructor == FROM_FILE:
         return _from_file(found, reach)
     return found.cls(**{**_held(found), **found.extra})

@@ -109,10 +109,14 @@ def as_sound(value: Any, rate: int | None = None) -> Sound:
     """A sound from a waveform, whose `rate` counts when it knows none itself.
 
     Tensors and arrays are (samples), (channels, samples) or a batch of one; the shorter side is
-    the channels. Raises RunFailed for anything else.
+    the channels. What has a sound, as a film or a reference of a pipeline has, stands for it.
+    Raises RunFailed for anything else.
     """
     if isinstance(value, Sound):
         return value.assumed(rate)
+    for name in ("sound", "audio"):
+        if (own := getattr(value, name, None)) is not None:
+            return as_sound(own, getattr(value, "sample_rate", None) or rate)
     if isinstance(value, torch.Tensor):
         value = (value.float() if value.is_floating_point() else value).cpu().numpy()
     if not isinstance(value, np.ndarray):

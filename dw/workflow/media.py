@@ -1,4 +1,4 @@
-"""Pictures and videos in a workflow: which keys hold them, and where they are."""
+"""Pictures, videos and sounds in a workflow: which keys hold them, and where they are."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dw.workflow.construction import FROM_FILE, construction
 from dw.workflow.problem import Finding
 from dw.workflow.tree import JsonPath, spell_value, walk
 
-Kind = Literal["image", "video"]
+Kind = Literal["image", "video", "audio"]
 
-KINDS: tuple[Kind, ...] = ("image", "video")
+KINDS: tuple[Kind, ...] = ("image", "video", "audio")
 EXTENSIONS = {
     "image": ("jpg", "jpeg", "png", "gif", "bmp", "webp"),
     "video": ("mp4", "avi", "mkv", "mov", "webm"),
-    "audio": ("wav", "mp3", "flac", "ogg"),
+    "audio": ("wav", "aiff", "flac", "mp3", "ogg", "opus"),
 }
 """Of the files that objects are made from."""
 
@@ -32,7 +32,7 @@ def media_kind(key: str) -> Kind | None:
 
 
 def is_media_reference(value: Any) -> bool:
-    """Whether it is a picture or video by itself: `{"media_type": ..., "location": ...}`."""
+    """Whether it is a picture, video or sound by itself: `{"media_type": ..., "location": ...}`."""
     return isinstance(value, dict) and {"media_type", "location"} <= value.keys()
 
 

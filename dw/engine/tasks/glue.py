@@ -11,8 +11,7 @@ from PIL import Image
 from dw.engine.media import read_image
 from dw.engine.tasks.registry import TaskContext, task
 from dw.errors import RunFailed, did_you_mean
-
-PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+from dw.workflow.media import EXTENSIONS
 
 
 @task()
@@ -21,7 +20,7 @@ def gather_images(
 ) -> list[Image.Image]:
     """The pictures that match a pattern, relative to the workflow's folder or else the current
     one, in the order of their names; then those at the URLs."""
-    pictures, places = [], _matches(glob, context.reach.folder)
+    pictures, places = [], matches(glob, context.reach.folder, EXTENSIONS["image"])
     reach = context.reach.extended(glob, places)
     for place in [*places, *urls]:
         context.check()
@@ -45,11 +44,12 @@ def get_dict_value(dict: Mapping[str, Any], key: str) -> Any:  # noqa: A002  # t
     return dict[key]
 
 
-def _matches(glob: str | None, folder: Path) -> list[str]:
+def matches(glob: str | None, folder: Path, extensions: Sequence[str]) -> list[str]:
+    """The files of this kind that match, below `folder` or else the current one."""
     if glob is None:
         return []
     for start in (folder, Path.cwd()):
-        found = sorted(p for p in _expand(start, glob) if p.suffix.lower() in PICTURES)
+        found = sorted(p for p in _expand(start, glob) if p.suffix[1:].lower() in extensions)
         if found:
             return [str(path.resolve()) for path in found]
     return []
