@@ -70,7 +70,7 @@ def test_an_object_has_one_class_and_one_source(value: Any, constructor: str | N
         (
             built(from_file="notes.txt"),
             "'notes.txt' is no image, video or sound: it must end in one of jpg, jpeg, png, gif, "
-            "bmp, webp, mp4, avi, mkv, mov, webm, wav, mp3, flac, ogg",
+            "bmp, webp, mp4, avi, mkv, mov, webm, wav, aiff, flac, mp3, ogg, opus",
         ),
         (
             built(from_previous_result="previous_result:first"),
@@ -89,11 +89,11 @@ def test_an_object_has_one_class_and_one_source(value: Any, constructor: str | N
         ),
         (
             {"media_type": "picture", "location": "a.png"},
-            "'media_type' must be one of 'image', 'video', got 'picture'",
+            "'media_type' must be one of 'image', 'video', 'audio', got 'picture'",
         ),
         (
             {"media_type": "imgae", "location": "a.png"},
-            "'media_type' must be one of 'image', 'video', got 'imgae' (did you mean 'image'?)",
+            "'media_type' must be one of 'image', 'video', 'audio', got 'imgae' (did you mean 'image'?)",
         ),
     ],
 )
