@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from dw.errors import RunFailed
 
 LARGEST_BYTES = 256 * 2**20  # minutes of video
+LONGEST_S = 600.0
 SILENCE_S = 30.0
 CHUNK_BYTES = 2**20
 
@@ -40,13 +42,22 @@ def fetch(url: str, *, private: bool, is_named: bool, check: Callable[[], None])
 
 
 def _chunks(answer: Any, check: Callable[[], None]) -> Iterator[bytes]:
+    """What comes as it comes, also from a server that sends a byte at a time."""
+    began = time.monotonic()
     size = 0
-    while chunk := answer.read(CHUNK_BYTES):
+    _limit(int(answer.headers.get("Content-Length") or 0))
+    while chunk := answer.read1(CHUNK_BYTES):
         check()
         size += len(chunk)
-        if size > LARGEST_BYTES:
-            raise RunFailed(f"it is larger than {LARGEST_BYTES // 2**20} MiB")
+        _limit(size)
+        if time.monotonic() - began > LONGEST_S:
+            raise RunFailed(f"it took more than {LONGEST_S:.0f} s")
         yield chunk
+
+
+def _limit(size: int) -> None:
+    if size > LARGEST_BYTES:
+        raise RunFailed(f"it is larger than {LARGEST_BYTES // 2**20} MiB")
 
 
 class _Guard:

@@ -305,7 +305,7 @@ class Draft:
         fingerprint, variant = sources.fingerprint(source), arguments.get("variant")
         if not issubclass(cls, torch.nn.Module | DiffusionPipeline):
             return ComponentSpec(cls, fingerprint, dtype=None, placement=None, source=source)
-        self._refuse_pickles(source)
+        self._refuse_pickles(source, are_preferred=arguments.get("use_safetensors") is False)
         options = (*LOAD_OPTIONS, *FILE_OPTIONS) if source.is_file() else LOAD_OPTIONS
         return ComponentSpec(
             cls=cls,
@@ -317,9 +317,9 @@ class Draft:
             options=tuple((n, arguments[n]) for n in options if n in arguments),
         )
 
-    def _refuse_pickles(self, source: Path) -> None:
+    def _refuse_pickles(self, source: Path, *, are_preferred: bool = False) -> None:
         if not self.planner.trust:
-            refuse_pickles(source)
+            refuse_pickles(source, are_preferred=are_preferred)
 
     def _component_stand_in(self, name: str, cls: Any, component: Component) -> Path:
         arguments = component.from_pretrained_arguments

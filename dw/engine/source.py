@@ -169,9 +169,14 @@ def has_only_pickles(source: Path) -> bool:
     return bool(names) and all(n.endswith(PICKLES) for n in names)
 
 
-def refuse_pickles(source: Path) -> None:
-    """Raises RunFailed when the weights there are pickles only."""
-    if has_only_pickles(source):
+def _has_pickles(source: Path) -> bool:
+    return source.is_dir() and any(name.endswith(PICKLES) for name in os.listdir(source))
+
+
+def refuse_pickles(source: Path, *, are_preferred: bool = False) -> None:
+    """Raises RunFailed when the weights there are pickles only, or when there are some and
+    `are_preferred`."""
+    if has_only_pickles(source) or (are_preferred and _has_pickles(source)):
         raise RunFailed(
             f"the weights in {str(source)!r} are pickles; reading them can run code",
             hints=["run with --trust if you trust them, or use safetensors files"],
