@@ -11,6 +11,7 @@ from diffusers.utils import load_image
 from PIL import Image, UnidentifiedImageError
 
 from dw.engine import names
+from dw.engine.containers import opened
 from dw.engine.films import Film
 from dw.engine.reach import Reach
 from dw.engine.sounds import Sound, decode_sound
@@ -65,7 +66,7 @@ def read_image(place: str, reach: Reach) -> Image.Image:
 def read_video(place: str, reach: Reach) -> Film:
     """A video from a path or URL, with its sound."""
     try:
-        with av.open(reach.source(place)) as container:
+        with opened(reach.source(place)) as container:
             stream = container.streams.video[0]
             frames = [frame.to_image() for frame in container.decode(stream)]
             fps = float(stream.average_rate or 0) or None
@@ -78,7 +79,7 @@ def read_video(place: str, reach: Reach) -> Film:
 def read_sound(place: str, reach: Reach) -> Sound:
     """A sound from a path or URL, which may be a video's."""
     try:
-        with av.open(reach.source(place)) as container:
+        with opened(reach.source(place)) as container:
             if (sound := decode_sound(container)) is None:
                 raise RunFailed("there is no sound in it")
             return sound

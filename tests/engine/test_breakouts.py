@@ -21,7 +21,7 @@ import pytest
 from safetensors.torch import save_file
 from torch import zeros
 
-from dw.engine import fetching
+from dw.engine import containers, fetching
 from dw.engine.iterations import iterations
 from dw.engine.media import read_image, read_video
 from dw.engine.reach import Reach
@@ -275,6 +275,13 @@ def test_a_playlist_leads_nowhere(
     with pytest.raises(RunFailed, match="cannot read the video"):
         read_video(name, Reach(tmp_path))
     assert Endless.sent == 0
+
+
+def test_media_of_others_are_opened_in_one_place() -> None:
+    """`dw.engine.films` opens what dw itself has written."""
+    engine = Path(containers.__file__).parent
+    users = [p.name for p in engine.rglob("*.py") if "av.open(" in p.read_text(encoding="utf-8")]
+    assert sorted(users) == ["containers.py", "films.py"]
 
 
 def test_a_film_is_read_all_the_same(film: Path) -> None:
