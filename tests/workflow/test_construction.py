@@ -93,7 +93,8 @@ def test_an_object_has_one_class_and_one_source(value: Any, constructor: str | N
         ),
         (
             {"media_type": "imgae", "location": "a.png"},
-            "'media_type' must be one of 'image', 'video', 'audio', got 'imgae' (did you mean 'image'?)",
+            "'media_type' must be one of 'image', 'video', 'audio', got 'imgae' "
+            "(did you mean 'image'?)",
         ),
     ],
 )
