@@ -110,6 +110,15 @@ class ComponentCache:
         if plan.dropped:
             gc.collect()  # a transformer that has run is a reference cycle
 
+    def release(self, needs: Sequence[Need], *, but: Sequence[Need]) -> None:
+        """Drop what `needs` are for, unless one of `but` needs it too, and free its memory."""
+        kept = self.plan(but).kept
+        with self._lock:
+            for spec in self.plan(needs).kept:
+                if spec not in kept:
+                    del self._store[spec]
+        gc.collect()
+
     def load(self, plan: Plan, *, before: Callable[[Load, int, int], None]) -> None:
         """Load what the plan says, one after the other; `before` is called ahead of each with
         its number."""

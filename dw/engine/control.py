@@ -13,7 +13,7 @@ is in a sub-workflow; the steps after it run whole, on what there is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,14 +71,23 @@ class RunControl:
 @contextmanager
 def watching(pipeline: DiffusionPipeline, control: RunControl) -> Iterator[None]:
     """Make every forward of a component of `pipeline` a place where the run can be cancelled."""
+    with watching_modules(watched([pipeline]), control.check):
+        yield
+
+
+@contextmanager
+def watching_modules(
+    modules: Iterable[torch.nn.Module], check: Callable[[], None]
+) -> Iterator[None]:
+    """Call `check` before every forward of the modules; it may raise."""
 
     # Not compiled, so that graphs stay whole, even with fullgraph=True.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def before_forward(_module: torch.nn.Module, _args: Any) -> None:
         # Returns None: a hook's other value would replace the inputs.
-        control.check()
+        check()
 
-    handles = [m.register_forward_pre_hook(before_forward) for m in _watched(pipeline)]
+    handles = [module.register_forward_pre_hook(before_forward) for module in modules]
     try:
         yield
     finally:
@@ -86,10 +95,11 @@ def watching(pipeline: DiffusionPipeline, control: RunControl) -> Iterator[None]
             handle.remove()
 
 
-def _watched(pipeline: DiffusionPipeline) -> Iterator[torch.nn.Module]:
-    for component in pipeline.components.values():
+def watched(components: Iterable[Any]) -> Iterator[torch.nn.Module]:
+    """The modules among the components where a run can be cancelled, those of pipelines too."""
+    for component in components:
         if isinstance(component, DiffusionPipeline):
-            yield from _watched(component)
+            yield from watched(component.components.values())
         elif isinstance(component, torch.nn.Module):
             yield component
             if not hasattr(component, "decode"):

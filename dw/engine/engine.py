@@ -28,6 +28,7 @@ from dw.engine.planner import Planner
 from dw.engine.reach import Reach, typed_texts
 from dw.engine.record import RunRecord
 from dw.engine.results import Writer, new_run_folder
+from dw.engine.room import has_room
 from dw.engine.run import Run
 from dw.engine.seeds import run_seed
 from dw.engine.shortage import Shortage
@@ -35,10 +36,12 @@ from dw.engine.signatures import check_concrete, check_workflow
 from dw.engine.source import Sources
 from dw.engine.spec import Offload
 from dw.engine.steps import Execution
+from dw.engine.tasks import models_of
 from dw.errors import DwError, RunFailed
 from dw.report import Memory, Output
 from dw.workflow import Document, Problem, Workflow, check_world
 from dw.workflow.document import refuse, together
+from dw.workflow.model import Task
 from dw.workflow.references import result_references
 
 
@@ -256,6 +259,8 @@ class Engine:
         begun = time.monotonic()
         run.needs = list(self._needs(run, run.document, run.workflow))
         plan = self._cache.plan([*run.needs, *self._late_needs(run)])
+        if not has_room(plan.loads, run.planner.device):
+            plan = self._cache.plan(run.needs)
         reason = self._reason(run.document, plan)
         labels = tuple(load.label for load in plan.loads)
         run.observer.planned(reason, tuple(plan.kept.values()), labels, plan.dropped)
@@ -300,9 +305,13 @@ class Engine:
                     refuse(document.path, check_concrete(document, spec, workflow, index))
                     planner.adapters(pipeline)
                     yield Need(run.step, spec)
+                elif step.task is not None:
+                    yield from _needs_of_task(run, planner, step.task)
                 elif step.workflow is not None:
                     child = document.children[step.workflow.path]
                     yield from self._needs_of_child(run, child, step.workflow.arguments)
+            if step.release_models:
+                return  # what comes after it is loaded when it is reached, and has the room
 
     def _needs_of_child(
         self, run: Run, child: Document, arguments: Mapping[str, Any]
@@ -340,6 +349,14 @@ def _checked(
     refuse(document.path, together(problems, *others, misfits))
     assert workflow is not None  # else there are errors
     return workflow
+
+
+def _needs_of_task(run: Run, planner: Planner, task: Task) -> Iterator[Need]:
+    """As far as the results of earlier steps do not decide it."""
+    for arguments in [task.arguments or {}] if task.inputs is None else task.inputs:
+        with suppress(KeyError):
+            if isinstance(arguments, Mapping) and (parts := models_of(task.command, arguments)):
+                yield Need(run.step, planner.task(parts, arguments.get("device")))
 
 
 def _digest(document: Document) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
-from transformers import PreTrainedModel
 
 from dw.engine.classes import constructor_signature
 from dw.engine.reading import moved
@@ -89,12 +88,13 @@ def _read(file: SingleFile, dtype: torch.dtype, have: Mapping[str, Any]) -> Diff
 
 def _arguments(spec: ComponentSpec) -> dict[str, Any]:
     """The keyword arguments of the component's loader."""
-    if not issubclass(spec.cls, torch.nn.Module | DiffusionPipeline):
-        return {}
-    name = "dtype" if issubclass(spec.cls, PreTrainedModel) else "torch_dtype"
+    if spec.dtype is None:
+        return dict(spec.options)
+    is_of_transformers = spec.cls.__module__.startswith("transformers.")
+    name = "dtype" if is_of_transformers else "torch_dtype"
     arguments: dict[str, Any] = {name: spec.dtype, **dict(spec.options)}
     if spec.variant is not None:
         arguments["variant"] = spec.variant
-    if issubclass(spec.cls, ModelMixin | PreTrainedModel) and spec.source.is_dir():
+    if (is_of_transformers or issubclass(spec.cls, ModelMixin)) and spec.source.is_dir():
         arguments.setdefault("use_safetensors", True)
     return arguments

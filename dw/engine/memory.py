@@ -92,7 +92,7 @@ def _row(component: Component) -> ComponentRow:
     dtypes = sorted(str(d).removeprefix("torch.") for d in component.dtypes)
     return ComponentRow(
         name=component.label,
-        class_name=component.spec.cls.__name__,
+        class_name=type(component.value).__name__,
         dtype="+".join(dtypes) or "-",
         device=placement.device if placement and is_on_device else "cpu",
         nbytes=component.nbytes,

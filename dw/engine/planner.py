@@ -27,6 +27,7 @@ from dw.engine.spec import (
     SchedulerSpec,
     SingleFile,
 )
+from dw.engine.tasks.models import Parts, TaskModels, part_spec
 from dw.errors import RunFailed, UsageError, WorkflowError
 from dw.rehearsal import stand_in, stand_in_component
 from dw.workflow.configuration import Configuration
@@ -62,6 +63,7 @@ class Planner:
     rehearse: bool = False
     offload: Offload | None = None  # of every pipeline on a GPU that has none, or less
     _known: dict[int, tuple[Pipeline, PipelineSpec]] = field(default_factory=dict)
+    _of_tasks: set[Placement] = field(default_factory=set)
 
     @property
     def trust(self) -> bool:
@@ -73,12 +75,12 @@ class Planner:
 
     def cheaper(self) -> Planner | None:
         """One that puts less on the GPU than this one had planned; None when there is no less."""
-        placements = [spec.placement for _, spec in self._known.values()]
+        placements = [*(spec.placement for _, spec in self._known.values()), *self._of_tasks]
         used = [OFFLOADS.index(p.offload) for p in placements if p.device == self.device.spec]
         rest = OFFLOADS[min(used, default=len(OFFLOADS)) + 1 :]
         if self.device.kind != "cuda" or not rest:
             return None
-        return replace(self, offload=rest[0], _known={})
+        return replace(self, offload=rest[0], _known={}, _of_tasks=set())
 
     def pipeline(
         self, pipeline: Pipeline, sharers: Mapping[str, Pipeline] = MappingProxyType({})
@@ -127,6 +129,21 @@ class Planner:
         arguments = pipeline.from_pretrained_arguments
         name = arguments.get("model_name") or arguments.get("from_single_file") or ""
         return stand_in(names.standard_name(pipeline.configuration.component_type), str(name))
+
+    def task(self, models: Parts | Pipeline, device: str | None) -> PipelineSpec:
+        """The load spec of what a command runs on, on `device` or else the run's. With less room
+        its models visit the device for each call.
+
+        Raises RunFailed or WorkflowError when there is no such model.
+        """
+        if isinstance(models, Pipeline):
+            return self.pipeline(models)
+        chosen = self._device(device)
+        is_visitor = self.offload is not None and chosen.kind == "cuda"
+        placement = Placement(chosen.spec, "model" if is_visitor else None)
+        self._of_tasks.add(placement)
+        components = {n: part_spec(part, self, placement) for n, part in models.items()}
+        return PipelineSpec(TaskModels, components, {}, {}, placement)
 
     def _placement(self, configuration: Configuration) -> Placement:
         device, offload = self._device(configuration.device), configuration.offload

@@ -10,14 +10,16 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import tqdm
 import tqdm.auto
 import tqdm.std
+
+Item = TypeVar("Item")
 
 REPORT_INTERVAL_S = 0.05
 """At most 20 reports a second for one bar; the eye sees no more, and a pipe has a reader."""
@@ -56,8 +58,8 @@ def remark(text: str) -> None:
 
 
 class Bar(tqdm.std.tqdm):  # type: ignore[misc]
-    """A bar of a `phase`: `denoise` (a pipeline's own bar), `download` (bytes), `load`, or one of
-    reading.py's."""
+    """A bar of a `phase`: `denoise` (a pipeline's own bar), `download` (bytes), `load`, one of
+    reading.py's, or one of a command's own."""
 
     monitor_interval = 0  # no monitor thread: nothing is drawn
 
@@ -81,7 +83,7 @@ class Bar(tqdm.std.tqdm):  # type: ignore[misc]
 
     def update(self, n: float | None = 1) -> None:
         self.n += n or 0
-        is_last = self.phase == "denoise" and self.n == self.total
+        is_last = self.phase not in ("load", "download") and self.n == self.total
         self._tell(is_due=is_last or time.monotonic() - self._told_at >= REPORT_INTERVAL_S)
 
     def _tell(self, *, is_due: bool) -> None:
@@ -100,6 +102,13 @@ class Bar(tqdm.std.tqdm):  # type: ignore[misc]
     def set_description(self, *_args: Any, **_kwargs: Any) -> None: ...
 
     def set_postfix(self, *_args: Any, **_kwargs: Any) -> None: ...
+
+
+def counting(items: Collection[Item], phase: str) -> Iterator[Item]:
+    """The items one by one, counted as units of `phase`."""
+    bar = Bar(items, total=len(items))
+    bar.phase = phase
+    yield from bar
 
 
 # tqdm's default lock is a multiprocessing one, which starts a resource tracker process.

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from PIL import Image
 
-from dw.engine.artifacts import Results
+from dw.engine.artifacts import Results, on_host
 from dw.engine.cache import Need
 from dw.engine.calling import call, seeded_generator, takes_generator
+from dw.engine.control import watched, watching_modules
 from dw.engine.encoding import is_muted
 from dw.engine.failures import failing
 from dw.engine.iterations import iterations
 from dw.engine.media import realize
 from dw.engine.objects import built
 from dw.engine.results import file_names
+from dw.engine.room import has_room
 from dw.engine.run import Run
 from dw.engine.seeds import own_seed
-from dw.engine.tasks import TaskContext, run_task
+from dw.engine.spec import Placement
+from dw.engine.tasks import TaskContext, models_of, require_fit, run_task
+from dw.engine.tasks.models import TaskModels, visiting
 from dw.engine.wiring import replace_scheduler, set_switches, wire
 from dw.workflow import Document, Workflow
 from dw.workflow.model import Step
@@ -67,9 +72,18 @@ class Execution:
             with failing(self._run.where):
                 results = list(self._step(step, index, self._arguments[index]))
             self._results.keep(step.name, results)
+            if step.release_models:
+                self._release_models()
             later = self._arguments[index + 1 :]
             self._results.retain(text for _, text in result_references(later))
         return results
+
+    def _release_models(self) -> None:
+        """Free every model of a command; what else the run holds stays."""
+        of_tasks = [n for n in self._run.needs if n.pipeline.cls is TaskModels]
+        others = [n for n in self._run.needs if n.pipeline.cls is not TaskModels]
+        self._run.cache.release(of_tasks, but=others)
+        self._run.planner.device.empty_cache()
 
     def _begin(self, step: Step, index: int) -> None:
         run = self._run
@@ -107,9 +121,7 @@ class Execution:
         if (pipeline := self._workflow.pipeline_of(step)) is not None:
             return self._pipeline_runner(pipeline, self._seed_of(step))
         if step.task is not None:
-            command = step.task.command
-            context = TaskContext(self._reach, self._run.control.check)
-            return lambda arguments: run_task(command, arguments, context)
+            return self._task_runner(step.task.command, self._seed_of(step))
         assert step.workflow is not None
         child, seed = self._document.children[step.workflow.path], self._seed_of(step)
         return lambda arguments: self._sub_workflow(child, arguments, seed, step.name)
@@ -126,6 +138,40 @@ class Execution:
         if takes_generator(prepared) and not pipeline.configuration.no_generator:
             extra["generator"] = generator
         return lambda arguments: [call(prepared, {**arguments, **extra}, self._run.control)]
+
+    def _task_runner(self, command: str, seed: int) -> Runner:
+        run, generator = self._run, seeded_generator(seed)
+
+        def runner(arguments: Any) -> list[Any]:
+            require_fit(command, arguments)
+            models, placement = self._models(command, arguments)
+            context = TaskContext(
+                reach=self._reach,
+                check=run.control.check,
+                models=models,
+                device=placement.device,
+                generator=generator,
+            )
+            with (
+                visiting(models, placement),
+                watching_modules(watched(models.values()), run.control.check),
+                torch.inference_mode(),
+            ):
+                return [on_host(result) for result in run_task(command, arguments, context)]
+
+        return runner
+
+    def _models(self, command: str, arguments: Any) -> tuple[Mapping[str, Any], Placement]:
+        """What the command runs on, loaded, and where it is."""
+        wanted = models_of(command, arguments)
+        if not wanted:
+            return {}, Placement("cpu")
+        device = arguments.get("device")
+        spec = self._planner.task(wanted, device)
+        if isinstance(wanted, Pipeline):
+            return {"pipeline": self._prepared(wanted)}, spec.placement
+        self._load_late(Need(self._run.step, spec))
+        return self._run.cache.parts(spec), spec.placement
 
     def _prepared(self, pipeline: Pipeline) -> Any:
         """The pipeline, wired, with its scheduler, switches and adapters."""
@@ -144,17 +190,20 @@ class Execution:
         return wired
 
     def _load_late(self, need: Need) -> None:
-        """Load what only the results of earlier steps have told to be needed."""
+        """Load what only the results of earlier steps have told to be needed, or what an earlier
+        step has released."""
         run = self._run
-        if any(need.pipeline == known.pipeline for known in run.needs):
-            return
-        run.needs.append(need)
-        if run.cache.plan([need]).loads:
-            plan = run.cache.plan(run.needs)
+        if all(need.pipeline != known.pipeline for known in run.needs):
+            run.needs.append(need)
+        if loads := run.cache.plan([need]).loads:
+            needs = run.needs
+            if not has_room(loads, run.planner.device):  # models of other commands give way
+                needs = [n for n in needs if n.pipeline.cls is not TaskModels or n is need]
+            plan = run.cache.plan(needs)
             run.cache.keep_only(plan)  # what the run before needed may not be needed now
             if plan.dropped:
                 run.planner.device.empty_cache()
-            run.cache.load(plan, before=run.loading)
+            run.cache.load(run.cache.plan([need]), before=run.loading)
             run.step = need.step
             run.observer.executing(run.workflow.id)
 

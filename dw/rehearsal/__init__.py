@@ -19,7 +19,15 @@ from typing import Any
 from dw.rehearsal.families import FAMILIES, Family, family_of
 from dw.rehearsal.store import ensure, place_of
 
-__all__ = ["FAMILIES", "Family", "family_of", "stand_in", "stand_in_component", "stand_in_lora"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "family_of",
+    "stand_in",
+    "stand_in_component",
+    "stand_in_lora",
+    "stand_in_model",
+]
 
 _LORA_FILE = "pytorch_lora_weights.safetensors"
 
@@ -51,6 +59,23 @@ def stand_in_lora(pipeline: Path, model_name: str, weight_name: str | None) -> P
     seed = _seed(f"{model_name}/{weight_name}")
     place = pipeline.with_name(f"{pipeline.name}-lora-{seed:08x}")
     return ensure(place, partial(_make_lora, pipeline, seed)) / _LORA_FILE
+
+
+def stand_in_model(kind: str) -> Path:
+    """The folder of the tiny model, and its processor, for a command: `language`, `depth`, ...
+
+    Raises RunFailed when the cache folder cannot be written.
+    """
+    return ensure(place_of(f"task-{kind}"), partial(_make_model, kind))
+
+
+def _make_model(kind: str, folder: Path) -> None:
+    from dw.rehearsal.surroundings import undisturbed
+
+    with undisturbed(_seed(kind)):
+        from dw.rehearsal.task_models import BUILDERS
+
+        BUILDERS[kind](folder)
 
 
 def _make_pipeline(family: Family, folder: Path) -> None:

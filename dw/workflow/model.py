@@ -53,7 +53,7 @@ class SubWorkflow(Section):
 
 
 class Step(Section):
-    later = words("release_pipeline release_models")
+    later = words("release_pipeline")
 
     name: Name = Field(description="later steps find the step's results by it")
     seed: Seed | None = Field(None, description="overrides the workflow's seed")
@@ -63,6 +63,9 @@ class Step(Section):
     )
     task: Task | None = Field(None, description="run a command on images or text")
     workflow: SubWorkflow | None = Field(None, description="run another workflow")
+    release_models: bool = Field(
+        False, description="free the models of all tasks so far; later steps load when reached"
+    )
     result: Result | None = Field(
         None, description="how results are saved; without it they are kept for later steps only"
     )

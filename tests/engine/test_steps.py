@@ -197,9 +197,10 @@ class TestSubWorkflows:
         assert Path(error.problems[0].path).name == "child.json"
         assert session.seen.named("planned") == []
 
-    def test_an_error_inside_names_the_inner_step(self, session: Session, child: Path) -> None:
-        error = session.fail(workflow(self.call(side=-1)))
-        assert error.where == "step 'sub.small'"
+    def test_an_error_inside_names_the_inner_step(self, session: Session) -> None:
+        inner = task("small", "get_dict_value", dict={"width": 1}, key="height")
+        (session.folder / "child.json").write_text(json.dumps(workflow(inner, id="child")))
+        assert session.fail(workflow(self.call())).where == "step 'sub.small'"
 
 
 class TestMedia:

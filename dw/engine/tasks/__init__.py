@@ -1,6 +1,29 @@
 """The commands of task steps: one small function each, registered under its name."""
 
-from dw.engine.tasks import border, codes, edges, film, glue, resize, sound, text, watermark  # noqa: F401  # they register themselves
-from dw.engine.tasks.registry import TaskContext, check_task, run_task, task
+from dw.engine.tasks import (  # noqa: F401  # they register themselves
+    border,
+    codes,
+    depth,
+    detectors,
+    edges,
+    faces,
+    film,
+    glue,
+    language,
+    masks,
+    resize,
+    sound,
+    text,
+    upscale,
+    watermark,
+)
+from dw.engine.tasks.registry import (
+    TaskContext,
+    check_task,
+    models_of,
+    require_fit,
+    run_task,
+    task,
+)
 
-__all__ = ["TaskContext", "check_task", "run_task", "task"]
+__all__ = ["TaskContext", "check_task", "models_of", "require_fit", "run_task", "task"]

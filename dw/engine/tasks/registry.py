@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
+import torch
+
 from dw.engine.reach import Reach
 from dw.engine.tasks.arguments import misfits
+from dw.engine.tasks.models import Parts
 from dw.errors import RunFailed, did_you_mean
+from dw.workflow.pipeline import Pipeline
 from dw.workflow.problem import Finding
+from dw.workflow.references import PREVIOUS
 from dw.workflow.scalars import Device
 
 
@@ -23,12 +28,24 @@ class TaskContext:
 
     reach: Reach  # what the workflow may read, and the folder where its names start
     check: Callable[[], None]  # raises when the run was cancelled
+    models: Mapping[str, Any] = field(default_factory=dict)  # that the command declared, by name
+    device: str = "cpu"  # where they are
+    generator: torch.Generator | None = None  # seeded for the step
+
+    def on_device(self, value: Any) -> Any:
+        """A tensor, or a library's mapping of tensors, on the device of the models."""
+        return value.to(self.device)
+
+
+Declare = Callable[[Mapping[str, Any]], Parts | Pipeline]
+"""From the arguments of a command, defaults included, to the models that it runs on."""
 
 
 @dataclass(frozen=True)
 class Command:
     function: Callable[..., Any]
     takes_whole: bool  # the arguments are one value, not keywords
+    models: Declare | None
 
     @cached_property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
@@ -52,11 +69,13 @@ _COMMANDS: dict[str, Command] = {}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def task(*, takes_whole: bool = False) -> Callable[[Function], Function]:
+def task(
+    *, takes_whole: bool = False, models: Declare | None = None
+) -> Callable[[Function], Function]:
     """Register a function under its own name."""
 
     def register(function: Function) -> Function:
-        _COMMANDS[function.__name__] = Command(function, takes_whole)
+        _COMMANDS[function.__name__] = Command(function, takes_whole, models)
         return function
 
     return register
@@ -66,19 +85,45 @@ def commands() -> Mapping[str, Command]:
     return dict(sorted(_COMMANDS.items()))
 
 
+def models_of(name: str, arguments: Any) -> Parts | Pipeline:
+    """What the command runs on with these arguments, which must fit it.
+
+    Raises KeyError when that depends on a result that is not there yet.
+    """
+    command = _COMMANDS[name]
+    if command.models is None:
+        return {}
+    defaults = {n: p.default for n, p in command.parameters.items()}
+    return command.models(_Known({**defaults, **arguments}))
+
+
+class _Known(dict[str, Any]):
+    """Arguments; those that are results of earlier steps cannot be looked up yet."""
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        if isinstance(value, str) and value.startswith(PREVIOUS):
+            raise KeyError(name)
+        return value
+
+
+def require_fit(name: str, arguments: Any) -> None:
+    """Raises RunFailed when the command does not exist or the arguments do not fit it."""
+    if findings := list(check_task(name, arguments, are_read=True)):
+        raise RunFailed("; ".join(finding.message for finding in findings))
+
+
 def run_task(name: str, arguments: Any, context: TaskContext) -> list[Any]:
     """The results of a command: a list that it returns holds several, a text is stripped of quotes.
 
     Raises RunFailed when the command does not exist or the arguments do not fit it.
     """
-    if findings := list(check_task(name, arguments, are_read=True)):
-        raise RunFailed("; ".join(finding.message for finding in findings))
+    require_fit(name, arguments)
     command = _COMMANDS[name]
     extra = {"context": context} if command.wants_context else {}
     if command.takes_whole:
         result = command.function(arguments, **extra)
     else:
-        # All commands run on the CPU, whatever device a workflow names.
         keywords = {name: value for name, value in arguments.items() if name != "device"}
         result = command.function(**keywords, **extra)
     return [_stripped(r) for r in result] if isinstance(result, list) else [_stripped(result)]

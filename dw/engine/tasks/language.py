@@ -1,0 +1,157 @@
+"""Commands that write text with a language model: from a prompt, or about a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from PIL import Image
+from pydantic import Field
+
+from dw.engine.progress import Bar
+from dw.engine.tasks.arguments import Positive
+from dw.engine.tasks.models import Part, Parts
+from dw.engine.tasks.registry import TaskContext, task
+
+TEXT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
+VISION_MODEL = "HuggingFaceTB/SmolVLM-256M-Instruct"
+
+Penalty = Annotated[float, Field(gt=0)]
+
+
+def _writer(arguments: Mapping[str, Any]) -> Parts:
+    if arguments.get("image") is not None:  # also when it is the result of an earlier step
+        return _describer(arguments)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name = arguments["model_name"] or TEXT_MODEL
+    return {
+        "model": Part(AutoModelForCausalLM, name, "language", is_large=True),
+        "tokenizer": Part(AutoTokenizer, name, "language", has_weights=False),
+    }
+
+
+def _describer(arguments: Mapping[str, Any]) -> Parts:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    name = arguments["model_name"] or VISION_MODEL
+    return {
+        "model": Part(AutoModelForImageTextToText, name, "vision_language", is_large=True),
+        "processor": Part(AutoProcessor, name, "vision_language", has_weights=False),
+    }
+
+
+@task(models=_writer)
+def text_generation(
+    prompt: str,
+    system_prompt: str | None = None,
+    model_name: str | None = None,
+    image: Image.Image | None = None,
+    max_new_tokens: Positive = 500,
+    repetition_penalty: Penalty = 1.15,
+    generate_kwargs: Mapping[str, Any] | None = None,
+    *,
+    context: TaskContext,
+) -> str:
+    """What the model answers to the prompt, the likeliest token each time. With an image it is a
+    vision model, and `repetition_penalty` keeps it from saying the same again; the default models
+    are Qwen2.5-1.5B-Instruct and SmolVLM-256M-Instruct. `generate_kwargs` go to the model's
+    `generate`."""
+    options = {"max_new_tokens": max_new_tokens, **(generate_kwargs or {})}
+    if image is not None:
+        options = {"repetition_penalty": repetition_penalty, **options}
+        return _describe(image, prompt, system_prompt, options, context)
+    tokenizer = context.models["tokenizer"]
+    return _generate(_read_text(tokenizer, prompt, system_prompt), tokenizer, options, context)
+
+
+@task(models=_describer)
+def image_to_text(
+    image: Image.Image,
+    model_name: str = VISION_MODEL,
+    prompt: str | None = None,
+    system_prompt: str | None = None,
+    max_new_tokens: Positive = 50,
+    *,
+    context: TaskContext,
+) -> str:
+    """What a vision model says about the picture. Models that chat are asked the prompt, or to
+    describe the picture; a captioning model such as BLIP or Florence-2 goes on from it."""
+    return _describe(image, prompt, system_prompt, {"max_new_tokens": max_new_tokens}, context)
+
+
+def _describe(
+    image: Image.Image,
+    prompt: str | None,
+    system_prompt: str | None,
+    options: Mapping[str, Any],
+    context: TaskContext,
+) -> str:
+    processor = context.models["processor"]
+    picture = image.convert("RGB")
+    if getattr(processor, "chat_template", None) is None:
+        text = {} if prompt is None else {"text": prompt}
+        inputs = processor(images=picture, return_tensors="pt", **text)
+    else:
+        question = {"type": "text", "text": prompt or "Describe the picture."}
+        content = [{"type": "image", "image": picture}, question]
+        inputs = _chat(processor, content, system_prompt)
+    return _generate(inputs, processor, options, context)
+
+
+def _read_text(tokenizer: Any, prompt: str, system_prompt: str | None) -> Any:
+    if tokenizer.chat_template is not None:
+        return _chat(tokenizer, prompt, system_prompt)
+    return tokenizer("\n\n".join(filter(None, (system_prompt, prompt))), return_tensors="pt")
+
+
+def _chat(reader: Any, content: Any, system_prompt: str | None) -> Any:
+    """Token ids, and what else the model takes, of a chat whose next turn is the model's."""
+    messages = [{"role": "user", "content": content}]
+    if system_prompt:
+        of_parts = [{"type": "text", "text": system_prompt}]
+        told = system_prompt if isinstance(content, str) else of_parts
+        messages.insert(0, {"role": "system", "content": told})
+    return reader.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+
+
+GREEDY: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+"""The last three are of the models' own configurations, and mean nothing without sampling."""
+
+
+def _generate(inputs: Any, reader: Any, options: Mapping[str, Any], context: TaskContext) -> str:
+    """The text that the model adds to the inputs."""
+    model = context.models["model"]
+    settings = {**({} if options.get("do_sample") else GREEDY), **options}
+    inputs = {n: v.to(model.device, _dtype(v, model)) for n, v in inputs.items()}
+    [tokens] = model.generate(**inputs, **settings, streamer=_Tokens(settings["max_new_tokens"]))
+    given = inputs.get("input_ids", torch.empty(1, 0))[0]
+    if torch.equal(tokens[: len(given)], given):  # decoders repeat what they were given
+        tokens = tokens[len(given) :]
+    return str(reader.decode(tokens, skip_special_tokens=True))
+
+
+def _dtype(value: torch.Tensor, model: Any) -> torch.dtype:
+    """Pictures are of the model's precision, tokens are numbers."""
+    dtype: torch.dtype = model.dtype if value.is_floating_point() else value.dtype
+    return dtype
+
+
+class _Tokens:
+    """A streamer of transformers: it is given each new token, and counts it."""
+
+    def __init__(self, most: int) -> None:
+        self._bar = Bar(total=most)
+        self._bar.phase = "token"
+        self._is_prompt = True
+
+    def put(self, _tokens: torch.Tensor) -> None:
+        if not self._is_prompt:
+            self._bar.update()
+        self._is_prompt = False
+
+    def end(self) -> None:
+        self._bar.close()

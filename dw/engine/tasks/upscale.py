@@ -1,0 +1,162 @@
+"""Commands that make pictures larger with a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dw.engine.progress import counting
+from dw.engine.tasks.arguments import Count, Positive
+from dw.engine.tasks.extras import needing
+from dw.engine.tasks.models import Part, Parts
+from dw.engine.tasks.registry import TaskContext, task
+from dw.errors import RunFailed
+from dw.workflow.pipeline import Pipeline
+
+
+class Upscaler(torch.nn.Module):
+    """A model of spandrel: it turns pictures (1, 3, h, w) from 0 to 1 into ones `scale` times as
+    large."""
+
+    def __init__(self, descriptor: Any) -> None:
+        super().__init__()
+        self.descriptor = descriptor  # pads a picture to the sizes that the network takes
+        self.network = descriptor.model
+        self.scale: int = descriptor.scale
+
+    @classmethod
+    def from_single_file(cls, path: str, **_: Any) -> Upscaler:
+        """Any architecture that spandrel knows by its weights: ESRGAN, SwinIR, DAT, ..."""
+        with needing("upscale"):
+            from spandrel import ImageModelDescriptor, ModelLoader
+        found = ModelLoader(device="cpu").load_from_file(path)
+        if not isinstance(found, ImageModelDescriptor) or found.input_channels != 3:
+            raise RunFailed(f"{Path(path).name} is no model that makes pictures of pictures")
+        return cls(found)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        larger: torch.Tensor = self.descriptor(pixels)
+        return larger
+
+
+def _upscaler(arguments: Mapping[str, Any]) -> Parts:
+    from dw.rehearsal.tasks import Enlarger
+
+    name, file = arguments["model_name"], arguments["filename"]
+    return {"model": Part(Upscaler, name, Enlarger, files=(file,))}
+
+
+@task(models=_upscaler)
+def upscale(
+    image: Image.Image,
+    model_name: str,
+    filename: str | None = None,
+    tile_size: Positive = 512,
+    tile_overlap: Count = 32,
+    *,
+    context: TaskContext,
+) -> Image.Image:
+    """The picture as many times larger as the model makes it. `model_name` is a hub id with the
+    file `filename` in it, or a file. It is done in tiles of `tile_size` pixels, which blend over
+    `tile_overlap` of them."""
+    pixels = context.on_device(_pixels(image.convert("RGB")))
+    larger = in_tiles(context.models["model"], pixels, tile_size, tile_overlap)
+    return _picture(larger)
+
+
+def in_tiles(model: Any, pixels: torch.Tensor, size: int, overlap: int) -> torch.Tensor:
+    """The output of an upscaler on the host, (1, 3, scale * h, scale * w), made tile by tile."""
+    if overlap * 2 > size:
+        raise RunFailed(f"tiles of {size} pixels cannot overlap by {overlap}: at most half")
+    _, channels, height, width = pixels.shape
+    scale = model.scale
+    total = torch.zeros(1, channels, height * scale, width * scale)
+    weight = torch.zeros(1, 1, height * scale, width * scale)
+    tiles = [(y, x) for y in _starts(height, size, overlap) for x in _starts(width, size, overlap)]
+    for y, x in counting(tiles, "tile"):
+        tile = model(pixels[..., y : y + size, x : x + size]).float().cpu()
+        h, w = tile.shape[2:]
+        mask = _ramp(h, overlap * scale)[:, None] * _ramp(w, overlap * scale)
+        there = (..., slice(y * scale, y * scale + h), slice(x * scale, x * scale + w))
+        total[there] += tile * mask
+        weight[there] += mask
+    return total / weight
+
+
+def _starts(length: int, size: int, overlap: int) -> list[int]:
+    """Where tiles begin on one side. The last one ends with the picture."""
+    if length <= size:
+        return [0]
+    return [*range(0, length - size, size - overlap), length - size]
+
+
+def _ramp(length: int, overlap: int) -> torch.Tensor:
+    """How much each pixel of a tile counts: less towards its ends, but never nothing."""
+    steps = torch.arange(1, length + 1, dtype=torch.float32)
+    return torch.minimum(steps, steps.flip(0)).clamp(max=overlap + 1)
+
+
+X4 = "stabilityai/stable-diffusion-x4-upscaler"
+X2 = "stabilityai/sd-x2-latent-upscaler"
+
+
+def _diffuser(arguments: Mapping[str, Any]) -> Pipeline:
+    return _pipeline(arguments["mode"], arguments["model_name"], arguments.get("device"))
+
+
+@cache
+def _pipeline(mode: str, model_name: str | None, device: str | None) -> Pipeline:
+    """As a workflow would write it, so that it is planned, loaded and kept like one of its."""
+    classes = {"x4": "StableDiffusionUpscalePipeline", "x2": "StableDiffusionLatentUpscalePipeline"}
+    default = X4 if mode == "x4" else X2
+    return Pipeline.model_validate(
+        {
+            "configuration": {"component_type": classes[mode], "device": device},
+            "from_pretrained_arguments": {"model_name": model_name or default},
+            "arguments": {},
+        }
+    )
+
+
+@task(models=_diffuser)
+def diffusion_upscale(
+    image: Image.Image,
+    mode: Literal["x4", "x2"] = "x4",
+    prompt: str = "",
+    negative_prompt: str | None = None,
+    model_name: str | None = None,
+    num_inference_steps: Positive = 25,
+    guidance_scale: float = 9.0,
+    noise_level: Count = 20,
+    *,
+    context: TaskContext,
+) -> Image.Image:
+    """Four times or twice as large with Stable Diffusion's upscalers, which draw details that the
+    prompt asks for. `noise_level` is how freely `x4` draws; `x2` has none."""
+    extra = {"noise_level": noise_level} if mode == "x4" else {}
+    made = context.models["pipeline"](
+        prompt=prompt,
+        image=image.convert("RGB"),
+        negative_prompt=negative_prompt,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        generator=context.generator,
+        **extra,
+    )
+    return made.images[0]  # type: ignore[no-any-return]
+
+
+def _pixels(image: Image.Image) -> torch.Tensor:
+    """From 0 to 1, (1, 3, height, width)."""
+    return torch.from_numpy(np.array(image, dtype=np.float32) / 255).permute(2, 0, 1)[None]
+
+
+def _picture(pixels: torch.Tensor) -> Image.Image:
+    levels = (pixels[0].clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).numpy())
