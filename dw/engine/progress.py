@@ -63,7 +63,7 @@ class Bar(tqdm.std.tqdm):  # type: ignore[misc]
 
     monitor_interval = 0  # no monitor thread: nothing is drawn
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, phase: str | None = None, **kwargs: Any) -> None:
         kwargs["disable"] = True
         super().__init__(*args, **kwargs)
         # DiffusionPipeline.progress_bar makes the bar of the denoising loop, whatever its settings.
@@ -72,6 +72,8 @@ class Bar(tqdm.std.tqdm):  # type: ignore[misc]
             self.phase = "download"
         if kwargs.get("desc") in COUNTED_IN_BYTES:
             self.phase = ""
+        self.phase = phase or self.phase
+        self._tells_end = phase is not None or self.phase == "denoise"
         self._told_at = time.monotonic()
         if self.phase == "denoise":
             self._tell(is_due=True)
@@ -83,7 +85,7 @@ class Bar(tqdm.std.tqdm):  # type: ignore[misc]
 
     def update(self, n: float | None = 1) -> None:
         self.n += n or 0
-        is_last = self.phase not in ("load", "download") and self.n == self.total
+        is_last = self._tells_end and self.n == self.total
         self._tell(is_due=is_last or time.monotonic() - self._told_at >= REPORT_INTERVAL_S)
 
     def _tell(self, *, is_due: bool) -> None:
@@ -106,9 +108,7 @@ class Bar(tqdm.std.tqdm):  # type: ignore[misc]
 
 def counting(items: Collection[Item], phase: str) -> Iterator[Item]:
     """The items one by one, counted as units of `phase`."""
-    bar = Bar(items, total=len(items))
-    bar.phase = phase
-    yield from bar
+    yield from Bar(items, total=len(items), phase=phase)
 
 
 # tqdm's default lock is a multiprocessing one, which starts a resource tracker process.

@@ -38,6 +38,9 @@ from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPi
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 
 WIDTH = 32
+LENGTH = (
+    40  # letters, after which a language model comes to an end; few enough for CLIP's 77 tokens
+)
 
 START, END = "<|im_start|>", "<|im_end|>"
 OF_PICTURES = ("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
@@ -214,13 +217,16 @@ def _decoder(tokenizer: Any) -> dict[str, Any]:
 
 
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A model that says letters and spaces only, and never nothing."""
-    letters = set(tokenizer(string.ascii_lowercase + " ")["input_ids"])
+    """A model that says letters and spaces only, some dozens of them."""
+    said = {*tokenizer(string.ascii_lowercase + " ")["input_ids"], tokenizer.eos_token_id}
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        suppress_tokens=sorted(set(range(len(tokenizer))) - letters),
+        suppress_tokens=sorted(set(range(len(tokenizer))) - said),
+        exponential_decay_length_penalty=(LENGTH, 1.5),
     )
+    # The end is unlikely at first; the penalty makes it likely, from LENGTH on.
+    model.get_output_embeddings().weight.data[tokenizer.eos_token_id] *= 0.01
     model.eval().save_pretrained(folder)
 
 

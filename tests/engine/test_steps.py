@@ -198,7 +198,7 @@ class TestSubWorkflows:
         assert session.seen.named("planned") == []
 
     def test_an_error_inside_names_the_inner_step(self, session: Session) -> None:
-        inner = task("small", "get_dict_value", dict={"width": 1}, key="height")
+        inner = task("small", "get_dict_value", arguments={"dict": {"width": 1}, "key": "height"})
         (session.folder / "child.json").write_text(json.dumps(workflow(inner, id="child")))
         assert session.fail(workflow(self.call())).where == "step 'sub.small'"
 

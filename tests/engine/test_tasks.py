@@ -187,6 +187,7 @@ def test_what_does_not_fit_is_told_before_it_runs(
     [
         {"image": "photo.png", "width": "previous_result:size.width"},
         {"image": {"location": "photo.png"}},
+        {"image": None},
         {"image": "previous_result:draw", "device": "cuda:1"},
     ],
 )

@@ -246,7 +246,6 @@ LATER = (
             "'quantization_config' is not supported yet",
         ),
         (pipe(loads=', ¶"trust_remote_code": true'), "'trust_remote_code' is not supported yet"),
-        (pipe(more='}, ¶"release_models": {"a": 1'), "'release_models' is not supported yet"),
         (
             pipe(configuration=', "unet": {¶"attn_processor_type": "AttnProcessor"}'),
             "'attn_processor_type' is not supported yet",

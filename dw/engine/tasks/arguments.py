@@ -39,8 +39,9 @@ def misfits(name: str, annotation: Any, value: Any, *, are_read: bool) -> Iterat
 
 
 def _is_read_later(name: str, value: Any) -> bool:
-    """Whether a value names something that is of another type: a picture, a class, an object."""
-    if is_media_reference(value) or construction(value) is not None:
+    """Whether a value names something that is of another type: a picture, a class, an object. Null
+    may stand for an argument that is not given yet."""
+    if value is None or is_media_reference(value) or construction(value) is not None:
         return True
     return isinstance(value, str | Mapping | list) and bool(media_kind(name) or is_type_key(name))
 

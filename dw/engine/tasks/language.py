@@ -144,8 +144,7 @@ class _Tokens:
     """A streamer of transformers: it is given each new token, and counts it."""
 
     def __init__(self, most: int) -> None:
-        self._bar = Bar(total=most)
-        self._bar.phase = "token"
+        self._bar = Bar(total=most, phase="token")
         self._is_prompt = True
 
     def put(self, _tokens: torch.Tensor) -> None:
