@@ -19,7 +19,7 @@ from dw.engine.reach import Reach
 from dw.engine.source import Sources, refuse_pickles
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_lora
-from dw.workflow.pipeline import Lora
+from dw.workflow.adapters import Lora
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from dw.engine.constants import argument_of, imported
 from dw.engine.control import Cancelled, RunControl
 from dw.engine.device import Device, choose_device
 from dw.engine.failures import DeviceDied, OutOfMemory, failing
+from dw.engine.ip_adapter import IpAdapters
 from dw.engine.ledger import Ledger
 from dw.engine.memory import ClearReport
 from dw.engine.observer import Observer
@@ -64,6 +65,7 @@ class Engine:
         self._cache = ComponentCache(self._ledger)
         self._sources = Sources()
         self._adapters = Adapters()
+        self._ip_adapters = IpAdapters()
         self._writer = Writer()
         self._device: Device | None = None
         self._pipeline: DiffusionPipeline | None = None  # of a run that ended badly
@@ -131,6 +133,7 @@ class Engine:
             planner=planner,
             cache=self._cache,
             adapters=self._adapters,
+            ip_adapters=self._ip_adapters,
             writer=self._writer,
         )
         observer.started(workflow.id, run.seed, str(run.folder))
@@ -304,6 +307,7 @@ class Engine:
                     spec = planner.pipeline(pipeline, workflow.sharers_of(pipeline))
                     refuse(document.path, check_concrete(document, spec, workflow, index))
                     planner.adapters(pipeline)
+                    planner.ip_adapter(pipeline)
                     yield Need(run.step, spec)
                 elif step.task is not None:
                     yield from _needs_of_task(run, planner, step.task)

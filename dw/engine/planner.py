@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from dw.engine.adapters import Adapter, find_adapter
 from dw.engine.classes import constructor_signature, library_class
 from dw.engine.device import Device
 from dw.engine.dtypes import Dtypes
+from dw.engine.ip_adapter import Adapted, encoder_of, find_ip_adapter
 from dw.engine.reach import Reach
 from dw.engine.source import HUB_OPTIONS, Sources, has_variant, refuse_pickles
 from dw.engine.spec import (
@@ -124,6 +125,16 @@ class Planner:
             for lora in pipeline.loras
         ]
 
+    def ip_adapter(self, pipeline: Pipeline) -> Adapted | None:
+        """The IP-Adapter that the pipeline should have; downloads its file."""
+        if pipeline.ip_adapter is None:
+            return None
+        encoder = self.pipeline(pipeline).components.get("image_encoder")
+        stand_in = (self.stand_in(pipeline), encoder.source) if self.rehearse and encoder else None
+        return find_ip_adapter(
+            pipeline.ip_adapter, sources=self.sources, reach=self.reach, stand_in=stand_in
+        )
+
     def stand_in(self, pipeline: Pipeline) -> Path:
         """The folder of the tiny pipeline that a rehearsal runs on."""
         arguments = pipeline.from_pretrained_arguments
@@ -217,7 +228,7 @@ class Draft:
                 source = place.find(planner.sources, planner.reach, self._hub_options)
                 cls = place.cls or modular.own_class(planner.sources.json(source / "config.json"))
                 parts[name] = self._part(name, cls, source, self._arguments)
-        parts |= self._overrides
+        parts = self._with_encoder(skeleton._component_specs, parts | self._overrides)
         return modular.ModularSpec(
             cls=type(skeleton),
             components={n: p for n, p in parts.items() if not isinstance(p, SchedulerSpec)},
@@ -277,13 +288,14 @@ class Draft:
     def _spec(
         self, cls: Any, parts: Mapping[str, Part], settings: Mapping[str, Any]
     ) -> PipelineSpec:
-        scalars = constructor_signature(cls).scalars
+        signature = constructor_signature(cls)
+        parts = self._with_encoder(signature.components, parts)
         given = {**settings, **self._arguments}
         return PipelineSpec(
             cls=cls,
             components={n: p for n, p in parts.items() if not isinstance(p, SchedulerSpec)},
             schedulers={n: p for n, p in parts.items() if isinstance(p, SchedulerSpec)},
-            scalars={n: given[n] for n in scalars if n in given},
+            scalars={n: given[n] for n in signature.scalars if n in given},
             placement=self.placement,
         )
 
@@ -291,6 +303,14 @@ class Draft:
     def _overrides(self) -> dict[str, Part]:
         own = {n: self._override(n, c) for n, c in self.pipeline.components.items()}
         return {**own, **self.reused}
+
+    def _with_encoder(self, known: Iterable[str], parts: Mapping[str, Part]) -> dict[str, Part]:
+        """The parts with the encoder of an IP-Adapter's pictures, unless there is one."""
+        adapter = self.pipeline.ip_adapter
+        is_wanted = "image_encoder" in known and parts.get("image_encoder") is None
+        encoder = encoder_of(adapter, self.pipeline) if adapter and is_wanted else None
+        own = {} if encoder is None else {"image_encoder": self._override("image_encoder", encoder)}
+        return {**parts, **own}
 
     def _override(self, name: str, component: Component) -> Part:
         planner, arguments = self.planner, component.from_pretrained_arguments

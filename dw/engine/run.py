@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from dw.engine.adapters import Adapters
 from dw.engine.cache import ComponentCache, Load, Need
 from dw.engine.control import RunControl
+from dw.engine.ip_adapter import IpAdapters
 from dw.engine.observer import Observer
 from dw.engine.planner import Planner
 from dw.engine.results import Writer
@@ -29,6 +30,7 @@ class Run:
     planner: Planner
     cache: ComponentCache
     adapters: Adapters
+    ip_adapters: IpAdapters
     writer: Writer
     step: str = ""  # what runs or is loaded, as in `refine.gen` or `gen.vae`
     pipeline: DiffusionPipeline | None = None  # the one that was wired last

@@ -182,6 +182,8 @@ def _fits(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
             yield Finding((*path, *where), message, at_key=where[-1] == name)
     if pipeline.loras and not hasattr(cls, "load_lora_weights"):
         yield Finding((*path, "loras"), f"{cls.__name__} takes no LoRA")
+    if pipeline.ip_adapter and not hasattr(cls, "load_ip_adapter"):
+        yield Finding((*path, "ip_adapter"), f"{cls.__name__} takes no IP-Adapter")
 
 
 def _loader(arguments: Mapping[str, Any], own: Iterable[str], path: JsonPath) -> Iterator[Finding]:

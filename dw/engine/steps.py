@@ -187,6 +187,7 @@ class Execution:
             replace_scheduler(wired, name, scheduler, self._reach)
         set_switches(wired, pipeline.configuration)
         run.adapters.reconcile(wired, self._planner.adapters(pipeline))
+        run.ip_adapters.reconcile(wired, self._planner.ip_adapter(pipeline))
         return wired
 
     def _load_late(self, need: Need) -> None:

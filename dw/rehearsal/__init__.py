@@ -25,10 +25,12 @@ __all__ = [
     "family_of",
     "stand_in",
     "stand_in_component",
+    "stand_in_ip_adapter",
     "stand_in_lora",
     "stand_in_model",
 ]
 
+_IP_FILE = "ip-adapter.safetensors"
 _LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
@@ -76,6 +78,23 @@ def _make_model(kind: str, folder: Path) -> None:
         from dw.rehearsal.task_models import BUILDERS
 
         BUILDERS[kind](folder)
+
+
+def stand_in_ip_adapter(pipeline: Path, image_encoder: Path, name: str) -> Path:
+    """A `.safetensors` IP-Adapter that fits the stand-ins in `pipeline` and `image_encoder`; other
+    names, other weights. Raises WorkflowError when no adapter of that kind can be made."""
+    seed = _seed(name)
+    place = pipeline.with_name(f"{pipeline.name}-ip-adapter-{seed:08x}")
+    return ensure(place, partial(_make_ip_adapter, pipeline, image_encoder, seed)) / _IP_FILE
+
+
+def _make_ip_adapter(pipeline: Path, image_encoder: Path, seed: int, folder: Path) -> None:
+    from dw.rehearsal.surroundings import undisturbed
+
+    with undisturbed(seed):
+        from dw.rehearsal.ip_adapter import save_ip_adapter
+
+        save_ip_adapter(pipeline, image_encoder, folder / _IP_FILE)
 
 
 def _make_pipeline(family: Family, folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import diffusers
 import torch
+from transformers import PreTrainedModel
 
 from dw.errors import WorkflowError
 from dw.rehearsal.blueprints import classes_of
@@ -41,7 +42,8 @@ def make_component(stand_in: Path, name: str, cls: Any) -> Any:
     """
     if (stand_in / name).is_dir() and not issubclass(cls, torch.nn.Module):
         return cls.from_pretrained(stand_in / name)  # what has no weights is the same everywhere
-    places = [name, *_DENOISERS]
+    is_encoder = issubclass(cls, PreTrainedModel)  # it is not built like a denoiser
+    places = [name] if is_encoder else [name, *_DENOISERS]
     configs = [c for place in places if (c := _config(stand_in / place))]
     try:
         return make(cls, configs[0] if configs else {})

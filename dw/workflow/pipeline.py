@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from dw.workflow.adapters import IpAdapter, Lora
 from dw.workflow.configuration import ComponentConfiguration, Configuration
 from dw.workflow.problem import Finding
-from dw.workflow.scalars import Many, Number, Seed, Text
+from dw.workflow.scalars import Many, Seed
 from dw.workflow.section import Section, words
 from dw.workflow.tree import spell_value
 
@@ -99,20 +100,8 @@ class Scheduler(Section):
             yield Finding((), "a scheduler needs 'configuration' or 'shift'")
 
 
-class Lora(Section):
-    closed = True
-
-    model_name: Text = Field(description="hub id, folder or file of the LoRA")
-    weight_name: str | None = Field(None, description="file name in the repository or folder")
-    subfolder: str | None = Field(None, description="folder in the repository")
-    adapter_name: str | None = Field(None, description="name of the adapter; default: its number")
-    scale: Number = Field(1.0, description="weight of the LoRA")
-
-
 class Pipeline(Loads):
-    later = words(
-        "ip_adapter remote_text_encoder chain components quantization_config group_offload"
-    )
+    later = words("remote_text_encoder chain components quantization_config group_offload")
 
     accepted = OVERRIDES
     gathered = words("components")
@@ -125,6 +114,7 @@ class Pipeline(Loads):
         None, description="another scheduler of the sound, where a pipeline has one"
     )
     loras: Many[Lora] = Field((), description="LoRAs, applied together")
+    ip_adapter: IpAdapter | None = Field(None, description="a picture as a prompt")
     shared_components: Many[str] = Field(
         (), description="components that later steps may reuse, by name"
     )
@@ -149,6 +139,15 @@ class Pipeline(Loads):
         """The component that each replaces, and its replacement."""
         given = {"scheduler": self.scheduler, "audio_scheduler": self.audio_scheduler}
         return {name: scheduler for name, scheduler in given.items() if scheduler is not None}
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        yield from super().conflicts(data)
+        arguments = data.get("arguments")
+        if data.get("ip_adapter") and isinstance(arguments, dict):
+            pictures = ("ip_adapter_image", "ip_adapter_image_embeds", "ip_adapter_embeds")
+            if not any(name in arguments for name in pictures):
+                yield Finding(("arguments",), "an IP-Adapter needs the argument 'ip_adapter_image'")
 
     @model_validator(mode="before")
     @classmethod

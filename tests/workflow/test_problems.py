@@ -233,7 +233,6 @@ LATER = (
     + [
         (pipe(more=f', ¶"{key}": {{"a": 1}}'), f"'{key}' is not supported yet")
         for key in (
-            "ip_adapter",
             "chain",
             "remote_text_encoder",
             "quantization_config",
