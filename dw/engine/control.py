@@ -21,6 +21,8 @@ import torch
 from diffusers import DiffusionPipeline
 from torch._dynamo import OptimizedModule
 
+from dw.engine.ledger import modules
+
 
 class Cancelled(BaseException):
     """The run was asked to stop and did. Not an Exception: pipelines catch those.
@@ -97,18 +99,15 @@ def watching_modules(
 
 def watched(components: Iterable[Any]) -> Iterator[torch.nn.Module]:
     """The modules among the components where a run can be cancelled, those of pipelines too."""
-    for component in components:
-        if isinstance(component, DiffusionPipeline):
-            yield from watched(component.components.values())
-        elif isinstance(component, torch.nn.Module):
-            yield component
-            if not hasattr(component, "decode"):
-                continue
-            # Pipelines call vae.decode(), which goes past the hooks of the VAE itself. What is
-            # inside runs for seconds where a picture is large, so its blocks are places, too.
-            for name in ("encoder", "decoder"):
-                if isinstance(inner := getattr(component, name, None), torch.nn.Module):
-                    yield from _blocks(inner)
+    for module in (module for component in components for module in modules(component)):
+        yield module
+        if not hasattr(module, "decode"):
+            continue
+        # Pipelines call vae.decode(), which goes past the hooks of the VAE itself. What is inside
+        # runs for seconds where a picture is large, so its blocks are places, too.
+        for name in ("encoder", "decoder"):
+            if isinstance(inner := getattr(module, name, None), torch.nn.Module):
+                yield from _blocks(inner)
 
 
 def _blocks(net: torch.nn.Module) -> Iterator[torch.nn.Module]:

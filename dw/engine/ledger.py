@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
 
 
 class Ledger:
@@ -20,7 +19,7 @@ class Ledger:
         self._models: list[tuple[str, weakref.ref[Any]]] = []
 
     def add(self, name: str, component: Any) -> None:
-        if not isinstance(component, torch.nn.Module | DiffusionPipeline):
+        if not any(modules(component)):
             return
         with self._lock:
             self._models = [(n, r) for n, r in self._models if r() is not None]
@@ -42,14 +41,22 @@ class Ledger:
                 continue  # a model was being given a LoRA meanwhile: look again
 
 
+def modules(component: Any) -> Iterator[torch.nn.Module]:
+    """A model itself, or the models of a pipeline, be it one of diffusers or of transformers."""
+    if isinstance(component, torch.nn.Module):
+        yield component
+    elif isinstance(parts := getattr(component, "components", None), Mapping):
+        for part in parts.values():
+            yield from modules(part)
+    elif isinstance(model := getattr(component, "model", None), torch.nn.Module):
+        yield model
+
+
 def tensors(component: Any) -> Iterator[torch.Tensor]:
     """The parameters and buffers of a model, or of all models of a pipeline."""
-    if isinstance(component, DiffusionPipeline):
-        for part in component.components.values():
-            yield from tensors(part)
-    elif isinstance(component, torch.nn.Module):
-        yield from component.parameters()
-        yield from component.buffers()
+    for module in modules(component):
+        yield from module.parameters()
+        yield from module.buffers()
 
 
 def tensor_bytes(found: Iterable[torch.Tensor], *, device: str | None = None) -> int:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import ModularPipeline, StableDiffusionPipeline
 
 from dw.engine import Cancelled, RunControl
 from dw.engine.control import watching
@@ -33,8 +34,20 @@ def test_it_is_no_exception_that_a_pipeline_would_catch() -> None:
     assert not issubclass(Cancelled, Exception)
 
 
+@pytest.fixture(scope="module")
+def modular(flux: Path) -> ModularPipeline:
+    pipeline = ModularPipeline.from_pretrained(str(flux))
+    pipeline.load_components(dtype=torch.float32)
+    return pipeline
+
+
+@pytest.mark.parametrize("where", ["text_encoder_2", "transformer", "vae.decoder"])
+def test_so_is_each_of_a_modular_pipeline(modular: ModularPipeline, where: str) -> None:
+    test_each_component_is_a_place_to_stop(modular, where)
+
+
 @pytest.mark.parametrize("where", ["text_encoder", "unet", "vae.decoder"])
-def test_each_component_is_a_place_to_stop(pipeline: StableDiffusionPipeline, where: str) -> None:
+def test_each_component_is_a_place_to_stop(pipeline: Any, where: str) -> None:
     control, module = RunControl(), pipeline
     for name in where.split("."):
         module = getattr(module, name)
