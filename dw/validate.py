@@ -88,7 +88,10 @@ def _problems(path: Path, settings: Settings, *, trust: bool) -> tuple[Problem, 
         return judged.problems
     from dw.engine import Engine
 
-    return judged.with_more(Engine().check(judged.document)).problems
+    engine = Engine()
+    found = engine.check(judged.document)
+    notes = () if settings.rehearse else engine.survey(judged.document)
+    return judged.with_more([*found, *notes]).problems
 
 
 def _tell(path: Path, problems: Sequence[Problem], out: Stream, *, as_json: bool) -> int:

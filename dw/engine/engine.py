@@ -37,7 +37,9 @@ from dw.engine.signatures import check_concrete, check_workflow
 from dw.engine.source import Sources
 from dw.engine.spec import Offload
 from dw.engine.steps import Execution
+from dw.engine.survey import survey
 from dw.engine.tasks import models_of
+from dw.engine.weights import too_large
 from dw.errors import DwError, RunFailed
 from dw.report import Memory, Output
 from dw.workflow import Document, Problem, Workflow, check_world
@@ -156,6 +158,12 @@ class Engine:
         document, unknown = imported(document, trust=document.trust)
         return together(unknown, _misfits(document))
 
+    def survey(self, document: Document) -> tuple[Problem, ...]:
+        """Notes on the models that would be downloaded, and how much that is if the hub tells it
+        soon."""
+        inner = (p for child in document.children.values() for p in self.survey(child))
+        return (*survey(document, self._sources), *inner)
+
     def prepare(self, document: Document) -> None:
         """Import the pipeline classes that the document names, and what they import. Touches no
         device."""
@@ -271,6 +279,9 @@ class Engine:
         self._cache.keep_only(plan)
         if plan.dropped:
             run.planner.device.empty_cache()
+        loading = [load.spec for load in plan.loads if load.spec is not None]
+        if message := too_large(loading, run.planner.device):
+            run.warn(message)
         with failing(lambda: f"loading {run.step}"):
             self._cache.load(plan, before=run.loading)
         self._last_text = _digest(run.document)

@@ -54,12 +54,14 @@ class Shortage:
     def message(self) -> str:
         facts = []
         if self.asked is not None:
-            facts.append(f"{_size(self.asked)} more were asked for")
+            facts.append(f"{size_in_words(self.asked)} more were asked for")
         if self.missing is not None:
-            facts.append(f"{_size(self.was_free)} were free")
+            facts.append(f"{size_in_words(self.was_free)} were free")
         held = sorted((c for c in self.loaded if c.nbytes), key=lambda c: -c.nbytes)[:NAMED]
         if held:
-            facts.append("held by " + ", ".join(f"{c.label} ({_size(c.nbytes)})" for c in held))
+            facts.append(
+                "held by " + ", ".join(f"{c.label} ({size_in_words(c.nbytes)})" for c in held)
+            )
         return f"out of memory: {'; '.join(facts)}".removesuffix(": ")
 
     def hints(self) -> tuple[str, ...]:
@@ -98,7 +100,7 @@ def _bytes(pattern: str, text: str) -> int | None:
     return int(float(found[1]) * unit)
 
 
-def _size(nbytes: int) -> str:
+def size_in_words(nbytes: int) -> str:
     """As in `7.5 GB` or `20 MB`, of 1024 each."""
     if nbytes >= UNITS["G"]:
         return f"{nbytes / UNITS['G']:.1f} GB"

@@ -66,6 +66,15 @@ class Sources:
             raise RunFailed(f"the model {name!r} is only partly in the hub's cache", hints=MISSING)
         return folder
 
+    def has(self, name: str, subfolder: Any, options: Mapping[str, Any]) -> bool:
+        """Whether what would be loaded of a repository is in the hub's cache."""
+        snapshot, variant = _snapshot(name, options), options.get("variant")
+        if snapshot is None:
+            return False
+        if (snapshot / INDEX).is_file() and not subfolder:
+            return self._is_pipeline(snapshot, variant)
+        return self._is_component(snapshot / str(subfolder or ""), variant)
+
     def modular(self, name: str, *, reach: Reach, options: Mapping[str, Any]) -> Path:
         """The folder of a modular pipeline's index. Its components may lie elsewhere."""
         _require_cache(reach, options)

@@ -313,7 +313,9 @@ class Session:
         if judged.document is None:
             return judged
         path, text = str(judged.path), judged.document.text  # from the same current folder
-        checked = self.request(Check(self.client.next_id(), path, text, **self.limits))
+        rehearse = self.settings.rehearse
+        check = Check(self.client.next_id(), path, text, rehearse=rehearse, **self.limits)
+        checked = self.request(check)
         found = checked.problems if isinstance(checked, Checked) else ()
         return judged.with_more(found)
 

@@ -145,6 +145,8 @@ class Worker:
         """Compare as much of it as has the right shape; the shell has found what is wrong there."""
         document = _judged(command).document
         found = () if document is None else self._engine.check(document)
+        if document is not None and not command.rehearse:
+            found += self._engine.survey(document)
         return protocol.Checked(command.run_id, found)
 
     def _run(self, command: Run) -> Event:

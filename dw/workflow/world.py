@@ -32,7 +32,7 @@ def check_world(
     data = document.filled(given)
     named = [(path, place, _judge_media) for path, place in media_places(data)]
     if not rehearse:
-        named += [(path, name, _judge_model) for path, name in _models(data)]
+        named += [(path, name, _judge_model) for path, name in models_in(data)]
     found = []
     for path, name, judge in named:
         variable = document.variable_at(path)
@@ -43,7 +43,8 @@ def check_world(
     return tuple(found)
 
 
-def _models(data: Any) -> Iterator[tuple[JsonPath, str]]:
+def models_in(data: Any) -> Iterator[tuple[JsonPath, str]]:
+    """Where pipelines, components and adapters are loaded from: folders, files and hub ids."""
     for path, value in walk(data.get("steps"), ("steps",)):
         is_model = path[-1] in _MODELS and path[2:3] == ("pipeline",)
         if is_model and isinstance(value, str) and not is_reference(value):
