@@ -17,7 +17,7 @@ from dw.engine.classes import call_parameters, constructor_signature
 from dw.engine.objects import check_objects
 from dw.engine.planner import LOADER_ARGUMENTS
 from dw.engine.spec import PipelineSpec
-from dw.engine.tasks import check_task
+from dw.engine.tasks import check_reference, check_task
 from dw.errors import WorkflowError, did_you_mean
 from dw.workflow import Document, Problem
 from dw.workflow.model import ACTIONS, Step, Task, Workflow
@@ -132,6 +132,8 @@ def _given(step: Step, path: JsonPath) -> Iterator[tuple[JsonPath, Any]]:
 
 
 def _task(task: Task, path: JsonPath) -> Iterator[Finding]:
+    for finding in check_reference(task.command, task.pipeline_reference):
+        yield replace(finding, path=(*path, *finding.path))
     given: list[tuple[JsonPath, Any]] = [((*path, "arguments"), task.arguments or {})]
     if task.inputs is not None:
         given = [((*path, "inputs", index), item) for index, item in enumerate(task.inputs)]

@@ -22,11 +22,11 @@ from dw.engine.room import has_room
 from dw.engine.run import Run
 from dw.engine.seeds import own_seed
 from dw.engine.spec import Placement
-from dw.engine.tasks import TaskContext, models_of, require_fit, run_task
+from dw.engine.tasks import TaskContext, borrowed_by, models_of, require_fit, run_task
 from dw.engine.tasks.models import TaskModels, visiting
 from dw.engine.wiring import replace_scheduler, set_switches, wire
 from dw.workflow import Document, Workflow
-from dw.workflow.model import Step
+from dw.workflow.model import Step, Task
 from dw.workflow.pipeline import Pipeline
 from dw.workflow.references import result_references
 
@@ -121,7 +121,7 @@ class Execution:
         if (pipeline := self._workflow.pipeline_of(step)) is not None:
             return self._pipeline_runner(pipeline, self._seed_of(step))
         if step.task is not None:
-            return self._task_runner(step.task.command, self._seed_of(step))
+            return self._task_runner(step.task, self._seed_of(step))
         assert step.workflow is not None
         child, seed = self._document.children[step.workflow.path], self._seed_of(step)
         return lambda arguments: self._sub_workflow(child, arguments, seed, step.name)
@@ -139,12 +139,15 @@ class Execution:
             extra["generator"] = generator
         return lambda arguments: [call(prepared, {**arguments, **extra}, self._run.control)]
 
-    def _task_runner(self, command: str, seed: int) -> Runner:
-        run, generator = self._run, seeded_generator(seed)
+    def _task_runner(self, task: Task, seed: int) -> Runner:
+        run, command = self._run, task.command
+        generator = seeded_generator(seed)
 
         def runner(arguments: Any) -> list[Any]:
             require_fit(command, arguments)
-            models, placement = self._models(command, arguments)
+            models, placement = self._models(task, arguments)
+            if models:
+                run.seeds[run.step] = seed
             context = TaskContext(
                 reach=self._reach,
                 check=run.control.check,
@@ -161,9 +164,12 @@ class Execution:
 
         return runner
 
-    def _models(self, command: str, arguments: Any) -> tuple[Mapping[str, Any], Placement]:
+    def _models(self, task: Task, arguments: Any) -> tuple[Mapping[str, Any], Placement]:
         """What the command runs on, loaded, and where it is."""
-        wanted = models_of(command, arguments)
+        if (name := borrowed_by(task.command)) and task.pipeline_reference is not None:
+            lender = self._workflow.pipeline_named(task.pipeline_reference)
+            return {name: self._prepared(lender)} if lender else {}, Placement("cpu")
+        wanted = models_of(task.command, arguments)
         if not wanted:
             return {}, Placement("cpu")
         device = arguments.get("device")

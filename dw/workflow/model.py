@@ -31,11 +31,12 @@ class PipelineReference(Section):
 
 
 class Task(Section):
-    later = words("pipeline_reference")
-
     command: Text = Field(description="what to do: resize_center_crop, gather_images, ...")
     arguments: dict[str, Any] | None = Field(None, description="arguments of the command")
     inputs: list[Any] | None = Field(None, description="the command runs once for each of these")
+    pipeline_reference: Text | None = Field(
+        None, description="the earlier step whose processor batch_decode_post_process uses"
+    )
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
@@ -96,8 +97,11 @@ class Workflow(Section):
         """The pipeline that a step calls: its own, or that of the earlier step that it names."""
         if step.pipeline_reference is None:
             return step.pipeline
-        name = step.pipeline_reference.reference_name
-        return next((each.pipeline for each in self.steps if each.name == name), None)
+        return self.pipeline_named(step.pipeline_reference.reference_name)
+
+    def pipeline_named(self, step: str) -> Pipeline | None:
+        """The pipeline of the step of this name, if it has one."""
+        return next((each.pipeline for each in self.steps if each.name == step), None)
 
     def sharers_of(self, pipeline: Pipeline) -> dict[str, Pipeline]:
         """For each component that a pipeline reuses, the last one before it that shares it."""

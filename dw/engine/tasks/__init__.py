@@ -19,6 +19,8 @@ from dw.engine.tasks import (  # noqa: F401  # they register themselves
 )
 from dw.engine.tasks.registry import (
     TaskContext,
+    borrowed_by,
+    check_reference,
     check_task,
     models_of,
     require_fit,
@@ -26,4 +28,13 @@ from dw.engine.tasks.registry import (
     task,
 )
 
-__all__ = ["TaskContext", "check_task", "models_of", "require_fit", "run_task", "task"]
+__all__ = [
+    "TaskContext",
+    "borrowed_by",
+    "check_reference",
+    "check_task",
+    "models_of",
+    "require_fit",
+    "run_task",
+    "task",
+]

@@ -92,6 +92,9 @@ class Detector(torch.nn.Module):
 def _library_class(name: str) -> Any:
     with needing("detectors"):
         import controlnet_aux
+    if name == "DWposeDetector":
+        with needing("detectors", install="pip install openmim && mim install mmdet mmpose"):
+            import mmpose  # noqa: F401  # it goes without, until it is called
     return getattr(controlnet_aux, name)
 
 

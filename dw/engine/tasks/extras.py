@@ -13,12 +13,13 @@ Extra = Literal["opencv", "detectors", "upscale", "faces", "vision"]
 
 
 @contextmanager
-def needing(extra: Extra) -> Iterator[None]:
-    """Around the import of a library. Raises RunFailed that names the extra to install."""
+def needing(extra: Extra, *, install: str | None = None) -> Iterator[None]:
+    """Around the import of a library. Raises RunFailed that names the extra, or else what to
+    `install`."""
     try:
         yield
     except ImportError as error:
         raise RunFailed(
             f"a library is missing: {' '.join(str(error).split())}",
-            hints=[f"pip install 'dw[{extra}]'"],
+            hints=[install or f"pip install 'dw[{extra}]'"],
         ) from error

@@ -46,6 +46,7 @@ class Command:
     function: Callable[..., Any]
     takes_whole: bool  # the arguments are one value, not keywords
     models: Declare | None
+    borrows: str | None  # the name, among the models, of what an earlier step has
 
     @cached_property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
@@ -70,12 +71,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def task(
-    *, takes_whole: bool = False, models: Declare | None = None
+    *, takes_whole: bool = False, models: Declare | None = None, borrows: str | None = None
 ) -> Callable[[Function], Function]:
     """Register a function under its own name."""
 
     def register(function: Function) -> Function:
-        _COMMANDS[function.__name__] = Command(function, takes_whole, models)
+        _COMMANDS[function.__name__] = Command(function, takes_whole, models, borrows)
         return function
 
     return register
@@ -83,6 +84,24 @@ def task(
 
 def commands() -> Mapping[str, Command]:
     return dict(sorted(_COMMANDS.items()))
+
+
+def borrowed_by(name: str) -> str | None:
+    """What the command takes from the step that `pipeline_reference` names."""
+    return _COMMANDS[name].borrows
+
+
+def check_reference(name: str, reference: str | None) -> Iterator[Finding]:
+    """Whether a command that borrows from an earlier step, and no other, says from which one."""
+    command = _COMMANDS.get(name)
+    if command is None:
+        return
+    if command.borrows and reference is None:
+        message = f"{name} needs 'pipeline_reference': the step that has the {command.borrows}"
+        yield Finding(("command",), message)
+    elif reference is not None and not command.borrows:
+        message = f"{name} takes no 'pipeline_reference'"
+        yield Finding(("pipeline_reference",), message, at_key=True)
 
 
 def models_of(name: str, arguments: Any) -> Parts | Pipeline:

@@ -6,7 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from dw.engine.tasks.registry import task
+from PIL import Image
+
+from dw.engine.tasks.registry import TaskContext, task
+from dw.errors import RunFailed
 
 
 @task()
@@ -29,6 +32,25 @@ def extract_sections(text: str, sections: Sequence[str], keep_preamble: bool = T
     if keep_preamble and preamble.strip():
         wanted.insert(0, preamble)
     return "\n\n".join(part.strip() for part in wanted)
+
+
+@task(borrows="processor")
+def batch_decode_post_process(
+    task: str,
+    generated_ids: Any,
+    image: Image.Image | None = None,
+    *,
+    context: TaskContext,
+) -> Any:
+    """The answer in the tokens that a model such as Florence-2 generated for `task`,
+    `<CAPTION>` or `<OD>`, by the processor of the step that `pipeline_reference` names. Places are
+    in the pixels of the image, if it is given."""
+    processor: Any = context.models.get("processor")
+    if not hasattr(processor, "post_process_generation"):
+        raise RunFailed(f"a {type(processor).__name__} is no processor that reads answers")
+    [text] = processor.batch_decode(generated_ids, skip_special_tokens=False)
+    size = {} if image is None else {"image_size": image.size}
+    return processor.post_process_generation(text, task=task, **size)
 
 
 _HEADING = re.compile(

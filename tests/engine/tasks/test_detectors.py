@@ -55,6 +55,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("controlnet_aux")
     module.Lines = Lines  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "controlnet_aux", module)
+    monkeypatch.setitem(sys.modules, "mmpose", None)
 
 
 def test_a_detector_is_loaded_from_its_file_and_shows_its_networks(library: None) -> None:
@@ -69,3 +70,9 @@ def test_a_missing_library_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RunFailed, match="a library is missing") as failure:
         Detector.from_single_file(str(Path("lines.pth")), detector="Lines")
     assert failure.value.hints == ("pip install 'dw[detectors]'",)
+
+
+def test_a_missing_library_of_dwpose_is_told_with_what_installs_it(library: None) -> None:
+    with pytest.raises(RunFailed, match="mmpose") as failure:
+        Detector.from_pretrained(".", detector="DWposeDetector")
+    assert failure.value.hints == ("pip install openmim && mim install mmdet mmpose",)
