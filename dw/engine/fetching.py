@@ -8,9 +8,10 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,8 +23,17 @@ SILENCE_S = 30.0
 CHUNK_BYTES = 2**20
 
 
-def fetch(url: str, *, private: bool, is_named: bool, check: Callable[[], None]) -> bytes:
-    """The bytes at a http or https URL, redirects followed.
+def fetch(
+    url: str,
+    *,
+    private: bool,
+    is_named: bool,
+    check: Callable[[], None],
+    post: bytes | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
+    """The bytes at a http or https URL, redirects followed. `post` is sent there; `headers` are
+    not sent on to where it redirects to.
 
     `private`: addresses that are not on the internet are allowed, for this URL and all that it
     redirects to; `is_named`: for the URL's own host only, as a user named it. `check` is called
@@ -33,7 +43,10 @@ def fetch(url: str, *, private: bool, is_named: bool, check: Callable[[], None])
     guard = None if private else _Guard({*named, *_proxies()})
     opener = urllib.request.build_opener(*([] if guard is None else _handlers(guard)))
     try:
-        with opener.open(url, timeout=SILENCE_S) as answer:
+        request = urllib.request.Request(url, data=post)
+        for name, value in headers.items():
+            request.add_unredirected_header(name, value)
+        with opener.open(request, timeout=SILENCE_S) as answer:
             return b"".join(_chunks(answer, check))
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError):

@@ -374,6 +374,9 @@ class Draft:
         return is_other or self._is_null(name)
 
     def _is_null(self, name: str) -> bool:
+        is_remote = self.pipeline.remote_text_encoder is not None and not self.planner.rehearse
+        if name == "text_encoder" and is_remote:
+            return True
         return name in self._arguments and self._arguments[name] is None
 
     @property

@@ -184,6 +184,9 @@ def _fits(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
             yield Finding((*path, *where), message, at_key=where[-1] == name)
     if pipeline.loras and not hasattr(cls, "load_lora_weights"):
         yield Finding((*path, "loras"), f"{cls.__name__} takes no LoRA")
+    if pipeline.remote_text_encoder and "prompt_embeds" not in call_parameters(cls):
+        message = f"{cls.__name__} takes no 'prompt_embeds' in the place of its prompt"
+        yield Finding((*path, "remote_text_encoder"), message)
     if pipeline.ip_adapter and not hasattr(cls, "load_ip_adapter"):
         yield Finding((*path, "ip_adapter"), f"{cls.__name__} takes no IP-Adapter")
 

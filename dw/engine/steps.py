@@ -17,6 +17,7 @@ from dw.engine.failures import failing
 from dw.engine.iterations import iterations
 from dw.engine.media import realize
 from dw.engine.objects import built
+from dw.engine.remote_encoder import encoded
 from dw.engine.results import file_names
 from dw.engine.room import has_room
 from dw.engine.run import Run
@@ -137,7 +138,14 @@ class Execution:
         extra = {}
         if takes_generator(prepared) and not pipeline.configuration.no_generator:
             extra["generator"] = generator
-        return lambda arguments: [call(prepared, {**arguments, **extra}, self._run.control)]
+        encoder = None if self._planner.rehearse else pipeline.remote_text_encoder
+
+        def runner(arguments: Mapping[str, Any]) -> list[Any]:
+            if encoder is not None:
+                arguments = encoded(arguments, encoder.url, self._reach)
+            return [call(prepared, {**arguments, **extra}, self._run.control)]
+
+        return runner
 
     def _task_runner(self, task: Task, seed: int) -> Runner:
         run, command = self._run, task.command

@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 
 from dw.workflow.adapters import IpAdapter, Lora
 from dw.workflow.configuration import ComponentConfiguration, Configuration
+from dw.workflow.media import is_url
 from dw.workflow.problem import Finding
-from dw.workflow.scalars import Many, Seed
+from dw.workflow.scalars import Many, Seed, Text
 from dw.workflow.section import Section, words
 from dw.workflow.tree import spell_value
 
@@ -100,8 +101,22 @@ class Scheduler(Section):
             yield Finding((), "a scheduler needs 'configuration' or 'shift'")
 
 
+class RemoteTextEncoder(Section):
+    """A service that encodes prompts, in the place of the pipeline's text encoder."""
+
+    closed = True
+
+    url: Text = Field(description="where prompts are posted; it answers with tensors")
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        url = data.get("url")
+        if isinstance(url, str) and not is_url(url):
+            yield Finding(("url",), f"'url' must be a http or https URL, got {spell_value(url)}")
+
+
 class Pipeline(Loads):
-    later = words("remote_text_encoder chain components quantization_config group_offload")
+    later = words("chain components quantization_config group_offload")
 
     accepted = OVERRIDES
     gathered = words("components")
@@ -114,6 +129,9 @@ class Pipeline(Loads):
         None, description="another scheduler of the sound, where a pipeline has one"
     )
     loras: Many[Lora] = Field((), description="LoRAs, applied together")
+    remote_text_encoder: RemoteTextEncoder | None = Field(
+        None, description="another machine encodes the prompt"
+    )
     ip_adapter: IpAdapter | None = Field(None, description="a picture as a prompt")
     shared_components: Many[str] = Field(
         (), description="components that later steps may reuse, by name"
@@ -144,7 +162,11 @@ class Pipeline(Loads):
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
         yield from super().conflicts(data)
         arguments = data.get("arguments")
-        if data.get("ip_adapter") and isinstance(arguments, dict):
+        if not isinstance(arguments, dict):
+            return
+        if data.get("remote_text_encoder") and "prompt" not in arguments:
+            yield Finding(("arguments",), "a remote text encoder needs the argument 'prompt'")
+        if data.get("ip_adapter"):
             pictures = ("ip_adapter_image", "ip_adapter_image_embeds", "ip_adapter_embeds")
             if not any(name in arguments for name in pictures):
                 yield Finding(("arguments",), "an IP-Adapter needs the argument 'ip_adapter_image'")

@@ -234,7 +234,6 @@ LATER = (
         (pipe(more=f', ¶"{key}": {{"a": 1}}'), f"'{key}' is not supported yet")
         for key in (
             "chain",
-            "remote_text_encoder",
             "quantization_config",
             "components",
         )
