@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,33 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
 from dw.engine import names
+from dw.engine.acceleration import accelerated
 from dw.engine.artifacts import on_host
 from dw.engine.classes import call_parameters
 from dw.engine.control import RunControl, watching
 from dw.engine.films import plain
+from dw.engine.weighting import weighted
+from dw.workflow.configuration import Configuration
 
 
-def call(pipeline: DiffusionPipeline, arguments: Mapping[str, Any], control: RunControl) -> Any:
+def call(
+    pipeline: DiffusionPipeline,
+    arguments: Mapping[str, Any],
+    control: RunControl,
+    *,
+    configuration: Configuration,
+    warn: Callable[[str], None],
+) -> Any:
     """The pipeline's output. Raises Cancelled, and whatever the pipeline raises."""
     control.stepped(0, 0)
     rate = _sample_rate(pipeline)
-    with torch.inference_mode(), watching(pipeline, control):
+    with (
+        torch.inference_mode(),
+        watching(pipeline, control),
+        accelerated(pipeline, configuration, arguments, warn),
+    ):
+        if configuration.prompt_weighting:
+            arguments = weighted(pipeline, arguments)
         output = pipeline(**{name: plain(value, rate) for name, value in arguments.items()})
     if names.is_modular(type(pipeline)):
         from dw.engine import modular  # what it imports is needed by few workflows

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import NoneType
 from typing import Any
 
 import diffusers.pipelines
@@ -33,6 +34,13 @@ def constructor_signature(cls: Any) -> Signature:
     optional = [name for name in components if name in cls._optional_components]
     required = [name for name in components if name not in optional]
     return Signature(tuple(required), tuple(optional), tuple(scalars))
+
+
+@lru_cache(maxsize=256)
+def component_types(cls: Any, name: str) -> tuple[type, ...]:
+    """The classes that the constructor names for a component; none where it does not tell."""
+    told = cls._get_signature_types().get(name, ())
+    return tuple(each for each in told if isinstance(each, type) and each is not NoneType)
 
 
 @lru_cache(maxsize=256)

@@ -15,6 +15,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from dw.engine import memory, names, progress
+from dw.engine.acceleration import usable
 from dw.engine.adapters import Adapters
 from dw.engine.cache import ComponentCache, Need, Plan
 from dw.engine.constants import argument_of, imported
@@ -319,6 +320,7 @@ class Engine:
                     refuse(document.path, check_concrete(document, spec, workflow, index))
                     planner.adapters(pipeline)
                     planner.ip_adapter(pipeline)
+                    usable(pipeline.configuration, run)
                     yield Need(run.step, spec)
                 elif step.task is not None:
                     yield from _needs_of_task(run, planner, step.task)

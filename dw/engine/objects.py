@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from dw.engine import names
 from dw.engine.annotations import misfit
-from dw.engine.films import plain
-from dw.engine.pictures import as_picture
+from dw.engine.films import as_film, plain
 from dw.engine.reach import Reach
+from dw.engine.sounds import Sound, as_sound
 from dw.errors import RunFailed, WorkflowError, did_you_mean
 from dw.workflow.construction import (
     FROM_ARGUMENTS,
@@ -169,16 +169,19 @@ def _on_disk(place: str, reach: Reach) -> Iterator[str]:
 
 def _held(found: Construction) -> dict[str, Any]:
     """The arguments that hold an artifact, by what the class says that it holds."""
-    artifact, kind = found.source, getattr(found.cls, "kind", None)
+    kind = getattr(found.cls, "kind", None)
     if kind == "image":
-        return {"image": artifact}
+        return {"image": found.source}
     if kind == "audio":
-        return {"audio": artifact.tensor, "sample_rate": artifact.rate}
+        return _sounding(as_sound(found.source))
     if kind != "video":
         raise RunFailed(no_kind(found.cls))
-    sound = getattr(artifact, "sound", None)
-    sounds = {} if sound is None else {"audio": sound.tensor, "sample_rate": sound.rate}
-    return {"frames": [as_picture(frame) for frame in artifact], **sounds}
+    film = as_film(found.source)
+    return {"frames": list(film), **({} if film.sound is None else _sounding(film.sound))}
+
+
+def _sounding(sound: Sound) -> dict[str, Any]:
+    return {"audio": sound.tensor, "sample_rate": sound.rate}
 
 
 def no_kind(cls: type) -> str:

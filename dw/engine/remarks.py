@@ -20,6 +20,8 @@ NOISE = (
     "No LoRA keys associated to",  # of a text encoder that the LoRA does not touch
     "should be kept in float32: []",  # none, that is
     "Guiders are currently an experimental feature",
+    "FasterCache is a purely experimental feature",  # the format's documentation says so, too
+    "No `attention_weight_callback` provided",  # a function, which no file can name
     "is deprecated",
     "requires torchvision (not installed); falling back",
     "Error in block:",  # of a modular pipeline, which raises the error, too

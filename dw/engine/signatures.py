@@ -12,6 +12,7 @@ from typing import Any
 from diffusers import SchedulerMixin
 
 from dw.engine import names
+from dw.engine.acceleration import check_acceleration
 from dw.engine.annotations import misfit
 from dw.engine.classes import call_parameters, constructor_signature
 from dw.engine.objects import check_objects
@@ -177,6 +178,7 @@ def _step_fits(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> Iter
 
 def _fits(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
     yield from check_loader(cls, pipeline, path)
+    yield from check_acceleration(cls, pipeline.configuration, (*path, "configuration"))
     components = constructor_signature(cls).components
     for name, where in component_names(pipeline):
         if name not in components:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from dw.engine.acceleration import usable
 from dw.engine.artifacts import Results, on_host
 from dw.engine.cache import Need
 from dw.engine.calling import call, seeded_generator, takes_generator
@@ -139,11 +140,13 @@ class Execution:
         if takes_generator(prepared) and not pipeline.configuration.no_generator:
             extra["generator"] = generator
         encoder = None if self._planner.rehearse else pipeline.remote_text_encoder
+        configuration, run = usable(pipeline.configuration, self._run), self._run
 
         def runner(arguments: Mapping[str, Any]) -> list[Any]:
             if encoder is not None:
                 arguments = encoded(arguments, encoder.url, self._reach)
-            return [call(prepared, {**arguments, **extra}, self._run.control)]
+            given = {**arguments, **extra}
+            return [call(prepared, given, run.control, configuration=configuration, warn=run.warn)]
 
         return runner
 

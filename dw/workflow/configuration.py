@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 
 from dw.workflow.modular import ComponentsManager, LoadComponents
 from dw.workflow.problem import Finding
-from dw.workflow.scalars import Device, Many
+from dw.workflow.scalars import AttentionBackend, Device, Many
 from dw.workflow.section import Section, words
+from dw.workflow.step_cache import StepCache, TeaCache
 
 
 class VaeSettings(Section):
@@ -51,8 +52,8 @@ class Configuration(Section):
     closed = True
     later = words(
         "exclude_from_cpu_offload group_offload preserve_device_placement do_not_send_to_device "
-        "enable_layerwise_casting pre_load_modules components attention_backend prompt_weighting "
-        "cache teacache sdnq_optimize inversion generate quantization_config"
+        "enable_layerwise_casting pre_load_modules components sdnq_optimize inversion generate "
+        "quantization_config"
     )
 
     component_type: str = Field(description="pipeline class: a name in diffusers, or a dotted name")
@@ -82,6 +83,14 @@ class Configuration(Section):
     shared_components: Many[str] = Field((), description="the same as beside configuration")
     reused_components: Many[str] = Field((), description="the same as beside configuration")
     no_generator: bool = Field(False, description="call the pipeline without a seeded generator")
+    cache: StepCache | None = Field(None, description="steps reuse what earlier ones computed")
+    teacache: TeaCache | None = Field(None, description="the step cache TeaCache; FLUX.1 only")
+    attention_backend: AttentionBackend | None = Field(
+        None, description="how attention is computed: native, flash, sage, xformers, ..."
+    )
+    prompt_weighting: bool = Field(
+        False, description="(more:1.3), [less] and BREAK in the prompt count; FLUX.1 only"
+    )
     enable_attention_slicing: bool = Field(False, description="compute attention in slices")
     disable_attention_slicing: bool = Field(False, description="never compute attention in slices")
 
@@ -101,6 +110,9 @@ class Configuration(Section):
         if data.get(enable) is True and data.get(disable) is True:
             message = f"{enable!r} and {disable!r} exclude each other"
             yield Finding((disable,), message, at_key=True)
+        if data.get("cache") and data.get("teacache") is not None:
+            message = "'cache' and 'teacache' exclude each other"
+            yield Finding(("teacache",), message, at_key=True)
 
 
 class ComponentConfiguration(Section):

@@ -8,6 +8,9 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from dw.errors import did_you_mean
+from dw.workflow.installed import enum_values
+
 _DEVICE = re.compile(r"auto|(cpu|mps|cuda|xpu|npu|hpu)(:\d+)?")
 _NO_FILE_NAME = re.compile(r"[/\\\x00-\x1f]|^\.\.?$")
 
@@ -23,6 +26,15 @@ def _file_name(text: str) -> str:
 def _device(text: str) -> str:
     if not _DEVICE.fullmatch(text):
         raise PydanticCustomError("device", "must be auto, cpu, mps, cuda or cuda:N")
+    return text
+
+
+def _backend(text: str) -> str:
+    known = enum_values("diffusers.models.attention_dispatch", "AttentionBackendName")
+    if known and text not in known:
+        public = ", ".join(name for name in known if not name.startswith("_"))
+        context = {"known": public, "hint": did_you_mean(text, known)}
+        raise PydanticCustomError("backend", "must be one of {known}", context)
     return text
 
 
@@ -47,6 +59,7 @@ Text = Annotated[str, Field(min_length=1)]
 Device = Annotated[
     str, AfterValidator(_device), Field(json_schema_extra={"pattern": f"^({_DEVICE.pattern})$"})
 ]
+AttentionBackend = Annotated[str, AfterValidator(_backend)]
 ContentType = Literal[
     "image/png",
     "image/jpeg",

@@ -79,7 +79,8 @@ def wording(detail: ErrorDetails) -> str:
     if detail["type"] in ("string_too_short", "too_short"):
         return _WANTED[detail["type"]]
     wanted = _WANTED.get(detail["type"])
-    return (wanted.format(**context) if wanted else detail["msg"]) + got
+    sentence = wanted.format(**context) if wanted else detail["msg"]
+    return f"{sentence}{got}{context.get('hint', '')}"
 
 
 def _whole(limit: Any) -> Any:

@@ -6,11 +6,11 @@ import random
 from typing import Any
 
 import pytest
-from diffusers import FirstBlockCacheConfig, MagCacheConfig, TaylorSeerCacheConfig
+from diffusers import FirstBlockCacheConfig
 
-from dw.engine import RunControl
+from dw.engine import Cancelled, RunControl
 from dw.rehearsal import stand_in, stand_in_lora
-from tests.engine.session import Json, Session, merged, on_a_gpu, text_to_image
+from tests.engine.session import CancelsAt, Json, Session, merged, on_a_gpu, text_to_image
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -18,11 +18,17 @@ CANCELS = 20
 STEPS = 6  # for the step caches: some are computed, some are not
 FAMILIES = ["StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline"]
 STEP_CACHES = {
-    "FirstBlockCache": FirstBlockCacheConfig(threshold=0.5),
-    "MagCache": MagCacheConfig(
-        threshold=0.5, num_inference_steps=STEPS, retention_ratio=0.1, mag_ratios=[1.0] * STEPS
-    ),
-    "TaylorSeer": TaylorSeerCacheConfig(cache_interval=2, disable_cache_before_step=1),
+    "first_block": {"cache": {"type": "first_block", "threshold": 0.5}},
+    "faster": {
+        "cache": {"type": "faster", "spatial_attention_timestep_skip_range": [-1, 1001]},
+    },
+    "mag": {
+        "cache": {"type": "mag", "threshold": 0.5, "retention_ratio": 0.1, "mag_ratios": [1.0]},
+    },
+    "taylorseer": {
+        "cache": {"type": "taylorseer", "cache_interval": 2, "disable_cache_before_step": 1},
+    },
+    "teacache": {"teacache": {"rel_l1_thresh": 0.8}},
 }
 
 
@@ -82,10 +88,25 @@ def test_with_offloaded_models(session: Session, family: str) -> None:
 
 @pytest.mark.parametrize("cache", STEP_CACHES)
 def test_with_a_step_cache(session: Session, cache: str) -> None:
-    document = a_picture("FluxPipeline")
-    plain = session.hashes(document)
-    components = session.engine._cache.components()
-    transformer = next(c.value for c in components if c.label == "gen.transformer")
-    transformer.enable_cache(STEP_CACHES[cache])
+    plain = session.hashes(a_picture("FluxPipeline"))
+    document = a_picture("FluxPipeline", configuration=STEP_CACHES[cache])
     assert session.hashes(document) != plain
     assert_cancels_leave_no_trace(session, document, cache)
+    assert session.hashes(a_picture("FluxPipeline")) == plain
+
+
+def test_a_cache_that_stays_on_the_model_is_reset(session: Session) -> None:
+    """One that something else than a workflow has put there. It would skip all but the first step
+    of a run, and that too when it still had the state of a run before, of another seed."""
+    document = a_picture("FluxPipeline")
+    session.run(document)
+    components = session.engine._cache.components()
+    transformer = next(c.value for c in components if c.label == "gen.transformer")
+    transformer.enable_cache(FirstBlockCacheConfig(threshold=1000.0))
+    before = session.hashes(document)
+    for settle in (True, False):
+        with pytest.raises(Cancelled):
+            session.run(document, seed=8, control=CancelsAt(3))
+        if settle:
+            session.engine.settle()
+        assert (session.hashes(document) == before) is settle

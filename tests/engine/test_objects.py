@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 import av
 import numpy as np
 import pytest
-import torch
-from diffusers.modular_pipelines.minimax_h3 import MiniMaxH3VideoReference
+from diffusers.modular_pipelines.minimax_h3 import MiniMaxH3AudioReference, MiniMaxH3VideoReference
 from PIL import Image
 
 from dw.engine import fetching
+from dw.engine.films import Film
 from dw.engine.objects import built
 from dw.engine.reach import Reach
+from dw.engine.sounds import Sound
 from dw.errors import RunFailed
 from tests.engine.session import PNG, Json, Session, generate, workflow
 
@@ -128,19 +129,21 @@ class TestFromPreviousResult:
         assert len(held(session, self.REFERENCE, generate(sd15), between)) == 2
 
     def test_a_video_reference_takes_frames_and_their_sound(self, session: Session) -> None:
-        class Film(list[Any]):
-            class sound:  # noqa: N801
-                tensor, rate = torch.zeros(2, 100), 44_100
-
-        frames = np.zeros((2, 8, 8, 3), np.uint8)
+        frames, sound = np.zeros((2, 8, 8, 3), np.uint8), Sound(np.zeros((100, 2), "f"), 44_100)
         make = {"a_type": MiniMaxH3VideoReference, "fps": 12.0}
         silent, loud = (
             built({**make, "from_previous_result": each}, Reach(session.folder))
-            for each in (frames, Film(frames))
+            for each in (frames, Film(frames, sound))
         )
         assert all(isinstance(frame, Image.Image) for frame in silent.frames)
         assert (silent.audio, silent.fps) == (None, 12.0)
         assert (loud.audio.shape, loud.sample_rate) == ((2, 100), 44_100)
+
+    def test_a_sound_reference_takes_a_waveform(self, session: Session) -> None:
+        sound = Sound(np.zeros((100, 1), "f"), 16_000)
+        value = {"a_type": MiniMaxH3AudioReference, "from_previous_result": sound}
+        made = built(value, Reach(session.folder))
+        assert (made.audio.shape, made.sample_rate) == ((1, 100), 16_000)
 
 
 class TestFromArguments:

@@ -100,7 +100,7 @@ def test_a_value_is_known_when_it_is_given_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, known: dict[str, Any]
 ) -> None:
     (tmp_path / "m.py").write_text(text)
-    monkeypatch.setattr(constants, "_found", lambda path: (tmp_path / "m.py", path[2:]))
+    monkeypatch.setattr(constants, "find_module", lambda path: (tmp_path / "m.py", path[2:]))
     assert literals("constant:torch.m.X", trust=False) == known
 
 

@@ -222,11 +222,8 @@ LATER = (
         (pipe(configuration=f', ¶"{key}": {{"a": 1}}'), f"'{key}' is not supported yet")
         for key in (
             "group_offload",
-            "cache",
-            "teacache",
             "components",
             "pre_load_modules",
-            "attention_backend",
             "quantization_config",
         )
     ]
