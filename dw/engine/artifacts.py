@@ -13,8 +13,9 @@ from dw.engine.sounds import Sound, as_sound
 from dw.errors import RunFailed
 from dw.workflow.references import split_previous_result
 
-RATE = "audio_sample_rate"
-"""The attribute of a pipeline's output that tells the rate of its sounds in Hz."""
+RATE, FPS = "audio_sample_rate", "frame_rate"
+"""The attributes of a pipeline's output that tell the rate of its sounds in Hz, and of the frames
+that belong to them."""
 
 ATTRIBUTES = ("images", "image_embeds", "image_embeddings", "frames")
 """Where a pipeline's output keeps its artifacts, in the order in which they are looked for."""
@@ -34,10 +35,7 @@ def artifacts(result: Any) -> list[Any]:
     if (found := getattr(result, "audios", None)) is not None:
         return [as_sound(each, getattr(result, RATE, None)) for each in found]
     if (found := getattr(result, "video", None)) is not None:  # Cosmos makes one film at a time
-        sound = getattr(result, "sound", None)
-        return (
-            _paired([found], [sound], getattr(result, RATE, None)) if sound is not None else [found]
-        )
+        return _single(found, result)
     if isinstance(result, Mapping) and result.get("videos") is not None:
         return _modular(dict(result))
     if isinstance(result, Mapping) and isinstance(result.get("images"), list):
@@ -47,22 +45,31 @@ def artifacts(result: Any) -> list[Any]:
 
 
 def _films(frames: Iterable[Any], output: Any) -> list[Any]:
-    sounds, rate = getattr(output, "audio", None), getattr(output, RATE, None)
-    return list(frames) if sounds is None else _paired(frames, sounds, rate)
+    if (sounds := getattr(output, "audio", None)) is None:
+        return list(frames)
+    return _paired(frames, sounds, getattr(output, RATE, None), getattr(output, FPS, None))
+
+
+def _single(frames: Any, output: Any) -> list[Any]:
+    if (sound := getattr(output, "sound", None)) is None:
+        return [frames]
+    return _paired([frames], [sound], getattr(output, RATE, None), getattr(output, FPS, None))
 
 
 def _modular(result: dict[str, Any]) -> list[Any]:
     """What a modular pipeline gives by name: its videos, with their sounds, then all the rest."""
     videos = list(result.pop("videos"))
     if (sounds := result.pop("audio", None)) is not None:
-        videos = _paired(videos, sounds, result.pop("sampling_rate", None))
+        videos = _paired(videos, sounds, result.pop("sampling_rate", None), None)
     return [*videos, result] if result else videos
 
 
-def _paired(films: Iterable[Any], sounds: Iterable[Any], rate: int | None) -> list[Any]:
+def _paired(
+    films: Iterable[Any], sounds: Iterable[Any], rate: int | None, fps: float | None
+) -> list[Any]:
     """Films with the sounds of their batch: (batch, channels, samples)."""
     pairs = zip(films, sounds, strict=True)
-    return [Film(frames, as_sound(sound, rate)) for frames, sound in pairs]
+    return [Film(frames, as_sound(sound, rate), fps) for frames, sound in pairs]
 
 
 class Results:
@@ -92,6 +99,12 @@ class Results:
             return [artifact for result in results for artifact in artifacts(result)]
         found = (_property(result, name, step) for result in results if not _lacks(result, name))
         return list(found)
+
+    def first(self, reference: str) -> Any:
+        """The first of these values. Raises RunFailed when there is none."""
+        for value in self.values(reference):
+            return value
+        raise RunFailed(f"{reference!r} is empty")
 
     def _step_and_property(self, reference: str) -> tuple[str, str | None]:
         found = split_previous_result(reference, self._names)

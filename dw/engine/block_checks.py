@@ -8,7 +8,7 @@ from typing import Any
 
 from dw.engine import modular
 from dw.engine.planner import LOADER_ARGUMENTS
-from dw.engine.signatures import check_call, component_names
+from dw.engine.signatures import check_action, component_names
 from dw.errors import WorkflowError, did_you_mean
 from dw.workflow.model import Step
 from dw.workflow.pipeline import Pipeline
@@ -41,7 +41,7 @@ def check_step(cls: Any, blocks: Any, step: Step, path: JsonPath) -> Iterator[Fi
         except WorkflowError as error:
             yield Finding((*path, "from_pretrained_arguments", "workflow"), error.message)
     parameters = modular.call_parameters(blocks)
-    yield from check_call(cls.__name__, parameters, action.arguments, (*path, "arguments"))
+    yield from check_action(cls.__name__, parameters, action, path)
     if step.pipeline is not None:
         yield from _check_pipeline(blocks, step.pipeline, path)
 

@@ -45,16 +45,18 @@ def call(
 
         modular.free_hooks(pipeline)
         output = modular.outputs(pipeline, output)
-    return _with_rate(on_host(output), rate)
+    fps = arguments.get("frame_rate") or call_default(pipeline, "frame_rate")
+    return _with_rates(on_host(output), rate, fps)
 
 
-def _with_rate(output: Any, rate: int | None) -> Any:
-    """The output with the sample rate of its sound, where that is not told yet."""
+def _with_rates(output: Any, rate: int | None, fps: float | None) -> Any:
+    """The output with the sample rate of its sound, where that is not told yet, and the rate of
+    the frames that belong to it."""
     if isinstance(output, Mapping) and not isinstance(output, BaseOutput):
         is_rated = "audio" not in output or "sampling_rate" in output
         return output if is_rated else {**output, "sampling_rate": rate}
     if any(hasattr(output, name) for name in ("audio", "audios", "sound")):
-        output.audio_sample_rate = rate
+        output.audio_sample_rate, output.frame_rate = rate, fps
     return output
 
 
@@ -72,6 +74,17 @@ def takes_generator(pipeline: Any) -> bool:
     if names.is_modular(type(pipeline)):
         return "generator" in pipeline._blocks.input_names
     return "generator" in call_parameters(pipeline.__class__)
+
+
+def call_default(pipeline: Any, name: str) -> Any:
+    """Of an argument of the call; None when it has no default, or is none."""
+    if names.is_modular(type(pipeline)):
+        from dw.engine import modular
+
+        parameter = modular.call_parameters(pipeline._blocks).get(name)
+    else:
+        parameter = call_parameters(pipeline.__class__).get(name)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
 def free_hooks(pipeline: Any) -> None:

@@ -211,12 +211,14 @@ class Engine:
                 shortage = self._shortage(run, error)
                 error.message, error.hints = shortage.message(), shortage.hints()
             run.outputs += self._writer.settle()
+            run.sweep()
             with suppress(RunFailed, OSError):  # the error that ends the run counts, not this one
                 if run.outputs:
                     record.write("cancelled" if isinstance(error, Cancelled) else "failed")
                 else:
                     record.remove()
             raise
+        run.sweep()
         record.write("finished")
 
     def _try_twice(self, run: Run) -> None:

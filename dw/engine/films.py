@@ -6,8 +6,9 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain
-from typing import Any, BinaryIO
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO, overload
 
 import av
 import numpy as np
@@ -65,11 +66,54 @@ class Film:
         return as_picture(self.frames[index])
 
 
+class Reel(Sequence[Image.Image]):
+    """Frames that lie in files and are read anew each time, so that none of them is in memory.
+
+    Each part is a file, and the first and last frame of it, the last not included.
+    """
+
+    def __init__(self, *parts: tuple[Path, int, int]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(end - begin for _, begin, end in self._parts)
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        for path, begin, end in self._parts:
+            with av.open(str(path)) as container:
+                frames = islice(container.decode(video=0), begin, end)
+                yield from (frame.to_image() for frame in frames)
+
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Reel: ...
+
+    def __getitem__(self, index: int | slice) -> Image.Image | Reel:
+        if isinstance(index, slice):
+            return self._part(*index.indices(len(self))[:2])
+        number = range(len(self))[index]
+        return next(iter(self._part(number, number + 1)))
+
+    def __add__(self, other: Reel) -> Reel:
+        return Reel(*self._parts, *other._parts)
+
+    def _part(self, first: int, last: int) -> Reel:
+        parts, passed = [], 0
+        for path, begin, end in self._parts:
+            start, stop = begin + max(0, first - passed), begin + min(end - begin, last - passed)
+            if start < stop:
+                parts.append((path, start, stop))
+            passed += end - begin
+        return Reel(*parts)
+
+
 def plain(value: Any, rate: int | None = None) -> Any:
     """What pipelines take for films and sounds, alone or in a list: the frames, and the waveform
     (channels, samples), resampled to `rate`."""
     if isinstance(value, Film):
-        return value.frames
+        return list(value.frames) if isinstance(value.frames, Reel) else value.frames
     if isinstance(value, Sound):
         return (value if rate is None else value.at(rate)).tensor
     return [plain(item, rate) for item in value] if isinstance(value, list) else value
@@ -90,8 +134,11 @@ def as_film(value: Any, content_type: str = "a film") -> Film:
     raise RunFailed(f"{content_type} cannot hold {kind_of(value)}")
 
 
-def encode_film(film: Film, content_type: str, fps: float) -> tuple[bytes, Extent]:
+def encode_film(
+    film: Film, content_type: str, fps: float, *, crf: int | None = None
+) -> tuple[bytes, Extent]:
     """The film and its sound, one frame after the other, so that no second copy of them is made.
+    `crf`: another quality than the usual one, 0 the best.
 
     4:2:0 chroma needs even sides: an odd one loses its last line.
     """
@@ -101,7 +148,8 @@ def encode_film(film: Film, content_type: str, fps: float) -> tuple[bytes, Exten
     size = width, height = first.width & ~1, first.height & ~1
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container, options={"fflags": "+bitexact"}) as file:
-        stream = file.add_stream(codec, rate=_fraction(fps), options=OPTIONS[codec])
+        options = OPTIONS[codec] if crf is None else {**OPTIONS[codec], "crf": str(crf)}
+        stream = file.add_stream(codec, rate=_fraction(fps), options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = THREADS
         track = None if film.sound is None else _Track(file, film.sound, sound_codec)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dw.engine.films import FPS, Film
+from dw.engine.films import FPS, Film, Reel
 from dw.engine.pictures import as_picture
 from dw.engine.segments import DECLICK_S, Splice, splices
 from dw.engine.sounds import RATE, Samples, Sound, fitted
@@ -29,9 +29,9 @@ def joined_films(
     for film in films[1:]:
         if len(film) <= trim:
             raise RunFailed(f"a film of {len(film)} frames has none left without the first {trim}")
-    frames = [*films[0].frames]
+    frames = _sequence(films[0])
     for film in films[1:]:
-        frames += film.frames[trim:]
+        frames += _sequence(film)[trim:]
     _require_one_size(films)
     if not any(film.sound for film in films):
         return Film(frames, fps=fps)
@@ -103,6 +103,11 @@ def _widened(samples: Samples, channels: int) -> Samples:
     if samples.shape[1] in (1, channels):
         return np.broadcast_to(samples, (len(samples), channels))
     raise RunFailed(f"sounds of {samples.shape[1]} and {channels} channels cannot be joined")
+
+
+def _sequence(film: Film) -> Any:
+    """Frames that can be put behind others; those in files stay there."""
+    return film.frames if isinstance(film.frames, Reel) else list(film.frames)
 
 
 def _require_one_size(films: Sequence[Film]) -> None:

@@ -19,14 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from dw.engine.artifacts import artifacts
-from dw.engine.encoding import EXTENSIONS, Encoded, encode, verify
+from dw.engine.encoding import EXTENSIONS, Encoded, audible, encode, verify
 from dw.engine.failures import failing
+from dw.engine.films import FPS, Film, Reel, encode_film
 from dw.engine.sounds import waveforms
 from dw.errors import DwError, OutOfResources, RunFailed
 from dw.report import Output
 from dw.workflow.result import Result
 
 NO_FILE_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
+_SPILL, _SPILL_CRF = Result.model_validate({"content_type": "video/mp4"}), 4
+"""Nearly lossless, as the frames are encoded once more afterwards."""
 LONGEST_PART = 80  # characters of a result's key; a file's name may have 255 bytes
 
 
@@ -159,6 +162,14 @@ def save(path: Path, encoded: Encoded, content_type: str) -> Output:
         extent.seconds,
         extent.sample_rate,
     )
+
+
+def spilled(film: Film, path: Path) -> tuple[Film, Output]:
+    """The film with its frames in a file, and that file. Its sound stays in memory, unchanged."""
+    heard = audible(film, _SPILL)
+    encoded = Encoded(*encode_film(heard, _SPILL.content_type, film.fps or FPS, crf=_SPILL_CRF))
+    output = save(path, encoded, _SPILL.content_type)
+    return Film(Reel((path, 0, len(film))), film.sound, film.fps), output
 
 
 def write_bytes(path: Path, data: bytes) -> None:

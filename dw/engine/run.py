@@ -35,6 +35,7 @@ class Run:
     step: str = ""  # what runs or is loaded, as in `refine.gen` or `gen.vae`
     pipeline: DiffusionPipeline | None = None  # the one that was wired last
     outputs: list[Output] = field(default_factory=list)
+    scratch: list[Path] = field(default_factory=list)  # files that are of no use after the run
     timings_s: dict[str, float] = field(default_factory=dict)
     seeds: dict[str, int] = field(default_factory=dict)  # of each pipeline step that ran
     needs: list[Need] = field(default_factory=list)  # that were known before, then the late ones
@@ -104,6 +105,10 @@ class Run:
         for step, output in finished:
             self.outputs.append(output)
             self.observer.produced(step, output)
+
+    def sweep(self) -> None:
+        for path in self.scratch:
+            path.unlink(missing_ok=True)
 
     def where(self) -> str:
         control = self.control

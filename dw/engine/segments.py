@@ -5,10 +5,11 @@ Later segments begin with frames that the one before has already shown; these ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+
+from dw.workflow.chain import FrameSnap
 
 DECLICK_S = 0.003
 """A sound that begins or ends at once is a click: this much is faded where nothing overlaps."""
@@ -43,30 +44,6 @@ def splices(
 
 
 @dataclass(frozen=True, slots=True)
-class Snap:
-    """The lengths that a model can make: `modulus` times a number, and `remainder`, in frames."""
-
-    modulus: int = 1
-    remainder: int = 0
-    least: int = 1
-    most: int | None = None
-
-    def up(self, frames: int) -> int:
-        """The next length that is not below `frames`, or the longest of all."""
-        wanted = max(frames, self.least)
-        steps = math.ceil((wanted - self.remainder) / self.modulus)
-        length = steps * self.modulus + self.remainder
-        return length if self.most is None else min(length, self.down(self.most))
-
-    def down(self, frames: int) -> int:
-        return (frames - self.remainder) // self.modulus * self.modulus + self.remainder
-
-    def fits(self, frames: int) -> bool:
-        is_within = self.least <= frames and (self.most is None or frames <= self.most)
-        return is_within and (frames - self.remainder) % self.modulus == 0
-
-
-@dataclass(frozen=True, slots=True)
 class Segment:
     """One call of the pipeline: the frames that it makes, and where they stand in the film."""
 
@@ -74,7 +51,7 @@ class Segment:
     frames: int
 
 
-def planned(total: int, *, frames: int, trim: int, snap: Snap) -> list[Segment]:
+def planned(total: int, *, frames: int, trim: int, snap: FrameSnap) -> list[Segment]:
     """Segments of `frames` that cover a film of `total` frames, each beginning with the `trim` last
     ones of the one before; the last one is only as long as it has to be, snapped up.
 

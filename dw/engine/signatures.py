@@ -21,7 +21,8 @@ from dw.engine.spec import PipelineSpec
 from dw.engine.tasks import check_reference, check_task
 from dw.errors import WorkflowError, did_you_mean
 from dw.workflow import Document, Problem
-from dw.workflow.model import ACTIONS, Step, Task, Workflow
+from dw.workflow.chain import REFERENCES, Chain
+from dw.workflow.model import ACTIONS, PipelineReference, Step, Task, Workflow
 from dw.workflow.pipeline import Component, Pipeline, Scheduler
 from dw.workflow.problem import Finding
 from dw.workflow.references import is_reference
@@ -53,6 +54,18 @@ def check_concrete(
     return tuple(document.place(finding) for finding in found)
 
 
+def check_action(
+    title: str,
+    parameters: Mapping[str, Parameter],
+    action: Pipeline | PipelineReference,
+    path: JsonPath,
+) -> Iterator[Finding]:
+    """What a call does not take of what it is given, by its arguments and by its chain."""
+    yield from check_call(title, parameters, action.arguments, (*path, "arguments"))
+    if action.chain is not None:
+        yield from _chain(title, parameters, action.chain, (*path, "chain"))
+
+
 def check_call(
     title: str, parameters: Mapping[str, Parameter], arguments: Mapping[str, Any], path: JsonPath
 ) -> Iterator[Finding]:
@@ -76,6 +89,19 @@ def _check_value(parameter: Parameter, value: Any, path: JsonPath) -> Iterator[F
         yield Finding(path, message)
     elif parameter.name == "num_inference_steps" and isinstance(value, int) and value < 1:
         yield Finding(path, f"{parameter.name!r} must be at least 1, got {value}")
+
+
+def _chain(
+    title: str, parameters: Iterable[str], chain: Chain, path: JsonPath
+) -> Iterator[Finding]:
+    """What a chain gives to the calls that these do not take."""
+    given = {"segment_argument": chain.segment_argument}
+    given |= {"prompts": "prompt"} if chain.prompts else {}
+    given |= {"match_audio": REFERENCES} if chain.match_audio else {}
+    for key, name in given.items():
+        if name not in parameters:
+            message = f"{title} takes no argument {name!r}{did_you_mean(name, parameters)}"
+            yield Finding((*path, key), message)
 
 
 def check_loader(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
@@ -171,7 +197,7 @@ def _step_fits(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> Iter
         yield from block_checks.check_step(cls, blocks, step, here)
         return
     parameters = call_parameters(cls)
-    yield from check_call(cls.__name__, parameters, action.arguments, (*here, "arguments"))
+    yield from check_action(cls.__name__, parameters, action, here)
     if step.pipeline is not None:
         yield from _fits(cls, step.pipeline, here)
 

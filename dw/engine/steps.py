@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from dw.engine.acceleration import usable
 from dw.engine.artifacts import Results, on_host
 from dw.engine.cache import Need
 from dw.engine.calling import call, seeded_generator, takes_generator
+from dw.engine.chaining import Runner, chain_runner
 from dw.engine.control import watched, watching_modules
 from dw.engine.encoding import is_muted
 from dw.engine.failures import failing
@@ -28,17 +29,15 @@ from dw.engine.tasks import TaskContext, borrowed_by, models_of, require_fit, ru
 from dw.engine.tasks.models import TaskModels, visiting
 from dw.engine.wiring import replace_scheduler, set_switches, wire
 from dw.workflow import Document, Workflow
+from dw.workflow.chain import Chain
 from dw.workflow.model import Step, Task
 from dw.workflow.pipeline import Pipeline
-from dw.workflow.references import result_references
+from dw.workflow.references import PREVIOUS, result_references
 
 _MUTED = (
     "step {0!r}: its film is saved without its sound, whose sample rate is not known; "
     "'audio_sample_rate' in its result sets it"
 )
-
-Runner = Callable[[Any], list[Any]]
-"""From the arguments of one iteration to its results."""
 
 
 class Execution:
@@ -76,7 +75,11 @@ class Execution:
             self._results.keep(step.name, results)
             if step.release_models:
                 self._release_models()
-            later = self._arguments[index + 1 :]
+            steps = self._workflow.steps[index + 1 :]
+            later = [
+                *self._arguments[index + 1 :],
+                *(list(s.chain.prompts) for s in steps if s.chain),
+            ]
             self._results.retain(text for _, text in result_references(later))
         return results
 
@@ -121,7 +124,8 @@ class Execution:
 
     def _runner(self, step: Step) -> Runner:
         if (pipeline := self._workflow.pipeline_of(step)) is not None:
-            return self._pipeline_runner(pipeline, self._seed_of(step))
+            runner = self._pipeline_runner(pipeline, self._seed_of(step))
+            return runner if step.chain is None else self._chain_runner(step, step.chain, runner)
         if step.task is not None:
             return self._task_runner(step.task, self._seed_of(step))
         assert step.workflow is not None
@@ -189,6 +193,14 @@ class Execution:
             return {"pipeline": self._prepared(wanted)}, spec.placement
         self._load_late(Need(self._run.step, spec))
         return self._run.cache.parts(spec), spec.placement
+
+    def _chain_runner(self, step: Step, chain: Chain, runner: Runner) -> Runner:
+        prompts = [
+            self._results.first(text) if text.startswith(PREVIOUS) else text
+            for text in chain.prompts
+        ]
+        stem = f"{self._workflow.id}-{step.name}"
+        return chain_runner(self._run, chain, prompts, runner, stem)
 
     def _prepared(self, pipeline: Pipeline) -> Any:
         """The pipeline, wired, with its scheduler, switches and adapters."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
+from dw.workflow.chain import Chain, check_chain
 from dw.workflow.pipeline import Pipeline
 from dw.workflow.problem import Finding
 from dw.workflow.result import Result
@@ -24,10 +25,14 @@ class PipelineReference(Section):
     """Calls the pipeline of an earlier step again, with other arguments."""
 
     closed = True
-    later = words("chain")
 
     reference_name: Text = Field(description="the earlier step that has the pipeline")
     arguments: dict[str, Any] = Field(description="arguments of the pipeline's call")
+    chain: Chain | None = Field(None, description="a long film from several calls")
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        yield from check_chain(data)
 
 
 class Task(Section):
@@ -70,6 +75,11 @@ class Step(Section):
     result: Result | None = Field(
         None, description="how results are saved; without it they are kept for later steps only"
     )
+
+    @property
+    def chain(self) -> Chain | None:
+        action = self.pipeline or self.pipeline_reference
+        return None if action is None else action.chain
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from dw.workflow.adapters import IpAdapter, Lora
+from dw.workflow.chain import Chain, check_chain
 from dw.workflow.configuration import ComponentConfiguration, Configuration
 from dw.workflow.media import is_url
 from dw.workflow.problem import Finding
@@ -116,7 +117,7 @@ class RemoteTextEncoder(Section):
 
 
 class Pipeline(Loads):
-    later = words("chain components quantization_config group_offload")
+    later = words("components quantization_config group_offload")
 
     accepted = OVERRIDES
     gathered = words("components")
@@ -133,6 +134,7 @@ class Pipeline(Loads):
         None, description="another machine encodes the prompt"
     )
     ip_adapter: IpAdapter | None = Field(None, description="a picture as a prompt")
+    chain: Chain | None = Field(None, description="a long film from several calls")
     shared_components: Many[str] = Field(
         (), description="components that later steps may reuse, by name"
     )
@@ -161,6 +163,7 @@ class Pipeline(Loads):
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
         yield from super().conflicts(data)
+        yield from check_chain(data)
         arguments = data.get("arguments")
         if not isinstance(arguments, dict):
             return

@@ -19,6 +19,8 @@ _TAKES_RESULTS = {
     ("task", "arguments"),
     ("task", "inputs"),
     ("workflow", "arguments"),
+    ("pipeline", "chain", "prompts"),
+    ("pipeline_reference", "chain", "prompts"),
 }
 _FIXED = {("name",), ("workflow", "path")}  # other steps and the loader go by these
 
@@ -111,7 +113,7 @@ def check_steps(data: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _check_previous(path: JsonPath, text: str, names: Sequence[Any]) -> Iterator[Finding]:
-    if path[2:4] not in _TAKES_RESULTS:
+    if not any(path[2 : 2 + len(place)] == place for place in _TAKES_RESULTS):
         message = "cannot be a result: only 'arguments' and 'inputs' take results"
         yield Finding(path, f"{spell_path(path)} {message}")
         return

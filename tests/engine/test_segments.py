@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dw.engine.segments import Segment, Snap, Splice, planned, samples_at, splices
+from dw.engine.segments import Segment, Splice, planned, samples_at, splices
+from dw.workflow.chain import FrameSnap
 
 
 @pytest.mark.parametrize(
@@ -47,25 +48,29 @@ class TestSplices:
 @pytest.mark.parametrize(
     ("snap", "frames", "up"),
     [
-        (Snap(), 7, 7),
-        (Snap(4, 1), 77, 77),
-        (Snap(4, 1), 78, 81),
-        (Snap(8, 1, least=25), 3, 25),
-        (Snap(8, 1, most=97), 200, 97),
-        (Snap(8, 1, most=100), 99, 97),
-        (Snap(8, 0), 1, 8),
+        (FrameSnap(modulus=1), 7, 7),
+        (FrameSnap(modulus=4, remainder=1), 77, 77),
+        (FrameSnap(modulus=4, remainder=1), 78, 81),
+        (FrameSnap(modulus=8, remainder=1, min_frames=25), 3, 25),
+        (FrameSnap(modulus=8, remainder=1, max_frames=97), 200, 97),
+        (FrameSnap(modulus=8, remainder=1, max_frames=100), 99, 97),
+        (FrameSnap(modulus=8, remainder=0), 1, 8),
     ],
 )
-def test_a_length_is_snapped_up(snap: Snap, frames: int, up: int) -> None:
+def test_a_length_is_snapped_up(snap: FrameSnap, frames: int, up: int) -> None:
     assert snap.up(frames) == up
     assert snap.fits(up)
 
 
 @pytest.mark.parametrize(
     ("snap", "frames"),
-    [(Snap(4, 1), 80), (Snap(8, 1, least=25), 17), (Snap(8, 1, most=97), 105)],
+    [
+        (FrameSnap(modulus=4, remainder=1), 80),
+        (FrameSnap(modulus=8, remainder=1, min_frames=25), 17),
+        (FrameSnap(modulus=8, remainder=1, max_frames=97), 105),
+    ],
 )
-def test_a_length_that_the_model_cannot_make_does_not_fit(snap: Snap, frames: int) -> None:
+def test_a_length_that_the_model_cannot_make_does_not_fit(snap: FrameSnap, frames: int) -> None:
     assert not snap.fits(frames)
 
 
@@ -73,23 +78,23 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("total", "frames", "trim", "snap", "lengths"),
         [
-            (81, 81, 1, Snap(4, 1), [81]),
-            (60, 81, 1, Snap(4, 1), [61]),
-            (161, 81, 1, Snap(4, 1), [81, 81]),
-            (162, 81, 1, Snap(4, 1), [81, 81, 5]),
-            (10, 4, 0, Snap(), [4, 4, 2]),
-            (30, 25, 5, Snap(8, 1, least=17), [25, 17]),
-            (1, 81, 1, Snap(4, 1), [1]),
+            (81, 81, 1, FrameSnap(modulus=4, remainder=1), [81]),
+            (60, 81, 1, FrameSnap(modulus=4, remainder=1), [61]),
+            (161, 81, 1, FrameSnap(modulus=4, remainder=1), [81, 81]),
+            (162, 81, 1, FrameSnap(modulus=4, remainder=1), [81, 81, 5]),
+            (10, 4, 0, FrameSnap(modulus=1), [4, 4, 2]),
+            (30, 25, 5, FrameSnap(modulus=8, remainder=1, min_frames=17), [25, 17]),
+            (1, 81, 1, FrameSnap(modulus=4, remainder=1), [1]),
         ],
     )
     def test_segments_cover_the_film(
-        self, total: int, frames: int, trim: int, snap: Snap, lengths: list[int]
+        self, total: int, frames: int, trim: int, snap: FrameSnap, lengths: list[int]
     ) -> None:
         plan = planned(total, frames=frames, trim=trim, snap=snap)
         assert [segment.frames for segment in plan] == lengths
 
     def test_each_begins_with_the_end_of_the_one_before(self) -> None:
-        assert planned(20, frames=9, trim=2, snap=Snap()) == [
+        assert planned(20, frames=9, trim=2, snap=FrameSnap(modulus=1)) == [
             Segment(0, 9),
             Segment(7, 9),
             Segment(14, 6),
@@ -98,7 +103,8 @@ class TestPlan:
     @given(st.data())
     def test_any_film_is_covered_by_lengths_that_the_model_makes(self, data: st.DataObject) -> None:
         modulus = data.draw(st.integers(1, 16))
-        snap = Snap(modulus, data.draw(st.integers(0, modulus - 1)), data.draw(st.integers(1, 40)))
+        remainder, least = data.draw(st.integers(0, modulus - 1)), data.draw(st.integers(1, 40))
+        snap = FrameSnap(modulus=modulus, remainder=remainder, min_frames=least)
         frames = snap.up(data.draw(st.integers(1, 200)))
         trim = data.draw(st.integers(0, frames - 1))
         total = data.draw(st.integers(1, 2000))

@@ -230,7 +230,6 @@ LATER = (
     + [
         (pipe(more=f', ¶"{key}": {{"a": 1}}'), f"'{key}' is not supported yet")
         for key in (
-            "chain",
             "quantization_config",
             "components",
         )
@@ -403,7 +402,7 @@ def test_editors_and_comments_may_have_keys_of_their_own() -> None:
 @pytest.mark.parametrize("nothing", [None, False, {}, []])
 def test_a_later_key_that_asks_for_nothing_is_accepted(nothing: Any) -> None:
     configuration = {"component_type": "FluxPipeline", "group_offload": nothing}
-    assert parse(of_pipeline(configuration=configuration, chain=nothing))
+    assert parse(of_pipeline(configuration=configuration, components=nothing))
 
 
 ACCEPTED = [
