@@ -402,7 +402,7 @@ def test_editors_and_comments_may_have_keys_of_their_own() -> None:
 @pytest.mark.parametrize("nothing", [None, False, {}, []])
 def test_a_later_key_that_asks_for_nothing_is_accepted(nothing: Any) -> None:
     configuration = {"component_type": "FluxPipeline", "group_offload": nothing}
-    assert parse(of_pipeline(configuration=configuration, components=nothing))
+    assert parse(of_pipeline(configuration=configuration, quantization_config=nothing))
 
 
 ACCEPTED = [
