@@ -166,9 +166,12 @@ class Engine:
         return (*survey(document, self._sources), *inner)
 
     def prepare(self, document: Document) -> None:
-        """Import the pipeline classes that the document names, and what they import. Touches no
-        device."""
+        """Import the classes of the pipelines, and of the models of tasks, that the document names,
+        and what they import. Touches no device."""
         for step in document.bind().steps:
+            if step.task is not None and step.task.arguments is not None:
+                with suppress(KeyError):  # it depends on a result
+                    models_of(step.task.command, step.task.arguments)
             if step.pipeline is not None:
                 names.pipeline_class(
                     step.pipeline.configuration.component_type, trust=document.trust

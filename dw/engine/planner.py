@@ -64,7 +64,7 @@ class Planner:
     rehearse: bool = False
     offload: Offload | None = None  # of every pipeline on a GPU that has none, or less
     _known: dict[int, tuple[Pipeline, PipelineSpec]] = field(default_factory=dict)
-    _of_tasks: set[Placement] = field(default_factory=set)
+    _of_tasks: dict[Any, PipelineSpec] = field(default_factory=dict)
 
     @property
     def trust(self) -> bool:
@@ -76,12 +76,15 @@ class Planner:
 
     def cheaper(self) -> Planner | None:
         """One that puts less on the GPU than this one had planned; None when there is no less."""
-        placements = [*(spec.placement for _, spec in self._known.values()), *self._of_tasks]
+        placements = [
+            *(spec.placement for _, spec in self._known.values()),
+            *(spec.placement for spec in self._of_tasks.values()),
+        ]
         used = [OFFLOADS.index(p.offload) for p in placements if p.device == self.device.spec]
         rest = OFFLOADS[min(used, default=len(OFFLOADS)) + 1 :]
         if self.device.kind != "cuda" or not rest:
             return None
-        return replace(self, offload=rest[0], _known={}, _of_tasks=set())
+        return replace(self, offload=rest[0], _known={}, _of_tasks={})
 
     def pipeline(
         self, pipeline: Pipeline, sharers: Mapping[str, Pipeline] = MappingProxyType({})
@@ -142,18 +145,22 @@ class Planner:
         return stand_in(names.standard_name(pipeline.configuration.component_type), str(name))
 
     def task(self, models: Parts | Pipeline, device: str | None) -> PipelineSpec:
-        """The load spec of what a command runs on, on `device` or else the run's. With less room
-        its models visit the device for each call.
+        """The load spec of what a command runs on, on `device` or else the run's, made once. With
+        less room its models visit the device for each call.
 
         Raises RunFailed or WorkflowError when there is no such model.
         """
         if isinstance(models, Pipeline):
             return self.pipeline(models)
-        chosen = self._device(device)
-        is_visitor = self.offload is not None and chosen.kind == "cuda"
-        placement = Placement(chosen.spec, "model" if is_visitor else None)
-        self._of_tasks.add(placement)
-        components = {n: part_spec(part, self, placement) for n, part in models.items()}
+        key = (self.reach.folder, device, *models.items())
+        if key not in self._of_tasks:
+            self._of_tasks[key] = self._task(models, self._device(device))
+        return self._of_tasks[key]
+
+    def _task(self, parts: Parts, device: Device) -> PipelineSpec:
+        is_visitor = self.offload is not None and device.kind == "cuda"
+        placement = Placement(device.spec, "model" if is_visitor else None)
+        components = {n: part_spec(part, self, placement) for n, part in parts.items()}
         return PipelineSpec(TaskModels, components, {}, {}, placement)
 
     def _placement(self, configuration: Configuration) -> Placement:

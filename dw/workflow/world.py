@@ -15,7 +15,7 @@ from dw.workflow.tree import JsonPath, is_path, walk
 if TYPE_CHECKING:
     from dw.workflow.document import Document
 
-_MODELS = ("model_name", "from_single_file")
+_MODELS = ("model_name", "sam_model_name", "from_single_file")
 
 
 def check_world(
@@ -44,9 +44,10 @@ def check_world(
 
 
 def models_in(data: Any) -> Iterator[tuple[JsonPath, str]]:
-    """Where pipelines, components and adapters are loaded from: folders, files and hub ids."""
+    """Where pipelines, components, adapters and the models of tasks are loaded from: folders, files
+    and hub ids."""
     for path, value in walk(data.get("steps"), ("steps",)):
-        is_model = path[-1] in _MODELS and path[2:3] == ("pipeline",)
+        is_model = path[-1] in _MODELS and path[2:3] in (("pipeline",), ("task",))
         if is_model and isinstance(value, str) and not is_reference(value):
             yield path, value
 

@@ -169,5 +169,9 @@ def test_the_problems_of_a_sub_workflow_are_in_its_file(warm: Session) -> None:
 
 def test_preparing_loads_nothing(tmp_path: Path) -> None:
     session = Session(Engine(), tmp_path)
+    arguments = {"prompt": "a cat", "model_name": "previous_result:tell"}
+    write = {"name": "w", "task": {"command": "text_generation", "arguments": arguments}}
+    tell = {"name": "tell", "task": {"command": "depth_estimator", "arguments": {"image": "x.png"}}}
     session.engine.prepare(session.document(text_to_image("any/model")))
+    session.engine.prepare(session.document(workflow(tell, write)))
     assert session.engine.memory().components == ()

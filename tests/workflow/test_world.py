@@ -183,6 +183,13 @@ def test_a_missing_lora_and_component_are_named(folder: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("key", ["model_name", "sam_model_name"])
+def test_a_missing_model_of_a_task_is_named(folder: Path, key: str) -> None:
+    assert refusals(save(folder, of_task(**{key: "./sam2"}))) == [
+        "there is no model './sam2': no such file or folder"
+    ]
+
+
 # ------------------------------------------------------------------ the parts
 
 

@@ -81,6 +81,23 @@ def test_a_picture_of_an_earlier_step_does_not_hide_which_model_is_needed(
     assert session.loaded == ("tell.model", "tell.processor")
 
 
+def test_each_device_has_its_own_models(session: Session) -> None:
+    there = {**WRITE, "name": "there"}
+    there["task"] = {**WRITE["task"], "arguments": {**WRITE["task"]["arguments"], "device": "cpu"}}
+    session.run(workflow(WRITE, there), rehearse=True)
+    assert session.loaded == OF_WRITE  # the run's own is the CPU, too
+
+
+def test_a_device_that_is_not_here_is_told(session: Session, cat: Path) -> None:
+    elsewhere = step("depth_estimator", PNG, image="cat.png", device="cuda:7")
+    session.run(workflow(elsewhere), rehearse=True)
+    [(warning,)] = session.seen.named("warned")
+    assert warning.startswith("there is no device 'cuda:7' here")
+    assert warning.endswith("; rehearsing on cpu")
+    error = session.fail(workflow(elsewhere))
+    assert error.message.startswith("there is no device 'cuda:7' here")
+
+
 class TestRelease:
     def test_the_models_of_tasks_go_and_those_of_pipelines_stay(
         self, session: Session, sd15: Path
