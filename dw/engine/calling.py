@@ -20,18 +20,22 @@ from dw.engine.films import plain
 from dw.engine.weighting import weighted
 from dw.workflow.configuration import Configuration
 
+INVERTED = ("inverted_latents", "image_latents", "latent_image_ids")
+"""What pipelines give that invert a picture."""
+
 
 def call(
-    pipeline: DiffusionPipeline,
+    pipeline: Any,
     arguments: Mapping[str, Any],
     control: RunControl,
     *,
     configuration: Configuration,
     warn: Callable[[str], None],
 ) -> Any:
-    """The pipeline's output. Raises Cancelled, and whatever the pipeline raises."""
+    """The output of the pipeline, or of the method of it that the configuration wants. Raises
+    Cancelled, and whatever the pipeline raises."""
     control.stepped(0, 0)
-    rate = _sample_rate(pipeline)
+    rate, method = _sample_rate(pipeline), method_of(configuration)
     with (
         torch.inference_mode(),
         watching(pipeline, control),
@@ -39,7 +43,8 @@ def call(
     ):
         if configuration.prompt_weighting:
             arguments = weighted(pipeline, arguments)
-        output = pipeline(**{name: plain(value, rate) for name, value in arguments.items()})
+        given = {name: plain(value, rate) for name, value in arguments.items()}
+        output = _named(getattr(pipeline, method)(**given), method)
     if names.is_modular(type(pipeline)):
         from dw.engine import modular  # what it imports is needed by few workflows
 
@@ -70,7 +75,24 @@ def _sample_rate(pipeline: DiffusionPipeline) -> int | None:
     return None
 
 
-def takes_generator(pipeline: Any) -> bool:
+def method_of(configuration: Configuration) -> str:
+    """What is called of a pipeline."""
+    if configuration.inversion:
+        return "invert"
+    return "generate" if configuration.generate else "__call__"
+
+
+def _named(output: Any, method: str) -> Any:
+    """The output of a call, or what another method gives under the names that it goes by."""
+    if method == "generate":
+        return {"generated_ids": output}
+    return dict(zip(INVERTED, output, strict=False)) if type(output) is tuple else output
+
+
+def takes_generator(pipeline: Any, method: str) -> bool:
+    """Whether the method is given the step's own generator; others draw from the global ones."""
+    if method != "__call__" or names.is_foreign(type(pipeline)):
+        return False
     if names.is_modular(type(pipeline)):
         return "generator" in pipeline._blocks.input_names
     return "generator" in call_parameters(pipeline.__class__)

@@ -10,6 +10,8 @@ from types import NoneType
 from typing import Any
 
 import diffusers.pipelines
+import torch
+from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_loading_utils import _maybe_remap_transformers_class
 
 from dw.engine import names
@@ -44,15 +46,24 @@ def component_types(cls: Any, name: str) -> tuple[type, ...]:
 
 
 @lru_cache(maxsize=256)
-def call_parameters(cls: Any) -> Mapping[str, inspect.Parameter]:
-    """The parameters of the pipeline's call, without `self`."""
+def call_parameters(cls: Any, method: str = "__call__") -> Mapping[str, inspect.Parameter]:
+    """The parameters of the pipeline's call, or of another method of it, without `self`."""
     try:
-        signature = inspect.signature(cls.__call__, eval_str=True)
+        signature = inspect.signature(getattr(cls, method), eval_str=True)
     except NameError:  # a name that its module imports for type checkers only
-        signature = inspect.signature(cls.__call__)
+        signature = inspect.signature(getattr(cls, method))
     parameters = dict(signature.parameters)
     parameters.pop("self", None)
     return parameters
+
+
+def has_weights(cls: Any) -> bool:
+    """Whether what the class loads is a model, or holds one: its dtype and its device matter."""
+    names_above = {base.__name__ for base in getattr(cls, "__mro__", ())}
+    if names_above & {"_BaseAutoModelClass", "AutoModel"}:
+        return True  # they load a class that is known by the model's config
+    is_function = not isinstance(cls, type)  # transformers.pipeline
+    return is_function or issubclass(cls, torch.nn.Module | DiffusionPipeline)
 
 
 def library_class(library: str, class_name: str, *, trust: bool = False) -> Any:

@@ -36,5 +36,11 @@ class Dtypes:
         return self.named.get(component, self.default)
 
 
+def given_dtype(pipeline: Pipeline) -> torch.dtype | None:
+    """The dtype that the workflow names for all of it."""
+    given = _dtype_argument(pipeline.from_pretrained_arguments)
+    return names.dtype(given) if isinstance(given, str) else None
+
+
 def _dtype_argument(arguments: Mapping[str, Any]) -> Any:
     return arguments.get("torch_dtype", arguments.get("dtype"))

@@ -9,14 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
-from diffusers import DiffusionPipeline
-
 from dw.engine import names
 from dw.engine.adapters import Adapter, find_adapter
-from dw.engine.classes import constructor_signature, library_class
+from dw.engine.classes import constructor_signature, has_weights, library_class
 from dw.engine.device import Device
 from dw.engine.dtypes import Dtypes
+from dw.engine.foreign import foreign_spec
 from dw.engine.ip_adapter import Adapted, encoder_of, find_ip_adapter
 from dw.engine.reach import Reach
 from dw.engine.source import HUB_OPTIONS, Sources, has_variant, refuse_pickles
@@ -200,6 +198,10 @@ class Draft:
         generic = names.pipeline_class(component_type, trust=self.planner.trust)
         if names.is_modular(generic):
             return self._from_blocks(generic)
+        if names.is_foreign(generic):
+            return foreign_spec(
+                generic, self.pipeline, self.planner, self.placement, self._overrides
+            )
         if self.planner.rehearse:
             return self._from_folder(generic, self.planner.stand_in(self.pipeline))
         if "from_single_file" in self._arguments:
@@ -347,7 +349,7 @@ class Draft:
         if getattr(cls, "config_name", None) in MADE_AFRESH:
             return SchedulerSpec(cls, sources.json(source / cls.config_name))
         fingerprint, variant = sources.fingerprint(source), arguments.get("variant")
-        if not issubclass(cls, torch.nn.Module | DiffusionPipeline):
+        if not has_weights(cls):
             return ComponentSpec(cls, fingerprint, dtype=None, placement=None, source=source)
         self._refuse_pickles(source, are_preferred=arguments.get("use_safetensors") is False)
         options = (*LOAD_OPTIONS, *FILE_OPTIONS) if source.is_file() else LOAD_OPTIONS

@@ -14,7 +14,9 @@ from diffusers import SchedulerMixin
 from dw.engine import names
 from dw.engine.acceleration import check_acceleration
 from dw.engine.annotations import misfit
+from dw.engine.calling import method_of
 from dw.engine.classes import call_parameters, constructor_signature
+from dw.engine.foreign import check_foreign
 from dw.engine.objects import check_objects
 from dw.engine.planner import LOADER_ARGUMENTS
 from dw.engine.spec import PipelineSpec
@@ -196,7 +198,17 @@ def _step_fits(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> Iter
 
         yield from block_checks.check_step(cls, blocks, step, here)
         return
-    parameters = call_parameters(cls)
+    if names.is_foreign(cls):
+        if step.pipeline is not None:
+            yield from check_foreign(cls, step.pipeline, here)
+        return
+    method = "__call__" if step.pipeline is None else method_of(step.pipeline.configuration)
+    if not hasattr(cls, method):
+        key = {"invert": "inversion"}.get(method, method)
+        message = f"{cls.__name__} has no {method!r}"
+        yield Finding((*here, "configuration", key), message, at_key=True)
+        return
+    parameters = call_parameters(cls, method)
     yield from check_action(cls.__name__, parameters, action, here)
     if step.pipeline is not None:
         yield from _fits(cls, step.pipeline, here)

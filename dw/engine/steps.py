@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from PIL import Image
 
+from dw.engine import foreign, names
 from dw.engine.acceleration import usable
 from dw.engine.artifacts import Results, on_host
 from dw.engine.cache import Need
-from dw.engine.calling import call, seeded_generator, takes_generator
+from dw.engine.calling import call, method_of, seeded_generator, takes_generator
 from dw.engine.chaining import Runner, chain_runner
 from dw.engine.control import watched, watching_modules
 from dw.engine.encoding import is_muted
@@ -137,20 +138,24 @@ class Execution:
         return self._seed if own is None else own
 
     def _pipeline_runner(self, pipeline: Pipeline, seed: int) -> Runner:
-        prepared = self._prepared(pipeline)
-        self._run.seeds[self._run.step] = seed
+        prepared, run = self._prepared(pipeline), self._run
+        configuration = usable(pipeline.configuration, run)
+        run.seeds[run.step] = seed
         generator = seeded_generator(seed)
         extra = {}
-        if takes_generator(prepared) and not pipeline.configuration.no_generator:
+        is_taken = takes_generator(prepared, method_of(configuration))
+        if is_taken and not configuration.no_generator:
             extra["generator"] = generator
         encoder = None if self._planner.rehearse else pipeline.remote_text_encoder
-        configuration, run = usable(pipeline.configuration, self._run), self._run
 
         def runner(arguments: Mapping[str, Any]) -> list[Any]:
             if encoder is not None:
                 arguments = encoded(arguments, encoder.url, self._reach)
             given = {**arguments, **extra}
-            return [call(prepared, given, run.control, configuration=configuration, warn=run.warn)]
+            if names.is_foreign(type(prepared)):
+                given = foreign.on_its_device(prepared, given)
+            output = call(prepared, given, run.control, configuration=configuration, warn=run.warn)
+            return output if isinstance(output, list) else [output]
 
         return runner
 
@@ -210,6 +215,8 @@ class Execution:
         self._load_late(Need(run.step, spec))
         cache = run.cache
         wired = wire(spec, cache.parts(spec), cache.schedulers(spec), cache.scalars(spec))
+        if names.is_foreign(spec.cls):
+            return wired
         run.pipeline = wired
         theirs = {n: each.schedulers[n] for n, each in sharers.items() if n in each.schedulers}
         for name, scheduler in {**theirs, **pipeline.schedulers}.items():

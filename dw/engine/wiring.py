@@ -84,8 +84,8 @@ def _place(pipeline: Any, spec: PipelineSpec) -> None:
     """Give an offloaded pipeline its hooks. They live on the modules and belong to the pipeline
     that set them last, so they are set for each call; those of whole models are cheap."""
     placement = spec.placement
-    if names.is_modular(spec.cls):
-        return  # it was built with hooks of its own
+    if names.is_modular(spec.cls) or names.is_foreign(spec.cls):
+        return  # it was built with hooks of its own, or takes none
     if placement.offload == "model":
         pipeline.enable_model_cpu_offload(device=placement.device)
     elif placement.offload == "sequential" and not _has_sequential_hooks(pipeline):

@@ -52,8 +52,7 @@ class Configuration(Section):
     closed = True
     later = words(
         "exclude_from_cpu_offload group_offload preserve_device_placement do_not_send_to_device "
-        "enable_layerwise_casting pre_load_modules components sdnq_optimize inversion generate "
-        "quantization_config"
+        "enable_layerwise_casting pre_load_modules components sdnq_optimize quantization_config"
     )
 
     component_type: str = Field(description="pipeline class: a name in diffusers, or a dotted name")
@@ -82,6 +81,14 @@ class Configuration(Section):
     )
     shared_components: Many[str] = Field((), description="the same as beside configuration")
     reused_components: Many[str] = Field((), description="the same as beside configuration")
+    generate: bool = Field(
+        False, description="call `generate` of a language model; gives `generated_ids`"
+    )
+    inversion: bool = Field(
+        False,
+        description="call `invert`, for pipelines that have it; gives `inverted_latents`, "
+        "`image_latents` and `latent_image_ids`",
+    )
     no_generator: bool = Field(False, description="call the pipeline without a seeded generator")
     cache: StepCache | None = Field(None, description="steps reuse what earlier ones computed")
     teacache: TeaCache | None = Field(None, description="the step cache TeaCache; FLUX.1 only")
