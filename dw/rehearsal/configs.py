@@ -11,6 +11,16 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from transformers import (
+    AutoConfig,
+    CLIPVisionConfig,
+    LlamaConfig,
+    MistralConfig,
+    PixtralVisionConfig,
+    PreTrainedConfig,
+    SiglipVisionConfig,
+)
+
 from dw.rehearsal.families import WIDTH, Values
 
 HEAD_WIDTH = WIDTH // 2
@@ -80,6 +90,17 @@ def tiny_config(cls: type, values: Values) -> dict[str, Any]:
     return {**{n: s for n, s in sizes.items() if s is not None}, **exceptions, **fitting}
 
 
+def tiny_encoder_config(cls: Any, values: Values) -> PreTrainedConfig:
+    """A configuration of transformers. One that consists of others has `values` for each of them."""
+    whole = tiny_config(cls, values)
+    parts = {
+        name: tiny_encoder_config(_PARTS.get((cls.__name__, name), part), values)
+        for name, part in cls.sub_configs.items()
+        if name not in whole and (part is not AutoConfig or (cls.__name__, name) in _PARTS)
+    }
+    return cls(**parts, **whole)
+
+
 def _size(name: str, default: Any) -> Any:
     """The small value of a parameter; None when its default may stay."""
     if default is None:
@@ -97,21 +118,94 @@ def _axes(count: int) -> list[int]:
     return [HEAD_WIDTH - (count - 1) * each, *[each] * (count - 1)]
 
 
+_PARTS: Mapping[tuple[str, str], type] = {
+    ("Gemma3Config", "vision_config"): SiglipVisionConfig,
+    ("LlavaConfig", "text_config"): LlamaConfig,
+    ("LlavaConfig", "vision_config"): CLIPVisionConfig,
+    ("Mistral3Config", "text_config"): MistralConfig,
+    ("Mistral3Config", "vision_config"): PixtralVisionConfig,
+}
+"""The class of a configuration inside another, where that takes any."""
+
+_MULTIMODAL_ROPE = {
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}
+}
+"""The frequencies of half a head divided among time, height and width."""
+
+_GROUPS_OF_32 = [32] * 4
+"""The channels of networks whose group norms are written down as 32 groups."""
+
 EXCEPTIONS: Mapping[str, Values] = {
+    "AllegroTransformer3DModel": {"attention_head_dim": 24, "cross_attention_dim": 48},
     "AsymmetricAutoencoderKL": {
         "down_block_out_channels": [CHANNELS] * 4,
         "up_block_out_channels": [CHANNELS] * 4,
     },
+    "AutoencoderDC": {
+        "encoder_block_out_channels": [8, 8, 16, 16, 32, 32],
+        "decoder_block_out_channels": [8, 8, 16, 16, 32, 32],
+    },
+    "AutoencoderKLLTX2Audio": {  # 8 latent channels of 16 / 4 bands each
+        "base_channels": WIDTH,
+        "ch_mult": [1, 1, 1],
+        "mel_bins": 16,
+    },
+    "AutoencoderKLLTX2Video": {
+        "decoder_block_out_channels": [8, 16, 32],  # each upsampling halves them
+        "spatial_compression_ratio": 32,
+        "temporal_compression_ratio": 8,
+    },
+    "AutoencoderKLMochi": {
+        "encoder_block_out_channels": _GROUPS_OF_32,
+        "decoder_block_out_channels": _GROUPS_OF_32,
+        "layers_per_block": [1] * 5,
+    },
+    "AutoencoderKLTemporalDecoder": {
+        "block_out_channels": _GROUPS_OF_32,
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+    },
     "AutoencoderOobleck": {
-        "encoder_hidden_size": 4,
-        "decoder_channels": 4,
-        "channel_multiples": [1, 1, 1, 1, 1],
+        "encoder_hidden_size": 2,
+        "decoder_channels": 1,
+        "channel_multiples": [1] * 5,
+    },
+    "ChromaTransformer2DModel": {
+        "approximator_num_channels": 16,
+        "approximator_hidden_dim": WIDTH,
+        "approximator_layers": 1,
     },
     "ControlNetUnionModel": {
         "num_trans_channel": CHANNELS,
         "num_trans_head": 2,
         "num_proj_channel": CHANNELS,
     },
+    "HiDreamImageTransformer2DModel": {
+        "patch_size": 2,
+        "in_channels": 16,
+        "caption_channels": [WIDTH, WIDTH],
+        "text_emb_dim": 2 * WIDTH,
+        "llama_layers": [0, 1],
+        "axes_dims_rope": [8, 4, 4],
+    },
+    "LTX2TextConnectors": {"text_proj_in_factor": 3},  # the states of all layers of the encoder
+    "LTX2VideoTransformer3DModel": {"audio_in_channels": WIDTH, "audio_out_channels": WIDTH},
+    "LTX2Vocoder": {"in_channels": WIDTH, "hidden_channels": 32},  # halved by each upsampling
+    "PixArtTransformer2DModel": {
+        "attention_head_dim": 24,  # the size and the aspect ratio take a third each
+        "cross_attention_dim": 48,
+        "caption_channels": WIDTH,
+    },
+    "Qwen2_5_VLTextConfig": _MULTIMODAL_ROPE,
+    "Qwen2_5_VLVisionConfig": {"out_hidden_size": WIDTH, "fullatt_block_indexes": [1]},
+    "Qwen3VLTextConfig": _MULTIMODAL_ROPE,
+    "Qwen3VLVisionConfig": {"out_hidden_size": WIDTH, "deepstack_visual_indexes": [0, 1]},
+    "ReduxImageEncoder": {"redux_dim": WIDTH, "txt_in_features": WIDTH},
     "StableAudioProjectionModel": {"min_value": 0.0, "max_value": 512.0},
+    "UNetSpatioTemporalConditionModel": {
+        "block_out_channels": _GROUPS_OF_32,
+        "num_attention_heads": [2] * 4,
+        "addition_time_embed_dim": 32,
+        "projection_class_embeddings_input_dim": 96,
+    },
 }
 """By class, what its parameters' names do not say."""

@@ -63,7 +63,6 @@ SD15 = Family(
     classes={"scheduler": "PNDMScheduler"},
     values={
         "scheduler": {**_TRAINED, "skip_prk_steps": True, "set_alpha_to_one": False},
-        "unet": {"sample_size": 64},
     },
     scalars={"requires_safety_checker": False},
 )
@@ -72,7 +71,7 @@ SD15_INPAINT = Family(
     "StableDiffusionInpaintPipeline",
     words=("inpaint",),
     classes=SD15.classes,
-    values={**SD15.values, "unet": {"sample_size": 64, "in_channels": 9}},
+    values={**SD15.values, "unet": {"in_channels": 9}},
     scalars=SD15.scalars,
 )
 SDXL = Family(
@@ -110,6 +109,39 @@ SDXL_REFINER = Family(
         },
     },
     scalars={**SDXL.scalars, "requires_aesthetics_score": True},
+)
+SD_UPSCALE = Family(
+    "Stable Diffusion x4 Upscaler",
+    "StableDiffusionUpscalePipeline",
+    words=("x4-upscaler",),
+    values={
+        "scheduler": _TRAINED,
+        "low_res_scheduler": _TRAINED,
+        "vae": {
+            "scaling_factor": 0.08333,
+            "block_out_channels": [16] * 3,
+            "down_block_types": ["DownEncoderBlock2D"] * 3,
+            "up_block_types": ["UpDecoderBlock2D"] * 3,
+        },
+        "unet": {"in_channels": 7, "num_class_embeds": 1000},
+    },
+)
+SD_LATENT_UPSCALE = Family(
+    "Stable Diffusion x2 Latent Upscaler",
+    "StableDiffusionLatentUpscalePipeline",
+    words=("x2-latent-upscaler",),
+    values={
+        "scheduler": _TRAINED,
+        # the noise level and the pooled text
+        "unet": {"in_channels": 8, "out_channels": 5, "time_cond_proj_dim": 128 + WIDTH},
+    },
+)
+PIX2PIX = Family(
+    "InstructPix2Pix",
+    "StableDiffusionInstructPix2PixPipeline",
+    words=("pix2pix",),
+    values={"scheduler": _TRAINED, "unet": {"in_channels": 8}},
+    scalars=SD15.scalars,
 )
 SD3 = Family(
     "Stable Diffusion 3",
@@ -211,10 +243,120 @@ STABLE_AUDIO = Family(
     words=("stable-audio",),
 )
 
+FLUX_REDUX = Family(
+    "FLUX.1 Redux",
+    "FluxPriorReduxPipeline",
+    words=("redux",),
+    without=("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"),
+)
+FLUX2 = Family(
+    "FLUX.2 dev",
+    "Flux2Pipeline",
+    words=("flux.2",),
+    classes={"tokenizer": "PixtralProcessor"},
+    values={
+        "scheduler": _SHIFTED,
+        "text_encoder": {"num_hidden_layers": 31},  # the states of the layers 10, 20 and 30
+        "transformer": {"joint_attention_dim": 3 * WIDTH},
+    },
+)
+FLUX2_KLEIN = Family(
+    "FLUX.2 klein",
+    "Flux2KleinPipeline",
+    words=("klein",),
+    values={
+        "scheduler": _SHIFTED,
+        "text_encoder": {"num_hidden_layers": 28},  # the states of the layers 9, 18 and 27
+        "transformer": {"joint_attention_dim": 3 * WIDTH, "guidance_embeds": False},
+    },
+    scalars={"is_distilled": True},
+)
+QWEN_IMAGE = Family(
+    "Qwen-Image",
+    "QwenImagePipeline",
+    words=("qwen-image",),
+    values={"scheduler": _SHIFTED},
+)
+QWEN_IMAGE_EDIT = Family(
+    "Qwen-Image-Edit",
+    "QwenImageEditPipeline",
+    words=("qwen-image-edit",),
+    values={"scheduler": _SHIFTED},
+)
+QWEN_IMAGE_EDIT_PLUS = Family(
+    "Qwen-Image-Edit-2509",
+    "QwenImageEditPlusPipeline",
+    words=("qwen-image-edit-25",),
+    values={"scheduler": _SHIFTED},
+)
+Z_IMAGE = Family(
+    "Z-Image",
+    "ZImagePipeline",
+    words=("z-image",),
+    values={"scheduler": {"shift": 3.0}, "vae": _FLUX_VAE},
+)
+CHROMA = Family("Chroma", "ChromaPipeline", words=("chroma",), values={"vae": _FLUX_VAE})
+SANA = Family("Sana", "SanaPipeline", words=("sana",))
+PIXART_ALPHA = Family(
+    "PixArt-alpha",
+    "PixArtAlphaPipeline",
+    words=("pixart", "pixart-xl"),
+    values={"vae": {"scaling_factor": 0.18215}},
+)
+PIXART_SIGMA = Family(
+    "PixArt-Sigma",
+    "PixArtSigmaPipeline",
+    words=("pixart-sigma",),
+    values={"vae": _SDXL_VAE, "transformer": {"use_additional_conditions": False}},
+)
+LUMINA2 = Family(
+    "Lumina 2",
+    "Lumina2Pipeline",
+    words=("lumina-image-2",),
+    values={"vae": _FLUX_VAE, "scheduler": {"shift": 6.0}},
+)
+HIDREAM = Family(
+    "HiDream-I1",
+    "HiDreamImagePipeline",
+    words=("hidream",),
+    classes={"tokenizer_4": "LlamaTokenizer"},
+    values={
+        "scheduler": {"shift": 3.0},
+        "vae": _FLUX_VAE,
+        "text_encoder": {"max_position_embeddings": 248},
+        "text_encoder_2": {"hidden_act": "gelu", "max_position_embeddings": 248},
+    },
+)
+AURAFLOW = Family(
+    "AuraFlow", "AuraFlowPipeline", words=("auraflow",), values={"vae": _SDXL_VAE}
+)
+HUNYUAN_VIDEO = Family("HunyuanVideo", "HunyuanVideoPipeline", words=("hunyuanvideo",))
+COGVIDEOX = Family(
+    "CogVideoX",
+    "CogVideoXPipeline",
+    words=("cogvideox",),
+    also=("CogVideoXVideoToVideo",),
+    values={"transformer": {"use_rotary_positional_embeddings": True}},
+)
+MOCHI = Family("Mochi 1", "MochiPipeline", words=("mochi",))
+ALLEGRO = Family("Allegro", "AllegroPipeline", words=("allegro",))
+SVD = Family(
+    "Stable Video Diffusion", "StableVideoDiffusionPipeline", words=("stable-video-diffusion",)
+)
+LTX2 = Family(
+    "LTX-2",
+    "LTX2Pipeline",
+    also=("LTX2ImageToVideo", "LTX2Condition"),
+    words=("ltx-2", "ltx2"),
+)
+
 FAMILIES = (
-    *(SD15, SD15_INPAINT, SDXL, SDXL_REFINER, SD3),
-    *(FLUX, FLUX_SCHNELL, FLUX_FILL, FLUX_CONTROL),
-    *(WAN, WAN22, WAN_I2V, WAN22_I2V, LTX, STABLE_AUDIO),
+    *(SD15, SD15_INPAINT, SDXL, SDXL_REFINER, SD3, SD_UPSCALE, SD_LATENT_UPSCALE, PIX2PIX),
+    *(FLUX, FLUX_SCHNELL, FLUX_FILL, FLUX_CONTROL, FLUX_REDUX, FLUX2, FLUX2_KLEIN),
+    *(QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS, Z_IMAGE, CHROMA, SANA),
+    *(PIXART_ALPHA, PIXART_SIGMA, LUMINA2, HIDREAM, AURAFLOW),
+    *(WAN, WAN22, WAN_I2V, WAN22_I2V, LTX, LTX2, HUNYUAN_VIDEO, COGVIDEOX, MOCHI, ALLEGRO, SVD),
+    *(STABLE_AUDIO,),
 )
 
 COMPANIONS = frozenset({"controlnet", "motion_adapter", "adapter", "latent_upsampler"})

@@ -14,7 +14,7 @@ from transformers import (
 )
 from transformers.image_processing_base import ImageProcessingMixin
 
-from dw.rehearsal.configs import tiny_config
+from dw.rehearsal.configs import tiny_config, tiny_encoder_config
 from dw.rehearsal.families import Values
 from dw.rehearsal.tokenizers import TOKENIZERS
 from dw.rehearsal.vae import amplify, transparent_vae
@@ -46,15 +46,10 @@ def make(cls: Any, values: Values) -> Any:
 
 
 def _encoder(cls: Any, values: Values) -> PreTrainedModel:
-    config = _tiny(cls.config_class, values)
-    encoder = cls(config)
+    encoder = cls(tiny_encoder_config(cls.config_class, values))
     if isinstance(encoder, CLIPTextModel | CLIPTextModelWithProjection):
         torch.nn.init.normal_(encoder.get_input_embeddings().weight)
     return encoder.eval()
-
-
-def _tiny(config_class: Any, values: Values) -> PreTrainedConfig:
-    return config_class(**tiny_config(config_class, values))
 
 
 def _t2i_adapter(unet: Values) -> T2IAdapter:
@@ -66,6 +61,7 @@ def _t2i_adapter(unet: Values) -> T2IAdapter:
 def _unet_config(values: Values) -> dict[str, Any]:
     """The levels are those of SDXL: there is no attention at the full size of the latents."""
     return {
+        "sample_size": 64,
         "block_out_channels": (16, 16, 32),
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -92,7 +88,7 @@ def _tune(model: torch.nn.Module) -> None:
         if parameter.isnan().any() or (parameter.ndim > 1 and not parameter.any()):
             torch.nn.init.normal_(parameter, std=0.1)
     for name, layer in model.named_modules():
-        if name.endswith(_TEXT_LAYERS):
+        if name.endswith(_TEXT_LAYERS) and isinstance(layer, torch.nn.Linear):
             amplify(layer, 8)
         if isinstance(model, UNet2DConditionModel) and name.endswith(tuple(_LOUDER)):
             amplify(layer, next(factor for end, factor in _LOUDER.items() if name.endswith(end)))

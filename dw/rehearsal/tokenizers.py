@@ -1,16 +1,45 @@
-"""Tokenizers with a vocabulary of one or two letters: they take any text and need no download."""
+"""Tokenizers with a vocabulary of a few letters and words: they take any text, need no download."""
 
 from __future__ import annotations
 
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any
 
-from transformers import CLIPTokenizer, T5Tokenizer
+from transformers import (
+    BertTokenizer,
+    ByT5Tokenizer,
+    CLIPTokenizer,
+    GemmaTokenizer,
+    LlamaTokenizer,
+    Qwen2Tokenizer,
+    T5Tokenizer,
+)
 
 _CLIP_START = "<|startoftext|>"
 _CLIP_END = "<|endoftext|>"
+
+_CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.content is string %}{{ message.content }}"
+    "{% else %}{% for part in message.content %}"
+    "{% if part.type == 'text' %}{{ part.text }}"
+    "{% else %}<|vision_start|><|image_pad|><|vision_end|>{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""A conversation as Qwen's models have it; a picture is one token, to be repeated."""
+
+_WORDS = """
+    a an the of and or to in on with for by is are you user system assistant image images video
+    prompt describe detailing following aspects main content theme color shape size texture quantity
+    text spatial relationships objects actions events behaviors temporal physical movement changes
+    background environment light style atmosphere camera angles movements transitions used
+    generate superior degree alignment based textual prompts designed expert
+""".split()
+"""Words of the instructions that pipelines put before a prompt. Their number of tokens is cut off
+again, and is known: with letters alone, the cut would be in the middle."""
 
 
 def clip_tokenizer(*, pad_token: str = _CLIP_END) -> CLIPTokenizer:
@@ -39,10 +68,78 @@ def t5_tokenizer() -> T5Tokenizer:
     return T5Tokenizer(vocab=scores, extra_ids=0, model_max_length=512)
 
 
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    """Byte-level BPE, with the tokens of conversations that have pictures."""
+    end, start = "<|im_end|>", "<|im_start|>"
+    vision = [f"<|{name}|>" for name in ("vision_start", "vision_end", "image_pad", "video_pad")]
+    merges = _merges("Ġ")
+    return Qwen2Tokenizer(
+        vocab=_numbered([_CLIP_END, *_byte_symbols()], merges),
+        merges=merges,
+        eos_token=end,
+        additional_special_tokens=[start, *vision],
+        chat_template=_CHAT,
+    )
+
+
+def llama_tokenizer() -> LlamaTokenizer:
+    """BPE over letters, bytes for what is no ASCII."""
+    header = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<image>"]
+    merges = _merges("▁")
+    return LlamaTokenizer(
+        vocab=_numbered(["<unk>", "<s>", "</s>", *_letters_and_bytes()], merges),
+        merges=merges,
+        pad_token="<unk>",
+        additional_special_tokens=header,
+    )
+
+
+def gemma_tokenizer() -> GemmaTokenizer:
+    """The same, with the tokens of Gemma."""
+    merges = _merges("▁")
+    specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    return GemmaTokenizer(
+        vocab=_numbered([*specials, *_letters_and_bytes()], merges),
+        merges=merges,
+        chat_template=_CHAT,
+    )
+
+
+def bert_tokenizer() -> BertTokenizer:
+    """WordPiece over lower-case letters; other characters become `[UNK]`."""
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [*string.digits, *string.ascii_lowercase, *string.punctuation]
+    pieces = [*specials, *letters, *(f"##{letter}" for letter in letters)]
+    return BertTokenizer(vocab=_numbered(pieces, []), model_max_length=77)
+
+
 TOKENIZERS: dict[str, Callable[..., Any]] = {
     "CLIPTokenizer": clip_tokenizer,
     "T5Tokenizer": t5_tokenizer,
+    "Qwen2Tokenizer": qwen_tokenizer,
+    "LlamaTokenizer": llama_tokenizer,
+    "GemmaTokenizer": gemma_tokenizer,
+    "BertTokenizer": bert_tokenizer,
+    "ByT5Tokenizer": ByT5Tokenizer,
 }
+
+
+def _merges(space: str) -> list[tuple[str, str]]:
+    """What makes the words, each after a space, one token: letter after letter."""
+    words = sorted({space + word for word in (*_WORDS, *map(str.capitalize, _WORDS))})
+    pairs = ((word[:end], word[end]) for word in words for end in range(1, len(word)))
+    return list(dict.fromkeys(pairs))
+
+
+def _numbered(pieces: Iterable[str], merges: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """A vocabulary of these pieces, and of what the merges make."""
+    every = dict.fromkeys([*pieces, *map("".join, merges)])
+    return {piece: index for index, piece in enumerate(every)}
+
+
+def _letters_and_bytes() -> Iterable[str]:
+    yield from (f"<0x{byte:02X}>" for byte in range(256))
+    yield from ("▁", "\n", *string.digits, *string.ascii_letters, *string.punctuation)
 
 
 def _byte_symbols() -> str:
