@@ -28,6 +28,7 @@ _TOKENIZERS = {
     "CLIP": "CLIPTokenizer",
     "Qwen": "Qwen2Tokenizer",
     "Gemma": "GemmaTokenizer",
+    "Glm": "LlamaTokenizer",
     "Llama": "LlamaTokenizer",
     "Llava": "LlamaTokenizer",
     "Bert": "BertTokenizer",

@@ -56,7 +56,7 @@ _NAMES = {
         audio_cross_attention_dim video_hidden_dim audio_hidden_dim text_encoder_dim
         cross_attention_input_dim encoder_hidden_states_channels crossattn_proj_in_channels
         conditioning_dim time_dim time_embed_dim condition_dim freq_dim adaln_dim adaln_lora_dim
-        timestep_guidance_channels time_proj_dim
+        timestep_guidance_channels time_proj_dim embedding_dim
     """,
     2 * WIDTH: """
         intermediate_size ffn_dim ff_dim ffn_hidden_size d_ff text_intermediate_size
@@ -91,7 +91,7 @@ def tiny_config(cls: type, values: Values) -> dict[str, Any]:
 
 
 def tiny_encoder_config(cls: Any, values: Values) -> PreTrainedConfig:
-    """A configuration of transformers. One that consists of others has `values` for each of them."""
+    """A configuration of transformers. One that consists of others gives them `values`, too."""
     whole = tiny_config(cls, values)
     parts = {
         name: tiny_encoder_config(_PARTS.get((cls.__name__, name), part), values)
@@ -187,6 +187,7 @@ EXCEPTIONS: Mapping[str, Values] = {
         "llama_layers": [0, 1],
         "axes_dims_rope": [8, 4, 4],
     },
+    "LlavaConfig": {"pad_token_id": 0},
     "LTX2TextConnectors": {"text_proj_in_factor": 3},  # the states of all layers of the encoder
     "LTX2VideoTransformer3DModel": {"audio_in_channels": WIDTH, "audio_out_channels": WIDTH},
     "LTX2Vocoder": {"in_channels": WIDTH, "hidden_channels": 32},  # halved by each upsampling
@@ -201,6 +202,15 @@ EXCEPTIONS: Mapping[str, Values] = {
     "Qwen3VLVisionConfig": {"out_hidden_size": WIDTH, "deepstack_visual_indexes": [0, 1]},
     "ReduxImageEncoder": {"redux_dim": WIDTH, "txt_in_features": WIDTH},
     "StableAudioProjectionModel": {"min_value": 0.0, "max_value": 512.0},
+    "VQModel": {
+        "latent_channels": 4,
+        "vq_embed_dim": 4,
+        "block_out_channels": _GROUPS_OF_32,
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
+        "norm_type": "spatial",
+    },
+    "WanVACETransformer3DModel": {"vace_layers": [0]},
     "UNetSpatioTemporalConditionModel": {
         "block_out_channels": _GROUPS_OF_32,
         "num_attention_heads": [2] * 4,

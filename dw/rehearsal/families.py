@@ -29,7 +29,7 @@ _TRAINED = {
 _SHIFTED: Values = {"shift": 3.0, "use_dynamic_shifting": True}
 _PLAIN_VAE: Values = {"use_quant_conv": False, "use_post_quant_conv": False}
 _VAE_16 = {"latent_channels": 16, **_PLAIN_VAE}
-_FLUX_VAE = {**_VAE_16, "scaling_factor": 0.3611, "shift_factor": 0.1159}
+FLUX_VAE: Values = {**_VAE_16, "scaling_factor": 0.3611, "shift_factor": 0.1159}
 _SD3_VAE = {**_VAE_16, "scaling_factor": 1.5305, "shift_factor": 0.0609}
 _SDXL_VAE = {"scaling_factor": 0.13025}
 
@@ -42,6 +42,7 @@ class Family:
     pipeline: str  # the class that its model index names
     also: tuple[str, ...] = ()  # classes that run on it, beside those with a task in their name
     words: tuple[str, ...] = ()  # tell a model id of this family from another's
+    is_alone: bool = False  # `pipeline` runs on no other model, whatever its name is
     wanted: tuple[str, ...] = ()  # components that are optional, but published with it
     without: tuple[str, ...] = ()  # components that it can do without, and does
     classes: Mapping[str, str] = field(default_factory=dict)  # where the annotation leaves it open
@@ -59,7 +60,7 @@ _SDXL_IDS, _TIME_WIDTH = 6, 8  # original size, crop and target size, each (h, w
 SD15 = Family(
     "Stable Diffusion 1.5",
     "StableDiffusionPipeline",
-    also=("AnimateDiff", "LatentConsistencyModel", "LEditsPPPipelineStableDiffusion", "PIA"),
+    also=("AnimateDiff", "LEditsPPPipelineStableDiffusion", "PIA"),
     classes={"scheduler": "PNDMScheduler"},
     values={
         "scheduler": {**_TRAINED, "skip_prk_steps": True, "set_alpha_to_one": False},
@@ -109,6 +110,13 @@ SDXL_REFINER = Family(
         },
     },
     scalars={**SDXL.scalars, "requires_aesthetics_score": True},
+)
+LCM = Family(
+    "Latent Consistency Model",
+    "LatentConsistencyModelPipeline",
+    words=("lcm",),
+    values={"scheduler": _TRAINED, "unet": {"time_cond_proj_dim": 256}},
+    scalars=SD15.scalars,
 )
 SD_UPSCALE = Family(
     "Stable Diffusion x4 Upscaler",
@@ -163,7 +171,6 @@ FLUX = Family(
     words=("flux",),
     values={
         "scheduler": _SHIFTED,
-        "vae": _FLUX_VAE,
         "transformer": {"guidance_embeds": True},
     },
 )
@@ -171,7 +178,7 @@ FLUX_SCHNELL = Family(
     "FLUX.1 schnell",
     "FluxPipeline",
     words=("schnell",),
-    values={"scheduler": {"shift": 1.0}, "vae": _FLUX_VAE},
+    values={"scheduler": {"shift": 1.0}},
 )
 FLUX_FILL = Family(
     "FLUX.1 Fill",
@@ -293,9 +300,9 @@ Z_IMAGE = Family(
     "Z-Image",
     "ZImagePipeline",
     words=("z-image",),
-    values={"scheduler": {"shift": 3.0}, "vae": _FLUX_VAE},
+    values={"scheduler": {"shift": 3.0}},
 )
-CHROMA = Family("Chroma", "ChromaPipeline", words=("chroma",), values={"vae": _FLUX_VAE})
+CHROMA = Family("Chroma", "ChromaPipeline", words=("chroma",))
 SANA = Family("Sana", "SanaPipeline", words=("sana",))
 PIXART_ALPHA = Family(
     "PixArt-alpha",
@@ -313,7 +320,7 @@ LUMINA2 = Family(
     "Lumina 2",
     "Lumina2Pipeline",
     words=("lumina-image-2",),
-    values={"vae": _FLUX_VAE, "scheduler": {"shift": 6.0}},
+    values={"scheduler": {"shift": 6.0}},
 )
 HIDREAM = Family(
     "HiDream-I1",
@@ -322,14 +329,64 @@ HIDREAM = Family(
     classes={"tokenizer_4": "LlamaTokenizer"},
     values={
         "scheduler": {"shift": 3.0},
-        "vae": _FLUX_VAE,
         "text_encoder": {"max_position_embeddings": 248},
         "text_encoder_2": {"hidden_act": "gelu", "max_position_embeddings": 248},
     },
 )
-AURAFLOW = Family(
-    "AuraFlow", "AuraFlowPipeline", words=("auraflow",), values={"vae": _SDXL_VAE}
+COGVIEW4 = Family("CogView4", "CogView4Pipeline", words=("cogview4",))
+KANDINSKY_PRIOR = Family(
+    "Kandinsky 2.2 prior", "KandinskyV22PriorPipeline", words=("kandinsky-2-2-prior",)
 )
+KANDINSKY = Family(
+    "Kandinsky 2.2",
+    "KandinskyV22Pipeline",
+    words=("kandinsky-2-2-decoder",),
+    values={
+        "unet": {
+            "out_channels": 8,  # the mean and the variance
+            "addition_embed_type": "image",
+            "encoder_hid_dim": WIDTH,
+            "encoder_hid_dim_type": "image_proj",
+            "cross_attention_dim": WIDTH,
+        }
+    },
+)
+KANDINSKY_INPAINT = Family(
+    "Kandinsky 2.2 inpaint",
+    "KandinskyV22InpaintPipeline",
+    words=("decoder-inpaint",),
+    is_alone=True,
+    values={"unet": {**KANDINSKY.values["unet"], "in_channels": 9}},
+)
+KANDINSKY5 = Family(
+    "Kandinsky 5 video",
+    "Kandinsky5T2VPipeline",
+    words=("kandinsky-5",),
+    values={
+        "transformer": {"in_visual_dim": 16, "out_visual_dim": 16, "visual_cond": True},
+    },
+)
+SANA_SPRINT = Family(
+    "Sana Sprint",
+    "SanaSprintPipeline",
+    words=("sprint",),
+    classes={"scheduler": "SCMScheduler"},
+    values={"transformer": {"guidance_embeds": True}},
+)
+MARIGOLD = Family(
+    "Marigold depth",
+    "MarigoldDepthPipeline",
+    words=("marigold-depth",),
+    values={"scheduler": _TRAINED, "unet": {"in_channels": 8}},
+    scalars={
+        "prediction_type": "depth",
+        "scale_invariant": True,
+        "shift_invariant": True,
+        "default_denoising_steps": 1,
+        "default_processing_resolution": 768,
+    },
+)
+AURAFLOW = Family("AuraFlow", "AuraFlowPipeline", words=("auraflow",), values={"vae": _SDXL_VAE})
 HUNYUAN_VIDEO = Family("HunyuanVideo", "HunyuanVideoPipeline", words=("hunyuanvideo",))
 COGVIDEOX = Family(
     "CogVideoX",
@@ -338,6 +395,48 @@ COGVIDEOX = Family(
     also=("CogVideoXVideoToVideo",),
     values={"transformer": {"use_rotary_positional_embeddings": True}},
 )
+COGVIDEOX_I2V = Family(
+    "CogVideoX image to video",
+    "CogVideoXImageToVideoPipeline",
+    words=("cogvideox",),
+    values={"transformer": {"use_rotary_positional_embeddings": True, "in_channels": 32}},
+)
+HUNYUAN_VIDEO_I2V = Family(
+    "HunyuanVideo image to video",
+    "HunyuanVideoImageToVideoPipeline",
+    words=("hunyuanvideo-i2v",),
+    values={
+        "image_processor": {
+            "size": {"shortest_edge": 336},
+            "crop_size": {"height": 336, "width": 336},
+        },
+        "text_encoder": {"image_size": 336, "patch_size": 14},  # 576 tokens of a picture
+        "transformer": {"in_channels": 33, "image_condition_type": "latent_concat"},
+    },
+)
+WAN_5B = Family(
+    "Wan 2.2 5B",
+    "WanPipeline",
+    also=("WanImageToVideo",),
+    words=("wan2.2-ti2v",),
+    wanted=("transformer",),
+    values={
+        "scheduler": {"shift": 5.0},
+        "vae": {
+            "z_dim": 48,
+            "is_residual": True,
+            "in_channels": 12,
+            "out_channels": 12,
+            "patch_size": 2,
+            "scale_factor_spatial": 16,
+            "latents_mean": [0.0] * 48,
+            "latents_std": [1.0] * 48,
+        },
+        "transformer": {"in_channels": 48, "out_channels": 48},
+    },
+    scalars={"expand_timesteps": True},
+)
+WAN_VACE = Family("Wan VACE", "WanVACEPipeline", words=("vace",), wanted=("transformer",))
 MOCHI = Family("Mochi 1", "MochiPipeline", words=("mochi",))
 ALLEGRO = Family("Allegro", "AllegroPipeline", words=("allegro",))
 SVD = Family(
@@ -351,11 +450,14 @@ LTX2 = Family(
 )
 
 FAMILIES = (
-    *(SD15, SD15_INPAINT, SDXL, SDXL_REFINER, SD3, SD_UPSCALE, SD_LATENT_UPSCALE, PIX2PIX),
-    *(FLUX, FLUX_SCHNELL, FLUX_FILL, FLUX_CONTROL, FLUX_REDUX, FLUX2, FLUX2_KLEIN),
-    *(QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS, Z_IMAGE, CHROMA, SANA),
-    *(PIXART_ALPHA, PIXART_SIGMA, LUMINA2, HIDREAM, AURAFLOW),
-    *(WAN, WAN22, WAN_I2V, WAN22_I2V, LTX, LTX2, HUNYUAN_VIDEO, COGVIDEOX, MOCHI, ALLEGRO, SVD),
+    *(SD15, SD15_INPAINT, LCM, SDXL, SDXL_REFINER, SD3),
+    *(SD_UPSCALE, SD_LATENT_UPSCALE, PIX2PIX, MARIGOLD),
+    *(FLUX, FLUX_SCHNELL, FLUX_FILL, FLUX_CONTROL, FLUX_REDUX, FLUX2, FLUX2_KLEIN, CHROMA),
+    *(QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS, Z_IMAGE),
+    *(SANA, SANA_SPRINT, PIXART_ALPHA, PIXART_SIGMA, LUMINA2, HIDREAM, AURAFLOW, COGVIEW4),
+    *(KANDINSKY_PRIOR, KANDINSKY, KANDINSKY_INPAINT, KANDINSKY5),
+    *(WAN, WAN22, WAN_5B, WAN_I2V, WAN22_I2V, WAN_VACE, LTX, LTX2),
+    *(HUNYUAN_VIDEO, HUNYUAN_VIDEO_I2V, COGVIDEOX, COGVIDEOX_I2V, MOCHI, ALLEGRO, SVD),
     *(STABLE_AUDIO,),
 )
 
@@ -385,6 +487,7 @@ def family_of(component_type: str, model_name: str) -> Family:
     """
     class_name = component_type.rpartition(".")[2]
     candidates = [f for f in FAMILIES if class_name in GENERIC or _runs_on(class_name, f)]
+    candidates = [f for f in candidates if f.is_alone and f.pipeline == class_name] or candidates
     if not candidates:
         return _own(class_name)
     found = [f for f in candidates if any(w in model_name.lower() for w in f.words)]

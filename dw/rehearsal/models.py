@@ -9,19 +9,17 @@ from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin, T2IAdapter, UNe
 from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
-    PreTrainedConfig,
     PreTrainedModel,
+    ProcessorMixin,
 )
 from transformers.image_processing_base import ImageProcessingMixin
 
 from dw.rehearsal.configs import tiny_config, tiny_encoder_config
 from dw.rehearsal.families import Values
+from dw.rehearsal.processors import processor
+from dw.rehearsal.recipe import NoRecipe
 from dw.rehearsal.tokenizers import TOKENIZERS
-from dw.rehearsal.vae import amplify, transparent_vae
-
-
-class NoRecipe(Exception):
-    """There is no way to make a tiny component of a class, which it names."""
+from dw.rehearsal.vae import amplify, brighten, transparent_vae
 
 
 def make(cls: Any, values: Values) -> Any:
@@ -29,6 +27,8 @@ def make(cls: Any, values: Values) -> Any:
     those that it does not take are left out. Raises NoRecipe."""
     if cls.__name__ in TOKENIZERS:
         return TOKENIZERS[cls.__name__](**values)
+    if issubclass(cls, ProcessorMixin):
+        return processor(cls)
     if issubclass(cls, SchedulerMixin | ImageProcessingMixin):
         return cls(**values)
     if cls is T2IAdapter:
@@ -41,6 +41,7 @@ def make(cls: Any, values: Values) -> Any:
         is_unet = cls is UNet2DConditionModel
         model = cls(**(_unet_config(values) if is_unet else tiny_config(cls, values)))
         _tune(model)
+        brighten(model)
         return model.eval()
     raise NoRecipe(cls.__name__)
 
@@ -94,9 +95,20 @@ def _tune(model: torch.nn.Module) -> None:
             amplify(layer, next(factor for end, factor in _LOUDER.items() if name.endswith(end)))
 
 
+_PICTURE_TOKENS = {
+    "image_token_id": ("<|image_pad|>",),
+    "video_token_id": ("<|video_pad|>",),
+    "vision_start_token_id": ("<|vision_start|>",),
+    "vision_end_token_id": ("<|vision_end|>",),
+    "image_token_index": ("<image>", "[IMG]"),
+}
+
+
 def token_values(tokenizer: Any) -> dict[str, Any]:
-    """What a text encoder's configuration takes from its tokenizer."""
-    ids = {
-        f"{n}_token_id": getattr(tokenizer, f"{n}_token_id", None) for n in ("bos", "eos", "pad")
-    }
+    """What a text encoder's configuration takes from its tokenizer, or from its processor's."""
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    ids = {f"{n}_token_id": getattr(tokenizer, f"{n}_token_id") for n in ("bos", "eos", "pad")}
+    known = tokenizer.get_vocab()
+    for name, tokens in _PICTURE_TOKENS.items():
+        ids[name] = next((known[token] for token in tokens if token in known), None)
     return {"vocab_size": len(tokenizer), **{n: v for n, v in ids.items() if v is not None}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +10,17 @@ from typing import Any
 
 import diffusers
 import torch
+<<<<<<< HEAD
 from transformers import PreTrainedModel
+=======
+from diffusers import AutoencoderKL, UNet2DConditionModel
+>>>>>>> 0ebfeab (Stand-ins of Qwen-Image, Z-Image, FLUX.2, Sana, PixArt, Lumina, HiDream, Kandinsky, HunyuanVideo, CogVideoX, Mochi, LTX-2 and more)
 
 from dw.errors import WorkflowError
 from dw.rehearsal.blueprints import classes_of
-from dw.rehearsal.families import Family, Values
-from dw.rehearsal.models import NoRecipe, make, token_values
+from dw.rehearsal.families import FLUX_VAE, Family, Values
+from dw.rehearsal.models import make, token_values
+from dw.rehearsal.recipe import NoRecipe
 
 _DENOISERS = ("unet", "transformer")
 
@@ -25,7 +31,8 @@ def make_pipeline(family: Family) -> Any:
     made: dict[str, Any] = {}
     try:
         for name in sorted(classes, key=_is_made_of_others):
-            made[name] = make(classes[name], {**_given(name, made), **family.values.get(name, {})})
+            values = {**_given(name, made), **_latents(classes[name], classes)}
+            made[name] = make(classes[name], {**values, **family.values.get(name, {})})
     except NoRecipe as error:
         raise _impossible(family.pipeline, error) from None
     cls: Any = getattr(diffusers, family.pipeline)
@@ -57,6 +64,17 @@ def _given(name: str, made: Mapping[str, Any]) -> Values:
     return token_values(tokenizer) if "text_encoder" in name and tokenizer is not None else {}
 
 
+def _latents(cls: type, classes: Mapping[str, type]) -> Values:
+    """For the VAE that models of many kinds have: the channels that the denoiser's defaults tell.
+    Of four channels those with 2x2 patches make 16, of 16 they make 64."""
+    denoiser = next((classes[name] for name in _DENOISERS if name in classes), None)
+    if cls is not AutoencoderKL or denoiser is None:
+        return {}
+    channels = inspect.signature(denoiser).parameters["in_channels"].default
+    has_16 = denoiser is not UNet2DConditionModel and channels in (16, 64)
+    return FLUX_VAE if has_16 else {}
+
+
 def _is_made_of_others(name: str) -> bool:
     return not ("tokenizer" in name or "processor" in name)
 
@@ -70,7 +88,8 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _impossible(what: str, error: NoRecipe) -> WorkflowError:
+    install = [f"pip install {error.needs}   lets it be rehearsed, and run"] if error.needs else []
     return WorkflowError(
-        f"{what} cannot be rehearsed: there is no stand-in for a {error}",
-        hints=["config rehearse=off   runs it on the real models"],
+        f"{what} cannot be rehearsed: {error}",
+        hints=[*install, "config rehearse=off   runs it on the real models"],
     )

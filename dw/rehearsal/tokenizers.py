@@ -20,7 +20,7 @@ from transformers import (
 _CLIP_START = "<|startoftext|>"
 _CLIP_END = "<|endoftext|>"
 
-_CHAT = (
+CHAT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% if message.content is string %}{{ message.content }}"
     "{% else %}{% for part in message.content %}"
@@ -31,13 +31,13 @@ _CHAT = (
 )
 """A conversation as Qwen's models have it; a picture is one token, to be repeated."""
 
-_WORDS = """
-    a an the of and or to in on with for by is are you user system assistant image images video
-    prompt describe detailing following aspects main content theme color shape size texture quantity
-    text spatial relationships objects actions events behaviors temporal physical movement changes
-    background environment light style atmosphere camera angles movements transitions used
-    generate superior degree alignment based textual prompts designed expert
-""".split()
+_WORDS = (
+    "a an the of and or to in on with for by is are you user system assistant image images video "
+    "prompt describe detailing following aspects main content theme color shape size texture "
+    "quantity text spatial relationships objects actions events behaviors temporal physical "
+    "movement changes background environment light style atmosphere camera angles movements "
+    "transitions used generate superior degree alignment based textual prompts designed expert "
+)
 """Words of the instructions that pipelines put before a prompt. Their number of tokens is cut off
 again, and is known: with letters alone, the cut would be in the middle."""
 
@@ -78,19 +78,22 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
         merges=merges,
         eos_token=end,
         additional_special_tokens=[start, *vision],
-        chat_template=_CHAT,
+        chat_template=CHAT,
     )
 
 
 def llama_tokenizer() -> LlamaTokenizer:
     """BPE over letters, bytes for what is no ASCII."""
-    header = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<image>"]
+    header = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+    pictures = ["<image>", "[IMG]", "[IMG_BREAK]", "[IMG_END]"]
     merges = _merges("▁")
     return LlamaTokenizer(
         vocab=_numbered(["<unk>", "<s>", "</s>", *_letters_and_bytes()], merges),
         merges=merges,
         pad_token="<unk>",
-        additional_special_tokens=header,
+        add_bos_token=True,
+        additional_special_tokens=[*header, *pictures],
+        chat_template=CHAT,
     )
 
 
@@ -101,7 +104,8 @@ def gemma_tokenizer() -> GemmaTokenizer:
     return GemmaTokenizer(
         vocab=_numbered([*specials, *_letters_and_bytes()], merges),
         merges=merges,
-        chat_template=_CHAT,
+        add_bos_token=True,
+        chat_template=CHAT,
     )
 
 
@@ -126,7 +130,7 @@ TOKENIZERS: dict[str, Callable[..., Any]] = {
 
 def _merges(space: str) -> list[tuple[str, str]]:
     """What makes the words, each after a space, one token: letter after letter."""
-    words = sorted({space + word for word in (*_WORDS, *map(str.capitalize, _WORDS))})
+    words = sorted({space + word for word in (*_WORDS.split(), *_WORDS.title().split())})
     pairs = ((word[:end], word[end]) for word in words for end in range(1, len(word)))
     return list(dict.fromkeys(pairs))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 
 
 def transparent_vae(**config: Any) -> AutoencoderKL:
@@ -63,7 +63,33 @@ def _add_identity(conv: torch.nn.Conv2d, *, blur: bool = False) -> None:
 
 
 @torch.no_grad()
-def amplify(layer: torch.nn.Conv2d | torch.nn.Linear, factor: float) -> None:
+def brighten(model: Any) -> None:
+    """Let the pictures that a random VAE decodes have contrast; other models are left alone.
+
+    A deviation of 0.4, with white at 1 and black at -1.
+    """
+    channels = model.config.get("z_dim") or model.config.get("latent_channels")
+    if not _decodes_pictures(model) or channels is None:
+        return
+    convolutions = [m for m in model.decoder.modules() if isinstance(m, _CONVOLUTIONS)]
+    is_film = any(isinstance(m, torch.nn.Conv3d) for m in convolutions)
+    frames = {"num_frames": 1} if isinstance(model, AutoencoderKLTemporalDecoder) else {}
+    latents = torch.randn(1, channels, *([2] if is_film and not frames else []), 8, 8)
+    decoded = model.decode(latents, **frames).sample
+    amplify(convolutions[-1], float(0.4 / decoded.std()))
+
+
+_CONVOLUTIONS = (torch.nn.Conv2d, torch.nn.Conv3d)
+
+
+def _decodes_pictures(model: torch.nn.Module) -> bool:
+    name = type(model).__name__
+    is_other = name in ("AutoencoderKLAllegro", "AutoencoderKLLTX2Audio")  # in tiles only; sound
+    return name.startswith("AutoencoderKL") and not is_other
+
+
+@torch.no_grad()
+def amplify(layer: torch.nn.Conv2d | torch.nn.Conv3d | torch.nn.Linear, factor: float) -> None:
     layer.weight *= factor
     if layer.bias is not None:
         layer.bias *= factor

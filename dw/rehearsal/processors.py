@@ -1,0 +1,28 @@
+"""What prepares texts and pictures together for models that see both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import transformers
+from transformers.utils import is_torchvision_available
+
+from dw.rehearsal.recipe import NoRecipe
+from dw.rehearsal.tokenizers import CHAT, llama_tokenizer, qwen_tokenizer
+
+
+def processor(cls: Any) -> Any:
+    """A processor of the class, around a tokenizer of ours. Raises NoRecipe."""
+    if "Qwen" not in cls.__name__ and cls is not transformers.PixtralProcessor:
+        raise NoRecipe(cls.__name__)
+    if not is_torchvision_available():
+        raise NoRecipe(cls.__name__, needs="torchvision")
+    if cls is transformers.PixtralProcessor:
+        images = transformers.PixtralImageProcessor()
+        return cls(image_processor=images, tokenizer=llama_tokenizer(), chat_template=CHAT)
+    return cls(
+        image_processor=transformers.Qwen2VLImageProcessor(),
+        video_processor=transformers.Qwen2VLVideoProcessor(),
+        tokenizer=qwen_tokenizer(),
+        chat_template=CHAT,
+    )

@@ -1,0 +1,17 @@
+"""Why a tiny component cannot be made."""
+
+from __future__ import annotations
+
+
+class NoRecipe(Exception):
+    """There is no way to make a component of a class, here or at all."""
+
+    def __init__(self, class_name: str, *, needs: str | None = None) -> None:
+        super().__init__(class_name, needs)
+        self.class_name = class_name
+        self.needs = needs  # the package that is missing
+
+    def __str__(self) -> str:
+        if self.needs is not None:
+            return f"{self.class_name} needs the package {self.needs!r}"
+        return f"there is no stand-in for a {self.class_name}"
