@@ -10,11 +10,8 @@ from typing import Any
 
 import diffusers
 import torch
-<<<<<<< HEAD
-from transformers import PreTrainedModel
-=======
 from diffusers import AutoencoderKL, UNet2DConditionModel
->>>>>>> 0ebfeab (Stand-ins of Qwen-Image, Z-Image, FLUX.2, Sana, PixArt, Lumina, HiDream, Kandinsky, HunyuanVideo, CogVideoX, Mochi, LTX-2 and more)
+from transformers import PreTrainedModel
 
 from dw.errors import WorkflowError
 from dw.rehearsal.blueprints import classes_of
