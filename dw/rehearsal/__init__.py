@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dw.rehearsal.families import FAMILIES, Family, family_of
+from dw.rehearsal.families import family_of
+from dw.rehearsal.family import Family
 from dw.rehearsal.store import ensure, place_of
 
 __all__ = [

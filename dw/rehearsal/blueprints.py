@@ -10,7 +10,8 @@ import diffusers
 import transformers
 from diffusers import DiffusionPipeline
 
-from dw.rehearsal.families import COMPANIONS, Family
+from dw.rehearsal.families import COMPANIONS
+from dw.rehearsal.family import Family
 
 _KINDS = {
     "Gemma2PreTrainedModel": "Gemma2Model",

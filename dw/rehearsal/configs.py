@@ -21,7 +21,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from dw.rehearsal.families import WIDTH, Values
+from dw.rehearsal.family import WIDTH, Values
 
 HEAD_WIDTH = WIDTH // 2
 CHANNELS = 16

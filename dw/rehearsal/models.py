@@ -15,7 +15,7 @@ from transformers import (
 from transformers.image_processing_base import ImageProcessingMixin
 
 from dw.rehearsal.configs import tiny_config, tiny_encoder_config
-from dw.rehearsal.families import Values
+from dw.rehearsal.family import Values
 from dw.rehearsal.processors import processor
 from dw.rehearsal.recipe import NoRecipe
 from dw.rehearsal.tokenizers import TOKENIZERS

@@ -15,8 +15,9 @@ from transformers import PreTrainedModel
 
 from dw.errors import WorkflowError
 from dw.rehearsal.blueprints import classes_of
-from dw.rehearsal.families import FLUX_VAE, Family, Values
+from dw.rehearsal.family import Family, Values
 from dw.rehearsal.models import make, token_values
+from dw.rehearsal.published import FLUX_VAE
 from dw.rehearsal.recipe import NoRecipe
 
 _DENOISERS = ("unet", "transformer")
