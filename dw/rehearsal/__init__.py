@@ -18,6 +18,7 @@ from typing import Any
 
 from dw.rehearsal.families import family_of
 from dw.rehearsal.family import Family
+from dw.rehearsal.published import FAMILIES
 from dw.rehearsal.store import ensure, place_of
 
 __all__ = [
