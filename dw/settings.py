@@ -48,6 +48,9 @@ class Settings:
     allowed_dirs: str = _setting(
         "", f"further folders that a workflow may name files in, separated by {os.pathsep!r}"
     )
+    images: Literal["auto", "off", "kitty", "iterm2", "sixel", "blocks"] = _setting(
+        "auto", "how a terminal shows pictures; auto goes by its name"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "warning", "what the libraries in the worker may say"
     )

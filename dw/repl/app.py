@@ -66,13 +66,21 @@ def make_renderer(look: Look, terminal: Terminal, *, for_people: bool) -> Render
     if look.json:
         return JsonRenderer(out, err)
     color = terminal.color(look.color, for_people=for_people)
+    shows = terminal.has_output and not (look.plain or look.quiet)
+    environment = terminal.environment if shows else None
     if for_people and not (look.plain or look.quiet or terminal.is_simple):
         from dw.repl.renderers.live import LiveRenderer
 
-        return LiveRenderer(out, color=color, echo=look.echo)
+        return LiveRenderer(out, color=color, echo=look.echo, terminal=environment)
     messages = out if for_people else err
     return PlainRenderer(
-        out, messages, for_people=for_people, color=color, quiet=look.quiet, echo=look.echo
+        out,
+        messages,
+        for_people=for_people,
+        color=color,
+        quiet=look.quiet,
+        echo=look.echo,
+        terminal=environment,
     )
 
 

@@ -64,9 +64,14 @@ class Call:
     """What one use of a command was given, its variables replaced and its files read."""
 
     words: tuple[str, ...] = ()
-    pairs: dict[str, Any] = field(default_factory=dict)
+    given: tuple[tuple[str, Any], ...] = ()  # each `name=value`, in order
     flags: dict[str, str] = field(default_factory=dict)
     rest: tuple[Word, ...] = ()
+
+    @property
+    def pairs(self) -> dict[str, Any]:
+        """The last value that was given for each name."""
+        return dict(self.given)
 
     def word(self, index: int = 0) -> str | None:
         return self.words[index] if index < len(self.words) else None

@@ -342,9 +342,9 @@ class Session:
         lookup = self.variables.lookup
         return Call(
             words=tuple(word.expand(lookup) for word in invocation.words),
-            pairs={
-                word.name: self.value(word) for word in invocation.pairs if word.name is not None
-            },
+            given=tuple(
+                (word.name, self.value(word)) for word in invocation.pairs if word.name is not None
+            ),
             flags={name: word.expand(lookup) if word else "" for name, word in invocation.flags},
             rest=invocation.rest,
         )

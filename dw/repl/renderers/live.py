@@ -5,7 +5,7 @@ The bar is there only while a run blocks the prompt: one over a live prompt corr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dw.repl.renderers.plain import PlainRenderer, Style
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 class LiveRenderer(PlainRenderer):
     """Starts its bar with the first progress of a command and takes it away with the last event."""
 
-    def __init__(self, out: Stream, *, color: bool = True, echo: bool = False) -> None:
-        super().__init__(out, out, for_people=True, color=color, echo=echo)
+    def __init__(
+        self,
+        out: Stream,
+        *,
+        color: bool = True,
+        echo: bool = False,
+        terminal: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(out, out, for_people=True, color=color, echo=echo, terminal=terminal)
         self._bar: Progress | None = None
         self._task: tuple[str, TaskID] | None = None
 

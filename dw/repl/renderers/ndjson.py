@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import dw
@@ -47,6 +48,9 @@ class JsonRenderer:
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         self._emit("result", rows=[dict(zip(header, row, strict=True)) for row in rows])
+
+    def picture(self, path: Path, how: str) -> None:
+        """Its path is a result."""
 
     def warning(self, text: str) -> None:
         self._err.line(f"warning: {text}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from dw.errors import DwError
@@ -21,13 +22,15 @@ ANSI: dict[Style, str] = {
 }  # of the theme
 RESET = "\033[0m"
 QUARTERS = 4
+COLUMNS = 80  # of a terminal that does not say
 
 
 class PlainRenderer:
     """Results go to `out`, everything else to `err`; at a terminal the two are the same.
 
     `for_people` aligns tables; without it they have one tab between columns. `quiet` leaves out
-    status and progress.
+    status and progress. `terminal` is the environment of the terminal that `out` is, where
+    pictures may be shown.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class PlainRenderer:
         color: bool = False,
         quiet: bool = False,
         echo: bool = False,
+        terminal: Mapping[str, str] | None = None,
     ) -> None:
         self._out = out
         self._err = err
@@ -46,6 +50,7 @@ class PlainRenderer:
         self._color = color
         self._quiet = quiet
         self._echo = echo
+        self._terminal = terminal
         self._quarters = (("", ""), 0, 0)  # step and phase, quarters shown, units done
 
     @property
@@ -101,6 +106,14 @@ class PlainRenderer:
         lines = aligned(header, rows, self.room) if for_people else tab_separated(header, rows)
         for line in lines:
             self.result(line)
+
+    def picture(self, path: Path, how: str) -> None:
+        if self._terminal is None:
+            return
+        from dw.repl import images
+
+        if way := images.way(self._terminal, how):
+            self._out.line("", before=images.of_file(path, way, self._out.columns or COLUMNS))
 
     def warning(self, text: str) -> None:
         self._write(self._err, f"warning: {text}", "warning")

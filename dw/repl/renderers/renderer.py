@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from io import TextIOWrapper
+from pathlib import Path
 from typing import IO, Protocol
 
 from dw.errors import DwError, OutOfResources, WorkflowError
@@ -42,6 +43,10 @@ class Renderer(Protocol):
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Values that were asked for, in columns."""
+
+    def picture(self, path: Path, how: str) -> None:
+        """Show the picture in a file where that can be done, in the way that the setting `images`
+        names."""
 
     def warning(self, text: str) -> None: ...
 

@@ -1,0 +1,145 @@
+"""Pictures in a terminal: its own protocol where its name tells one, else two pixels a character.
+
+The environment alone decides. A terminal that is asked what it can do answers into the keyboard's
+input, where what a user types meanwhile is.
+"""
+
+from __future__ import annotations
+
+import io
+from base64 import standard_b64encode
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, cast
+
+from PIL import Image
+from rich.color import Color
+from rich.console import Console
+from rich.segment import Segment, Segments
+from rich.style import Style
+
+Way = Literal["kitty", "iterm2", "sixel", "blocks"]
+
+_KITTY = frozenset({"xterm-kitty", "xterm-ghostty"})
+_ITERM2 = frozenset({"iTerm.app", "WezTerm", "mintty"})
+_SIXEL = frozenset({"foot", "foot-extra", "mlterm", "contour"})
+_MOST_COLUMNS = 80
+_CELL = 8
+"""Pixels that a terminal's cell is thought to be wide, to give a sixel picture its size."""
+_KITTY_CHUNK = 4096
+"""Bytes of one kitty command at most: its specification."""
+
+
+def way(environment: Mapping[str, str], wanted: str = "auto") -> Way | None:
+    """How the terminal of this environment shows pictures, as the setting `images` wants it; None
+    where it should show none."""
+    if wanted != "auto":
+        return None if wanted == "off" else cast(Way, wanted)
+    term = environment.get("TERM", "dumb")
+    if term == "dumb" or environment.get("NO_COLOR") or environment.get("ACCESSIBLE"):
+        return None
+    if environment.get("TMUX") or term.startswith(("screen", "tmux")):
+        return "blocks"  # what lies between may let none of the protocols through
+    program = environment.get("TERM_PROGRAM", "")
+    if environment.get("KITTY_WINDOW_ID") or term in _KITTY:
+        return "kitty"
+    if program in _ITERM2 or environment.get("LC_TERMINAL") == "iTerm2":
+        return "iterm2"
+    return "sixel" if term in _SIXEL else "blocks"
+
+
+def of_file(path: Path, how: Way, columns: int) -> str:
+    """What to write so that the picture in a file is shown."""
+    with Image.open(path) as picture:
+        return escapes(picture, how, columns)
+
+
+def escapes(picture: Image.Image, how: Way, columns: int) -> str:
+    """What to write so that a picture is shown, at most so many cells wide, with a newline after
+    it."""
+    columns = min(columns, _MOST_COLUMNS, max(1, picture.width // _CELL))
+    match how:
+        case "kitty":
+            return _kitty(_png(picture), columns) + "\n"
+        case "iterm2":
+            return _iterm2(_png(picture), columns) + "\n"
+        case "sixel":
+            height = max(1, round(picture.height * columns * _CELL / picture.width))
+            return _sixel(picture.convert("RGB").resize((columns * _CELL, height))) + "\n"
+        case "blocks":
+            return _blocks(picture.convert("RGB"), columns)
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _kitty(png: bytes, columns: int) -> str:
+    """`q=2`: the terminal does not answer."""
+    data = standard_b64encode(png).decode()
+    chunks = [data[at : at + _KITTY_CHUNK] for at in range(0, len(data), _KITTY_CHUNK)]
+    commands = [f"m={int(chunk is not chunks[-1])};{chunk}" for chunk in chunks]
+    commands[0] = f"a=T,f=100,q=2,c={columns},{commands[0]}"
+    return "".join(f"\033_G{command}\033\\" for command in commands)
+
+
+def _iterm2(png: bytes, columns: int) -> str:
+    data = standard_b64encode(png).decode()
+    return f"\033]1337;File=inline=1;size={len(png)};width={columns}:{data}\a"
+
+
+def _sixel(picture: Image.Image) -> str:
+    """Bands of six rows; in each, for each colour, a character whose bits are the six pixels."""
+    paletted = picture.quantize(255)
+    palette = paletted.getpalette() or []
+    shares = [round(value * 100 / 255) for value in palette]
+    colours = "".join(
+        f"#{index};2;{';'.join(map(str, shares[3 * index : 3 * index + 3]))}"
+        for index in range(len(shares) // 3)
+    )
+    pixels, width = paletted.tobytes(), paletted.width
+    bands = (pixels[at : at + 6 * width] for at in range(0, len(pixels), 6 * width))
+    body = "".join(f"{'$'.join(_band(band, width))}-" for band in bands)
+    return f'\033Pq"1;1;{width};{paletted.height}{colours}{body}\033\\'
+
+
+def _band(band: bytes, width: int) -> Iterator[str]:
+    rows = [band[at : at + width] for at in range(0, len(band), width)]
+    for colour in sorted(set(band)):
+        bits = (sum((row[x] == colour) << y for y, row in enumerate(rows)) for x in range(width))
+        yield f"#{colour}" + _packed("".join(chr(63 + each) for each in bits))
+
+
+def _packed(text: str) -> str:
+    """Runs of one character as `!N` and the character."""
+    packed, at = [], 0
+    while at < len(text):
+        end = at + 1
+        while end < len(text) and text[end] == text[at]:
+            end += 1
+        packed.append(f"!{end - at}{text[at]}" if end - at > 3 else text[at:end])
+        at = end
+    return "".join(packed)
+
+
+def _blocks(picture: Image.Image, columns: int) -> str:
+    """Half blocks: the ink of a cell is its upper pixel, the paper its lower one.
+
+    rich knows from the environment how many colours there are.
+    """
+    height = max(2, round(picture.height * columns / picture.width / 2) * 2)
+    pixels = picture.resize((columns, height), Image.Resampling.BOX).tobytes()
+    colours = [Color.from_rgb(*pixels[at : at + 3]) for at in range(0, len(pixels), 3)]
+    segments = []
+    for upper in range(0, len(colours), 2 * columns):
+        for ink, paper in zip(
+            colours[upper : upper + columns], colours[upper + columns :], strict=False
+        ):
+            segments.append(Segment("▀", Style(color=ink, bgcolor=paper)))
+        segments.append(Segment.line())
+    console = Console(file=io.StringIO(), force_terminal=True, width=columns)
+    with console.capture() as capture:
+        console.print(Segments(segments), end="")
+    return capture.get()

@@ -1,0 +1,70 @@
+"""Contact sheets: pictures side by side, each with what tells it from the others."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from math import ceil, sqrt
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from dw.errors import RunFailed
+
+_LARGEST = 256
+"""Pixels of a picture on a sheet, each way; smaller ones keep their size."""
+_GAP = 12
+_TEXT_SIZE = 13
+_LINES = 3
+_PAPER, _INK = (255, 255, 255), (60, 60, 60)
+
+
+def contact_sheet(pictures: Sequence[tuple[Path, str]]) -> Image.Image:
+    """The pictures, at least one, in rows, each above its caption. Raises RunFailed when one cannot
+    be read."""
+    thumbs = [_thumb(path) for path, _ in pictures]
+    font = ImageFont.load_default(_TEXT_SIZE)
+    width = max(thumb.width for thumb in thumbs)
+    captions = [_wrapped(caption, font, width) for _, caption in pictures]
+    line = _TEXT_SIZE + 3
+    height = max(t.height for t in thumbs) + 4 + line * max(len(c.split("\n")) for c in captions)
+    columns = ceil(sqrt(len(thumbs) * 2))  # a sheet is wider than it is high, as a terminal is
+    rows = ceil(len(thumbs) / columns)
+    columns = ceil(len(thumbs) / rows)
+    sheet = Image.new(
+        "RGB", (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP), _PAPER
+    )
+    pen = ImageDraw.Draw(sheet)
+    for index, (thumb, caption) in enumerate(zip(thumbs, captions, strict=True)):
+        left = _GAP + index % columns * (width + _GAP)
+        top = _GAP + index // columns * (height + _GAP)
+        sheet.paste(thumb, (left, top))
+        pen.multiline_text((left, top + thumb.height + 4), caption, _INK, font, spacing=3)
+    return sheet
+
+
+def save_sheet(pictures: Sequence[tuple[Path, str]], path: Path) -> None:
+    """Write the sheet as a PNG, whole or not at all. Raises RunFailed."""
+    sheet = contact_sheet(pictures)
+    temporary = path.with_suffix(".part")
+    try:
+        sheet.save(temporary, "PNG")
+        temporary.replace(path)
+    except OSError as error:
+        raise RunFailed(f"cannot write the contact sheet {path}: {error.strerror}") from error
+
+
+def _thumb(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            thumb = picture.convert("RGB")
+    except OSError as error:
+        raise RunFailed(f"cannot read the picture {path}: {error}") from error
+    thumb.thumbnail((_LARGEST, _LARGEST))
+    return thumb
+
+
+def _wrapped(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+    """As many lines as there is room for."""
+    letters = int(width / font.getlength("n" * 10) * 10)
+    return textwrap.fill(text, max(8, letters), max_lines=_LINES, placeholder=" …")
