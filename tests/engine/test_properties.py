@@ -86,7 +86,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def test_what_validates_can_be_planned_and_twice_the_same(bench: Bench, data: Any) -> None:
     document = bench.valid(data)
     first = bench.plan(document)
-    assert len(first) == len([s for s in document.bind().steps if document.bind().pipeline_of(s)])
+    workflow = document.bind()
+    steps = [step.name for step in workflow.steps if workflow.pipeline_of(step)]
+    # What comes after a step that releases the models is planned when it is reached.
+    assert [need.step for need in first] == steps[: len(first)]
+    assert first or not steps or workflow.steps[0].release_models
     assert bench.plan(document) == first
 
 
