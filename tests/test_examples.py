@@ -18,7 +18,7 @@ from dw.report import Output
 from dw.workflow import check_world, load_document
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SMALL = {"num_inference_steps": 4, "width": 64, "height": 64}
+SMALL = {"num_inference_steps": 4, "width": 64, "height": 64, "num_frames": 9, "seconds": 0.5}
 
 FILES: dict[str, list[str]] = tomllib.loads(
     (Path(__file__).parent / "examples.toml").read_text(encoding="utf-8")
@@ -28,6 +28,7 @@ pytestmark = [
     # diffusers' own, on each run of SDXL: with numpy 2, and in half precision
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*upcast_vae:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning"),
 ]
 every_example = pytest.mark.parametrize("name", FILES)
 
@@ -83,10 +84,24 @@ def spelled(output: Output) -> str:
     if output.content_type.startswith("video/"):
         with av.open(output.path) as film:
             frames = sum(1 for _ in film.decode(video=0))
-            stream = film.streams.video[0]
-            return f"MP4 {stream.width}x{stream.height} x{frames}"
+            stream, sounds = film.streams.video[0], film.streams.audio
+            size = f"{_name(output)} {stream.width}x{stream.height} x{frames}"
+            return f"{size} {_seconds(output.path)}" if sounds else size
+    if output.content_type.startswith("audio/"):
+        return f"{_name(output)} {_seconds(output.path)}"
     text = Path(output.path).read_text(encoding="utf-8")
-    return f"{Path(output.path).suffix[1:].upper()} {'empty' if not text else 'text'}"
+    return f"{_name(output)} {'empty' if not text else 'text'}"
+
+
+def _name(output: Output) -> str:
+    return Path(output.path).suffix[1:].upper()
+
+
+def _seconds(path: str) -> str:
+    """How long the sound in a file lasts; AAC adds up to a tenth of a second."""
+    with av.open(path) as file:
+        samples = sum(frame.samples for frame in file.decode(audio=0))
+        return f"{samples / file.streams.audio[0].rate:.1f} s"
 
 
 def test_the_table_names_every_example() -> None:
