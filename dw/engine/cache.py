@@ -169,7 +169,7 @@ class ComponentCache:
         if file is None:
             return dict(spec.components)
         classes = self._content(spec).classes
-        inside = {n: file.part(n, cls, spec.placement) for n, cls in classes.items()}
+        inside = {n: file.part(n, cls, spec.layout) for n, cls in classes.items()}
         return {**inside, **spec.components}
 
     def _load_file(self, need: Need) -> None:
@@ -177,13 +177,13 @@ class ComponentCache:
         spec, file = need.pipeline, need.pipeline.single_file
         assert file is not None
         have = {n: None if s is None else self._store[s].value for n, s in self._have(spec)}
-        parts, content = load_single_file(file, have, spec.placement)
+        parts, content = load_single_file(file, have, spec.layout)
         known = self._contents.get(file.content, content)
         self._contents[file.content] = FileContent(
             {**known.classes, **content.classes}, content.schedulers, content.scalars
         )
         for name, value in parts.items():
-            self._keep(f"{need.step}.{name}", file.part(name, type(value), spec.placement), value)
+            self._keep(f"{need.step}.{name}", file.part(name, type(value), spec.layout), value)
 
     def _have(self, spec: PipelineSpec) -> Iterator[tuple[str, ComponentSpec | None]]:
         for name, component in self._specs(spec).items():

@@ -39,6 +39,7 @@ from dw.engine.source import Sources
 from dw.engine.spec import Offload
 from dw.engine.steps import Execution
 from dw.engine.survey import survey
+from dw.engine.switches import Switches
 from dw.engine.tasks import models_of
 from dw.engine.weights import too_large
 from dw.errors import DwError, RunFailed
@@ -69,6 +70,7 @@ class Engine:
         self._sources = Sources()
         self._adapters = Adapters()
         self._ip_adapters = IpAdapters()
+        self._switches = Switches()
         self._writer = Writer()
         self._device: Device | None = None
         self._pipeline: DiffusionPipeline | None = None  # of a run that ended badly
@@ -137,6 +139,7 @@ class Engine:
             cache=self._cache,
             adapters=self._adapters,
             ip_adapters=self._ip_adapters,
+            switches=self._switches,
             writer=self._writer,
         )
         observer.started(workflow.id, run.seed, str(run.folder))
@@ -195,6 +198,7 @@ class Engine:
         if self._is_poisoned:
             return
         pipeline, self._pipeline = self._pipeline, None
+        self._switches.put_back()
         memory.settle(pipeline, self._cache, self._device or self._find_device(None))
 
     def _find_device(self, wanted: str | None) -> Device:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from dw.engine.classes import has_weights
 from dw.engine.dtypes import given_dtype
 from dw.engine.ledger import modules
 from dw.engine.source import HUB_OPTIONS, refuse_pickles
-from dw.engine.spec import ComponentSpec, PipelineSpec
+from dw.engine.spec import ComponentSpec, Layout, PipelineSpec
 from dw.errors import WorkflowError, did_you_mean
 from dw.rehearsal import stand_in_model
 from dw.workflow.pipeline import Pipeline
@@ -26,7 +27,6 @@ from dw.workflow.tree import JsonPath
 
 if TYPE_CHECKING:
     from dw.engine.planner import Part, Planner
-    from dw.engine.spec import Placement
 
 PIPELINE = "pipeline"
 """The name of transformers' function that makes a pipeline for a task."""
@@ -66,14 +66,15 @@ class ForeignSpec(PipelineSpec):
 
 
 def foreign_spec(
-    cls: Any, pipeline: Pipeline, planner: Planner, placement: Placement, own: Mapping[str, Part]
+    cls: Any, pipeline: Pipeline, planner: Planner, layout: Layout, own: Mapping[str, Part]
 ) -> ForeignSpec:
     """The load spec; `own` are the components beside its configuration. Without a model it is made
     of them. Raises RunFailed or WorkflowError when there is no such model."""
     arguments = pipeline.from_pretrained_arguments
     options = {n: v for n, v in arguments.items() if n not in _NOT_PASSED_ON}
+    device_map = options.pop("device_map", None)
     if not any(name in arguments for name in SOURCES):
-        return ForeignSpec(cls, own, {}, options, placement)  # type: ignore[arg-type]
+        return ForeignSpec(cls, own, {}, options, layout)  # type: ignore[arg-type]
     if cls.__name__.startswith("Auto") or cls.__name__ == PIPELINE:
         options["trust_remote_code"] = False  # else some would ask at the terminal
     if planner.rehearse:
@@ -87,11 +88,13 @@ def foreign_spec(
         cls=cls,
         fingerprint=planner.sources.fingerprint(source),
         dtype=given_dtype(pipeline) if weighs else None,  # else the one of its files
-        placement=placement if weighs else None,
+        placement=layout.placement if weighs else None,
         source=source,
         options=tuple(options.items()),
+        device_map=None if device_map is None else json.dumps(device_map, sort_keys=True),
+        quantization=planner.quantization(cls.__name__, pipeline.quantization) if weighs else None,
     )
-    return ForeignSpec(cls, {cls.__name__: spec}, {}, {}, placement)
+    return ForeignSpec(cls, {cls.__name__: spec}, {}, {}, layout)
 
 
 def on_its_device(target: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from dw.engine.source import Sources, refuse_pickles
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_ip_adapter
 from dw.workflow.adapters import IpAdapter
-from dw.workflow.configuration import ComponentConfiguration
 from dw.workflow.pipeline import Component, Pipeline
 
 PLACES = ("encoder_hid_proj", "text_encoder_hid_proj", "image_proj")
@@ -67,9 +66,11 @@ def encoder_of(adapter: IpAdapter, pipeline: Pipeline) -> Component | None:
     model_name, subfolder = adapter.encoder
     is_sd3 = "StableDiffusion3" in pipeline.configuration.component_type
     kind = "SiglipVisionModel" if is_sd3 else "CLIPVisionModelWithProjection"
-    return Component(
-        configuration=ComponentConfiguration(component_type=f"transformers.{kind}"),
-        from_pretrained_arguments={"model_name": model_name, "subfolder": subfolder},
+    return Component.model_validate(
+        {
+            "configuration": {"component_type": f"transformers.{kind}"},
+            "from_pretrained_arguments": {"model_name": model_name, "subfolder": subfolder},
+        }
     )
 
 

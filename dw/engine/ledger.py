@@ -6,9 +6,11 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
 class Ledger:
@@ -55,8 +57,17 @@ def modules(component: Any) -> Iterator[torch.nn.Module]:
 def tensors(component: Any) -> Iterator[torch.Tensor]:
     """The parameters and buffers of a model, or of all models of a pipeline."""
     for module in modules(component):
-        yield from module.parameters()
-        yield from module.buffers()
+        for tensor in chain(module.parameters(), module.buffers()):
+            yield from _plain(tensor)
+
+
+def _plain(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The tensors that hold the bytes: one that is quantized is made of others."""
+    if not is_traceable_wrapper_subclass(tensor):
+        yield tensor
+        return
+    for name in tensor.__tensor_flatten__()[0]:
+        yield from _plain(getattr(tensor, name))
 
 
 def tensor_bytes(found: Iterable[torch.Tensor], *, device: str | None = None) -> int:

@@ -1,8 +1,8 @@
-"""Loading one component, or the parts of a single-file checkpoint, and putting them where they
-run."""
+"""Loading one component, or the parts of a single-file checkpoint."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 
+from dw.engine.changes import changed
 from dw.engine.classes import constructor_signature
-from dw.engine.reading import moved
-from dw.engine.spec import ComponentSpec, Placement, SchedulerSpec, SingleFile
+from dw.engine.quantization import built
+from dw.engine.spec import ComponentSpec, Layout, SchedulerSpec, SingleFile
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def load_component(spec: ComponentSpec) -> Any:
             value = spec.cls.from_single_file(str(spec.source), **_arguments(spec))
         else:
             value = spec.cls.from_pretrained(str(spec.source), **_arguments(spec))
-    return placed(value, spec.placement)
+        return changed(value, spec)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class FileContent:
 
 
 def load_single_file(
-    file: SingleFile, have: Mapping[str, Any], placement: Placement
+    file: SingleFile, have: Mapping[str, Any], layout: Layout
 ) -> tuple[dict[str, Any], FileContent]:
     """The parts of the checkpoint that are not among `have`, which is passed in and not loaded
     again."""
@@ -70,17 +71,7 @@ def load_single_file(
             if n in pipeline.config
         },
     )
-    return {n: placed(c, placement) for n, c in parts.items()}, content
-
-
-def placed(value: Any, placement: Placement | None) -> Any:
-    """The component on its device. An offloaded one stays in host memory; hooks move it when it
-    runs."""
-    if placement is None or placement.offload is not None or placement.device == "cpu":
-        return value
-    if isinstance(value, torch.nn.Module):
-        return moved(value, torch.device(placement.device))
-    return value.to(placement.device) if isinstance(value, DiffusionPipeline) else value
+    return {n: changed(c, file.part(n, type(c), layout)) for n, c in parts.items()}, content
 
 
 def _read(file: SingleFile, dtype: torch.dtype, have: Mapping[str, Any]) -> DiffusionPipeline:
@@ -96,6 +87,10 @@ def _arguments(spec: ComponentSpec) -> dict[str, Any]:
     is_of_transformers = spec.cls.__module__.startswith("transformers.")
     name = "dtype" if is_of_transformers else "torch_dtype"
     arguments: dict[str, Any] = {name: spec.dtype, **dict(spec.options)}
+    if spec.device_map is not None:
+        arguments["device_map"] = json.loads(spec.device_map)
+    if spec.quantization is not None:
+        arguments["quantization_config"] = built(spec.quantization)
     if spec.variant is not None:
         arguments["variant"] = spec.variant
     if (is_of_transformers or issubclass(spec.cls, ModelMixin)) and spec.source.is_dir():

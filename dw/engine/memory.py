@@ -14,7 +14,8 @@ from diffusers import DiffusionPipeline
 from dw.engine.cache import Component, ComponentCache
 from dw.engine.calling import free_hooks
 from dw.engine.device import Device
-from dw.engine.ledger import Ledger, base_dtypes
+from dw.engine.ledger import Ledger, base_dtypes, tensors
+from dw.engine.residency import rested
 from dw.report import ComponentRow, Memory
 
 
@@ -71,13 +72,15 @@ def settle(pipeline: DiffusionPipeline | None, cache: ComponentCache, device: De
 def _restored(component: Component) -> bool:
     """Give a model back the dtype and attention processors that it was loaded with.
 
-    False when that cannot be done: casting a model of several dtypes would not give the same bits.
+    False when that cannot be done: casting a quantized model, or one of several dtypes, would not
+    give the same bits.
     """
     model = component.value
     if not isinstance(model, torch.nn.Module):
         return True
+    rested(model)
     if base_dtypes(model) != component.dtypes:
-        if len(component.dtypes) != 1:
+        if len(component.dtypes) != 1 or component.spec.quantization is not None:
             return False
         component.value.to(dtype=next(iter(component.dtypes)))
     processors = getattr(model, "attn_processors", {})
@@ -87,17 +90,24 @@ def _restored(component: Component) -> bool:
 
 
 def _row(component: Component) -> ComponentRow:
-    placement = component.spec.placement
-    is_on_device = placement is not None and placement.offload is None
     dtypes = sorted(str(d).removeprefix("torch.") for d in component.dtypes)
     return ComponentRow(
         name=component.label,
         class_name=type(component.value).__name__,
         dtype="+".join(dtypes) or "-",
-        device=placement.device if placement and is_on_device else "cpu",
+        device=_device(component),
         nbytes=component.nbytes,
         last_used=component.last_used,
     )
+
+
+def _device(component: Component) -> str:
+    """Where it rests. One that is being moved for a call may be anywhere meanwhile."""
+    placement = component.spec.placement
+    if placement is None or placement.offload is not None:
+        return "cpu"
+    first = next(tensors(component.value), None)
+    return placement.device if first is None else str(first.device)
 
 
 def _survivors(ledger: Ledger) -> tuple[str, ...]:

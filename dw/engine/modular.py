@@ -111,8 +111,9 @@ class ModularSpec(PipelineSpec):
         given = {name: part for name, part in parts.items() if part is not None}
         pipeline.update_components(**given, **self.configs)
         _let_it_stop(pipeline._blocks)
-        if self.placement.offload is not None:
-            _offload(pipeline, self.placement.device, self.reserve)
+        placement = self.layout.placement
+        if placement.offload in ("model", "sequential"):
+            _offload(pipeline, placement.device, self.reserve)
         return pipeline
 
 

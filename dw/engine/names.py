@@ -19,7 +19,7 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 
 from dw.errors import WorkflowError, did_you_mean
-from dw.workflow.classes import TRUSTED_PACKAGES
+from dw.workflow.classes import TRUSTED_PACKAGES, missing_package
 from dw.workflow.constants import constant_path, judge_constant
 
 MODULAR = "ModularPipeline"
@@ -134,6 +134,11 @@ def component_class(name: str, *, trust: bool = False) -> Any:
     raise WorkflowError(f"{name!r} is not a class with from_pretrained")
 
 
+def import_module(name: str, *, trust: bool = False) -> None:
+    """Import a module for what that registers. Raises WorkflowError as `resolve` does."""
+    _module(name, name, trust)
+
+
 def is_generic(cls: Any) -> bool:
     """Whether the class to build is the one that the model's index names, or its relative."""
     return cls is DiffusionPipeline or getattr(cls, "__name__", "") in (*AUTO_CLASSES, MODULAR)
@@ -186,7 +191,8 @@ def _module(module_name: str, name: str, trust: bool) -> Any:
     try:
         return importlib.import_module(module_name)
     except ImportError as error:
-        raise WorkflowError(f"{name!r} cannot be imported: {error}") from None
+        message = missing_package(name) or f"{name!r} cannot be imported: {error}"
+        raise WorkflowError(message) from None
 
 
 def _refuse_foreign(module_name: str, name: str, trust: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,36 +17,45 @@ from dw.engine.device import Device
 from dw.engine.dtypes import Dtypes
 from dw.engine.foreign import foreign_spec
 from dw.engine.ip_adapter import Adapted, encoder_of, find_ip_adapter
+from dw.engine.layout import OFFLOADS, Layouts
+from dw.engine.quantization import (
+    cannot_rehearse,
+    component_quantization,
+    quantization_spec,
+    takes_quantization,
+)
 from dw.engine.reach import Reach
 from dw.engine.source import HUB_OPTIONS, Sources, has_variant, refuse_pickles
 from dw.engine.spec import (
     ComponentSpec,
+    Layout,
     Offload,
     PipelineSpec,
     Placement,
+    QuantizationSpec,
     SchedulerSpec,
     SingleFile,
 )
 from dw.engine.tasks.models import Parts, TaskModels, part_spec
 from dw.errors import RunFailed, UsageError, WorkflowError
 from dw.rehearsal import stand_in, stand_in_component
-from dw.workflow.configuration import Configuration
+from dw.workflow.classes import missing_package
 from dw.workflow.pipeline import Component, Pipeline
+from dw.workflow.placement import Quantization
 
 LOAD_OPTIONS = ("use_safetensors", "low_cpu_mem_usage")
+DEVICE_MAP = "device_map"
 FILE_OPTIONS = ("config", "subfolder")
 LOADER_ARGUMENTS = (
     *("model_name", "from_single_file", "torch_dtype", "dtype", "variant"),
     *HUB_OPTIONS,
     *LOAD_OPTIONS,
     *FILE_OPTIONS,
+    DEVICE_MAP,
 )
 
 MADE_AFRESH = ("scheduler_config.json", "guider_config.json")
 """The configs of what counts steps: schedulers, and the guiders of modular pipelines."""
-
-OFFLOADS: tuple[Offload | None, ...] = (None, "model", "sequential")
-"""From the fastest to the one that needs the least memory on the device."""
 
 Part = ComponentSpec | SchedulerSpec | None
 
@@ -74,11 +84,15 @@ class Planner:
 
     def cheaper(self) -> Planner | None:
         """One that puts less on the GPU than this one had planned; None when there is no less."""
-        placements = [
-            *(spec.placement for _, spec in self._known.values()),
-            *(spec.placement for spec in self._of_tasks.values()),
+        layouts = [spec.layout for _, spec in self._known.values()]
+        # What the workflow places by hand is left where it is.
+        placements = [layout.placement for layout in layouts if not layout.own]
+        placements += [spec.placement for spec in self._of_tasks.values()]
+        used = [
+            OFFLOADS.index(p.offload)
+            for p in placements
+            if p.device == self.device.spec and p.offload in OFFLOADS
         ]
-        used = [OFFLOADS.index(p.offload) for p in placements if p.device == self.device.spec]
         rest = OFFLOADS[min(used, default=len(OFFLOADS)) + 1 :]
         if self.device.kind != "cuda" or not rest:
             return None
@@ -92,9 +106,10 @@ class Planner:
         Raises RunFailed or WorkflowError when there is no such model or it does not fit the class.
         """
         if id(pipeline) not in self._known:
-            placement = self._placement(pipeline.configuration)
+            for module in _modules_to_import(pipeline):
+                self._import(module)
             reused = {n: self.shared(each, n) for n, each in sharers.items()}
-            draft = Draft(self, pipeline, placement, reused)
+            draft = Draft(self, pipeline, self._layouts.layout(pipeline), reused)
             self._known[id(pipeline)] = (pipeline, draft.spec())
         return self._known[id(pipeline)][1]
 
@@ -159,18 +174,32 @@ class Planner:
         is_visitor = self.offload is not None and device.kind == "cuda"
         placement = Placement(device.spec, "model" if is_visitor else None)
         components = {n: part_spec(part, self, placement) for n, part in parts.items()}
-        return PipelineSpec(TaskModels, components, {}, {}, placement)
+        return PipelineSpec(TaskModels, components, {}, {}, Layout(placement))
 
-    def _placement(self, configuration: Configuration) -> Placement:
-        device, offload = self._device(configuration.device), configuration.offload
-        manager = configuration.components_manager
-        if manager is not None and manager.enable_auto_cpu_offload:
-            offload = offload or "model"
-        if offload is not None and device.kind == "cpu":
-            self.warn(f"offload {offload!r} means nothing on the CPU: the models stay there")
-            return Placement(device.spec)
-        wanted = [offload, self.offload if device.kind == "cuda" else None]
-        return Placement(device.spec, max(wanted, key=OFFLOADS.index))
+    def quantization(self, name: str, wanted: Quantization | None) -> QuantizationSpec | None:
+        """How the component `name` is quantized; a rehearsal tells what it leaves out."""
+        if wanted is None:
+            return None
+        if self.rehearse and (reason := cannot_rehearse(wanted.config_type)):
+            self.warn(f"{name!r} is rehearsed without {wanted.config_type}: {reason}")
+            return None
+        return quantization_spec(wanted, trust=self.trust)
+
+    def _import(self, module: str) -> None:
+        if self.rehearse and (message := missing_package(module)):
+            self.warn(f"rehearsed without it: {message}")
+        else:
+            names.import_module(module, trust=self.trust)
+
+    @property
+    def _layouts(self) -> Layouts:
+        return Layouts(
+            find_device=self._device,
+            warn=self.warn,
+            reach=self.reach,
+            rehearse=self.rehearse,
+            offload=self.offload,
+        )
 
     def _device(self, wanted: str | None) -> Device:
         if wanted is None:
@@ -190,7 +219,7 @@ class Draft:
 
     planner: Planner
     pipeline: Pipeline
-    placement: Placement
+    layout: Layout
     reused: Mapping[str, Part]
 
     def spec(self) -> PipelineSpec:
@@ -199,9 +228,7 @@ class Draft:
         if names.is_modular(generic):
             return self._from_blocks(generic)
         if names.is_foreign(generic):
-            return foreign_spec(
-                generic, self.pipeline, self.planner, self.placement, self._overrides
-            )
+            return foreign_spec(generic, self.pipeline, self.planner, self.layout, self._overrides)
         if self.planner.rehearse:
             return self._from_folder(generic, self.planner.stand_in(self.pipeline))
         if "from_single_file" in self._arguments:
@@ -243,7 +270,7 @@ class Draft:
             components={n: p for n, p in parts.items() if not isinstance(p, SchedulerSpec)},
             schedulers={n: p for n, p in parts.items() if isinstance(p, SchedulerSpec)},
             scalars={},
-            placement=self.placement,
+            layout=self.layout,
             blueprint=blueprint,
             configs=configuration.configs,
             reserve=modular.reserve(configuration),
@@ -305,7 +332,7 @@ class Draft:
             components={n: p for n, p in parts.items() if not isinstance(p, SchedulerSpec)},
             schedulers={n: p for n, p in parts.items() if isinstance(p, SchedulerSpec)},
             scalars={n: given[n] for n in signature.scalars if n in given},
-            placement=self.placement,
+            layout=self.layout,
         )
 
     @cached_property
@@ -342,6 +369,7 @@ class Draft:
     def _indexed(self, name: str, cls: Any, folder: Path) -> Part:
         own = folder / name
         arguments = {} if self.planner.rehearse else self._arguments
+        arguments = {n: v for n, v in arguments.items() if n != DEVICE_MAP}  # the whole pipeline's
         return self._part(name, cls, own if own.is_dir() else folder, arguments)
 
     def _part(self, name: str, cls: Any, source: Path, arguments: Mapping[str, Any]) -> Part:
@@ -353,15 +381,34 @@ class Draft:
             return ComponentSpec(cls, fingerprint, dtype=None, placement=None, source=source)
         self._refuse_pickles(source, are_preferred=arguments.get("use_safetensors") is False)
         options = (*LOAD_OPTIONS, *FILE_OPTIONS) if source.is_file() else LOAD_OPTIONS
+        device_map = arguments.get(DEVICE_MAP)
         return ComponentSpec(
             cls=cls,
             fingerprint=fingerprint,
             dtype=self._dtypes[name],
-            placement=self.placement,
+            placement=self.layout.of(name),
             variant=variant if source.is_dir() and has_variant(source, variant) else None,
             source=source,
             options=tuple((n, arguments[n]) for n in options if n in arguments),
+            device_map=None if device_map is None else json.dumps(device_map, sort_keys=True),
+            quantization=self._quantization(name, cls),
+            changes=self.layout.changes.get(name, ()),
         )
+
+    def _quantization(self, name: str, cls: Any) -> QuantizationSpec | None:
+        if not takes_quantization(cls):
+            return None
+        whole = self.pipeline.quantization
+        wanted = self._own_quantization(name)
+        if wanted is None and whole is not None:
+            wanted = component_quantization(whole, name, cls)
+        return self.planner.quantization(name, wanted)
+
+    def _own_quantization(self, name: str) -> Quantization | None:
+        if self._is_override(name):
+            return self.pipeline.components[name].quantization
+        modular = self.pipeline.configuration.load_components
+        return None if modular is None else modular.quantization_config.get(name)
 
     def _refuse_pickles(self, source: Path, *, are_preferred: bool = False) -> None:
         if not self.planner.trust:
@@ -379,8 +426,11 @@ class Draft:
 
     def _is_given(self, name: str) -> bool:
         """Whether the workflow says itself what this component is: another one, or none."""
-        is_other = name in self.pipeline.components or name in self.reused
+        is_other = self._is_override(name) or name in self.reused
         return is_other or self._is_null(name)
+
+    def _is_override(self, name: str) -> bool:
+        return name in self.pipeline.components
 
     def _is_null(self, name: str) -> bool:
         is_remote = self.pipeline.remote_text_encoder is not None and not self.planner.rehearse
@@ -400,3 +450,9 @@ class Draft:
     def _hub_options(self) -> dict[str, Any]:
         known = (*HUB_OPTIONS, "variant", "use_safetensors")
         return {n: self._arguments[n] for n in known if n in self._arguments}
+
+
+def _modules_to_import(pipeline: Pipeline) -> Iterator[str]:
+    yield from pipeline.configuration.pre_load_modules
+    for component in pipeline.components.values():
+        yield from component.configuration.pre_load_modules

@@ -25,6 +25,7 @@ NOISE = (
     "is deprecated",
     "requires torchvision (not installed); falling back",
     "Error in block:",  # of a modular pipeline, which raises the error, too
+    "Attention backends are an experimental feature",
 )
 
 

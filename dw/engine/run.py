@@ -15,6 +15,7 @@ from dw.engine.ip_adapter import IpAdapters
 from dw.engine.observer import Observer
 from dw.engine.planner import Planner
 from dw.engine.results import Writer
+from dw.engine.switches import Switches
 from dw.report import Output
 from dw.workflow import Document, Workflow
 
@@ -31,6 +32,7 @@ class Run:
     cache: ComponentCache
     adapters: Adapters
     ip_adapters: IpAdapters
+    switches: Switches
     writer: Writer
     step: str = ""  # what runs or is loaded, as in `refine.gen` or `gen.vae`
     pipeline: DiffusionPipeline | None = None  # the one that was wired last

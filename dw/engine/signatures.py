@@ -16,6 +16,7 @@ from dw.engine.acceleration import check_acceleration
 from dw.engine.annotations import misfit
 from dw.engine.calling import method_of
 from dw.engine.classes import call_parameters, constructor_signature
+from dw.engine.fit import check_placement, check_settings
 from dw.engine.foreign import check_foreign
 from dw.engine.objects import check_objects
 from dw.engine.planner import LOADER_ARGUMENTS
@@ -180,6 +181,7 @@ def _pipeline(pipeline: Pipeline, path: JsonPath, trust: bool) -> Iterator[Findi
         names.pipeline_class(pipeline.configuration.component_type, trust=trust)
     except WorkflowError as error:
         yield Finding(where, error.message)
+    yield from check_settings(pipeline, path, trust=trust)
     for name, scheduler in pipeline.schedulers.items():
         yield from _scheduler(scheduler, (*path, name), trust)
     for name, component in pipeline.components.items():
@@ -218,6 +220,7 @@ def _fits(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
     yield from check_loader(cls, pipeline, path)
     yield from check_acceleration(cls, pipeline.configuration, (*path, "configuration"))
     components = constructor_signature(cls).components
+    yield from check_placement(cls.__name__, components, pipeline, path)
     for name, where in component_names(pipeline):
         if name not in components:
             message = f"{cls.__name__} has no component {name!r}{did_you_mean(name, components)}"

@@ -3,6 +3,7 @@ loaded."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from dw.engine.classes import constructor_signature
 
-Offload = Literal["model", "sequential"]
+Offload = Literal["model", "sequential", "group", "on_demand"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,34 @@ class Placement:
 
     device: str
     offload: Offload | None = None
+    options: str = "{}"  # further arguments of group offloading, as JSON
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(json.loads(self.options))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that is done to a loaded component and cannot be undone (`dw.engine.changes`)."""
+
+    name: str
+    path: str = ""  # of the module in the component; empty: the component itself
+    options: str = "{}"  # its arguments, as JSON
+    is_optional: bool = False  # left out, with a remark, where there is no such module
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(json.loads(self.options))
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizationSpec:
+    """How weights are quantized while they are loaded (`dw.engine.quantization`)."""
+
+    cls: Any
+    options: str  # the arguments of that class as the workflow has them, as JSON
+    arguments: Mapping[str, Any] = field(compare=False, default_factory=dict)  # and resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +65,22 @@ class ComponentSpec:
     variant: str | None = None
     part: str | None = None  # the component's name inside a single-file checkpoint
     options: tuple[tuple[str, Any], ...] = ()  # further arguments of the loader
+    device_map: str | None = None  # as JSON
+    quantization: QuantizationSpec | None = None
+    changes: tuple[Change, ...] = ()  # in the order in which they are made
     source: Path = field(compare=False, default=Path())
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the components of a pipeline live, and what is done to them once they are loaded."""
+
+    placement: Placement  # of those that have none of their own
+    own: Mapping[str, Placement] = field(default_factory=dict)
+    changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
+
+    def of(self, name: str) -> Placement:
+        return self.own.get(name, self.placement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +107,15 @@ class SingleFile:
         """What decides which parts there are."""
         return self.cls, self.fingerprint, self.config
 
-    def part(self, name: str, cls: type, placement: Placement) -> ComponentSpec:
+    def part(self, name: str, cls: type, layout: Layout) -> ComponentSpec:
         has_weights = issubclass(cls, torch.nn.Module)
         return ComponentSpec(
             cls=cls,
             fingerprint=self.fingerprint,
             dtype=self.dtypes.get(name, self.dtype) if has_weights else None,
-            placement=placement if has_weights else None,
+            placement=layout.of(name) if has_weights else None,
             part=name,
+            changes=layout.changes.get(name, ()),
             source=self.path,
         )
 
@@ -83,8 +128,12 @@ class PipelineSpec:
     components: Mapping[str, ComponentSpec | None]
     schedulers: Mapping[str, SchedulerSpec]
     scalars: Mapping[str, Any]
-    placement: Placement
+    layout: Layout
     single_file: SingleFile | None = None
+
+    @property
+    def placement(self) -> Placement:
+        return self.layout.placement
 
     def build(self, parts: Mapping[str, Any], scalars: Mapping[str, Any]) -> Any:
         """The pipeline around its components and schedulers."""

@@ -28,7 +28,7 @@ from dw.engine.seeds import own_seed
 from dw.engine.spec import Placement
 from dw.engine.tasks import TaskContext, borrowed_by, models_of, require_fit, run_task
 from dw.engine.tasks.models import TaskModels, visiting
-from dw.engine.wiring import replace_scheduler, set_switches, wire
+from dw.engine.wiring import replace_scheduler, wire
 from dw.workflow import Document, Workflow
 from dw.workflow.chain import Chain
 from dw.workflow.model import Step, Task
@@ -221,7 +221,7 @@ class Execution:
         theirs = {n: each.schedulers[n] for n, each in sharers.items() if n in each.schedulers}
         for name, scheduler in {**theirs, **pipeline.schedulers}.items():
             replace_scheduler(wired, name, scheduler, self._reach)
-        set_switches(wired, pipeline.configuration)
+        run.switches.reconcile(wired, pipeline.configuration)
         run.adapters.reconcile(wired, self._planner.adapters(pipeline))
         run.ip_adapters.reconcile(wired, self._planner.ip_adapter(pipeline))
         return wired

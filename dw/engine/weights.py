@@ -43,13 +43,20 @@ def too_large(specs: Iterable[ComponentSpec], device: Device) -> str | None:
 
 def _resident_bytes(spec: ComponentSpec) -> int:
     is_resident = spec.placement is not None and spec.placement.offload is None
-    return memory_bytes(spec.source, spec.dtype) if is_resident else 0
+    return _known_bytes(spec) if is_resident else 0
 
 
 def _visiting_bytes(spec: ComponentSpec) -> int:
     """Of a model that comes as a whole when it runs, and goes."""
-    visits = spec.placement is not None and spec.placement.offload == "model"
-    return memory_bytes(spec.source, spec.dtype) if visits else 0
+    visits = spec.placement is not None and spec.placement.offload in ("model", "on_demand")
+    return _known_bytes(spec) if visits else 0
+
+
+def _known_bytes(spec: ComponentSpec) -> int:
+    """Nothing where the weights are quantized, cast or cut while they are loaded."""
+    if spec.quantization is not None or spec.changes:
+        return 0
+    return memory_bytes(spec.source, spec.dtype)
 
 
 def _header(file: Path) -> Iterator[dict[str, Any]]:

@@ -5,9 +5,8 @@ Never `from_pipe`, which casts the shared weights in place. Schedulers are made 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from diffusers import DiffusionPipeline
@@ -17,11 +16,7 @@ from dw.engine.media import realize
 from dw.engine.reach import Reach
 from dw.engine.spec import PipelineSpec, SchedulerSpec
 from dw.errors import RunFailed
-from dw.workflow.configuration import Configuration
 from dw.workflow.pipeline import Scheduler
-
-_SLICED: WeakSet[torch.nn.Module] = WeakSet()
-"""Modules whose attention was sliced for their last call."""
 
 
 def wire(
@@ -52,47 +47,26 @@ def replace_scheduler(
     setattr(pipeline, name, fresh)
 
 
-def set_switches(pipeline: DiffusionPipeline, configuration: Configuration) -> None:
-    """The switches that live on shared modules: set for every call, as another pipeline may have
-    them otherwise."""
-    vae = getattr(pipeline, "vae", None)
-    settings = configuration.vae
-    if isinstance(vae, torch.nn.Module):
-        _switch(vae, "slicing", settings is not None and settings.enable_slicing)
-        _switch(vae, "tiling", settings is not None and settings.enable_tiling)
-    slices = configuration.enable_attention_slicing
-    modules = [m for m in pipeline.components.values() if isinstance(m, torch.nn.Module)]
-    if slices or any(module in _SLICED for module in modules):
-        _slice_attention(pipeline, modules, slices)
-
-
-def _switch(vae: torch.nn.Module, what: str, wanted: bool) -> None:
-    is_on = bool(getattr(vae, f"use_{what}", False))
-    if wanted != is_on:
-        getattr(vae, f"{'enable' if wanted else 'disable'}_{what}")()
-
-
-def _slice_attention(
-    pipeline: DiffusionPipeline, modules: Iterable[torch.nn.Module], wanted: bool
-) -> None:
-    pipeline.enable_attention_slicing("auto" if wanted else None)
-    for module in modules:
-        (_SLICED.add if wanted else _SLICED.discard)(module)
-
-
 def _place(pipeline: Any, spec: PipelineSpec) -> None:
     """Give an offloaded pipeline its hooks. They live on the modules and belong to the pipeline
     that set them last, so they are set for each call; those of whole models are cheap."""
-    placement = spec.placement
+    layout = spec.layout
+    device, offload = layout.placement.device, layout.placement.offload
     if names.is_modular(spec.cls) or names.is_foreign(spec.cls):
         return  # it was built with hooks of its own, or takes none
-    if placement.offload == "model":
-        pipeline.enable_model_cpu_offload(device=placement.device)
-    elif placement.offload == "sequential" and not _has_sequential_hooks(pipeline):
-        pipeline.enable_sequential_cpu_offload(device=placement.device)
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif offload == "sequential":
+        pipeline._exclude_from_cpu_offload = [*pipeline._exclude_from_cpu_offload, *layout.own]
+        if not _has_sequential_hooks(pipeline):
+            pipeline.enable_sequential_cpu_offload(device=device)
 
 
 def _has_sequential_hooks(pipeline: DiffusionPipeline) -> bool:
     """Hooks of single layers name their device themselves, and any pipeline can use them."""
-    modules = [m for m in pipeline.components.values() if isinstance(m, torch.nn.Module)]
+    modules = [
+        module
+        for name, module in pipeline.components.items()
+        if isinstance(module, torch.nn.Module) and name not in pipeline._exclude_from_cpu_offload
+    ]
     return bool(modules) and all(hasattr(m, "_hf_hook") for m in modules)

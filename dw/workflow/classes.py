@@ -48,6 +48,15 @@ TRUSTED_PACKAGES = (
 )
 """What a workflow may import without the user's trust."""
 
+EXTRAS = {
+    "bitsandbytes": "bitsandbytes",
+    "gguf": "gguf",
+    "optimum": "quanto",
+    "sdnq": "sdnq",
+    "torchao": "torchao",
+}
+"""The extra of dw that installs a package."""
+
 # fmt: off
 DTYPES = frozenset((
     "bfloat16", "bool", "complex64", "complex128", "double", "float", "float16", "float32",
@@ -59,6 +68,8 @@ DTYPES = frozenset((
 _ABBREVIATIONS = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "float64"}
 _NEAR_CLASS = 0.8  # names of classes are long and share their endings
 _CLASS_KEYS = frozenset({"component_type", "scheduler_type"})
+_OPTIONAL_KEYS = frozenset({"config_type", "quant_type"})  # of quantization
+_MODULES = "pre_load_modules"
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _QUOTED_NAME = re.compile(r'"([A-Z]\w+)"')
 
@@ -68,8 +79,10 @@ def check_classes(data: dict[str, Any], *, trust: bool) -> Iterator[Finding]:
     for path, value in walk(data.get("steps"), ("steps",)):
         if isinstance(value, dict):
             yield from _check_construction(path, value)
-        elif message := _judge_value(path[-1], value, trust=trust):
+        elif message := _judge(path, value, trust=trust):
             yield Finding(path, message)
+        elif message := _judge_optional(path, value):
+            yield Finding(path, message, "warning")
 
 
 def _check_construction(path: JsonPath, value: dict[str, Any]) -> Iterator[Finding]:
@@ -122,6 +135,45 @@ def _is_open(value: Any) -> bool:
     return isinstance(value, str) and is_reference(value)
 
 
+def _judge(path: JsonPath, value: Any, *, trust: bool) -> str | None:
+    if _is_module(path):
+        return _judge_module(value, trust=trust)
+    return _judge_value(path[-1], value, trust=trust)
+
+
+def missing_package(name: str) -> str | None:
+    """That the package of a dotted name is not installed, and how to install it."""
+    package = name.partition(".")[0]
+    if is_installed(package):
+        return None
+    wanted = f"'dw[{EXTRAS[package]}]'" if package in EXTRAS else package
+    return f"{name!r} needs the package {package!r}, which is not installed: pip install {wanted}"
+
+
+def _judge_module(name: Any, *, trust: bool) -> str | None:
+    """A module that is imported for what that registers."""
+    if not isinstance(name, str) or is_reference(name):
+        return None
+    if not _DOTTED.fullmatch(name):
+        return f"{spell_value(name)} is not the name of a module"
+    if name.partition(".")[0] not in TRUSTED_PACKAGES:
+        return None if trust else distrust(_MODULES, name)
+    return None
+
+
+def _judge_optional(path: JsonPath, name: Any) -> str | None:
+    """Packages that a run needs and a rehearsal does without."""
+    is_optional = _is_module(path) or path[-1] in _OPTIONAL_KEYS
+    if not is_optional or not isinstance(name, str) or not _DOTTED.fullmatch(name):
+        return None
+    is_known = name.partition(".")[0] in TRUSTED_PACKAGES
+    return missing_package(name) if is_known else None
+
+
+def _is_module(path: JsonPath) -> bool:
+    return len(path) > 1 and path[-2] == _MODULES
+
+
 def _judge_value(key: str | int, value: Any, *, trust: bool) -> str | None:
     if not (isinstance(key, str) and is_type_key(key) and isinstance(value, str)):
         return None
@@ -142,8 +194,8 @@ def _judge_class(key: str, name: str, *, trust: bool) -> str | None:
         return _judge_bare(key, name)
     if package not in TRUSTED_PACKAGES:
         return None if trust else distrust(key, name)
-    if not is_installed(package):
-        return f"{name!r} needs the package {package!r}, which is not installed"
+    if key not in _OPTIONAL_KEYS and (message := missing_package(name)):
+        return message
     if package == "diffusers" and "." not in rest:
         return _judge_bare(key, rest)
     return None

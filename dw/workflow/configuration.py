@@ -8,19 +8,46 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from dw.workflow.modular import ComponentsManager, LoadComponents
+from dw.workflow.placement import (
+    GroupOffload,
+    LayerwiseCasting,
+    ModuleGroupOffload,
+    ModuleSettings,
+    PipelineGroupOffload,
+    Quantization,
+    exclusive,
+)
 from dw.workflow.problem import Finding
 from dw.workflow.scalars import AttentionBackend, Device, Many
 from dw.workflow.section import Section, words
 from dw.workflow.step_cache import StepCache, TeaCache
 
 
-class VaeSettings(Section):
+class ComponentSettings(Section):
     closed = True
-    later = words("channels_last")
 
+    torch_dtype: str | None = Field(None, description="dtype of the component: torch.float16, ...")
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        """What is set for each call and put back: its name to its value."""
+        values = {n: getattr(self, n) for n in type(self).model_fields if n != "torch_dtype"}
+        return {name: value for name, value in values.items() if value}
+
+
+class TransformerSettings(ComponentSettings):
+    attn_processor_type: str | None = Field(None, description="class that computes the attention")
+
+
+class UnetSettings(TransformerSettings):
+    enable_forward_chunking: bool = Field(False, description="compute feed-forward layers in parts")
+    channels_last: bool = Field(False, description="lay the weights out with the channels last")
+
+
+class VaeSettings(ComponentSettings):
     enable_slicing: bool = Field(False, description="decode a batch one image at a time")
     enable_tiling: bool = Field(False, description="decode large images tile by tile")
-    torch_dtype: str | None = Field(None, description="dtype of the vae, such as torch.float32")
+    channels_last: bool = Field(False, description="lay the weights out with the channels last")
 
     @model_validator(mode="before")
     @classmethod
@@ -39,33 +66,70 @@ class VaeSettings(Section):
         return {"configuration": {"$ref": f"#/$defs/{cls.__name__}"}}
 
 
-class ComponentSettings(Section):
-    closed = True
-    later = words("enable_forward_chunking channels_last attn_processor_type")
-
-    torch_dtype: str | None = Field(None, description="dtype of the component: torch.float16, ...")
-
-
-class Configuration(Section):
-    """What the pipeline is and how it is placed."""
+class Placed(Section):
+    """What a pipeline or a component is, and where it lives."""
 
     closed = True
-    later = words(
-        "exclude_from_cpu_offload group_offload preserve_device_placement do_not_send_to_device "
-        "enable_layerwise_casting pre_load_modules components sdnq_optimize quantization_config"
-    )
 
-    component_type: str = Field(description="pipeline class: a name in diffusers, or a dotted name")
+    component_type: str = Field(description="class: a name in diffusers, or a dotted name")
     device: Device | None = Field(
         None, description="auto, cpu, mps, cuda or cuda:N; default: the best one there is"
     )
+    preserve_device_placement: bool = Field(False, description="leave it where its loader put it")
+    do_not_send_to_device: bool = Field(
+        False, description="the old name of preserve_device_placement"
+    )
+    group_offload: GroupOffload | None = Field(
+        None, description="keep groups of its layers in host memory until they run"
+    )
+    enable_layerwise_casting: LayerwiseCasting | None = Field(
+        None, description="keep its weights in a small dtype and cast each layer when it runs"
+    )
+    quantization_config: Quantization | None = Field(
+        None, description="quantize the weights while they are loaded"
+    )
+    pre_load_modules: Many[str] = Field(
+        (), description="modules to import before it is loaded, such as sdnq"
+    )
+
+    @property
+    def stays(self) -> bool:
+        """Whether it stays where its loader put it."""
+        return self.preserve_device_placement or self.do_not_send_to_device
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        if (old := "do_not_send_to_device") in data:
+            message = f"{old!r} is the old name of 'preserve_device_placement'"
+            yield Finding((old,), message, "warning", at_key=True)
+
+
+class Configuration(Placed):
+    """What the pipeline is and how it is placed."""
+
+    gathered = words("others")
+
+    component_type: str = Field(description="pipeline class: a name in diffusers, or a dotted name")
     offload: Literal["model", "sequential"] | None = Field(
         None, description="keep weights in host memory, whole models or layer by layer, until used"
     )
+    exclude_from_cpu_offload: Many[str] = Field(
+        (), description="with offload sequential: components that stay on the device"
+    )
+    group_offload: PipelineGroupOffload | None = Field(
+        None, description="keep groups of the layers of all components in host memory until used"
+    )
+    components: dict[str, ModuleSettings] = Field(
+        default_factory=dict,
+        description="settings of components, or of modules in them by dotted path",
+    )
+    sdnq_optimize: Many[str] = Field(
+        (), description="components quantized by SDNQ that multiply in the small dtype (CUDA)"
+    )
     vae: VaeSettings | None = Field(None, description="settings of the vae")
-    unet: ComponentSettings | None = Field(None, description="settings of the unet")
-    transformer: ComponentSettings | None = Field(None, description="settings of the transformer")
-    transformer_2: ComponentSettings | None = Field(None, description="of the second transformer")
+    unet: UnetSettings | None = Field(None, description="settings of the unet")
+    transformer: TransformerSettings | None = Field(None, description="of the transformer")
+    transformer_2: TransformerSettings | None = Field(None, description="of the second transformer")
     text_encoder: ComponentSettings | None = Field(None, description="settings of the text encoder")
     text_encoder_2: ComponentSettings | None = Field(None, description="of the second text encoder")
     text_encoder_3: ComponentSettings | None = Field(None, description="of the third text encoder")
@@ -89,6 +153,10 @@ class Configuration(Section):
         description="call `invert`, for pipelines that have it; gives `inverted_latents`, "
         "`image_latents` and `latent_image_ids`",
     )
+    others: dict[str, ComponentSettings] = Field(
+        default_factory=dict,
+        description="settings of other components; in a file they are keys of configuration",
+    )
     no_generator: bool = Field(False, description="call the pipeline without a seeded generator")
     cache: StepCache | None = Field(None, description="steps reuse what earlier ones computed")
     teacache: TeaCache | None = Field(None, description="the step cache TeaCache; FLUX.1 only")
@@ -102,31 +170,50 @@ class Configuration(Section):
     disable_attention_slicing: bool = Field(False, description="never compute attention in slices")
 
     @property
+    def settings(self) -> dict[str, ComponentSettings]:
+        """Component name to its settings, of the components with a block here."""
+        blocks = {name: getattr(self, name) for name in type(self).model_fields} | self.others
+        return {n: block for n, block in blocks.items() if isinstance(block, ComponentSettings)}
+
+    @property
     def component_dtypes(self) -> dict[str, str]:
-        """Component name to dtype string, of the components with a block here, the vae included."""
-        blocks = ((name, getattr(self, name)) for name in type(self).model_fields)
-        return {
-            name: block.torch_dtype
-            for name, block in blocks
-            if isinstance(block, ComponentSettings | VaeSettings) and block.torch_dtype is not None
-        }
+        """Component name to dtype string, of the components that have one here."""
+        blocks = self.settings.items()
+        return {name: block.torch_dtype for name, block in blocks if block.torch_dtype is not None}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_others(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "others" in data:
+            return data
+        return {**data, "others": {name: data[name] for name in cls.nested(data)}}
+
+    @classmethod
+    def nested(cls, data: Mapping[str, Any], /) -> dict[str, type[Section]]:
+        known = cls.model_fields.keys() | cls.later
+        found = (n for n, v in data.items() if isinstance(v, dict) and v.keys() == {"torch_dtype"})
+        return {name: ComponentSettings for name in found if name not in known}
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
-        enable, disable = "enable_attention_slicing", "disable_attention_slicing"
-        if data.get(enable) is True and data.get(disable) is True:
-            message = f"{enable!r} and {disable!r} exclude each other"
-            yield Finding((disable,), message, at_key=True)
-        if data.get("cache") and data.get("teacache") is not None:
-            message = "'cache' and 'teacache' exclude each other"
-            yield Finding(("teacache",), message, at_key=True)
+        yield from super().conflicts(data)
+        yield from exclusive(data, "enable_attention_slicing", "disable_attention_slicing")
+        yield from exclusive(data, "offload", "group_offload")
+        yield from exclusive(data, "cache", "teacache")
+        if data.get("exclude_from_cpu_offload") and data.get("offload") != "sequential":
+            key, message = "exclude_from_cpu_offload", "needs 'offload' 'sequential'; it is ignored"
+            yield Finding((key,), f"{key!r} {message}", "warning", at_key=True)
+        components = data.get("components")
+        for name, entry in components.items() if isinstance(components, dict) else ():
+            if data.get("offload") and isinstance(entry, dict) and entry.get("group_offload"):
+                message = f"'offload' and the 'group_offload' of {name!r} exclude each other"
+                yield Finding(("components", name, "group_offload"), message, at_key=True)
 
 
-class ComponentConfiguration(Section):
-    closed = True
-    later = words(
-        "device preserve_device_placement do_not_send_to_device group_offload "
-        "enable_layerwise_casting pre_load_modules sdnq_optimize quantization_config"
+class ComponentConfiguration(Placed):
+    """What a component is that is loaded by itself. `preserve_device_placement` leaves its place
+    to the pipeline."""
+
+    group_offload: ModuleGroupOffload | None = Field(
+        None, description="keep groups of its layers in host memory until they run"
     )
-
-    component_type: str = Field(description="class: a name in diffusers, or a dotted name")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from dw.errors import did_you_mean
 from dw.workflow.model import Workflow
@@ -30,7 +30,10 @@ def check_keys(
     for finding in model.conflicts(data):
         yield replace(finding, path=(*path, *finding.path))
     for key, inner in sections(model).items():
-        yield from _check_inside(data.get(key), inner, (*path, key))
+        if is_mapping(model, key):
+            yield from _check_members(data.get(key), inner, (*path, key))
+        else:
+            yield from _check_inside(data.get(key), inner, (*path, key))
     for key, inner in model.nested(data).items():
         yield from check_keys(data[key], inner, (*path, key))
 
@@ -39,6 +42,11 @@ def _check_inside(value: Any, model: type[Section], path: JsonPath) -> Iterator[
     for index, item in enumerate(value if isinstance(value, list) else ()):
         yield from check_keys(item, model, (*path, index))
     yield from check_keys(value, model, path)
+
+
+def _check_members(value: Any, model: type[Section], path: JsonPath) -> Iterator[Finding]:
+    for key, member in value.items() if isinstance(value, dict) else ():
+        yield from check_keys(member, model, (*path, key))
 
 
 def _check_key(
@@ -73,7 +81,12 @@ def known_keys(model: type[Section]) -> frozenset[str]:
 def sections(model: type[Section]) -> dict[str, type[Section]]:
     """The fields that hold objects of the format, or lists of them, with their models."""
     fields = {key: _section(field.annotation) for key, field in model.model_fields.items()}
-    return {key: inner for key, inner in fields.items() if inner and key not in model.later}
+    return {key: inner for key, inner in fields.items() if inner and key in known_keys(model)}
+
+
+def is_mapping(model: type[Section], key: str) -> bool:
+    """Whether a field holds objects of the format by names of its own."""
+    return get_origin(model.model_fields[key].annotation) is dict
 
 
 def gathered_sections(model: type[Section]) -> Iterator[type[Section]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from dw.workflow.placement import Quantization
 from dw.workflow.scalars import Many
-from dw.workflow.section import Section, words
+from dw.workflow.section import Section
 
 RESERVE = "3GB"
 
@@ -14,11 +15,13 @@ class LoadComponents(Section):
     """The components that are loaded; all that the model names when there are no `names`."""
 
     closed = True
-    later = words("quantization_config")
 
     names: Many[str] = Field((), description="the components to load; default: all of them")
     dtype: str | dict[str, str] | None = Field(
         None, description="dtype of all, or of each by name with a default: torch.bfloat16, ..."
+    )
+    quantization_config: dict[str, Quantization] = Field(
+        default_factory=dict, description="how components are quantized, by name"
     )
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from dw.workflow.adapters import IpAdapter, Lora
 from dw.workflow.chain import Chain, check_chain
-from dw.workflow.configuration import ComponentConfiguration, Configuration
+from dw.workflow.configuration import ComponentConfiguration, Configuration, Placed
 from dw.workflow.media import is_url
+from dw.workflow.placement import (
+    GroupOffload,
+    LayerwiseCasting,
+    ModuleGroupOffload,
+    PipelineGroupOffload,
+    Quantization,
+)
 from dw.workflow.problem import Finding
 from dw.workflow.scalars import Many, Seed, Text
 from dw.workflow.section import Section, words
@@ -25,16 +32,36 @@ OVERRIDES = words(
 
 _NUMBER = re.compile(r"_[2-9]$")
 _SOURCES = ("model_name", "from_single_file", "task")
-_LATER_ARGUMENTS = ("quantization_config", "device_map", "custom_pipeline", "trust_remote_code")
+_LATER_ARGUMENTS = ("custom_pipeline", "trust_remote_code")
 
 
 class Loads(Section):
     """What pipelines and component overrides have in common: they are loaded from somewhere."""
 
+    configuration: Placed = Field(description="what it is and how it is placed")
     from_pretrained_arguments: dict[str, Any] = Field(
         description="model_name (a hub id or a folder) or from_single_file, and arguments of "
         "from_pretrained: torch_dtype, variant, subfolder, ..."
     )
+    group_offload: GroupOffload | None = Field(None, description="the same as in configuration")
+    enable_layerwise_casting: LayerwiseCasting | None = Field(
+        None, description="the same as in configuration"
+    )
+    quantization_config: Quantization | None = Field(
+        None, description="the same as in configuration"
+    )
+
+    @property
+    def grouping(self) -> GroupOffload | None:
+        return self.group_offload or self.configuration.group_offload
+
+    @property
+    def casting(self) -> LayerwiseCasting | None:
+        return self.enable_layerwise_casting or self.configuration.enable_layerwise_casting
+
+    @property
+    def quantization(self) -> Quantization | None:
+        return self.quantization_config or self.configuration.quantization_config
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
@@ -53,15 +80,20 @@ class Loads(Section):
             if arguments.get(name):
                 message = f"{name!r} is not supported yet"
                 yield Finding(("from_pretrained_arguments", name), message, at_key=True)
+        if (name := "quantization_config") in arguments:
+            message = f"{name!r} goes beside 'from_pretrained_arguments'"
+            yield Finding(("from_pretrained_arguments", name), message, at_key=True)
 
 
 class Component(Loads):
     """A component that is loaded by itself and takes the place of the pipeline's own."""
 
     closed = True
-    later = words("quantization_config group_offload enable_layerwise_casting")
 
     configuration: ComponentConfiguration = Field(description="what the component is")
+    group_offload: ModuleGroupOffload | None = Field(
+        None, description="the same as in configuration"
+    )
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
@@ -117,14 +149,15 @@ class RemoteTextEncoder(Section):
 
 
 class Pipeline(Loads):
-    later = words("components quantization_config group_offload")
-
     accepted = OVERRIDES
     gathered = words("components")
 
     configuration: Configuration = Field(description="what the pipeline is and how it is placed")
     arguments: dict[str, Any] = Field(description="arguments of the pipeline's call")
     seed: Seed | None = Field(None, description="overrides the step's seed")
+    group_offload: PipelineGroupOffload | None = Field(
+        None, description="the same as in configuration"
+    )
     scheduler: Scheduler | None = Field(None, description="another scheduler than the model's")
     audio_scheduler: Scheduler | None = Field(
         None, description="another scheduler of the sound, where a pipeline has one"
@@ -164,6 +197,9 @@ class Pipeline(Loads):
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
         yield from super().conflicts(data)
         yield from check_chain(data)
+        yield from _offloads(data, cls.nested(data))
+        if "components" in data:
+            yield Finding(("components",), "'components' goes inside 'configuration'", at_key=True)
         arguments = data.get("arguments")
         if not isinstance(arguments, dict):
             return
@@ -192,3 +228,17 @@ class Pipeline(Loads):
             return False
         loads = isinstance(value, dict) and "from_pretrained_arguments" in value
         return loads or _NUMBER.sub("", name) in OVERRIDES
+
+
+def _offloads(data: Mapping[str, Any], overrides: Iterable[str]) -> Iterator[Finding]:
+    """diffusers offloads no pipeline that has a component in groups."""
+    configuration = data.get("configuration")
+    if not (isinstance(configuration, dict) and configuration.get("offload")):
+        return
+    for name in overrides:
+        own = data[name] if isinstance(data[name], dict) else {}
+        inside = own.get("configuration")
+        holders = [own, *([inside] if isinstance(inside, dict) else [])]
+        if any(holder.get("group_offload") for holder in holders):
+            message = f"'offload' and the 'group_offload' of {name!r} exclude each other"
+            yield Finding((name,), message, at_key=True)

@@ -35,7 +35,7 @@ def locate(data: Any, path: JsonPath) -> JsonPath:
     node = data
     for part in path:
         if not _holds(node, part):
-            if part == "components":
+            if part in ("components", "others"):
                 continue
             if not _holds(node, "configuration") or not _holds(node["configuration"], part):
                 break

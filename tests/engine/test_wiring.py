@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image
 
-from dw.engine.spec import PipelineSpec, Placement, SchedulerSpec
+from dw.engine.spec import Layout, PipelineSpec, Placement, SchedulerSpec
 from dw.engine.wiring import wire
 
 CALL = {"prompt": "a cat", "num_inference_steps": 3}
@@ -23,9 +23,9 @@ def original(sd15: Path) -> StableDiffusionPipeline:
 def rewired(original: Any, cls: Any, offload: Any = None) -> Any:
     parts = dict(original.components)
     scheduler = parts.pop("scheduler")
-    placement = Placement("cpu", offload)  # accelerate's hooks work on the CPU, too
+    layout = Layout(Placement("cpu", offload))  # accelerate's hooks work on the CPU, too
     schedulers = {"scheduler": SchedulerSpec(type(scheduler), dict(scheduler.config))}
-    spec = PipelineSpec(cls, {}, schedulers, {"requires_safety_checker": False}, placement)
+    spec = PipelineSpec(cls, {}, schedulers, {"requires_safety_checker": False}, layout)
     return wire(spec, parts, spec.schedulers, spec.scalars)
 
 

@@ -196,6 +196,7 @@ SHAPE = [
 
 KEYS = [
     (pipe(configuration=', ¶"ofload": "model"'), "unknown key 'ofload' (did you mean 'offload'?)"),
+    (pipe(more=', ¶"components": {}'), "'components' goes inside 'configuration'"),
     (pipe(more=', ¶"transfomer": {}'), "unknown key 'transfomer' (did you mean 'transformer'?)"),
     (pipe(more=', ¶"schedular": {}'), "unknown key 'schedular' (did you mean 'scheduler'?)"),
     (
@@ -209,7 +210,7 @@ KEYS = [
     ('{¶"Steps": [], "id": "w"}', "unknown key 'Steps' (did you mean 'steps'?)"),
     (
         pipe(configuration=', "vae": {"configuration": {¶"tile": true}}'),
-        "unknown key 'tile'; known are enable_slicing, enable_tiling, torch_dtype",
+        "unknown key 'tile'; known are channels_last, enable_slicing, enable_tiling, torch_dtype",
     ),
     (
         '{"id": "w", ¶"id": "v", "steps": [' + TASK + "]}",
@@ -217,35 +218,13 @@ KEYS = [
     ),
 ]
 
-LATER = (
-    [
-        (pipe(configuration=f', ¶"{key}": {{"a": 1}}'), f"'{key}' is not supported yet")
-        for key in (
-            "group_offload",
-            "components",
-            "pre_load_modules",
-            "quantization_config",
-        )
-    ]
-    + [
-        (pipe(more=f', ¶"{key}": {{"a": 1}}'), f"'{key}' is not supported yet")
-        for key in (
-            "quantization_config",
-            "components",
-        )
-    ]
-    + [
-        (
-            pipe(loads=', ¶"quantization_config": {"a": 1}'),
-            "'quantization_config' is not supported yet",
-        ),
-        (pipe(loads=', ¶"trust_remote_code": true'), "'trust_remote_code' is not supported yet"),
-        (
-            pipe(configuration=', "unet": {¶"attn_processor_type": "AttnProcessor"}'),
-            "'attn_processor_type' is not supported yet",
-        ),
-    ]
-)
+LATER = [
+    (
+        pipe(loads=', ¶"quantization_config": {"a": 1}'),
+        "'quantization_config' goes beside 'from_pretrained_arguments'",
+    ),
+    (pipe(loads=', ¶"trust_remote_code": true'), "'trust_remote_code' is not supported yet"),
+]
 
 REFERENCES = [
     (
@@ -401,8 +380,8 @@ def test_editors_and_comments_may_have_keys_of_their_own() -> None:
 
 @pytest.mark.parametrize("nothing", [None, False, {}, []])
 def test_a_later_key_that_asks_for_nothing_is_accepted(nothing: Any) -> None:
-    configuration = {"component_type": "FluxPipeline", "group_offload": nothing}
-    assert parse(of_pipeline(configuration=configuration, quantization_config=nothing))
+    step = {"name": "gen", "pipeline": pipeline(), "release_pipeline": nothing}
+    assert parse(workflow(step))
 
 
 ACCEPTED = [
@@ -454,7 +433,7 @@ def test_an_unknown_package_is_named_and_trust_allows_it() -> None:
 def test_a_known_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dw.workflow.classes.is_installed", lambda package: False)
     assert messages(of_pipeline(configuration={"component_type": "sdnq.Pipeline"})) == [
-        "'sdnq.Pipeline' needs the package 'sdnq', which is not installed"
+        "'sdnq.Pipeline' needs the package 'sdnq', which is not installed: pip install 'dw[sdnq]'"
     ]
 
 
