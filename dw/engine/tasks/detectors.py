@@ -127,7 +127,8 @@ def _command(name: str, declared: Declaration) -> Callable[..., Image.Image]:
         return found
 
     detect.__name__ = name
-    detect.__doc__ = f"{declared.finds[0].upper()}{declared.finds[1:]}. Further arguments go to {declared.cls}."
+    finds = declared.finds[0].upper() + declared.finds[1:]
+    detect.__doc__ = f"{finds}. Further arguments go to {declared.cls}."
     return task(models=models)(detect)
 
 

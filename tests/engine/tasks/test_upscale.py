@@ -11,7 +11,7 @@ from PIL import Image
 from dw.engine.tasks.upscale import in_tiles
 from dw.errors import RunFailed
 from dw.rehearsal.tasks import Enlarger
-from tests.engine.session import Session, workflow
+from tests.engine.session import PNG, Session, workflow
 from tests.engine.tasks.commands import phases, run, step
 
 ESRGAN = {"model_name": "ai-forever/Real-ESRGAN", "filename": "RealESRGAN_x4.pth"}
@@ -92,3 +92,18 @@ def test_a_missing_library_is_told_with_its_extra(
     )
     assert "spandrel" in error.message
     assert error.hints == ("pip install 'dw[upscale]'",)
+
+
+# diffusers' own, with numpy 2
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize(("mode", "side"), [("x4", 128), ("x2", 128)])
+def test_a_diffusion_model_draws_the_details(session: Session, mode: str, side: int) -> None:
+    small = side // int(mode[1])
+    Image.linear_gradient("L").resize((small, small)).save(session.folder / "cat.png")
+    drawing = step("diffusion_upscale", PNG, image="cat.png", mode=mode, num_inference_steps=2)
+    first, again, other = (
+        session.run(workflow(drawing), rehearse=True, seed=seed).outputs[0] for seed in (1, 1, 2)
+    )
+    assert (first.width, first.height) == (side, side)
+    assert first.sha256 == again.sha256 != other.sha256
+    assert "diffusion_upscale.unet" in {row.name for row in session.engine.memory().components}
