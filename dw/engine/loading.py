@@ -29,11 +29,11 @@ def default_dtype_kept() -> Iterator[None]:
 
 def load_component(spec: ComponentSpec) -> Any:
     with default_dtype_kept():
-        if not hasattr(spec.cls, "from_pretrained"):  # transformers.pipeline
-            device = {} if spec.placement is None else {"device": spec.placement.device}
-            return spec.cls(model=str(spec.source), **device, **_arguments(spec))
         if spec.source.is_file():
             value = spec.cls.from_single_file(str(spec.source), **_arguments(spec))
+        elif not hasattr(spec.cls, "from_pretrained"):  # transformers.pipeline
+            device = {} if spec.placement is None else {"device": spec.placement.device}
+            return spec.cls(model=str(spec.source), **device, **_arguments(spec))
         else:
             value = spec.cls.from_pretrained(str(spec.source), **_arguments(spec))
         return changed(value, spec)
