@@ -11,7 +11,7 @@ from typing import Any
 
 from diffusers import SchedulerMixin
 
-from dw.engine import names
+from dw.engine import names, sounds
 from dw.engine.acceleration import check_acceleration
 from dw.engine.annotations import misfit
 from dw.engine.calling import method_of
@@ -22,13 +22,14 @@ from dw.engine.objects import check_objects
 from dw.engine.planner import LOADER_ARGUMENTS
 from dw.engine.spec import PipelineSpec
 from dw.engine.tasks import check_reference, check_task
-from dw.errors import WorkflowError, did_you_mean
+from dw.errors import RunFailed, WorkflowError, did_you_mean
 from dw.workflow import Document, Problem
 from dw.workflow.chain import REFERENCES, Chain
 from dw.workflow.model import ACTIONS, PipelineReference, Step, Task, Workflow
 from dw.workflow.pipeline import Component, Pipeline, Scheduler
 from dw.workflow.problem import Finding
 from dw.workflow.references import is_reference
+from dw.workflow.result import Result
 from dw.workflow.tree import JsonPath
 
 
@@ -151,6 +152,17 @@ def _step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> Iterat
             yield from _step_fits(names.pipeline_class(component_type, trust=trust), step, path)
     elif step.task is not None:
         yield from _task(step.task, (*path, "task"))
+    if step.result is not None and step.result.content_type in sounds.FORMATS:
+        yield from _sound(step.result, (*path, "result"))
+
+
+def _sound(result: Result, path: JsonPath) -> Iterator[Finding]:
+    """A format and a subtype that libsndfile does not have."""
+    try:
+        sounds.settings(result)
+    except RunFailed as error:
+        key = "format" if result.subtype is None else "subtype"
+        yield Finding((*path, key), error.message)
 
 
 def _given(step: Step, path: JsonPath) -> Iterator[tuple[JsonPath, Any]]:

@@ -46,6 +46,11 @@ def ltx(stand_ins: None) -> Path:
     return stand_in("LTXImageToVideoPipeline", "Lightricks/LTX-Video")
 
 
+@pytest.fixture(scope="session")
+def ltx2(stand_ins: None) -> Path:
+    return stand_in("LTX2ImageToVideoPipeline", "Lightricks/LTX-2")
+
+
 @pytest.fixture
 def film(ltx: Path, warm: Session) -> Callable[..., Json]:
     """A workflow of one chain, from a picture in the session's folder."""
@@ -153,6 +158,26 @@ class TestRealPipeline:
         document = film(segments=2, prompts=["previous_result:words"])
         document["steps"].insert(0, {"name": "words", "task": words})
         assert warm.hashes(document)[-1] == warm.hashes(film(segments=2, prompts=["a fox"]))[-1]
+
+
+class TestRealSound:
+    """LTX-2 makes frames and their sound."""
+
+    @pytest.mark.parametrize(("chain", "frames"), [({"segments": 1}, 9), ({"segments": 3}, 25)])
+    def test_the_sound_lasts_as_long_as_the_film(
+        self, warm: Session, film: Callable[..., Json], ltx2: Path, chain: Json, frames: int
+    ) -> None:
+        document = film(**chain)
+        step = document["steps"][0]
+        step["pipeline"]["configuration"] = {"component_type": "LTX2ImageToVideoPipeline"}
+        step["pipeline"]["from_pretrained_arguments"] = {"model_name": str(ltx2)}
+        wav = {"content_type": "audio/wav"}
+        whole = {"command": "concat_videos", "arguments": {"videos": ["previous_result:gen"]}}
+        document["steps"].append({"name": "sound", "task": whole, "result": wav})
+        seen, heard = warm.run(document).outputs
+        assert (seen.frames, seen.seconds, seen.sample_rate) == (frames, frames / 24, 24_000)
+        assert heard.sample_rate == 24_000
+        assert heard.seconds == pytest.approx(frames / 24, abs=1 / 24_000)
 
 
 class TestSegmentsInFiles:

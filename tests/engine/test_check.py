@@ -16,6 +16,24 @@ def messages(session: Session, document: Json) -> list[str]:
     return [problem.message for problem in session.engine.check(session.document(document))]
 
 
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ({"subtype": "PCM_23"}, "WAV has no subtype 'PCM_23'; it has PCM_16"),
+        ({"format": "MP4"}, "there is no sound format 'MP4'"),
+        ({"subtype": "FLOAT", "format": "RF64"}, None),
+    ],
+)
+def test_sound_files_are_of_kinds_that_libsndfile_has(
+    warm: Session, result: Json, message: str | None
+) -> None:
+    step = {"name": "a", "task": {"command": "gather_inputs", "inputs": [1]}}
+    document = workflow({**step, "result": {"content_type": "audio/wav", **result}})
+    found = messages(warm, document)
+    assert len(found) == (message is not None)
+    assert all(each.startswith(message or "") for each in found)
+
+
 def test_a_good_workflow_has_no_problems(warm: Session) -> None:
     assert messages(warm, text_to_image("any/model")) == []
 

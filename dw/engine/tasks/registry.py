@@ -47,6 +47,7 @@ class Command:
     takes_whole: bool  # the arguments are one value, not keywords
     models: Declare | None
     borrows: str | None  # the name, among the models, of what an earlier step has
+    lacks: str | None = None  # what keeps it from being run
 
     @cached_property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
@@ -71,12 +72,16 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def task(
-    *, takes_whole: bool = False, models: Declare | None = None, borrows: str | None = None
+    *,
+    takes_whole: bool = False,
+    models: Declare | None = None,
+    borrows: str | None = None,
+    lacks: str | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function under its own name."""
 
     def register(function: Function) -> Function:
-        _COMMANDS[function.__name__] = Command(function, takes_whole, models, borrows)
+        _COMMANDS[function.__name__] = Command(function, takes_whole, models, borrows, lacks)
         return function
 
     return register
@@ -157,7 +162,10 @@ def check_task(name: str, arguments: Any, *, are_read: bool = False) -> Iterator
     command = _COMMANDS.get(name)
     if command is None:
         yield Finding((), f"there is no command {name!r}{did_you_mean(name, _COMMANDS)}")
-    elif not command.takes_whole:
+        return
+    if command.lacks is not None:
+        yield Finding((), f"{name} cannot be run: {command.lacks}")
+    if not command.takes_whole:
         yield from _check_arguments(name, command, arguments, are_read)
 
 
