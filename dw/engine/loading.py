@@ -93,6 +93,11 @@ def _arguments(spec: ComponentSpec) -> dict[str, Any]:
         arguments["quantization_config"] = built(spec.quantization)
     if spec.variant is not None:
         arguments["variant"] = spec.variant
-    if (is_of_transformers or issubclass(spec.cls, ModelMixin)) and spec.source.is_dir():
+    is_model = isinstance(spec.cls, type)  # transformers.pipeline is a function
+    if (
+        is_model
+        and (is_of_transformers or issubclass(spec.cls, ModelMixin))
+        and spec.source.is_dir()
+    ):
         arguments.setdefault("use_safetensors", True)
     return arguments

@@ -43,11 +43,13 @@ def batch_decode_post_process(
     context: TaskContext,
 ) -> Any:
     """The answer in the tokens that a model such as Florence-2 generated for `task`,
-    `<CAPTION>` or `<OD>`, by the processor of the step that `pipeline_reference` names. Places are
-    in the pixels of the image, if it is given."""
+    `<CAPTION>` or `<OD>`, by the processor of the step that `pipeline_reference` names: the text
+    alone where it knows no answers. Places are in the pixels of the image, if it is given."""
     processor: Any = context.models.get("processor")
-    if not hasattr(processor, "post_process_generation"):
+    if not hasattr(processor, "batch_decode"):
         raise RunFailed(f"a {type(processor).__name__} is no processor that reads answers")
+    if not hasattr(processor, "post_process_generation"):
+        return {task: processor.batch_decode(generated_ids, skip_special_tokens=True)[0]}
     [text] = processor.batch_decode(generated_ids, skip_special_tokens=False)
     size = {} if image is None else {"image_size": image.size}
     return processor.post_process_generation(text, task=task, **size)

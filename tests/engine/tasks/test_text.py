@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from PIL import Image
 from dw.engine.reach import Reach
 from dw.engine.tasks import TaskContext, check_reference, run_task
 from dw.errors import RunFailed
+from tests.engine.session import Session, workflow
+from tests.engine.test_foreign import step as pipeline
 
 IDS = torch.tensor([[0, 7, 3, 2]])
 
@@ -41,6 +44,56 @@ def test_an_answer_is_decoded_and_processed() -> None:
 def test_places_are_in_the_pixels_of_the_image() -> None:
     picture = Image.new("RGB", (40, 20))
     assert read(Florence(), task="<OD>", generated_ids=IDS, image=picture)["size"] == (40, 20)
+
+
+def test_a_processor_that_knows_no_answers_gives_the_text() -> None:
+    class Plain:
+        def batch_decode(self, ids: torch.Tensor, *, skip_special_tokens: bool) -> list[str]:
+            assert skip_special_tokens
+            return ["a cat"]
+
+    assert read(Plain(), task="<CAPTION>", generated_ids=IDS) == {"<CAPTION>": "a cat"}
+
+
+def test_the_processor_is_that_of_the_step_that_is_named(session: Session, cat: Path) -> None:
+    loads = {"model_name": "florence-community/Florence-2-base"}
+    reading = {"images": "previous_result:picture", "text": "<image><OD>", "return_tensors": "pt"}
+    picture = {
+        "name": "picture",
+        "task": {"command": "gather_images", "arguments": {"glob": "*.png"}},
+    }
+    document = workflow(
+        picture,
+        pipeline("read", "transformers.AutoProcessor", loads, reading),
+        pipeline(
+            "think",
+            "transformers.AutoModelForImageTextToText",
+            loads,
+            {
+                "input_ids": "previous_result:read.input_ids",
+                "attention_mask": "previous_result:read.attention_mask",
+                "pixel_values": "previous_result:read.pixel_values",
+                "max_new_tokens": 4,
+            },
+            configuration={"generate": True},
+        ),
+        {
+            "name": "answer",
+            "task": {
+                "command": "batch_decode_post_process",
+                "arguments": {
+                    "task": "<OD>",
+                    "generated_ids": "previous_result:think.generated_ids",
+                },
+                "pipeline_reference": "read",
+            },
+            "result": {"content_type": "application/json"},
+        },
+    )
+    [output] = session.run(document, rehearse=True).outputs
+    [answer] = json.loads(Path(output.path).read_text(encoding="utf-8")).items()
+    assert answer[0] == "<OD>"
+    assert len(answer[1]) > 4
 
 
 def test_what_is_no_processor_is_told() -> None:
