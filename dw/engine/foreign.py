@@ -76,7 +76,9 @@ def foreign_spec(
     if not any(name in arguments for name in SOURCES):
         return ForeignSpec(cls, own, {}, options, layout)  # type: ignore[arg-type]
     if cls.__name__.startswith("Auto") or cls.__name__ == PIPELINE:
-        options["trust_remote_code"] = False  # else some would ask at the terminal
+        # Always said, as some would ask at the terminal.
+        runs_code = planner.trust and arguments.get("trust_remote_code") is True
+        options["trust_remote_code"] = runs_code
     if planner.rehearse:
         cls, source = _stand_in(cls, arguments.get("task"))
     else:

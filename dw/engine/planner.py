@@ -10,7 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from dw.engine import names
+from diffusers import ModelMixin
+
+from dw.engine import names, own_code
 from dw.engine.adapters import Adapter, find_adapter
 from dw.engine.classes import constructor_signature, has_weights, library_class
 from dw.engine.device import Device
@@ -46,12 +48,14 @@ from dw.workflow.placement import Quantization
 LOAD_OPTIONS = ("use_safetensors", "low_cpu_mem_usage")
 DEVICE_MAP = "device_map"
 FILE_OPTIONS = ("config", "subfolder")
+CODE_OPTIONS = ("custom_pipeline", "custom_revision", "trust_remote_code")
 LOADER_ARGUMENTS = (
     *("model_name", "from_single_file", "torch_dtype", "dtype", "variant"),
     *HUB_OPTIONS,
     *LOAD_OPTIONS,
     *FILE_OPTIONS,
     DEVICE_MAP,
+    *CODE_OPTIONS,
 )
 
 MADE_AFRESH = ("scheduler_config.json", "guider_config.json")
@@ -239,16 +243,44 @@ class Draft:
 
     def _from_folder(self, generic: Any, folder: Path) -> PipelineSpec:
         index = self.planner.sources.index(folder)
-        cls = names.concrete_class(generic, index["_class_name"])
+        cls = self._class(generic, folder)
         known = constructor_signature(cls).components
         listed = {n: v for n, v in index.items() if n in known and isinstance(v, list | tuple)}
         parts: dict[str, Part] = {}
         for name, (library, class_name) in listed.items():
             if library is not None and not self._is_given(name):
-                own = library_class(library, class_name, trust=self.planner.trust)
+                own = self._component_class(folder / name, library, class_name)
                 parts[name] = self._indexed(name, own, folder)
         parts |= self._overrides
         return self._assembled(cls, parts, {n: v for n, v in index.items() if n not in listed})
+
+    def _class(self, generic: Any, folder: Path) -> Any:
+        """The class of the pipeline in `folder`, whose index may name code of its own."""
+        named = self.planner.sources.index(folder)["_class_name"]
+        if custom := self._arguments.get("custom_pipeline"):
+            revision = self._arguments.get("custom_revision")
+            return own_code.custom_pipeline(custom, reach=self.planner.reach, revision=revision)
+        if isinstance(named, str):
+            return names.concrete_class(generic, named)
+        module, name = named
+        return self._own_class(folder / f"{module}.py", name)
+
+    def _component_class(self, folder: Path, library: str, name: str) -> Any:
+        own = folder / f"{library}.py"
+        if own.is_file():
+            return self._own_class(own, name)
+        return library_class(library, name, trust=self.planner.trust)
+
+    def _own_class(self, file: Path, name: str) -> Any:
+        """A class that comes with the model. Raises WorkflowError unless the user trusts it and
+        the workflow says so, too."""
+        own_code.require_trust(f"{str(file)!r}", trust=self.planner.trust)
+        if not self._arguments.get("trust_remote_code"):
+            raise WorkflowError(
+                f"{str(file)!r} is code that comes with the model",
+                hints=['"trust_remote_code": true   in from_pretrained_arguments runs it'],
+            )
+        return own_code.class_in(file, name)
 
     def _from_blocks(self, generic: Any) -> PipelineSpec:
         from dw.engine import modular  # what it imports is needed by few workflows
@@ -377,8 +409,13 @@ class Draft:
         if getattr(cls, "config_name", None) in MADE_AFRESH:
             return SchedulerSpec(cls, sources.json(source / cls.config_name))
         fingerprint, variant = sources.fingerprint(source), arguments.get("variant")
+        finds_its_class = cls.__name__.startswith("Auto") and not issubclass(cls, ModelMixin)
+        runs_code = self.planner.trust and arguments.get("trust_remote_code") is True
+        code = (("trust_remote_code", runs_code),) if finds_its_class else ()
         if not has_weights(cls):
-            return ComponentSpec(cls, fingerprint, dtype=None, placement=None, source=source)
+            return ComponentSpec(
+                cls, fingerprint, dtype=None, placement=None, options=code, source=source
+            )
         self._refuse_pickles(source, are_preferred=arguments.get("use_safetensors") is False)
         options = (*LOAD_OPTIONS, *FILE_OPTIONS) if source.is_file() else LOAD_OPTIONS
         device_map = arguments.get(DEVICE_MAP)
@@ -389,7 +426,7 @@ class Draft:
             placement=self.layout.of(name),
             variant=variant if source.is_dir() and has_variant(source, variant) else None,
             source=source,
-            options=tuple((n, arguments[n]) for n in options if n in arguments),
+            options=(*code, *((n, arguments[n]) for n in options if n in arguments)),
             device_map=None if device_map is None else json.dumps(device_map, sort_keys=True),
             quantization=self._quantization(name, cls),
             changes=self.layout.changes.get(name, ()),
@@ -448,7 +485,7 @@ class Draft:
 
     @property
     def _hub_options(self) -> dict[str, Any]:
-        known = (*HUB_OPTIONS, "variant", "use_safetensors")
+        known = (*HUB_OPTIONS, "variant", "use_safetensors", "trust_remote_code")
         return {n: self._arguments[n] for n in known if n in self._arguments}
 
 

@@ -52,10 +52,17 @@ def check_concrete(
     names."""
     step, path = workflow.steps[index], ("steps", index)
     pipeline = workflow.pipeline_of(step)
-    if pipeline is None or spec.cls.__name__ == pipeline.configuration.component_type:
+    if pipeline is None:
+        return ()
+    if spec.cls.__name__ == pipeline.configuration.component_type and not _is_custom(pipeline):
         return ()  # checked already
     found = _step_fits(spec.cls, step, path, blocks=getattr(spec, "blocks", None))
     return tuple(document.place(finding) for finding in found)
+
+
+def _is_custom(pipeline: Pipeline) -> bool:
+    """Whether its class is in code that comes with the workflow, which is read when it is run."""
+    return pipeline.from_pretrained_arguments.get("custom_pipeline") is not None
 
 
 def check_action(
@@ -148,8 +155,9 @@ def _step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> Iterat
         yield from _pipeline(step.pipeline, (*path, "pipeline"), trust)
     if (pipeline := workflow.pipeline_of(step)) is not None:
         with suppress(WorkflowError):  # told where the class is named
-            component_type = pipeline.configuration.component_type
-            yield from _step_fits(names.pipeline_class(component_type, trust=trust), step, path)
+            cls = names.pipeline_class(pipeline.configuration.component_type, trust=trust)
+            if not _is_custom(pipeline):
+                yield from _step_fits(cls, step, path)
     elif step.task is not None:
         yield from _task(step.task, (*path, "task"))
     if step.result is not None and step.result.content_type in sounds.FORMATS:

@@ -151,7 +151,8 @@ class Sources:
         if not (folder / INDEX).is_file():
             return False
         entries = self.index(folder).items()
-        names = [n for n, v in entries if isinstance(v, list) and v[0] is not None]
+        listed = {n: v for n, v in entries if isinstance(v, list) and n != "_class_name"}
+        names = [n for n, (library, *_) in listed.items() if library is not None]
         parts = [folder / name for name in names]
         if "config.json" in os.listdir(folder):  # a component without a folder is in the root
             parts = [part if part.is_dir() else folder for part in parts]

@@ -11,6 +11,7 @@ from dw.workflow.constants import check_constants
 from dw.workflow.keys import check_keys
 from dw.workflow.media import check_media
 from dw.workflow.model import Workflow
+from dw.workflow.own_code import check_code
 from dw.workflow.problem import Finding
 from dw.workflow.references import check_steps, is_reference
 from dw.workflow.shape import check_shape
@@ -38,6 +39,7 @@ def examine(
         *check_classes(data, trust=trust),
         *check_constants(data.get("steps"), ("steps",), trust=trust),
         *check_media(data),
+        *check_code(data, trust=trust),
         *check_sub_arguments(data, children),
     )
 

@@ -32,7 +32,6 @@ OVERRIDES = words(
 
 _NUMBER = re.compile(r"_[2-9]$")
 _SOURCES = ("model_name", "from_single_file", "task")
-_LATER_ARGUMENTS = ("custom_pipeline", "trust_remote_code")
 
 
 class Loads(Section):
@@ -76,10 +75,6 @@ class Loads(Section):
         for name in given[1:]:
             message = f"a model comes from one source: {given[0]!r} is given, so {name!r} cannot be"
             yield Finding(("from_pretrained_arguments", name), message, at_key=True)
-        for name in _LATER_ARGUMENTS:
-            if arguments.get(name):
-                message = f"{name!r} is not supported yet"
-                yield Finding(("from_pretrained_arguments", name), message, at_key=True)
         if (name := "quantization_config") in arguments:
             message = f"{name!r} goes beside 'from_pretrained_arguments'"
             yield Finding(("from_pretrained_arguments", name), message, at_key=True)

@@ -216,15 +216,12 @@ KEYS = [
         '{"id": "w", ¶"id": "v", "steps": [' + TASK + "]}",
         "'id' is given twice",
     ),
-]
-
-LATER = [
     (
         pipe(loads=', ¶"quantization_config": {"a": 1}'),
         "'quantization_config' goes beside 'from_pretrained_arguments'",
     ),
-    (pipe(loads=', ¶"trust_remote_code": true'), "'trust_remote_code' is not supported yet"),
 ]
+
 
 REFERENCES = [
     (
@@ -331,7 +328,7 @@ CLASSES = [
 ]
 
 
-@pytest.mark.parametrize(("marked", "message"), [*SHAPE, *KEYS, *LATER, *REFERENCES, *CLASSES])
+@pytest.mark.parametrize(("marked", "message"), [*SHAPE, *KEYS, *REFERENCES, *CLASSES])
 def test_a_problem_has_its_place_and_its_words(marked: str, message: str) -> None:
     text, line, column = unmarked(marked)
     found = problems(text)
