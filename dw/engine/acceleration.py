@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -29,11 +29,12 @@ def accelerated(
     warn: Callable[[str], None],
 ) -> Iterator[None]:
     """Raises RunFailed when the pipeline does not have what the workflow asks for."""
-    with (
-        attention(configuration.attention_backend),
-        step_cache.applied(pipeline, configuration.cache, arguments, warn),
-        teacache.applied(pipeline, configuration.teacache, arguments),
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(attention(configuration.attention_backend))
+        if (cache := configuration.cache) is not None:
+            stack.enter_context(step_cache.applied(pipeline, cache, arguments, warn))
+        if (tea := configuration.teacache) is not None:
+            stack.enter_context(teacache.applied(pipeline, tea, arguments))
         yield
 
 

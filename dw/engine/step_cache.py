@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from functools import cache as once
 from typing import Any
 
 from diffusers import (
@@ -14,12 +15,16 @@ from diffusers import (
     FasterCacheConfig,
     FirstBlockCacheConfig,
     FluxTransformer2DModel,
+    LTX2VideoTransformer3DModel,
     MagCacheConfig,
     NucleusMoEImageTransformer2DModel,
     TaylorSeerCacheConfig,
     TextKVCacheConfig,
 )
 from diffusers.hooks import mag_cache
+from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
+from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformerBlock
+from diffusers.models.transformers.transformer_minimax_h3 import MiniMaxH3TransformerBlock
 
 from dw.engine.denoising import (
     Passes,
@@ -51,6 +56,8 @@ def judge_model(cls: type, cache: StepCache) -> str | None:
         return f"{cls.__name__} has no step caches"
     if cache.type == "text_kv" and not issubclass(cls, NucleusMoEImageTransformer2DModel):
         return f"the cache 'text_kv' is for Nucleus-MoE, not for {cls.__name__}"
+    if cache.type == "mag" and issubclass(cls, LTX2VideoTransformer3DModel):
+        return f"the cache 'mag' would leave out the sound of {cls.__name__}"
     has_ratios = cache.calibrate or cache.mag_ratios is not None or cls in PRESETS
     if cache.type == "mag" and not has_ratios:
         return (
@@ -63,7 +70,7 @@ def judge_model(cls: type, cache: StepCache) -> str | None:
 @contextmanager
 def applied(
     pipeline: DiffusionPipeline,
-    cache: StepCache | None,
+    cache: StepCache,
     arguments: Mapping[str, Any],
     warn: Callable[[str], None],
 ) -> Iterator[None]:
@@ -72,9 +79,7 @@ def applied(
 
     Raises RunFailed when the model has no such cache.
     """
-    if cache is None:
-        yield
-        return
+    register_blocks()
     model: Any = denoiser(pipeline)
     if message := judge_model(type(model), cache):
         raise RunFailed(message)
@@ -100,6 +105,28 @@ def _enabled(model: Any, config: Any, name: str) -> Iterator[None]:
         yield
     finally:
         model.disable_cache()
+
+
+class _WithSound(TransformerBlockMetadata):  # type: ignore[misc]
+    """Blocks whose second result is the sound, not what the text encoder gave."""
+
+    def _get_parameter_from_args_kwargs(
+        self, identifier: str, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name = "audio_hidden_states" if identifier == "encoder_hidden_states" else identifier
+        return super()._get_parameter_from_args_kwargs(name, args, kwargs)
+
+
+@once
+def register_blocks() -> None:
+    """Tell diffusers of blocks that it has but whose results it does not know."""
+    TransformerBlockRegistry.register(
+        MiniMaxH3TransformerBlock, TransformerBlockMetadata(return_hidden_states_index=0)
+    )
+    TransformerBlockRegistry.register(
+        LTX2VideoTransformerBlock,
+        _WithSound(return_hidden_states_index=0, return_encoder_hidden_states_index=1),
+    )
 
 
 def _settings(

@@ -40,13 +40,10 @@ def judge_model(cls: type) -> str | None:
 
 @contextmanager
 def applied(
-    pipeline: DiffusionPipeline, settings: TeaCache | None, arguments: Mapping[str, Any]
+    pipeline: DiffusionPipeline, settings: TeaCache, arguments: Mapping[str, Any]
 ) -> Iterator[None]:
     """TeaCache for one call; the model has nothing of it afterwards. Raises RunFailed for another
     model than FLUX.1's."""
-    if settings is None:
-        yield
-        return
     model = denoiser(pipeline)
     if message := judge_model(type(model)):
         raise RunFailed(message)
