@@ -199,7 +199,9 @@ class Configuration(Placed):
         yield from super().conflicts(data)
         yield from exclusive(data, "enable_attention_slicing", "disable_attention_slicing")
         yield from exclusive(data, "offload", "group_offload")
-        yield from exclusive(data, "cache", "teacache")
+        if data.get("cache") and data.get("teacache") is not None:  # empty, it has its defaults
+            message = "'cache' and 'teacache' exclude each other"
+            yield Finding(("teacache",), message, at_key=True)
         if data.get("exclude_from_cpu_offload") and data.get("offload") != "sequential":
             key, message = "exclude_from_cpu_offload", "needs 'offload' 'sequential'; it is ignored"
             yield Finding((key,), f"{key!r} {message}", "warning", at_key=True)
