@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 
 PROGRAMS = {
+    "rehearse": "dw.rehearse",
     "run": "dw.run",
     "schema": "dw.schema",
     "validate": "dw.validate",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,9 +52,11 @@ def _parser() -> argparse.ArgumentParser:
 def _validate(
     name: str, settings: Settings, given: argparse.Namespace, out: Stream, err: Stream
 ) -> int:
+    from dw.workflow.find import workflow_files
+
     code = EXIT_OK
     try:
-        for path in _files(name, Path(settings.workflow_dir).expanduser()):
+        for path in workflow_files(name, Path(settings.workflow_dir).expanduser()):
             problems = _problems(path, settings, trust=given.trust or settings.trust)
             code = _tell(path, problems, out, as_json=given.json) or code
     except DwError as error:
@@ -62,18 +64,6 @@ def _validate(
             err.line(line)
         return error.exit_code
     return code
-
-
-def _files(name: str, workflow_dir: Path) -> Iterator[Path]:
-    """The file that is meant by `name`, or those below the folder. Raises UsageError."""
-    from dw.workflow import find_workflow
-    from dw.workflow.find import workflows_below
-
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        yield from workflows_below(folder)
-    else:
-        yield find_workflow(name, workflow_dir)
 
 
 def _problems(path: Path, settings: Settings, *, trust: bool) -> tuple[Problem, ...]:

@@ -69,7 +69,7 @@ def rehearse(engine: Engine, name: str, folder: Path, **arguments: Any) -> tuple
         control=RunControl(),
         observer=audience,
     )
-    assert audience.warnings == []
+    assert [note for note in audience.warnings if "rehearsed with" not in note] == []
     return result.outputs
 
 

@@ -141,6 +141,7 @@ class Engine:
             ip_adapters=self._ip_adapters,
             switches=self._switches,
             writer=self._writer,
+            chosen=frozenset(arguments),
         )
         observer.started(workflow.id, run.seed, str(run.folder))
         listener = progress.Listener(run.count, run.report, run.warn)
@@ -251,7 +252,7 @@ class Engine:
 
     def _try(self, run: Run) -> None:
         run.control.stepped(0, 0)
-        execution = Execution(run, run.document, run.workflow, seed=run.seed)
+        execution = Execution(run, run.document, run.workflow, seed=run.seed, chosen=run.chosen)
         execution.prepare()
         self._load(run)
         known = len(run.needs)

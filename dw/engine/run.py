@@ -34,6 +34,7 @@ class Run:
     ip_adapters: IpAdapters
     switches: Switches
     writer: Writer
+    chosen: frozenset[str] = frozenset()  # the variables that the user set
     step: str = ""  # what runs or is loaded, as in `refine.gen` or `gen.vae`
     pipeline: DiffusionPipeline | None = None  # the one that was wired last
     outputs: list[Output] = field(default_factory=list)

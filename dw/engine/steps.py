@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,12 +14,14 @@ from dw.engine.artifacts import Results, on_host
 from dw.engine.cache import Need
 from dw.engine.calling import call, method_of, seeded_generator, takes_generator
 from dw.engine.chaining import Runner, chain_runner
+from dw.engine.classes import call_parameters
 from dw.engine.control import watched, watching_modules
 from dw.engine.encoding import is_muted
 from dw.engine.failures import failing
 from dw.engine.iterations import iterations
 from dw.engine.media import realize
 from dw.engine.objects import built
+from dw.engine.rehearsing import chosen, smaller, told
 from dw.engine.remote_encoder import encoded
 from dw.engine.results import file_names
 from dw.engine.room import has_room
@@ -31,7 +33,7 @@ from dw.engine.tasks.models import TaskModels, visiting
 from dw.engine.wiring import replace_scheduler, wire
 from dw.workflow import Document, Workflow
 from dw.workflow.chain import Chain
-from dw.workflow.model import Step, Task
+from dw.workflow.model import ACTIONS, Step, Task
 from dw.workflow.pipeline import Pipeline
 from dw.workflow.references import PREVIOUS, result_references
 
@@ -45,13 +47,21 @@ class Execution:
     """One workflow being executed. `prefix` tells the steps of a sub-workflow from its parent's."""
 
     def __init__(
-        self, run: Run, document: Document, workflow: Workflow, *, seed: int, prefix: str = ""
+        self,
+        run: Run,
+        document: Document,
+        workflow: Workflow,
+        *,
+        seed: int,
+        prefix: str = "",
+        chosen: Collection[str] = (),  # the variables that the user set
     ) -> None:
         self._run = run
         self._document = document
         self._workflow = workflow
         self._seed = seed
         self._prefix = prefix
+        self._chosen = chosen
         self._planner = run.planner.beside(document.path.parent)
         self._reach = self._planner.reach
         self._results = Results(step.name for step in workflow.steps)
@@ -100,7 +110,7 @@ class Execution:
 
     def _step(self, step: Step, index: int, arguments: Any) -> Iterator[Any]:
         """Yield the results of the step's iterations, each saved as soon as it is there."""
-        run, runner = self._run, self._runner(step)
+        run, runner = self._run, self._runner(step, index)
         count = iterations_done = 0
         stops = run.stops
         for each in self._iterations(step, arguments):
@@ -108,6 +118,7 @@ class Execution:
                 run.cuts += 1
                 return
             run.control.check()
+            each = self._rehearsed(step, index, each)
             for result in runner(each):
                 self._save(step, index, result, count, each)
                 count += 1
@@ -117,13 +128,32 @@ class Execution:
         if iterations_done == 0:
             run.observer.warned(f"step {run.step!r} did nothing: a result that it takes is empty")
 
+    def _rehearsed(self, step: Step, index: int, arguments: Any) -> Any:
+        """The arguments, which a rehearsal makes smaller: it is to take seconds."""
+        pipeline = self._workflow.pipeline_of(step)
+        if pipeline is None or not self._planner.rehearse:
+            return arguments
+        cls = self._planner.pipeline(pipeline, self._workflow.sharers_of(pipeline)).cls
+        parameters = {} if names.is_modular(cls) else call_parameters(cls)
+        kept = {*chosen(self._call(index), self._chosen), *(["num_frames"] if step.chain else [])}
+        replaced = smaller(parameters, arguments, kept)
+        if note := told(arguments, replaced):
+            self._run.warn(f"step {self._run.step!r}: {note}")
+        return {**arguments, **replaced}
+
+    def _call(self, index: int) -> Mapping[str, Any]:
+        """The arguments of a step, as its file has them."""
+        step = self._document.data["steps"][index]
+        actions = [step[name] for name in ACTIONS if step.get(name)]
+        return actions[0].get("arguments") or {} if actions else {}
+
     def _iterations(self, step: Step, arguments: Any) -> Iterator[Any]:
         items = arguments if step.task is not None and step.task.inputs is not None else [arguments]
         for item in items:
             for each in iterations(item, self._results.values):
                 yield built(each, self._reach)
 
-    def _runner(self, step: Step) -> Runner:
+    def _runner(self, step: Step, index: int) -> Runner:
         if (pipeline := self._workflow.pipeline_of(step)) is not None:
             runner = self._pipeline_runner(pipeline, self._seed_of(step))
             return runner if step.chain is None else self._chain_runner(step, step.chain, runner)
@@ -131,7 +161,7 @@ class Execution:
             return self._task_runner(step.task, self._seed_of(step))
         assert step.workflow is not None
         child, seed = self._document.children[step.workflow.path], self._seed_of(step)
-        return lambda arguments: self._sub_workflow(child, arguments, seed, step.name)
+        return lambda arguments: self._sub_workflow(child, arguments, seed, step.name, index)
 
     def _seed_of(self, step: Step) -> int:
         own = own_seed(step)
@@ -245,12 +275,19 @@ class Execution:
             run.observer.executing(run.workflow.id)
 
     def _sub_workflow(
-        self, child: Document, arguments: Mapping[str, Any], seed: int, name: str
+        self, child: Document, arguments: Mapping[str, Any], seed: int, name: str, index: int
     ) -> list[Any]:
         bound = child.bind(arguments)
         own = seed if bound.seed is None else bound.seed
         outer = self._run.step
-        execution = Execution(self._run, child, bound, seed=own, prefix=f"{self._prefix}{name}.")
+        execution = Execution(
+            self._run,
+            child,
+            bound,
+            seed=own,
+            prefix=f"{self._prefix}{name}.",
+            chosen=chosen(self._call(index), self._chosen),
+        )
         execution.prepare()
         results = execution.execute()
         self._run.step = outer

@@ -74,6 +74,15 @@ def _known(names: tuple[str, ...], workflow_dir: Path) -> str:
     return f"in {str(workflow_dir)!r}: {', '.join(names)}"
 
 
+def workflow_files(name: str, workflow_dir: Path) -> Iterator[Path]:
+    """The file that is meant by `name`, or those below the folder. Raises UsageError."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        yield from workflows_below(folder)
+    else:
+        yield find_workflow(name, workflow_dir)
+
+
 def workflows_below(folder: Path) -> Iterator[Path]:
     """The workflow files in a folder and its sub-folders, but for hidden ones."""
     for root, folders, files in os.walk(folder):

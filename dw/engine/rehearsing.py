@@ -1,0 +1,88 @@
+"""A rehearsal takes seconds: it denoises little, and makes small pictures and short films.
+
+What the user typed is done as typed; everything else that would take long is replaced, and told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from inspect import Parameter
+from typing import Any
+
+from dw.workflow.media import media_kind
+from dw.workflow.substitution import variable_name
+
+STEPS = 4
+STEPS_OF_A_PART = 10  # for a call that begins late or ends early, and must not do nothing
+SIDE = 256  # the longest of a picture or a film, in pixels
+ALIGNED = 64  # what all sides are multiples of
+FRAMES = 17  # 8 and one, and 4 and one: what the VAEs of films take
+SECONDS = 5.0  # of sound
+
+_SIDES = frozenset({"height", "width"})
+_PART = frozenset({"strength", "denoising_start", "denoising_end"})
+_FIXED = {"use_resolution_binning": False, "max_area": SIDE * SIDE, "_auto_resize": False}
+"""Arguments by which pipelines choose a larger size than they were asked for."""
+
+
+def smaller(
+    parameters: Mapping[str, Parameter], arguments: Mapping[str, Any], kept: Collection[str]
+) -> dict[str, Any]:
+    """The arguments of a call to replace, of those that it takes, and what to replace them with.
+
+    `kept` are names of arguments to leave as they are; a side that is kept keeps the other one.
+    """
+    kept = {*kept, *(_SIDES if _SIDES & set(kept) else ())}
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    given = {**defaults, **arguments}
+    wanted = dict(_wanted(given, arguments))
+    found = {n: v for n, v in wanted.items() if n in given and n not in kept and given[n] != v}
+    if _SIDES & found.keys():
+        found |= {n: v for n, v in _FIXED.items() if n in parameters and n not in arguments}
+    return found
+
+
+def told(arguments: Mapping[str, Any], replaced: Mapping[str, Any]) -> str | None:
+    """What a rehearsal leaves out, as a sentence; None when that is nothing that was asked for."""
+    parts = [
+        f"{name}={value} instead of {arguments[name]}"
+        for name, value in replaced.items()
+        if name in arguments
+    ]
+    return f"rehearsed with {', '.join(parts)}" if parts else None
+
+
+def chosen(call: Mapping[str, Any], variables: Collection[str]) -> frozenset[str]:
+    """The arguments of a step, as its file has them, that hold one of the variables."""
+    return frozenset(
+        name
+        for name, value in call.items()
+        if isinstance(value, str) and variable_name(value) in variables
+    )
+
+
+def _wanted(given: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    steps = STEPS_OF_A_PART if _PART & arguments.keys() else STEPS
+    limits = {"num_inference_steps": steps, "num_frames": FRAMES}
+    for name, limit in limits.items():
+        if _is_more(given.get(name), limit):
+            yield name, limit
+    for name in ("audio_end_in_s", "audio_length_in_s"):
+        if given.get(name, 0) is None or _is_more(given.get(name), SECONDS):
+            yield name, SECONDS
+    yield from _sides(given, arguments)
+
+
+def _sides(given: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    sides = {name: given.get(name) for name in ("height", "width")}
+    numbers = [side for side in sides.values() if isinstance(side, int)]
+    if len(numbers) == 2 and max(numbers) > SIDE:
+        scale = SIDE / max(numbers)
+        for name, side in zip(sides, numbers, strict=True):
+            yield name, max(ALIGNED, int(side * scale) // ALIGNED * ALIGNED)
+    elif not numbers and not any(map(media_kind, arguments)):  # what it is, the model would tell
+        yield from dict.fromkeys(sides, SIDE).items()
+
+
+def _is_more(value: Any, limit: float) -> bool:
+    return isinstance(value, int | float) and value > limit
