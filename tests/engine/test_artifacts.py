@@ -17,6 +17,7 @@ from dw.engine.calling import call
 from dw.engine.control import RunControl
 from dw.engine.films import Film
 from dw.engine.sounds import Sound, as_sound
+from dw.workflow.configuration import Configuration
 
 PICTURES = [Image.new("L", (8, 8), shade) for shade in (0, 1, 2)]
 FRAMES = np.zeros((2, 5, 8, 8, 3), np.float32)  # (batch, frames, height, width, channels)
@@ -92,6 +93,11 @@ class Talks:
         return AudioPipelineOutput(AUDIO)
 
 
+def called(pipeline: Talks, **arguments: Any) -> Any:
+    configuration = Configuration.model_validate({"component_type": "Talks"})
+    return call(pipeline, arguments, RunControl(), configuration=configuration, warn=pytest.fail)
+
+
 @pytest.mark.parametrize(
     ("component", "config", "rate"),
     [
@@ -108,14 +114,14 @@ def test_a_sound_has_the_rate_that_the_components_tell(
     component: str, config: dict[str, int], rate: int | None
 ) -> None:
     pipeline = Talks(**{component: SimpleNamespace(config=SimpleNamespace(**config))})
-    output = call(pipeline, {}, RunControl())
+    output = called(pipeline)
     assert output.audio_sample_rate == rate
     assert artifacts(output)[0].rate == rate
 
 
 def test_a_pipeline_gets_frames_and_waveforms() -> None:
     pipeline, sound = Talks(), Sound(np.zeros((9, 2), np.float32), 8000)
-    call(pipeline, {"video": Film(PICTURES, sound), "audio": sound, "n": 3}, RunControl())
+    called(pipeline, video=Film(PICTURES, sound), audio=sound, n=3)
     assert pipeline.arguments["video"] is PICTURES
     assert pipeline.arguments["audio"].shape == (2, 9)  # (channels, samples)
     assert pipeline.arguments["n"] == 3
