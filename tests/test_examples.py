@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*upcast_vae:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning"),
 ]
+LACKING = (
+    "means nothing on the CPU",
+    "rehearsed with",
+    "; rehearsing on cpu",
+    ", which is not installed",
+)
+"""What a rehearsal says of the things that this machine does not have."""
+
 every_example = pytest.mark.parametrize("name", FILES)
 
 
@@ -69,8 +77,12 @@ def rehearse(engine: Engine, name: str, folder: Path, **arguments: Any) -> tuple
         control=RunControl(),
         observer=audience,
     )
-    assert [note for note in audience.warnings if "rehearsed with" not in note] == []
+    assert unexpected(audience.warnings) == []
     return result.outputs
+
+
+def unexpected(warnings: Iterable[Any]) -> list[str]:
+    return [text for text in map(str, warnings) if not any(known in text for known in LACKING)]
 
 
 def spelled(output: Output) -> str:
@@ -112,7 +124,7 @@ def test_the_table_names_every_example() -> None:
 @every_example
 def test_an_example_is_valid_and_says_what_it_is(name: str) -> None:
     document = load_document(EXAMPLES / f"{name}.json")
-    assert document.warnings == ()
+    assert unexpected(document.warnings) == []
     assert check_world(document) == ()
     assert document.id == Path(name).name
     assert document.description

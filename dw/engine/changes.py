@@ -3,7 +3,8 @@ the component is kept by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -71,8 +72,19 @@ def _cast_layerwise(module: Any, storage_dtype: str, **arguments: Any) -> None:
     if hasattr(module, "enable_layerwise_casting"):
         module.enable_layerwise_casting(storage, compute, **arguments)
     else:
-        skipped = {"skip_modules_pattern": DEFAULT_SKIP_MODULES_PATTERN, **arguments}
-        apply_layerwise_casting(module, storage, compute, **skipped)
+        skipped = arguments.pop("skip_modules_pattern", DEFAULT_SKIP_MODULES_PATTERN)
+        skipped = (*skipped, *_asked_for_their_dtype(module))
+        apply_layerwise_casting(module, storage, compute, skipped, **arguments)
+
+
+def _asked_for_their_dtype(model: Any) -> Iterator[str]:
+    """Patterns of the modules of a transformers model that keep their dtype, as it is asked for:
+    that of its first weights is the model's own, and T5 casts what goes into some layers."""
+    yield from getattr(model, "_keep_in_fp32_modules", None) or ()
+    first = next(weight for weight in model.parameters() if weight.is_floating_point())
+    for name, module in model.named_modules(remove_duplicate=False):
+        if any(weight is first for weight in module.parameters(recurse=False)):
+            yield f"^{re.escape(name)}$"
 
 
 def _place(module: torch.nn.Module, **placement: Any) -> None:

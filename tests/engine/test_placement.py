@@ -227,6 +227,21 @@ def test_an_override_has_its_own_place(gpu: Session, flux: Path) -> None:
     assert not _is_group_offload_enabled(component(gpu, "transformer"))
 
 
+def test_a_text_encoder_is_cast_layer_by_layer(session: Session, flux: Path) -> None:
+    document = flux_with(flux)
+    plain = session.hashes(document)
+    document["steps"][0]["pipeline"]["text_encoder_2"] = {
+        "configuration": {"component_type": "transformers.T5EncoderModel"},
+        "from_pretrained_arguments": {"model_name": str(flux), "subfolder": "text_encoder_2"},
+        "enable_layerwise_casting": FP8,
+    }
+    pictures = session.hashes(document)
+    assert session.loaded == ("gen.text_encoder_2",)
+    assert pictures == session.hashes(document) != plain
+    attention = component(session, "text_encoder_2").encoder.block[0].layer[0].SelfAttention
+    assert attention.q.weight.dtype == torch.float8_e4m3fn
+
+
 def test_layers_of_an_excluded_component_are_not_offloaded(
     gpu: Session, flux: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
