@@ -337,7 +337,7 @@ class Engine:
                 elif step.workflow is not None:
                     child = document.children[step.workflow.path]
                     yield from self._needs_of_child(run, child, step.workflow.arguments)
-            if step.release_models:
+            if step.release_models or step.release_pipeline:
                 return  # what comes after it is loaded when it is reached, and has the room
 
     def _needs_of_child(

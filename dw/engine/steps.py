@@ -86,6 +86,8 @@ class Execution:
             self._results.keep(step.name, results)
             if step.release_models:
                 self._release_models()
+            if step.release_pipeline:
+                self._release_pipeline(index)
             steps = self._workflow.steps[index + 1 :]
             later = [
                 *self._arguments[index + 1 :],
@@ -93,6 +95,24 @@ class Execution:
             ]
             self._results.retain(text for _, text in result_references(later))
         return results
+
+    def _release_pipeline(self, index: int) -> None:
+        """Free what the pipeline of a step needed, unless another step needs it, too."""
+        needs = {i: self._need(i) for i in range(index, len(self._workflow.steps))}
+        released = needs.pop(index)
+        if released is not None:
+            others = [n for n in self._run.needs if n.pipeline != released.pipeline]
+            later = [need for need in needs.values() if need is not None]
+            self._run.cache.release([released], but=[*others, *later])
+            self._run.planner.device.empty_cache()
+
+    def _need(self, index: int) -> Need | None:
+        """What the pipeline of a step needs, if it has one."""
+        step = self._workflow.steps[index]
+        if (pipeline := self._workflow.pipeline_of(step)) is None:
+            return None
+        sharers = self._workflow.sharers_of(pipeline)
+        return Need(f"{self._prefix}{step.name}", self._planner.pipeline(pipeline, sharers))
 
     def _release_models(self) -> None:
         """Free every model of a command; what else the run holds stays."""

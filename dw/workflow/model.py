@@ -16,7 +16,7 @@ from dw.workflow.pipeline import Pipeline
 from dw.workflow.problem import Finding
 from dw.workflow.result import Result
 from dw.workflow.scalars import Many, Name, Seed, Text
-from dw.workflow.section import Section, words
+from dw.workflow.section import Section
 
 ACTIONS = ("pipeline", "pipeline_reference", "task", "workflow")
 
@@ -59,8 +59,6 @@ class SubWorkflow(Section):
 
 
 class Step(Section):
-    later = words("release_pipeline")
-
     name: Name = Field(description="later steps find the step's results by it")
     seed: Seed | None = Field(None, description="overrides the workflow's seed")
     pipeline: Pipeline | None = Field(None, description="call a diffusers pipeline")
@@ -69,6 +67,9 @@ class Step(Section):
     )
     task: Task | None = Field(None, description="run a command on images or text")
     workflow: SubWorkflow | None = Field(None, description="run another workflow")
+    release_pipeline: bool = Field(
+        False, description="free the step's pipeline; later steps load when they are reached"
+    )
     release_models: bool = Field(
         False, description="free the models of all tasks so far; later steps load when reached"
     )

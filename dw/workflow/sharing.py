@@ -33,12 +33,26 @@ def _references(step: Any) -> Iterator[tuple[JsonPath, str]]:
 
 def _judge(name: str, earlier: Sequence[Any], steps: Sequence[Any]) -> str | None:
     if (step := _named(name, earlier)) is not None:
-        return None if step.get("pipeline") is not None else f"step {name!r} has no pipeline"
+        if step.get("pipeline") is None:
+            return f"step {name!r} has no pipeline"
+        releasing = next((s for s in earlier if _releases(s, name)), None)
+        if releasing is None:
+            return None
+        return f"step {releasing['name']!r} releases the pipeline of step {name!r}"
     if _named(name, steps) is not None:
         return f"step {name!r} is no earlier step; its pipeline is not there yet"
     with_pipeline = [s["name"] for s in earlier if isinstance(s, dict) and s.get("pipeline")]
     hint = did_you_mean(name, with_pipeline)
     return f"there is no step {spell_value(name)}{hint}"
+
+
+def _releases(step: Any, name: str) -> bool:
+    """Whether a step frees the pipeline of the step `name`: its own, or the one that it calls."""
+    if not isinstance(step, dict) or step.get("release_pipeline") is not True:
+        return False
+    reference = step.get("pipeline_reference")
+    called = reference.get("reference_name") if isinstance(reference, dict) else None
+    return name in (step.get("name"), called)
 
 
 def _named(name: str, steps: Sequence[Any]) -> dict[str, Any] | None:

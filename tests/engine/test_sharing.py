@@ -164,3 +164,35 @@ def test_the_seed_of_each_call_is_recorded(session: Session, sd15: Path) -> None
     result = session.run(workflow(generate(sd15), {**again(), "seed": 8}))
     record = json.loads((Path(result.output_dir) / "run.json").read_text())
     assert record["steps"] == [{"name": "gen", "seed": 7}, {"name": "again", "seed": 8}]
+
+
+def in_memory(session: Session) -> set[str]:
+    return {row.name for row in session.engine.memory().components}
+
+
+def test_a_released_pipeline_makes_room_for_the_next(
+    session: Session, sd15: Path, flux: Path
+) -> None:
+    first = {**generate(sd15), "release_pipeline": True}
+    second = generate(flux, configuration={"component_type": "FluxPipeline"})
+    document = workflow(first, {**second, "name": "last"})
+    pictures = session.hashes(document)
+    assert session.loaded == ("gen.text_encoder", "gen.tokenizer", "gen.unet", "gen.vae")
+    assert not in_memory(session) & {"gen.text_encoder", "gen.unet", "gen.vae"}
+    assert session.hashes(document) == pictures
+    kept = workflow(generate(sd15), {**second, "name": "last"})
+    assert session.hashes(kept) == pictures
+
+
+def test_what_another_step_needs_is_not_released(session: Session, sd15: Path, other: Path) -> None:
+    first = {**generate(sd15, shared_components=["vae"]), "release_pipeline": True}
+    session.run(workflow(first, refine(other)))
+    assert [event[0] for event in session.seen.named("loading")] == [
+        *("gen.text_encoder", "gen.tokenizer", "gen.unet", "gen.vae"),
+    ]
+
+
+def test_a_step_that_calls_it_may_release_it(session: Session, sd15: Path) -> None:
+    last = {**again(), "release_pipeline": True}
+    session.run(workflow(generate(sd15), last))
+    assert in_memory(session) == set()

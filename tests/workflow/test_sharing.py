@@ -36,6 +36,18 @@ REFERENCES = [
         steps(GEN, again('"gen"'), again('¶"again"', name="third")),
         "step 'again' has no pipeline",
     ),
+    (
+        steps(GEN[:-1] + ', "release_pipeline": true}', again('¶"gen"')),
+        "step 'gen' releases the pipeline of step 'gen'",
+    ),
+    (
+        steps(
+            GEN,
+            again('"gen"', name="last")[:-1] + ', "release_pipeline": true}',
+            again('¶"gen"'),
+        ),
+        "step 'last' releases the pipeline of step 'gen'",
+    ),
     (steps(GEN, again("¶5")), "'reference_name' must be a string, got 5"),
     (
         steps(GEN, again('"gen"', more=', ¶"argumnts": {}')),
