@@ -93,11 +93,8 @@ def _arguments(spec: ComponentSpec) -> dict[str, Any]:
         arguments["quantization_config"] = built(spec.quantization)
     if spec.variant is not None:
         arguments["variant"] = spec.variant
-    is_model = isinstance(spec.cls, type)  # transformers.pipeline is a function
-    if (
-        is_model
-        and (is_of_transformers or issubclass(spec.cls, ModelMixin))
-        and spec.source.is_dir()
-    ):
+    is_model = hasattr(spec.cls, "from_pretrained")  # transformers.pipeline finds them itself
+    is_known = is_model and (is_of_transformers or issubclass(spec.cls, ModelMixin))
+    if is_known and spec.source.is_dir():
         arguments.setdefault("use_safetensors", True)
     return arguments
