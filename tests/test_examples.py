@@ -29,6 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*upcast_vae:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:`FluxPosEmbed`:FutureWarning"),
 ]
 LACKING = (
     "means nothing on the CPU",
