@@ -29,6 +29,13 @@ def controlnet(sd15: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def session(session: Session, controlnet: Path) -> Session:
+    """A session whose workflows may read the ControlNet."""
+    session.allowed = (*session.allowed, controlnet)
+    return session
+
+
 def controlled(model: Path, controlnet: Path, image: str = "cat.png", **arguments: Any) -> Json:
     override = {
         "configuration": {"component_type": "ControlNetModel"},
