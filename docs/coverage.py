@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,15 @@ def _words(tree: ast.AST) -> Iterator[str]:
             yield node.arg
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from _in_text(node.value)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dw."):
+            yield from _in_tables(str(node.module), [alias.name for alias in node.names])
+
+
+def _in_tables(module: str, names: list[str]) -> Iterator[str]:
+    """The keys of the tables of dw that a test goes through."""
+    for name in filter(str.isupper, names):
+        table = getattr(import_module(module), name, None)
+        yield from (key for key in table if isinstance(key, str)) if isinstance(table, dict) else ()
 
 
 def _in_text(text: str) -> Iterator[str]:

@@ -28,6 +28,8 @@ pytestmark = [
     # diffusers' own, on each run of SDXL: with numpy 2, and in half precision
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*upcast_vae:FutureWarning"),
+    # torch's, of CogVideoX
+    pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning"),
     pytest.mark.filterwarnings("ignore:`FluxPosEmbed`:FutureWarning"),
 ]

@@ -132,3 +132,25 @@ def test_the_installed_diffusers_is_asked_by_its_text() -> None:
     assert presets() == {"flux": "FLUX_MAG_RATIOS"}
     assert constant_names("no.such.module") == ()
     assert enum_values("diffusers.models.attention_dispatch", "Nobody") == ()
+
+
+RANGE = "must be two timesteps, the lower one first"
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "right", "wrong", "message"),
+    [
+        ("taylorseer", "disable_cache_after_step", 26, -1, "must be at least 0"),
+        ("faster", "spatial_attention_block_skip_range", 2, 0, "must be at least 1"),
+        ("faster", "temporal_attention_block_skip_range", 2, 0, "must be at least 1"),
+        ("faster", "temporal_attention_timestep_skip_range", [-1, 681], [681, -1], RANGE),
+        ("faster", "unconditional_batch_skip_range", 5, 0, "must be at least 1"),
+        ("faster", "unconditional_batch_timestep_skip_range", [-1, 641], [5], RANGE),
+        ("faster", "tensor_format", "BFCHW", "FBCHW", "must be one of 'BCFHW', 'BFCHW', 'BCHW'"),
+        ("faster", "is_guidance_distilled", True, "yes", "must be true or false"),
+    ],
+)
+def test_a_key_takes_what_fits(kind: str, key: str, right: Any, wrong: Any, message: str) -> None:
+    assert getattr(cache_of(**{"type": kind, key: right}), key) is not None
+    [told] = messages(configured(cache={"type": kind, key: wrong}))
+    assert told.startswith(f"{key!r} {message}")
