@@ -190,9 +190,8 @@ class Configuration(Placed):
 
     @classmethod
     def nested(cls, data: Mapping[str, Any], /) -> dict[str, type[Section]]:
-        known = cls.model_fields.keys() | cls.later
         found = (n for n, v in data.items() if isinstance(v, dict) and v.keys() == {"torch_dtype"})
-        return {name: ComponentSettings for name in found if name not in known}
+        return {name: ComponentSettings for name in found if name not in cls.model_fields}
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Keys that are unknown, not supported yet, or that exclude each other."""
+"""Keys that are unknown, or that exclude each other."""
 
 from __future__ import annotations
 
@@ -53,12 +53,9 @@ def _check_key(
     key: str, data: dict[str, Any], model: type[Section], path: JsonPath
 ) -> Iterator[Finding]:
     here = (*path, key)
-    if key in model.later:
-        if data[key]:  # null, false and empty ask for nothing
-            yield Finding(here, f"{key!r} is not supported yet", at_key=True)
-    elif key in known_keys(model) or key in model.nested(data):
+    if key in known_keys(model) or key in model.nested(data):
         return
-    elif model.closed or nearest_key(key, known_keys(model)):
+    if model.closed or nearest_key(key, known_keys(model)):
         known = ", ".join(sorted(known_keys(model)))
         hint = did_you_mean(key, known_keys(model)) or f"; known are {known}"
         yield Finding(here, f"unknown key {key!r}{hint}", at_key=True)
@@ -74,7 +71,7 @@ def nearest_key(key: str, others: Iterable[str]) -> str | None:
 @cache
 def known_keys(model: type[Section]) -> frozenset[str]:
     """The keys that a file may have."""
-    return model.accepted | (model.model_fields.keys() - model.later - model.gathered)
+    return model.accepted | (model.model_fields.keys() - model.gathered)
 
 
 @cache

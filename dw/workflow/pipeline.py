@@ -219,7 +219,7 @@ class Pipeline(Loads):
 
     @classmethod
     def _is_override(cls, name: str, value: Any) -> bool:
-        if name in cls.model_fields or name in cls.later:
+        if name in cls.model_fields:
             return False
         loads = isinstance(value, dict) and "from_pretrained_arguments" in value
         return loads or _NUMBER.sub("", name) in OVERRIDES

@@ -22,10 +22,6 @@ _VARIABLE: Schema = {
     "description": "the value of a variable, named as variable:NAME",
 }
 _VARIABLE_REFERENCE: Schema = {"$ref": "#/$defs/variable"}
-_NOTHING: Schema = {
-    "enum": [None, False, 0, "", [], {}],
-    "description": "not supported yet",
-}
 
 
 def json_schema(commands: Mapping[str, Sequence[str]]) -> Schema:
@@ -54,7 +50,6 @@ def _section(model: type[Section], made: Mapping[str, Schema]) -> Schema:
     for section in gathered_sections(model):
         further = _or_variable({"anyOf": [{"$ref": _place(section)}, {"type": "null"}]})
     properties |= dict.fromkeys(sorted(model.accepted - properties.keys()), further)
-    properties |= dict.fromkeys(sorted(model.later - properties.keys()), _NOTHING)
     schema: Schema = {"type": "object", "properties": properties | model.schema_extra(further)}
     if description := own.get("description"):
         schema["description"] = description

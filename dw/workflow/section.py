@@ -20,9 +20,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", protected_namespaces=())
 
     closed: ClassVar[bool] = False  # an unknown key is an error, not a note that somebody keeps
-    later: ClassVar[frozenset[str]] = frozenset()  # keys of the format that dw cannot honour yet
     accepted: ClassVar[frozenset[str]] = frozenset()  # keys of the format that are no fields
-
     gathered: ClassVar[frozenset[str]] = frozenset()  # fields that are no keys: `nested` fills them
 
     @classmethod
