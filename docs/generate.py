@@ -23,12 +23,13 @@ sys.path.insert(0, str(ROOT))  # the code beside it is described, wherever anoth
 
 import dw.repl.commands  # noqa: E402, F401  # fills the registry
 from docs import coverage, reference  # noqa: E402
+from dw.rehearsal.published import FAMILIES, NEEDS_TORCHVISION, REFUSED  # noqa: E402
 from dw.repl.registry import markdown_table  # noqa: E402
 from dw.settings import Settings  # noqa: E402
 
 README = ROOT / "README.md"
 SCHEMA = ROOT / "dw" / "workflow" / "schema.json"
-PAGES = (README, ROOT / "docs" / "workflows.md")
+PAGES = (README, ROOT / "docs" / "workflows.md", ROOT / "docs" / "rehearsal.md")
 PICTURE = ROOT / "docs" / "session.svg"
 PACKAGES = ("", "workflow", "engine", "engine/tasks", "worker", "repl", "repl/commands")
 MORE_PACKAGES = ("repl/renderers", "rehearsal")
@@ -54,6 +55,16 @@ def figures() -> str:
     return (ROOT / "bench" / "results.md").read_text(encoding="utf-8").strip()
 
 
+def families() -> str:
+    rows = [f"| {f.title} | `{f.pipeline}` | {_needs(f.title)} |" for f in FAMILIES]
+    return "\n".join(["| model | pipeline | needs |", "| --- | --- | --- |", *rows])
+
+
+def refused() -> str:
+    rows = [f"| `{start}...` | {why} |" for start, why in REFUSED.items()]
+    return "\n".join(["| pipelines | why not |", "| --- | --- |", *rows])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "settings": settings,
@@ -62,6 +73,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "reference": reference.reference,
     "tasks": reference.commands,
     "coverage": coverage.table,
+    "families": families,
+    "refused": refused,
 }
 
 
@@ -101,6 +114,10 @@ def _tree() -> Iterator[str]:
 def _first_sentence(path: Path) -> str:
     doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return re.split(r"(?<=\.)\s", " ".join(doc.split("\n\n")[0].split()))[0].rstrip(".:")
+
+
+def _needs(title: str) -> str:
+    return "torchvision" if title in NEEDS_TORCHVISION else ""
 
 
 def _shown(default: bool | float | str) -> str:

@@ -200,7 +200,6 @@ EXCEPTIONS: Mapping[str, Values] = {
     "Qwen2_5_VLVisionConfig": {"out_hidden_size": WIDTH, "fullatt_block_indexes": [1]},
     "Qwen3VLTextConfig": _MULTIMODAL_ROPE,
     "Qwen3VLVisionConfig": {"out_hidden_size": WIDTH, "deepstack_visual_indexes": [0, 1]},
-    "ReduxImageEncoder": {"redux_dim": WIDTH, "txt_in_features": WIDTH},
     "StableAudioProjectionModel": {"min_value": 0.0, "max_value": 512.0},
     "VQModel": {
         "latent_channels": 4,

@@ -6,7 +6,7 @@ import re
 
 from dw.errors import WorkflowError
 from dw.rehearsal.family import Family
-from dw.rehearsal.published import FAMILIES, SD15
+from dw.rehearsal.published import FAMILIES, REFUSED, SD15
 from dw.workflow.classes import diffusers_names
 
 COMPANIONS = frozenset({"controlnet", "motion_adapter", "adapter", "latent_upsampler"})
@@ -20,6 +20,7 @@ GENERIC = (
 )
 """Classes that find the real one in the model's folder. Here only the model id can tell."""
 
+_UNKNOWN = "it is no pipeline of the installed diffusers"
 _TASK = re.compile(
     r"PAG|ControlNet(Union|XS)?|Controlnet|Adapter|Img2Img|Image2Image|Inpaint(ing)?|SparseControlNet"
     r"|VideoToVideo"
@@ -59,9 +60,11 @@ def _stem(class_name: str) -> str:
 
 
 def _own(class_name: str) -> Family:
-    if class_name in diffusers_names():
+    reasons = (why for start, why in REFUSED.items() if class_name.startswith(start))
+    why = next(reasons, None)
+    if why is None and class_name in diffusers_names():
         return Family(class_name, class_name)
     raise WorkflowError(
-        f"{class_name} cannot be rehearsed: it is no pipeline of the installed diffusers",
+        f"{class_name} cannot be rehearsed: {why or _UNKNOWN}",
         hints=["config rehearse=off   runs it on the real models"],
     )

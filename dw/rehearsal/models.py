@@ -10,7 +10,6 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     PreTrainedModel,
-    ProcessorMixin,
 )
 from transformers.image_processing_base import ImageProcessingMixin
 
@@ -27,7 +26,7 @@ def make(cls: Any, values: Values) -> Any:
     those that it does not take are left out. Raises NoRecipe."""
     if cls.__name__ in TOKENIZERS:
         return TOKENIZERS[cls.__name__](**values)
-    if issubclass(cls, ProcessorMixin):
+    if cls.__name__.endswith("Processor") and not issubclass(cls, ImageProcessingMixin):
         return processor(cls)
     if issubclass(cls, SchedulerMixin | ImageProcessingMixin):
         return cls(**values)

@@ -13,11 +13,12 @@ from dw.rehearsal.tokenizers import CHAT, llama_tokenizer, qwen_tokenizer
 
 def processor(cls: Any) -> Any:
     """A processor of the class, around a tokenizer of ours. Raises NoRecipe."""
-    if "Qwen" not in cls.__name__ and cls is not transformers.PixtralProcessor:
+    is_pixtral = cls.__name__ == "PixtralProcessor"
+    if "Qwen" not in cls.__name__ and not is_pixtral:
         raise NoRecipe(cls.__name__)
     if not is_torchvision_available():
         raise NoRecipe(cls.__name__, needs="torchvision")
-    if cls is transformers.PixtralProcessor:
+    if is_pixtral:
         images = transformers.PixtralImageProcessor()
         return cls(image_processor=images, tokenizer=llama_tokenizer(), chat_template=CHAT)
     return cls(

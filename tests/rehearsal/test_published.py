@@ -1,0 +1,102 @@
+"""Every published model has a stand-in that its pipeline runs on."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers.utils import is_torchvision_available
+
+from dw.errors import WorkflowError
+from dw.rehearsal import FAMILIES, Family, family_of
+from dw.rehearsal.published import NEEDS_TORCHVISION, REFUSED
+from tests.rehearsal.conftest import folder_of
+
+pytestmark = [
+    pytest.mark.usefixtures("stand_ins"),
+    # diffusers' own: with numpy 2, and of what it will give up
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:diffusers"),
+    pytest.mark.filterwarnings("ignore:In CPU autocast:UserWarning"),
+]
+
+SIDE, FRAMES = 64, 9
+PICTURE = Image.linear_gradient("L").resize((SIDE, SIDE)).convert("RGB")
+OFFERED = {
+    "prompt": "a red cat",
+    "num_inference_steps": 4,
+    "height": SIDE,
+    "width": SIDE,
+    "num_frames": FRAMES,
+    "image": PICTURE,
+    "mask_image": Image.new("L", (SIDE, SIDE), 255),
+    "control_image": PICTURE,
+    "processing_resolution": SIDE,
+    "use_resolution_binning": False,
+    "audio_end_in_s": 0.5,
+    "decode_chunk_size": 2,
+}
+EMBEDS = {"image_embeds": torch.zeros(1, 32), "negative_image_embeds": torch.zeros(1, 32)}
+SLOW = (
+    "HiDream-I1",
+    "Stable Audio Open",
+)  # they make a whole megapixel and 47 s, whatever is asked
+TILED = ("Allegro",)  # its VAE decodes in tiles of 320 pixels only: smaller films are grey
+
+quick = [f for f in FAMILIES if f.title not in SLOW]
+
+
+def load(family: Family) -> Any:
+    pipeline = getattr(diffusers, family.pipeline).from_pretrained(folder_of(family))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def run(pipeline: Any, **arguments: Any) -> Any:
+    """What comes out, as an array."""
+    accepted = inspect.signature(type(pipeline).__call__).parameters
+    call = {name: value for name, value in OFFERED.items() if name in accepted} | arguments
+    if "kandinsky" in type(pipeline).__name__.lower():
+        call |= {name: value for name, value in EMBEDS.items() if name in accepted}
+    torch.manual_seed(0)
+    if "generator" in accepted:
+        call["generator"] = torch.Generator().manual_seed(0)
+    result = pipeline(**call)
+    names = ("images", "frames", "audios", "prediction", "image_embeds")
+    found = next(getattr(result, name) for name in names if hasattr(result, name))
+    first = found[0]
+    return np.asarray(first if not isinstance(first, list) else np.stack(first), dtype=float)
+
+
+@pytest.mark.parametrize("family", quick, ids=lambda family: family.name)
+def test_its_pipeline_runs(family: Family) -> None:
+    if family.title in NEEDS_TORCHVISION and not is_torchvision_available():
+        with pytest.raises(WorkflowError, match="needs the package 'torchvision'"):
+            folder_of(family)
+        return
+    pipeline = load(family)
+    if family.title in TILED:
+        pipeline.vae.enable_tiling()
+    result = run(pipeline)
+    assert np.isfinite(result).all()
+    assert result.std() > 0 or family.title in TILED
+
+
+@pytest.mark.parametrize("start", REFUSED)
+def test_a_class_that_cannot_be_rehearsed_says_why(start: str) -> None:
+    with pytest.raises(WorkflowError, match="cannot be rehearsed") as caught:
+        family_of(f"{start}Pipeline", "some/model")
+    assert REFUSED[start] in str(caught.value)
+
+
+def test_a_stand_in_takes_less_than_a_second_to_make(fresh: object) -> None:
+    folder_of(FAMILIES[0])  # with the imports
+    begun = time.process_time()
+    folder_of(family_of("FluxPipeline", ""))
+    assert time.process_time() - begun < 1
