@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any
 
 from docs.reference import registry
 from dw.workflow.jsonc import parse_json
-from dw.workflow.keys import sections
+from dw.workflow.keys import is_mapping, sections
 from dw.workflow.model import Workflow
 from dw.workflow.outline import all_keys
 from dw.workflow.section import Section
@@ -46,7 +47,8 @@ class Use:
 
 @cache
 def uses() -> tuple[Use, ...]:
-    keys = [Use("key", k.title, _tests().get(k.name), _examples().get(k.title)) for k in all_keys()]
+    titles = {_title(key.section, key.name): key.name for key in all_keys()}
+    keys = [Use("key", t, _tests().get(name), _examples().get(t)) for t, name in titles.items()]
     others = [("form", name) for name in FORMS] + [("command", name) for name in registry()]
     rest = [Use(kind, name, _tests().get(name), _examples().get(name)) for kind, name in others]
     return (*keys, *rest)
@@ -113,9 +115,20 @@ def _keys_in(data: Any, model: type[Section]) -> Iterator[str]:
     elif isinstance(data, dict):
         inner = {**sections(model), **model.nested(data)}
         for name, value in data.items():
-            yield f"{model.__name__}.{name}"
-            if name in inner:
+            yield _title(model, name)
+            if name not in inner:
+                continue
+            is_named = name in model.model_fields and is_mapping(model, name)
+            if is_named and isinstance(value, dict):
+                yield from (k for each in value.values() for k in _keys_in(each, inner[name]))
+            else:
                 yield from _keys_in(value, inner[name])
+
+
+def _title(model: type[Section], name: str) -> str:
+    """A key with the section that declares it, which may be the base of several."""
+    owners = [each for each in model.__mro__ if name in get_annotations(each)]
+    return f"{(owners or [model])[-1].__name__}.{name}"
 
 
 def _forms_in(data: Any) -> Iterator[str]:
