@@ -29,7 +29,8 @@ from dw.settings import Settings  # noqa: E402
 
 README = ROOT / "README.md"
 SCHEMA = ROOT / "dw" / "workflow" / "schema.json"
-PAGES = (README, ROOT / "docs" / "workflows.md", ROOT / "docs" / "rehearsal.md")
+DOCS = ROOT / "docs"
+PAGES = (README, DOCS / "workflows.md", DOCS / "coverage.md", DOCS / "rehearsal.md")
 PICTURE = ROOT / "docs" / "session.svg"
 PACKAGES = ("", "workflow", "engine", "engine/tasks", "worker", "repl", "repl/commands")
 MORE_PACKAGES = ("repl/renderers", "rehearsal")

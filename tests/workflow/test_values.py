@@ -35,12 +35,14 @@ def with_value(path: tuple[str, ...], value: Any) -> Any:
         beside = {"group_offload": GROUPS, "ip_adapter": ADAPTER}
         data = {key: {**beside.get(key, {}), **data} if isinstance(data, dict) else data}
     configuration = {"component_type": "FluxPipeline", **data.pop("configuration", {})}
-    return of_pipeline(configuration=configuration, **data)
+    call = {"prompt": "a fox", "ip_adapter_image": "https://example.com/fox.png"}
+    return of_pipeline(configuration=configuration, arguments=call, **data)
 
 
 @pytest.mark.parametrize(("path", "right", "wrong", "kind"), KEYS, ids=lambda each: str(each)[:60])
 def test_a_key_takes_what_fits(path: tuple[str, ...], right: Any, wrong: Any, kind: str) -> None:
     assert parse(with_value(path, right)).warnings == ()
     assert any(
-        told.startswith(f"{path[-1]!r} must be {kind}") for told in messages(with_value(path, wrong))
+        told.startswith(f"{path[-1]!r} must be {kind}")
+        for told in messages(with_value(path, wrong))
     )
