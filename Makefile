@@ -7,7 +7,7 @@ READY := .venv/.ready
 .PHONY: demo test check bench clean
 
 demo: $(READY)
-	$(BIN)/python -m dw.repl --rehearse --script examples/demo.dw
+	$(BIN)/python -m dw.repl --script examples/demo.dw
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -164,8 +164,9 @@ def test_the_second_step_draws_over_the_first(engine: Engine, tmp_path: Path) ->
     assert one[1].sha256 != other[1].sha256
 
 
-def test_the_demo_has_no_mistake_and_runs_twice() -> None:
+def test_the_demo_has_no_mistake_runs_twice_and_then_a_sweep() -> None:
     assert commands  # imported, they fill the registry
     demo = script.read(str(EXAMPLES / "demo.dw"))
     assert list(script.check(demo)) == []
-    assert demo.text.count("\nrun ") == 2
+    assert demo.text.count("\nrun ") == 3
+    assert demo.text.count(" prompt=") == 1 + 8

@@ -113,7 +113,8 @@ class Planner:
             for module in _modules_to_import(pipeline):
                 self._import(module)
             reused = {n: self.shared(each, n) for n, each in sharers.items()}
-            draft = Draft(self, pipeline, self._layouts.layout(pipeline), reused)
+            planner = self if self._needs_stand_in(pipeline) else replace(self, rehearse=False)
+            draft = Draft(planner, pipeline, self._layouts.layout(pipeline), reused)
             self._known[id(pipeline)] = (pipeline, draft.spec())
         return self._known[id(pipeline)][1]
 
@@ -134,7 +135,7 @@ class Planner:
         """The LoRAs that the pipeline should have; downloads their files."""
         if not pipeline.loras:
             return []
-        folder = self.stand_in(pipeline) if self.rehearse else None
+        folder = self.stand_in(pipeline) if self._needs_stand_in(pipeline) else None
         return [
             find_adapter(
                 lora,
@@ -160,6 +161,9 @@ class Planner:
         arguments = pipeline.from_pretrained_arguments
         name = arguments.get("model_name") or arguments.get("from_single_file") or ""
         return stand_in(names.standard_name(pipeline.configuration.component_type), str(name))
+
+    def _needs_stand_in(self, pipeline: Pipeline) -> bool:
+        return self.rehearse and not pipeline.is_builtin
 
     def task(self, models: Parts | Pipeline, device: str | None) -> PipelineSpec:
         """The load spec of what a command runs on, on `device` or else the run's, made once. With

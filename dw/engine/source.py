@@ -22,6 +22,7 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntry
 from dw.engine.address import hub_file
 from dw.engine.reach import Reach
 from dw.errors import RunFailed
+from dw.workflow.builtin import is_builtin, require_model
 from dw.workflow.world import resolve
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
@@ -108,6 +109,8 @@ class Sources:
         Raises RunFailed when there is none, also on the hub.
         """
         _require_cache(reach, options)
+        if is_builtin(name):
+            return _file_in(require_model(name), file_name)
         path = resolve(name, reach.folder)
         if path.is_file():
             return reach.path(name)
@@ -218,6 +221,8 @@ def _inside(name: str) -> str:
 
 def _local(name: str, reach: Reach) -> Path | None:
     """The folder that `name` means, or None when it can only be a hub id."""
+    if is_builtin(name):
+        return require_model(name)
     path = resolve(name, reach.folder)
     if path.is_dir():
         return reach.path(name).resolve()

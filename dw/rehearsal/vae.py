@@ -19,12 +19,12 @@ def transparent_vae(**config: Any) -> AutoencoderKL:
         "norm_num_groups": 1,
     }
     vae = AutoencoderKL(**{**sizes, **config})
-    _let_pictures_through(vae)
+    let_pictures_through(vae)
     return vae.eval()
 
 
 @torch.no_grad()
-def _let_pictures_through(vae: AutoencoderKL) -> None:
+def let_pictures_through(vae: AutoencoderKL) -> None:
     """Make the first three latent channels red, green and blue at an eighth of the size.
 
     What is random then only tints. So every picture has the structure of its latents, none is one
@@ -40,6 +40,8 @@ def _let_pictures_through(vae: AutoencoderKL) -> None:
     for name, layer in vae.named_modules():
         if name.endswith("conv2"):  # the last of a residual block, which adds to what it was given
             amplify(layer, 0.25)
+        elif name.endswith("conv_shortcut"):
+            _add_identity(layer)
     for block in encoder.down_blocks[:-1]:
         _add_identity(block.downsamplers[0].conv, blur=True)
     for block in decoder.up_blocks[:-1]:

@@ -13,7 +13,7 @@ from dw.workflow.section import Section
 class Lora(Section):
     closed = True
 
-    model_name: Text = Field(description="hub id, folder or file of the LoRA")
+    model_name: Text = Field(description="hub id, folder, file or built-in name of the LoRA")
     weight_name: str | None = Field(None, description="file name in the repository or folder")
     subfolder: str | None = Field(None, description="folder in the repository")
     adapter_name: str | None = Field(None, description="name of the adapter; default: its number")

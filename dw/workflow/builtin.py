@@ -1,4 +1,6 @@
-"""The workflows that come with dw, for `"path": "builtin:NAME.json"` and for `load NAME`."""
+"""What comes with dw: workflows, for `"path": "builtin:NAME.json"` and for `load NAME`, and models,
+for `"model_name": "builtin:NAME"`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from dw.errors import WorkflowError, did_you_mean
 
 PREFIX = "builtin:"
 FOLDER = Path(dw.__file__).parent / "builtin"
+MODELS = FOLDER / "models"
 
 
 def builtin_names() -> tuple[str, ...]:
@@ -29,3 +32,27 @@ def require_builtin(reference: str) -> Path:
     known = builtin_names()
     hint = did_you_mean(name.removesuffix(".json"), known) or f"; there are {', '.join(known)}"
     raise WorkflowError(f"there is no built-in workflow {name!r}{hint}")
+
+
+def is_builtin(name: str) -> bool:
+    return name.startswith(PREFIX)
+
+
+def model_names() -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in MODELS.iterdir() if path.is_dir()))
+
+
+def unknown_model(reference: str) -> str | None:
+    """What is wrong with `builtin:NAME`, if anything."""
+    name = reference.removeprefix(PREFIX)
+    if name in (known := model_names()):
+        return None
+    hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+    return f"there is no built-in model {name!r}{hint}"
+
+
+def require_model(reference: str) -> Path:
+    """The folder that `builtin:NAME` means. Raises WorkflowError."""
+    if (message := unknown_model(reference)) is not None:
+        raise WorkflowError(message)
+    return MODELS / reference.removeprefix(PREFIX)

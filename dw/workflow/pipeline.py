@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from dw.workflow.adapters import IpAdapter, Lora
+from dw.workflow.builtin import is_builtin
 from dw.workflow.chain import Chain, check_chain
 from dw.workflow.configuration import ComponentConfiguration, Configuration, Placed
 from dw.workflow.media import is_url
@@ -39,8 +40,9 @@ class Loads(Section):
 
     configuration: Placed = Field(description="what it is and how it is placed")
     from_pretrained_arguments: dict[str, Any] = Field(
-        description="model_name (a hub id or a folder) or from_single_file, and arguments of "
-        "from_pretrained: torch_dtype, variant, subfolder, ..."
+        description="model_name (a hub id, a folder, or a model that comes with dw, as "
+        "`builtin:shapes`) or from_single_file, and arguments of from_pretrained: torch_dtype, "
+        "variant, subfolder, ..."
     )
     group_offload: GroupOffload | None = Field(None, description="the same as in configuration")
     enable_layerwise_casting: LayerwiseCasting | None = Field(
@@ -181,6 +183,14 @@ class Pipeline(Loads):
     @property
     def reused(self) -> tuple[str, ...]:
         return (*self.reused_components, *self.configuration.reused_components)
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether all that it loads comes with dw. That is small, so it needs no stand-in."""
+        parts = (self, *self.components.values())
+        names = [str(part.from_pretrained_arguments.get("model_name")) for part in parts]
+        names += [lora.model_name for lora in self.loras]
+        return self.ip_adapter is None and all(map(is_builtin, names))
 
     @property
     def schedulers(self) -> dict[str, Scheduler]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dw.workflow.builtin import is_builtin, unknown_model
 from dw.workflow.media import is_url, media_places
 from dw.workflow.problem import Finding, Problem, Severity
 from dw.workflow.references import is_reference
@@ -26,13 +27,13 @@ def check_world(
     What the file itself names must lie in a folder that it may read (`is_allowed`), unless the
     document is trusted; what the user names may lie anywhere. Without `arguments` they are not
     known yet, and what is wrong with a default is a warning: an argument may take its place.
-    `rehearse`: models are not needed.
+    `rehearse`: models are not needed, but for those that come with dw, which need no stand-in.
     """
     given = arguments or {}
     data = document.filled(given)
     named = [(path, place, _judge_media) for path, place in media_places(data)]
-    if not rehearse:
-        named += [(path, name, _judge_model) for path, name in models_in(data)]
+    models = [(path, name) for path, name in models_in(data) if is_builtin(name) or not rehearse]
+    named += [(path, name, _judge_model) for path, name in models]
     found = []
     for path, name, judge in named:
         variable = document.variable_at(path)
@@ -62,6 +63,8 @@ def _judge_media(document: Document, name: str, *, bounded: bool) -> str | None:
 
 
 def _judge_model(document: Document, name: str, *, bounded: bool) -> str | None:
+    if is_builtin(name):
+        return unknown_model(name)
     path = resolve(name, document.path.parent)
     if not os.path.exists(path):
         missing = is_path(name)  # else it is a hub id

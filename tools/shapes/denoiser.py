@@ -1,0 +1,150 @@
+"""The text encoder and the denoiser, trained together on the latents of scenes and their words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from tqdm import tqdm
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from tools.shapes.autoencoder import tensor
+from tools.shapes.drawing import draw
+from tools.shapes.fitting import LANES, Lane
+from tools.shapes.phrases import phrase
+from tools.shapes.scene import Scene, random_scene
+from tools.shapes.tokens import tokens
+
+WIDTH = 96
+"""Numbers that stand for a token."""
+_UNSAID = 0.1
+"""The part of all prompts that is left empty, so that guidance knows what no prompt means."""
+_AT_ONCE = 32
+
+
+class Denoiser(torch.nn.Module):
+    """What is trained together: the encoder of a prompt and the U-Net that it guides."""
+
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.text_encoder = _new_text_encoder(tokenizer)
+        self.unet = _new_unet()
+
+    def forward(self, noisy: torch.Tensor, times: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Velocities (batch, 4, 16, 16) of noisy latents at `times` (batch,) for token `ids`."""
+        words = self.text_encoder(ids).last_hidden_state
+        return self.unet(noisy, times, words).sample
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Scenes, and the latents of one picture of each: (n, 4, 16, 16)."""
+
+    scenes: Sequence[Scene]
+    latents: torch.Tensor
+
+
+def new_scheduler() -> DDIMScheduler:
+    """At its last time step all is noise, as at the start of a drawing."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,  # without it the pipeline takes this for an old configuration
+    )
+
+
+def examples(vae: AutoencoderKL, *, seed: int, count: int, outline: bool = False) -> Examples:
+    lanes = [Lane.seeded(seed * LANES + number) for number in range(LANES)]
+    with ThreadPoolExecutor(LANES) as threads, tqdm(total=count, desc="examples") as bar:
+
+        def some(lane: Lane) -> Examples:
+            return _examples(vae, lane.random, count // LANES, bar, outline=outline)
+
+        parts = list(threads.map(some, lanes))
+    scenes = [scene for part in parts for scene in part.scenes]
+    return Examples(scenes, torch.cat([part.latents for part in parts]))
+
+
+@torch.no_grad()
+def _examples(
+    vae: AutoencoderKL, random: Random, count: int, bar: tqdm[Any], *, outline: bool
+) -> Examples:
+    scenes: list[Scene] = []
+    latents = []
+    for start in range(0, count, _AT_ONCE):
+        pictures = []
+        for _ in range(min(_AT_ONCE, count - start)):
+            scene, placed = random_scene(random)
+            scenes.append(scene)
+            pictures.append(tensor(draw(scene, placed, random, outline=outline)))
+        latents.append(vae.encode(torch.stack(pictures)).latent_dist.mean)
+        bar.update(len(pictures))
+    return Examples(scenes, torch.cat(latents))
+
+
+def denoising(
+    model: Denoiser, tokenizer: CLIPTokenizer, data: Examples, *, batch: int
+) -> Callable[[Lane], torch.Tensor]:
+    """The loss of random examples: how wrong the velocity is that the model sees in them."""
+    scheduler = new_scheduler()
+    count = batch // LANES
+    tokens(tokenizer, [""])  # sets its padding, which two threads must not do at once
+
+    def loss(lane: Lane) -> torch.Tensor:
+        chosen = lane.random.sample(range(len(data.scenes)), count)
+        ids = tokens(tokenizer, [_words(data.scenes[index], lane.random) for index in chosen])
+        latents = data.latents[chosen]
+        noise = torch.randn(latents.shape, generator=lane.generator)
+        times = torch.randint(
+            scheduler.config.num_train_timesteps, (count,), generator=lane.generator
+        )
+        noisy = scheduler.add_noise(latents, noise, times)
+        velocity = model(noisy, times, ids)
+        return torch.nn.functional.mse_loss(velocity, scheduler.get_velocity(latents, noise, times))
+
+    return loss
+
+
+def _words(scene: Scene, random: Random) -> str:
+    return "" if random.random() < _UNSAID else phrase(scene, random)
+
+
+def _new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        projection_dim=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def _new_unet() -> UNet2DConditionModel:
+    """Attention at 8x8 only: at 16x16 it would double the time of a step."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(32, 80),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )

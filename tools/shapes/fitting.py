@@ -1,0 +1,143 @@
+"""The loop that all parts of the model are trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+LANES = 2
+"""Each batch is made of so many parts, each in its own thread with one core: faster than all cores
+at each operation, as these are small, and they do not wait for each other when others use a core,
+too. The number is fixed so that a seed means the same on every machine."""
+_CLIP = 1.0
+"""The longest gradient that is followed as it is."""
+_SMOOTHING = 0.98
+"""Of the loss that the bar shows."""
+_KEEP_EVERY = 100
+
+Gradients = tuple[torch.Tensor, ...]
+
+
+@dataclass
+class Lane:
+    """A source of randomness for one part of each batch."""
+
+    random: Random
+    generator: torch.Generator
+
+    @classmethod
+    def seeded(cls, seed: int) -> Lane:
+        return cls(Random(seed), torch.Generator().manual_seed(seed))
+
+    @property
+    def state(self) -> Any:
+        return self.random.getstate(), self.generator.get_state()
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self.random.setstate(state[0])
+        self.generator.set_state(state[1])
+
+
+def fit(
+    name: str,
+    model: torch.nn.Module,
+    loss: Callable[[Lane], torch.Tensor],
+    *,
+    seed: int,
+    steps: int,
+    rate: float,
+    memory: float = 0.99,
+    keep: Path | None = None,
+) -> list[float]:
+    """Train what needs a gradient in `model`, and leave in it the moving average of its weights.
+
+    `loss` makes the loss of a fresh part of a batch. The rate rises to `rate` in the first tenth of
+    the steps and falls to nothing in the others (one cycle). `keep` is a file for the state,
+    written now and then: where it is there, training goes on from it. Returns the loss of each
+    step.
+    """
+    training = _Training(model, seed, steps=steps, rate=rate, memory=memory)
+    if keep is not None and keep.exists():
+        training.restore(torch.load(keep, weights_only=False))
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with ThreadPoolExecutor(LANES) as threads, tqdm(total=steps, desc=name, smoothing=0.1) as bar:
+        bar.update(training.done)
+        while training.done < steps:
+            training.step(threads, loss)
+            bar.update()
+            bar.set_postfix(loss=f"{training.shown:.4f}", refresh=False)
+            if keep is not None and (training.done % _KEEP_EVERY == 0 or training.done == steps):
+                temporary = keep.with_suffix(".part")
+                torch.save(training.state(), temporary)
+                temporary.replace(keep)
+    torch.set_num_threads(threads_before)
+    model.load_state_dict(training.average.module.state_dict())
+    return training.losses
+
+
+class _Training:
+    def __init__(
+        self, model: torch.nn.Module, seed: int, *, steps: int, rate: float, memory: float
+    ) -> None:
+        self.model = model
+        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.weights, lr=rate, weight_decay=0.01, betas=(0.9, 0.99)
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, rate, total_steps=steps, pct_start=0.1, div_factor=10
+        )
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(memory))
+        self.lanes = [Lane.seeded(seed * LANES + number) for number in range(LANES)]
+        self.losses: list[float] = []
+        self.shown = 0.0
+
+    @property
+    def done(self) -> int:
+        return len(self.losses)
+
+    def step(self, threads: ThreadPoolExecutor, loss: Callable[[Lane], torch.Tensor]) -> None:
+        def part(lane: Lane) -> tuple[float, Gradients]:
+            value = loss(lane)
+            return value.item(), torch.autograd.grad(value, self.weights)
+
+        values, gradients = zip(*threads.map(part, self.lanes), strict=True)
+        for weight, *parts in zip(self.weights, *gradients, strict=True):
+            weight.grad = torch.stack(parts).mean(0)
+        torch.nn.utils.clip_grad_norm_(self.weights, _CLIP)
+        self.optimizer.step()
+        self.schedule.step()
+        self.average.update_parameters(self.model)
+        self.losses.append(sum(values) / LANES)
+        kept = _SMOOTHING if self.done > 1 else 0.0
+        self.shown = kept * self.shown + (1 - kept) * self.losses[-1]
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "average": self.average.state_dict(),
+            "lanes": [lane.state for lane in self.lanes],
+            "losses": self.losses,
+            "shown": self.shown,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.average.load_state_dict(state["average"])
+        for lane, kept in zip(self.lanes, state["lanes"], strict=True):
+            lane.state = kept
+        self.losses, self.shown = state["losses"], state["shown"]

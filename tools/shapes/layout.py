@@ -1,0 +1,83 @@
+"""Where the objects of a scene stand: in a row, a column or a triangle, within the part of the
+picture that the scene names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+SIDE = 128
+"""Pixels of a picture, each way."""
+_MARGIN = 4
+_GAP = 7
+_REACH = 46
+"""The middle of what stands left (or at the top) is at most this many pixels from that edge."""
+_OFF_CENTER = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The middle and the width of an object, in pixels."""
+
+    x: float
+    y: float
+    width: float
+
+
+def place(widths: list[int], position: str | None, random: Random) -> list[Placed]:
+    """The objects in reading order, without overlap; none where they do not fit."""
+    layouts = [_row(widths), _column(widths)] if len(widths) > 1 else [_row(widths)]
+    if len(widths) == 3:
+        layouts.append(_triangle(widths))
+    random.shuffle(layouts)
+    for layout in layouts:
+        spans = _spans(layout, position)
+        if all(low <= high for low, high in spans):
+            x, y = (random.uniform(*span) for span in spans)
+            return [Placed(p.x + x, p.y + y, p.width) for p in layout]
+    return []
+
+
+def extent(layout: list[Placed]) -> tuple[float, float]:
+    """The width and the height of all objects together."""
+    return (
+        max(p.x + p.width / 2 for p in layout) - min(p.x - p.width / 2 for p in layout),
+        max(p.y + p.width / 2 for p in layout) - min(p.y - p.width / 2 for p in layout),
+    )
+
+
+def _spans(layout: list[Placed], position: str | None) -> list[tuple[float, float]]:
+    """For x and y, the lowest and the highest place for the middle of a layout."""
+    spans = []
+    for size, ends in zip(extent(layout), (("left", "right"), ("top", "bottom")), strict=True):
+        low, high = _MARGIN + size / 2, SIDE - _MARGIN - size / 2
+        if position == ends[0]:
+            high = min(high, _REACH)
+        elif position == ends[1]:
+            low = max(low, SIDE - _REACH)
+        elif position == "center":
+            low = max(low, SIDE / 2 - _OFF_CENTER)
+            high = min(high, SIDE / 2 + _OFF_CENTER)
+        spans.append((low, high))
+    return spans
+
+
+def _row(widths: list[int]) -> list[Placed]:
+    """Around (0, 0), as all layouts are."""
+    left, row = -(sum(widths) + _GAP * (len(widths) - 1)) / 2, []
+    for width in widths:
+        row.append(Placed(left + width / 2, 0, width))
+        left += width + _GAP
+    return row
+
+
+def _column(widths: list[int]) -> list[Placed]:
+    return [Placed(p.y, p.x, p.width) for p in _row(widths)]
+
+
+def _triangle(widths: list[int]) -> list[Placed]:
+    """Two above one."""
+    upper, lower = _row(widths[:2]), Placed(0, 0, widths[2])
+    height = max(widths[:2]) + _GAP + lower.width
+    top, bottom = (max(widths[:2]) - height) / 2, (height - lower.width) / 2
+    return [*(Placed(p.x, top, p.width) for p in upper), Placed(0, bottom, lower.width)]
