@@ -32,15 +32,19 @@ def workflows(session: Session, typed: str, _words: Words) -> Iterator[Candidate
     """Every workflow below `workflow_dir` and every built-in one, by the name that `load` takes,
     with its description.
 
-    What is typed as a path may become any workflow's.
+    What is typed as a path may become any workflow's, or one in a folder of `workflow_dir`.
     """
-    if "/" in typed or typed.startswith((".", "~")):
-        yield from (each for each in _files(typed) if each.text.endswith(("/", SUFFIX)))
-        return
     from dw.workflow.builtin import builtin_names
-    from dw.workflow.find import find_workflow, workflow_names
+    from dw.workflow.find import find_workflow, workflow_names, workflows_below
 
     folder = Path(session.settings.workflow_dir).expanduser()
+    if "/" in typed or typed.startswith((".", "~")):
+        yield from (each for each in _files(typed) if each.text.endswith(("/", SUFFIX)))
+        for path in workflows_below(folder):
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if name.startswith(typed):
+                yield Candidate(quote(name), _description(path))
+        return
     for name in dict.fromkeys((*workflow_names(folder)[:MAX_FILES], *builtin_names())):
         with suppress(DwError, OSError):
             yield Candidate(quote(name), _description(find_workflow(name, folder)))

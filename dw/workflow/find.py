@@ -10,6 +10,7 @@ from dw.errors import UsageError, did_you_mean
 from dw.workflow.builtin import builtin_names, builtin_path
 
 SUFFIX = ".json"
+MOST_NAMES = 12  # in a message; more than that is a page that nobody reads
 _SKIPPED = frozenset({"node_modules", "__pycache__"})
 
 
@@ -44,7 +45,7 @@ def _find_below(name: str, workflow_dir: Path) -> Path:
         raise UsageError(
             f"there is no workflow {name!r}{_nearest(wanted, (*names, *builtin_names()))}",
             hints=[
-                _known(names, workflow_dir),
+                *_known(names, workflow_dir),
                 f"built in: {', '.join(builtin_names())}",
                 "load PATH   loads a file from anywhere",
             ],
@@ -64,14 +65,15 @@ def _nearest(name: str, names: tuple[str, ...]) -> str:
     return did_you_mean(name, names)
 
 
-def _known(names: tuple[str, ...], workflow_dir: Path) -> str:
+def _known(names: tuple[str, ...], workflow_dir: Path) -> Iterator[str]:
     if not workflow_dir.is_dir():
-        return (
-            f"there is no folder {str(workflow_dir)!r}; config workflow_dir=FOLDER   sets another"
-        )
-    if not names:
-        return f"there is no workflow in {str(workflow_dir)!r}"
-    return f"in {str(workflow_dir)!r}: {', '.join(names)}"
+        yield f"there is no folder {str(workflow_dir)!r}; config workflow_dir=FOLDER   sets another"
+    elif not names:
+        yield f"there is no workflow in {str(workflow_dir)!r}"
+    elif len(names) <= MOST_NAMES:
+        yield f"in {str(workflow_dir)!r}: {', '.join(names)}"
+    else:
+        yield f"there are {len(names)} workflows in {str(workflow_dir)!r}; load and Tab list them"
 
 
 def workflow_files(name: str, workflow_dir: Path) -> Iterator[Path]:

@@ -24,6 +24,12 @@ def test_a_workflow_is_offered_with_its_description(shell: Shell) -> None:
     assert (start, found.text, found.meta) == (5, "FluxDev", "text to image")
 
 
+def test_a_workflow_in_a_folder_is_offered_by_its_path_there(shell: Shell) -> None:
+    (shell.folder / "examples" / "video").mkdir()
+    write(shell.folder / "examples" / "video" / "wan.json", FLUX)
+    assert offered(shell, "load video/w") == ["video/wan"]
+
+
 @pytest.mark.parametrize(
     ("before", "expected"),
     [

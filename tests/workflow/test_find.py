@@ -103,3 +103,11 @@ def test_what_is_built_in_is_found_after_the_users_own(folder: Path) -> None:
 def test_names_are_listed_without_hidden_folders(folder: Path) -> None:
     assert workflow_names(folder) == ("FluxDev", "ltx", "twin", "wan")
     assert workflow_names(Path("nowhere")) == ()
+
+
+def test_of_many_workflows_only_the_number_is_told(folder: Path) -> None:
+    for number in range(20):
+        (folder / f"{number}.json").write_text("{}")
+    with pytest.raises(UsageError, match="did you mean 'wan'") as caught:
+        find_workflow("wann", folder)
+    assert caught.value.hints[0].startswith("there are 24 workflows in ")
