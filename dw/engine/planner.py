@@ -113,7 +113,7 @@ class Planner:
             for module in _modules_to_import(pipeline):
                 self._import(module)
             reused = {n: self.shared(each, n) for n, each in sharers.items()}
-            planner = self if self._needs_stand_in(pipeline) else replace(self, rehearse=False)
+            planner = self if self.needs_stand_in(pipeline) else replace(self, rehearse=False)
             draft = Draft(planner, pipeline, self._layouts.layout(pipeline), reused)
             self._known[id(pipeline)] = (pipeline, draft.spec())
         return self._known[id(pipeline)][1]
@@ -135,7 +135,7 @@ class Planner:
         """The LoRAs that the pipeline should have; downloads their files."""
         if not pipeline.loras:
             return []
-        folder = self.stand_in(pipeline) if self._needs_stand_in(pipeline) else None
+        folder = self.stand_in(pipeline) if self.needs_stand_in(pipeline) else None
         return [
             find_adapter(
                 lora,
@@ -162,7 +162,8 @@ class Planner:
         name = arguments.get("model_name") or arguments.get("from_single_file") or ""
         return stand_in(names.standard_name(pipeline.configuration.component_type), str(name))
 
-    def _needs_stand_in(self, pipeline: Pipeline) -> bool:
+    def needs_stand_in(self, pipeline: Pipeline) -> bool:
+        """Whether it is rehearsed: what comes with dw is small, and runs as it is."""
         return self.rehearse and not pipeline.is_builtin
 
     def task(self, models: Parts | Pipeline, device: str | None) -> PipelineSpec:

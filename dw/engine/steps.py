@@ -151,7 +151,7 @@ class Execution:
     def _rehearsed(self, step: Step, index: int, arguments: Any) -> Any:
         """The arguments, which a rehearsal makes smaller: it is to take seconds."""
         pipeline = self._workflow.pipeline_of(step)
-        if pipeline is None or not self._planner.rehearse:
+        if pipeline is None or not self._planner.needs_stand_in(pipeline):
             return arguments
         cls = self._planner.pipeline(pipeline, self._workflow.sharers_of(pipeline)).cls
         parameters = {} if names.is_modular(cls) else call_parameters(cls)
