@@ -75,6 +75,11 @@ def test_a_sweep_of_something_else_has_one_seed(shell: Shell) -> None:
     assert None not in seeds
 
 
+def test_a_seed_that_is_given_is_that_of_all_runs(shell: Shell) -> None:
+    shell.say("load FluxDev", "run seed=3 steps=20,30")
+    assert [run.seed for run in runs(shell)] == [3, 3]
+
+
 def test_seeds_that_are_random_differ(shell: Shell) -> None:
     shell.say("load FluxDev", "run seed=random,random")
     first, second = (run.seed for run in runs(shell))

@@ -58,7 +58,7 @@ def _sweep(session: Session, runs: Sequence[dict[str, Any]], timeout_s: float | 
     if len(runs) > LISTED:
         for number, caption in enumerate(captions, start=1):
             session.renderer.status(f"{number:>4}  {caption}")
-    seed = None if "seed" in names else _shared_seed(session)
+    seed = None if "seed" in runs[0] else _shared_seed(session)
     done: list[tuple[Finished, str]] = []
     try:
         for number, (arguments, caption) in enumerate(zip(runs, captions, strict=True), start=1):
