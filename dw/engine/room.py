@@ -13,7 +13,8 @@ from dw.engine.source import WEIGHTS
 def has_room(loads: Iterable[Load], device: Device) -> bool:
     """As far as the files tell: weights take about as much of memory as of the disk."""
     sources = {load.spec.source for load in loads if load.spec and load.spec.dtype is not None}
-    return sum(map(_weight_bytes, sources)) <= device.memory().free
+    needed = sum(map(_weight_bytes, sources))
+    return not needed or needed <= device.memory().free  # which takes a while on a CPU
 
 
 def _weight_bytes(source: Path) -> int:

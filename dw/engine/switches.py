@@ -39,7 +39,7 @@ class Switches:
     def reconcile(self, pipeline: DiffusionPipeline, configuration: Configuration) -> None:
         """Raises RunFailed for a module that is not there and for a switch with a wrong value."""
         wanted = wanted_switches(pipeline, configuration)
-        for module in _modules(pipeline):
+        for module in _modules(pipeline) if self._set else ():
             if module in self._set and self._set[module][0] != wanted.get(module, {}):
                 self._put_back(module)
         for module, switches in wanted.items():
@@ -82,8 +82,9 @@ def wanted_switches(
 
 def slices_attention(pipeline: DiffusionPipeline, configuration: Configuration) -> bool:
     """Slicing is on by default on MPS, whose memory is small."""
-    is_mps = pipeline.device.type == "mps" and not configuration.disable_attention_slicing
-    return configuration.enable_attention_slicing or is_mps
+    if configuration.enable_attention_slicing or configuration.disable_attention_slicing:
+        return configuration.enable_attention_slicing
+    return torch.backends.mps.is_available() and pipeline.device.type == "mps"
 
 
 def _find(pipeline: DiffusionPipeline, name: str) -> torch.nn.Module | None:

@@ -32,8 +32,7 @@ def too_large(specs: Iterable[ComponentSpec], device: Device) -> str | None:
     here = [spec for spec in specs if spec.placement and spec.placement.device == device.spec]
     needed = sum(_resident_bytes(spec) for spec in here)
     visiting = max((_visiting_bytes(spec) for spec in here), default=0)
-    free = device.memory().free
-    if needed + visiting <= free:
+    if not needed + visiting or needed + visiting <= (free := device.memory().free):
         return None
     return (
         f"the weights take {size_in_words(needed + visiting)} on {device.spec}, "
