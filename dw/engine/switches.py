@@ -161,7 +161,7 @@ def _forward_chunking(module: Any, _: Any) -> Undo:
     def undo(module: Any) -> None:
         for inner in module.modules():
             if hasattr(inner, "set_chunk_feed_forward"):
-                inner.set_chunk_feed_forward(None, 0)
+                inner.set_chunk_feed_forward(None, dim=0)  # some take it by name alone
 
     return undo
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import FluxPipeline
+from diffusers import FluxPipeline, UNetSpatioTemporalConditionModel
 from diffusers.hooks.group_offloading import _is_group_offload_enabled
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
 from dw.engine import Engine
 from dw.engine.residency import OnDemand
+from dw.engine.switches import _SWITCHES
+from dw.rehearsal import stand_in
 from tests.engine.session import CancelsAt, Json, Session, on_a_gpu, text_to_image
 
 FP8 = {"storage_dtype": "torch.float8_e4m3fn"}
@@ -124,6 +126,16 @@ def test_a_switch_that_a_model_does_not_have_is_told(session: Session, sd15: Pat
     session.run(text_to_image(sd15, **chunks))
     [told] = session.seen.named("warned")
     assert told == ("UNet2DConditionModel has no enable_forward_chunking: it does nothing",)
+
+
+def test_feed_forward_layers_in_parts_are_put_back(stand_ins: None) -> None:
+    model = stand_in("StableVideoDiffusionPipeline", "stabilityai/stable-video-diffusion-img2vid")
+    unet = UNetSpatioTemporalConditionModel.from_pretrained(model, subfolder="unet")
+    layers = [inner for inner in unet.modules() if hasattr(inner, "set_chunk_feed_forward")]
+    undo = _SWITCHES["enable_forward_chunking"](unet, True)
+    assert {layer._chunk_size for layer in layers} == {1}
+    undo(unet)
+    assert {layer._chunk_size for layer in layers} == {None}
 
 
 def test_the_attention_backend_of_one_model_is_not_that_of_all(
