@@ -65,8 +65,14 @@ def _names(blocks: Any, pipeline: Pipeline) -> Iterator[_Name]:
     configuration, components = pipeline.configuration, _components(blocks)
     loads = configuration.load_components
     for index, name in enumerate(loads.names if loads else ()):
-        here = ("configuration", "load_components", "names", index)
-        yield _Name(name, "component", components, here, at_key=False)
+        listed = ("configuration", "load_components", "names", index)
+        yield _Name(name, "component", components, listed, at_key=False)
+    for key in ("dtype", "quantization_config"):
+        by_name = getattr(loads, key, None)
+        for name in by_name if isinstance(by_name, dict) else ():
+            here = ("configuration", "load_components", key, name)
+            known = [*components, "default"] if key == "dtype" else components
+            yield _Name(name, "component", known, here, at_key=True)
     for name in pipeline.components:
         yield _Name(name, "component", components, (name,), at_key=True)
     for name, where in component_names(pipeline):

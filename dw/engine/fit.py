@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from diffusers import PipelineQuantizationConfig
@@ -38,9 +38,13 @@ def check_placement(
         yield Finding((*path, "configuration"), of_one_component(whole))
     for where, name in _named(pipeline):
         if (component := name.partition(".")[0]) not in known:
-            hint = did_you_mean(component, known)
-            message = f"{title} has no component {component!r}{hint}"
+            message = no_component(title, component, known)
             yield Finding((*path, *where), message, at_key=where[-1] == name)
+
+
+def no_component(title: str, name: str, known: Collection[str]) -> str:
+    hint = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+    return f"{title} has no component {name!r}{hint}"
 
 
 def check_settings(pipeline: Pipeline, path: JsonPath, *, trust: bool) -> Iterator[Finding]:
@@ -77,6 +81,9 @@ def _quantizations(pipeline: Pipeline) -> Iterator[tuple[JsonPath, Quantization]
         ):
             if found is not None:
                 yield (*path, *where, "quantization_config"), found
+    if (loads := pipeline.configuration.load_components) is not None:
+        here = ("configuration", "load_components", "quantization_config")
+        yield from (((*here, name), each) for name, each in loads.quantization_config.items())
 
 
 def _quantization(quantization: Quantization, path: JsonPath, trust: bool) -> Iterator[Finding]:

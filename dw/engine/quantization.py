@@ -68,7 +68,7 @@ def config_class(name: str, *, trust: bool = False) -> Any:
     bases = {base.__name__ for base in getattr(found, "__mro__", ())}
     if found is PipelineQuantizationConfig or "QuantizationConfigMixin" in bases:
         return found
-    raise WorkflowError(f"{name!r} is not a quantization config")
+    raise WorkflowError(f"{name!r} is not a quantization config, such as {', '.join(PACKAGES)}")
 
 
 def quantization_spec(quantization: Quantization, *, trust: bool = False) -> QuantizationSpec:

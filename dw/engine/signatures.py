@@ -16,7 +16,7 @@ from dw.engine.acceleration import check_acceleration
 from dw.engine.annotations import misfit
 from dw.engine.calling import method_of
 from dw.engine.classes import call_parameters, constructor_signature
-from dw.engine.fit import check_placement, check_settings
+from dw.engine.fit import check_placement, check_settings, no_component
 from dw.engine.foreign import check_foreign
 from dw.engine.objects import check_objects
 from dw.engine.planner import LOADER_ARGUMENTS
@@ -26,6 +26,7 @@ from dw.errors import RunFailed, WorkflowError, did_you_mean
 from dw.workflow import Document, Problem
 from dw.workflow.chain import REFERENCES, Chain
 from dw.workflow.model import ACTIONS, PipelineReference, Step, Task, Workflow
+from dw.workflow.modular import MODULAR
 from dw.workflow.pipeline import Component, Pipeline, Scheduler
 from dw.workflow.problem import Finding
 from dw.workflow.references import is_reference
@@ -111,7 +112,8 @@ def _chain(
     given |= {"match_audio": REFERENCES} if chain.match_audio else {}
     for key, name in given.items():
         if name not in parameters:
-            message = f"{title} takes no argument {name!r}{did_you_mean(name, parameters)}"
+            hint = did_you_mean(name, parameters)
+            message = f"{key!r} gives the argument {name!r}, which {title} does not take{hint}"
             yield Finding((*path, key), message)
 
 
@@ -127,10 +129,8 @@ def check_loader(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Findi
             yield Finding((*path, "from_pretrained_arguments", name), message)
     for name in pipeline.components:
         if name not in signature.components:
-            hint = did_you_mean(name, signature.components)
-            yield Finding(
-                (*path, name), f"{cls.__name__} has no component {name!r}{hint}", at_key=True
-            )
+            message = no_component(cls.__name__, name, signature.components)
+            yield Finding((*path, name), message, at_key=True)
 
 
 def component_names(pipeline: Pipeline) -> Iterator[tuple[str, JsonPath]]:
@@ -243,8 +243,11 @@ def _fits(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
     yield from check_placement(cls.__name__, components, pipeline, path)
     for name, where in component_names(pipeline):
         if name not in components:
-            message = f"{cls.__name__} has no component {name!r}{did_you_mean(name, components)}"
+            message = no_component(cls.__name__, name, components)
             yield Finding((*path, *where), message, at_key=where[-1] == name)
+    for key in sorted(MODULAR & pipeline.configuration.model_fields_set):
+        message = f"{key!r} is for modular pipelines, not for {cls.__name__}"
+        yield Finding((*path, "configuration", key), message, "warning", at_key=True)
     if pipeline.loras and not hasattr(cls, "load_lora_weights"):
         yield Finding((*path, "loras"), f"{cls.__name__} takes no LoRA")
     if pipeline.remote_text_encoder and "prompt_embeds" not in call_parameters(cls):

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from dw.workflow.references import is_reference
 from dw.workflow.scalars import Number, Text
 from dw.workflow.section import Section
+
+
+def _scale(value: Any) -> Any:
+    """Further members of a list or an object are judged by diffusers, which knows the blocks."""
+    is_open = isinstance(value, str) and is_reference(value)
+    if value is None or is_open or isinstance(value, list | dict):
+        return value
+    with suppress(TypeError, ValueError):
+        return value if type(value) is int else float(value)
+    raise PydanticCustomError("scale", "must be a number, or numbers by block of the model")
 
 
 class Lora(Section):
@@ -28,7 +41,7 @@ class IpAdapter(Section):
     model_name: Text = Field(description="hub id, folder or file of the adapter")
     weight_name: str | None = Field(None, description="file name in the repository or folder")
     subfolder: str | None = Field(None, description="folder in the repository")
-    scale: Any = Field(
+    scale: Annotated[Any, AfterValidator(_scale)] = Field(
         None, description="weight of the picture, or a weight for each block of the model"
     )
     image_encoder_folder: str | None = Field(

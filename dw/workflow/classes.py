@@ -65,7 +65,14 @@ DTYPES = frozenset((
     "uint16", "uint32", "uint64",
 ))
 # fmt: on
-_ABBREVIATIONS = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "float64"}
+_ABBREVIATIONS = {
+    "fp8": "float8_e4m3fn",
+    "float8": "float8_e4m3fn",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "fp32": "float32",
+    "fp64": "float64",
+}
 _NEAR_CLASS = 0.8  # names of classes are long and share their endings
 _CLASS_KEYS = frozenset({"component_type", "scheduler_type"})
 _OPTIONAL_KEYS = frozenset({"config_type", "quant_type"})  # of quantization
@@ -138,6 +145,9 @@ def _is_open(value: Any) -> bool:
 def _judge(path: JsonPath, value: Any, *, trust: bool) -> str | None:
     if _is_module(path):
         return _judge_module(value, trust=trust)
+    if len(path) > 1 and is_dtype_key(str(path[-2])):  # dtypes of components by name
+        is_open = not isinstance(value, str) or is_reference(value)
+        return None if is_open else _judge_dtype(str(path[-1]), value)
     return _judge_value(path[-1], value, trust=trust)
 
 

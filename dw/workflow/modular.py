@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from dw.workflow.placement import Quantization
 from dw.workflow.scalars import Many
-from dw.workflow.section import Section
+from dw.workflow.section import Section, words
 
 RESERVE = "3GB"
+MODULAR = words("load_components configs components_manager")
+"""The keys of a configuration that are for modular pipelines alone."""
+
+_SIZE = re.compile(r"\d+(\.\d*)?(KI?B|MI?B|GI?B)", re.IGNORECASE)
+
+
+def _size(text: str) -> str:
+    if not _SIZE.fullmatch(text):
+        raise PydanticCustomError("size", "must be a number with a unit, such as 3GB or 500MB")
+    return text
+
+
+Size = Annotated[str, AfterValidator(_size)]
 
 
 class LoadComponents(Section):
@@ -34,6 +51,6 @@ class ComponentsManager(Section):
         False,
         description="keep weights in host memory until used, and then as long as there is room",
     )
-    memory_reserve_margin: str = Field(
+    memory_reserve_margin: Size = Field(
         RESERVE, description="memory of the device that is left free for the computation"
     )

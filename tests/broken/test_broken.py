@@ -27,6 +27,6 @@ def test_what_is_told_is_what_is_expected(path: Path) -> None:
 
 def test_every_expectation_is_of_a_file_and_says_something() -> None:
     assert {path.stem for path in FOLDER.glob("*.expected")} == {path.stem for path in FILES}
-    assert len(FILES) >= 60
+    assert len(FILES) >= 120
     for path in FILES:
         assert expectation(path).read_text(encoding="utf-8").strip(), path.stem

@@ -68,7 +68,8 @@ def test_a_good_workflow_has_no_problems(warm: Session) -> None:
                     "from_pretrained_arguments": {"model_name": "any/model"},
                 }
             },
-            "StableDiffusionPipeline has no component 'transformer'",
+            "StableDiffusionPipeline has no component 'transformer'; it has "
+            "scheduler, text_encoder, tokenizer, unet, vae, feature_extractor, image_encoder, safety_checker",
         ),
     ],
 )

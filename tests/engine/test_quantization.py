@@ -176,7 +176,12 @@ def test_other_arguments_are_another_component() -> None:
             {"load_in_4bits": True},
             "BitsAndBytesConfig takes no argument 'load_in_4bits' (did you mean 'load_in_4bit'?)",
         ),
-        ("AutoencoderKL", {}, "'AutoencoderKL' is not a quantization config"),
+        (
+            "AutoencoderKL",
+            {},
+            "'AutoencoderKL' is not a quantization config, such as BitsAndBytesConfig, "
+            "GGUFQuantizationConfig, QuantoConfig, SDNQConfig, TorchAoConfig",
+        ),
     ],
 )
 def test_a_wrong_name_is_told_before_anything_loads(
