@@ -231,7 +231,11 @@ class TestSegmentsInFiles:
     ("arguments", "chain", "message"),
     [
         ({"num_frames": 8}, {"segments": 2, "frame_snap": {"modulus": 8, "remainder": 1}}, "8n+1"),
-        ({}, {"segments": 2, "segment_argument": "imge"}, "'segment_argument' gives the argument 'imge'"),
+        (
+            {},
+            {"segments": 2, "segment_argument": "imge"},
+            "'segment_argument' gives the argument 'imge'",
+        ),
         ({}, {"match_audio": True}, "'match_audio' needs a list of references"),
     ],
 )

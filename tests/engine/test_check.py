@@ -69,7 +69,8 @@ def test_a_good_workflow_has_no_problems(warm: Session) -> None:
                 }
             },
             "StableDiffusionPipeline has no component 'transformer'; it has "
-            "scheduler, text_encoder, tokenizer, unet, vae, feature_extractor, image_encoder, safety_checker",
+            "scheduler, text_encoder, tokenizer, unet, vae, feature_extractor, image_encoder, "
+            "safety_checker",
         ),
     ],
 )
