@@ -24,6 +24,8 @@ def _scale(value: Any) -> Any:
 
 
 class Lora(Section):
+    """A LoRA on the models of the pipeline."""
+
     closed = True
 
     model_name: Text = Field(description="hub id, folder, file or built-in name of the LoRA")
@@ -42,7 +44,8 @@ class IpAdapter(Section):
     weight_name: str | None = Field(None, description="file name in the repository or folder")
     subfolder: str | None = Field(None, description="folder in the repository")
     scale: Annotated[Any, AfterValidator(_scale)] = Field(
-        None, description="weight of the picture, or a weight for each block of the model"
+        None,
+        description="weight of the picture, or a weight for each block of the model; default: 1",
     )
     image_encoder_folder: str | None = Field(
         "image_encoder", description="folder of the encoder, in the subfolder or, with /, elsewhere"

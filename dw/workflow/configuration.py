@@ -24,6 +24,8 @@ from dw.workflow.step_cache import StepCache, TeaCache
 
 
 class ComponentSettings(Section):
+    """Settings of one component."""
+
     closed = True
 
     torch_dtype: str | None = Field(None, description="dtype of the component: torch.float16, ...")
@@ -36,15 +38,21 @@ class ComponentSettings(Section):
 
 
 class TransformerSettings(ComponentSettings):
+    """Settings of a transformer."""
+
     attn_processor_type: str | None = Field(None, description="class that computes the attention")
 
 
 class UnetSettings(TransformerSettings):
+    """Settings of a UNet."""
+
     enable_forward_chunking: bool = Field(False, description="compute feed-forward layers in parts")
     channels_last: bool = Field(False, description="lay the weights out with the channels last")
 
 
 class VaeSettings(ComponentSettings):
+    """Settings of a VAE, for less memory."""
+
     enable_slicing: bool = Field(False, description="decode a batch one image at a time")
     enable_tiling: bool = Field(False, description="decode large images tile by tile")
     channels_last: bool = Field(False, description="lay the weights out with the channels last")
@@ -128,12 +136,20 @@ class Configuration(Placed):
     )
     vae: VaeSettings | None = Field(None, description="settings of the vae")
     unet: UnetSettings | None = Field(None, description="settings of the unet")
-    transformer: TransformerSettings | None = Field(None, description="of the transformer")
-    transformer_2: TransformerSettings | None = Field(None, description="of the second transformer")
+    transformer: TransformerSettings | None = Field(None, description="settings of the transformer")
+    transformer_2: TransformerSettings | None = Field(
+        None, description="settings of the second transformer"
+    )
     text_encoder: ComponentSettings | None = Field(None, description="settings of the text encoder")
-    text_encoder_2: ComponentSettings | None = Field(None, description="of the second text encoder")
-    text_encoder_3: ComponentSettings | None = Field(None, description="of the third text encoder")
-    image_encoder: ComponentSettings | None = Field(None, description="of the image encoder")
+    text_encoder_2: ComponentSettings | None = Field(
+        None, description="settings of the second text encoder"
+    )
+    text_encoder_3: ComponentSettings | None = Field(
+        None, description="settings of the third text encoder"
+    )
+    image_encoder: ComponentSettings | None = Field(
+        None, description="settings of the image encoder"
+    )
     load_components: LoadComponents | None = Field(
         None, description="of a modular pipeline: the components to load, and their dtypes"
     )
@@ -141,7 +157,7 @@ class Configuration(Placed):
         default_factory=dict, description="of a modular pipeline: settings of its blocks"
     )
     components_manager: ComponentsManager | None = Field(
-        None, description="of a modular pipeline: moves components to the device when they run"
+        None, description="of a modular pipeline: when components come to the device"
     )
     shared_components: Many[str] = Field((), description="the same as beside configuration")
     reused_components: Many[str] = Field((), description="the same as beside configuration")
@@ -158,13 +174,15 @@ class Configuration(Placed):
         description="settings of other components; in a file they are keys of configuration",
     )
     no_generator: bool = Field(False, description="call the pipeline without a seeded generator")
-    cache: StepCache | None = Field(None, description="steps reuse what earlier ones computed")
-    teacache: TeaCache | None = Field(None, description="the step cache TeaCache; FLUX.1 only")
+    cache: StepCache | None = Field(None, description="reuse in a step what earlier ones computed")
+    teacache: TeaCache | None = Field(
+        None, description="skip steps whose input hardly changes; FLUX.1 only"
+    )
     attention_backend: AttentionBackend | None = Field(
-        None, description="how attention is computed: native, flash, sage, xformers, ..."
+        None, description="what computes attention: native, flash, sage, xformers, ..."
     )
     prompt_weighting: bool = Field(
-        False, description="(more:1.3), [less] and BREAK in the prompt count; FLUX.1 only"
+        False, description="heed (more:1.3), [less] and BREAK in the prompt; FLUX.1 only"
     )
     enable_attention_slicing: bool = Field(False, description="compute attention in slices")
     disable_attention_slicing: bool = Field(False, description="never compute attention in slices")

@@ -36,6 +36,8 @@ class PipelineReference(Section):
 
 
 class Task(Section):
+    """Runs a command."""
+
     command: Text = Field(description="what to do: resize_center_crop, gather_images, ...")
     arguments: dict[str, Any] | None = Field(None, description="arguments of the command")
     inputs: list[Any] | None = Field(None, description="the command runs once for each of these")
@@ -51,6 +53,8 @@ class Task(Section):
 
 
 class SubWorkflow(Section):
+    """Runs another workflow, whose results are those of its last step."""
+
     path: Text = Field(
         description="another workflow: a file relative to this one, a bare name, or one that comes "
         "with dw as in `builtin:augment_prompt.json`"
@@ -59,13 +63,15 @@ class SubWorkflow(Section):
 
 
 class Step(Section):
+    """Does one thing: `pipeline`, `pipeline_reference`, `task` or `workflow`."""
+
     name: Name = Field(description="later steps find the step's results by it")
     seed: Seed | None = Field(None, description="overrides the workflow's seed")
     pipeline: Pipeline | None = Field(None, description="call a diffusers pipeline")
     pipeline_reference: PipelineReference | None = Field(
         None, description="call the pipeline of an earlier step again"
     )
-    task: Task | None = Field(None, description="run a command on images or text")
+    task: Task | None = Field(None, description="run a command on pictures, films, sounds or text")
     workflow: SubWorkflow | None = Field(None, description="run another workflow")
     release_pipeline: bool = Field(
         False, description="free the step's pipeline; later steps load when they are reached"
@@ -93,10 +99,13 @@ class Step(Section):
 
 
 class Workflow(Section):
+    """The whole file."""
+
     id: Name = Field(description="names the workflow and its files")
     description: str | None = Field(None, description="free text")
     variables: dict[str, Any] = Field(
-        default_factory=dict, description="the arguments, name to default; its type is the type"
+        default_factory=dict,
+        description="the workflow's arguments: name to default, whose type is theirs",
     )
     seed: Seed | None = Field(None, description="default seed; without it each run draws its own")
     timeout: float | None = Field(

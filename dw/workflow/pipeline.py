@@ -105,6 +105,8 @@ class Component(Loads):
 
 
 class SchedulerConfiguration(Section):
+    """Which scheduler."""
+
     closed = True
 
     scheduler_type: str = Field(description="class: a name in diffusers, or a dotted name")
@@ -146,6 +148,8 @@ class RemoteTextEncoder(Section):
 
 
 class Pipeline(Loads):
+    """Loads a diffusers pipeline, or takes what is in memory of it, and calls it."""
+
     accepted = OVERRIDES
     gathered = words("components")
 
@@ -157,11 +161,11 @@ class Pipeline(Loads):
     )
     scheduler: Scheduler | None = Field(None, description="another scheduler than the model's")
     audio_scheduler: Scheduler | None = Field(
-        None, description="another scheduler of the sound, where a pipeline has one"
+        None, description="another scheduler for the sound, where the pipeline has one"
     )
     loras: Many[Lora] = Field((), description="LoRAs, applied together")
     remote_text_encoder: RemoteTextEncoder | None = Field(
-        None, description="another machine encodes the prompt"
+        None, description="encode the prompt on another machine"
     )
     ip_adapter: IpAdapter | None = Field(None, description="a picture as a prompt")
     chain: Chain | None = Field(None, description="a long film from several calls")
@@ -169,7 +173,7 @@ class Pipeline(Loads):
         (), description="components that later steps may reuse, by name"
     )
     reused_components: Many[str] = Field(
-        (), description="components that are those of an earlier step, which shares them"
+        (), description="components taken from an earlier step that shares them, by name"
     )
     components: dict[str, Component] = Field(
         default_factory=dict,

@@ -40,7 +40,9 @@ class GroupOffload(Section):
     low_cpu_mem_usage: bool | None = Field(
         None, description="with use_stream: pin host memory when it is needed, not all at once"
     )
-    offload_to_disk_path: Text | None = Field(None, description="folder to rest in")
+    offload_to_disk_path: Text | None = Field(
+        None, description="folder where they rest, instead of host memory"
+    )
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
@@ -112,7 +114,7 @@ class ModuleSettings(Section):
         None, description="keep groups of its layers in host memory until they run"
     )
     enable_tiling: bool | dict[str, Any] | None = Field(
-        None, description="of a vae: decode in tiles; true, or arguments of its enable_tiling"
+        None, description="of a VAE: decode in tiles; true, or arguments of its enable_tiling"
     )
     residency: Literal["resident", "on_demand"] = Field(
         "resident",
@@ -137,6 +139,8 @@ class ModuleSettings(Section):
 
 
 class QuantizationConfiguration(Section):
+    """Which class quantizes."""
+
     closed = True
 
     config_type: str = Field(

@@ -23,6 +23,8 @@ _ONLY_FOR = {
 
 
 class Result(Section):
+    """How the results of a step are written."""
+
     accepted = words("samplerate")
 
     content_type: ContentType = Field(

@@ -92,14 +92,19 @@ class StepCache(Section):
     threshold: Number | None = Field(
         None,
         ge=0,
-        description="how much of a change is ignored; 0.05 for first_block, 0.06 for mag",
+        description="how much of a change is ignored; default: 0.05 for first_block, 0.06 for mag",
     )
     num_inference_steps: int | None = Field(
         None, ge=1, description="steps of the call that mag counts; default: those of the arguments"
     )
-    max_skip_steps: int | None = Field(None, ge=1, description="steps skipped in a row at most: 3")
+    max_skip_steps: int | None = Field(
+        None, ge=1, description="most steps skipped in a row; default: 3"
+    )
     retention_ratio: Number | None = Field(
-        None, ge=0, le=1, description="share of the first steps that are never skipped: 0.2"
+        None,
+        ge=0,
+        le=1,
+        description="share of the steps, at the start, that is never skipped; default: 0.2",
     )
     mag_ratios: Ratios = Field(
         None, description="magnitudes of the model, as calibrate tells them, or a preset: flux"
@@ -107,28 +112,28 @@ class StepCache(Section):
     calibrate: bool | None = Field(
         None, description="skip nothing and tell the mag_ratios of this model and schedule"
     )
-    cache_interval: int | None = Field(None, ge=1, description="each n-th step is computed: 5")
-    max_order: int | None = Field(None, ge=0, description="order of the extrapolation: 1")
+    cache_interval: int | None = Field(None, ge=1, description="compute each n-th step; default: 5")
+    max_order: int | None = Field(None, ge=0, description="order of the extrapolation; default: 1")
     disable_cache_before_step: int | None = Field(
-        None, ge=1, description="first steps that are all computed: 3"
+        None, ge=1, description="first steps that are all computed; default: 3"
     )
     disable_cache_after_step: int | None = Field(
         None, ge=0, description="step from which all are computed"
     )
     spatial_attention_block_skip_range: int | None = Field(
-        None, ge=1, description="spatial attention is computed at each n-th step: 2"
+        None, ge=1, description="compute spatial attention at each n-th step; default: 2"
     )
     spatial_attention_timestep_skip_range: Range | None = Field(
         None, description="timesteps between which it is skipped"
     )
     temporal_attention_block_skip_range: int | None = Field(
-        None, ge=1, description="temporal attention is computed at each n-th step"
+        None, ge=1, description="compute temporal attention at each n-th step"
     )
     temporal_attention_timestep_skip_range: Range | None = Field(
         None, description="timesteps between which it is skipped"
     )
     unconditional_batch_skip_range: int | None = Field(
-        None, ge=1, description="the negative prompt is computed at each n-th step: 5"
+        None, ge=1, description="compute the negative prompt at each n-th step; default: 5"
     )
     unconditional_batch_timestep_skip_range: Range | None = Field(
         None, description="timesteps between which it is skipped"
