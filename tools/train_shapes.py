@@ -61,9 +61,9 @@ FULL = Plan(
     wholes=120,
     examples=12_000,
     reading=900,
-    denoiser=8600,
+    denoiser=10_400,
     outlines=2000,
-    adapter=300,
+    adapter=500,
     prompts=100,
 )
 QUICK = Plan(
