@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
@@ -132,3 +133,17 @@ def test_the_adapter_changes_the_picture_by_its_scale(pipeline: StableDiffusionP
     pipeline.unload_lora_weights()
     assert drawn[0.0] == before.tobytes()
     assert len(set(drawn.values())) == 3
+
+
+def test_the_adapter_leaves_the_inside_of_an_object_unpainted(
+    pipeline: StableDiffusionPipeline,
+) -> None:
+    def painted() -> int:
+        drawn = draw(pipeline, CIRCLE, seeds=range(1, 5))
+        return sum(int((np.asarray(picture)[..., 0] > 128).sum()) for picture in drawn)
+
+    filled = painted()  # red pixels on blue
+    pipeline.load_lora_weights(OUTLINE, adapter_name="outline")
+    outlined = painted()
+    pipeline.unload_lora_weights()
+    assert 0 < outlined < 0.6 * filled
