@@ -31,7 +31,8 @@ WORKFLOW = """{"id": "bench", "steps": [{"name": "gen", "pipeline": {
 DECODE = """{"id": "bench", "steps": [{"name": "gen", "pipeline": {
     "configuration": {"component_type": "StableDiffusionPipeline", "vae": {"enable_tiling": true}},
     "from_pretrained_arguments": {"model_name": "%s"},
-    "arguments": {"prompt": "a fox", "num_inference_steps": 1, "width": 1024, "height": 1024}}}]}"""
+    "arguments": {
+        "prompt": "a fox", "num_inference_steps": %d, "width": 1024, "height": 1024}}}]}"""
 TASK = """{"id": "bench", "steps": [
     {"name": "widths", "task": {"command": "gather_inputs", "inputs": [%s]}},
     {"name": "resize", "task": {"command": "resize_rescale", "arguments": {
@@ -150,9 +151,12 @@ def cancel_latencies_outside_of_denoising() -> list[Row]:
     engine = Engine()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        decode = Cancels(engine, DECODE % stand_in("StableDiffusionPipeline", ""), folder)
+        model = stand_in("StableDiffusionPipeline", "")
+        decode, longer = (Cancels(engine, DECODE % (model, n), folder) for n in (1, 3))
         whole_s = max(decode.timed() for _ in range(2))
-        in_decode = _row("cancel in a decode of tiles", decode.latencies(whole_s, in_decode=True))
+        step_s = (longer.timed() - decode.timed()) / 2
+        latencies = decode.latencies(whole_s, in_decode=True)
+        in_decode = _row("cancel in a decode of tiles", latencies, step_s)
         Image.effect_noise((512, 512), 90).save(folder / "picture.png")
         task = Cancels(engine, TASK % ", ".join(map(str, range(512, 768))), folder)
         in_task = _row("cancel in a task of 256 pictures", task.latencies(task.timed()))
