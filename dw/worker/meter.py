@@ -41,8 +41,10 @@ def _nvml() -> Any:
     """NVIDIA's library, initialized; None where it is not installed or finds no driver."""
     try:
         import pynvml
-
+    except ImportError:  # there is none for macOS
+        return None
+    try:
         pynvml.nvmlInit()
-    except Exception:  # its own error class is in what may be missing
+    except pynvml.NVMLError:
         return None
     return pynvml

@@ -75,7 +75,9 @@ class Reclaim:
         if not self.is_waiting:
             self._baseline = self._baseline or free
             return
-        missing = sum(max(0, was - free.get(gpu, was)) for gpu, was in self._baseline.items())
+        if not self._baseline.keys() <= free.keys():
+            return  # a driver that fails has not said that the memory is back
+        missing = sum(max(0, was - free[gpu]) for gpu, was in self._baseline.items())
         self._missing = 0 if missing <= SLACK else missing
         if self._missing == 0:
             self._end(now)

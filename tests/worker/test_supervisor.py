@@ -395,11 +395,16 @@ def test_the_next_run_waits_until_the_memory_of_the_dead_has_come_back():
 
 
 @pytest.mark.parametrize(
-    ("measure", "words"), [(USED, "short of 12288 MB 5.0 s after"), (None, "unknown 5.0 s after")]
+    ("measure", "words"),
+    [
+        (USED, "short of 12288 MB 5.0 s after"),
+        ({}, "unknown 5.0 s after"),
+        (None, "unknown 5.0 s after"),
+    ],
 )
 def test_no_run_waits_for_ever_and_it_is_told_what_is_missing(measure, words):
     policy, _ = bereaved()
-    if measure:
+    if measure is not None:
         policy.measured(measure, 2.0)
     actions = policy.tick(2.0 + PATIENCE_S)
     assert sent(actions) == [2]
