@@ -32,8 +32,16 @@ SCHEMA = ROOT / "dw" / "workflow" / "schema.json"
 DOCS = ROOT / "docs"
 PAGES = (README, DOCS / "workflows.md", DOCS / "coverage.md", DOCS / "rehearsal.md")
 PICTURE = ROOT / "docs" / "session.svg"
-PACKAGES = ("", "workflow", "engine", "engine/tasks", "worker", "repl", "repl/commands")
-MORE_PACKAGES = ("repl/renderers", "rehearsal")
+PACKAGES = ("", "workflow", "engine", "engine/models", "engine/checks", "engine/calls")
+MORE_PACKAGES = (
+    "engine/media",
+    "engine/tasks",
+    "worker",
+    "repl",
+    "repl/commands",
+    "repl/renderers",
+    "rehearsal",
+)
 
 
 def commands() -> str:

@@ -8,7 +8,8 @@ from dw.engine import progress
 
 progress.install()
 
-from dw.engine import reading, remarks  # noqa: E402  # after the bridge
+from dw.engine import remarks  # noqa: E402  # after the bridge
+from dw.engine.models import reading  # noqa: E402
 
 remarks.install()
 reading.install()

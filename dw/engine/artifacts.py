@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from diffusers.utils import BaseOutput
 
-from dw.engine.films import Film
-from dw.engine.sounds import Sound, as_sound
+from dw.engine.media.films import Film
+from dw.engine.media.sounds import Sound, as_sound
 from dw.errors import RunFailed
 from dw.workflow.references import split_previous_result
 

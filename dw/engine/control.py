@@ -21,7 +21,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch._dynamo import OptimizedModule
 
-from dw.engine.ledger import modules
+from dw.engine.models.ledger import modules
 
 
 class Cancelled(BaseException):

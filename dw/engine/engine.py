@@ -15,33 +15,33 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from dw.engine import memory, names, progress
-from dw.engine.acceleration import usable
-from dw.engine.adapters import Adapters
-from dw.engine.cache import ComponentCache, Need, Plan
+from dw.engine.calls.acceleration import usable
+from dw.engine.calls.adapters import Adapters
+from dw.engine.calls.ip_adapter import IpAdapters
+from dw.engine.calls.switches import Switches
+from dw.engine.checks.signatures import check_concrete, check_workflow
 from dw.engine.constants import argument_of, imported
 from dw.engine.control import Cancelled, RunControl
 from dw.engine.device import Device, choose_device
 from dw.engine.failures import DeviceDied, OutOfMemory, failing
-from dw.engine.ip_adapter import IpAdapters
-from dw.engine.ledger import Ledger
 from dw.engine.memory import ClearReport
+from dw.engine.models.cache import ComponentCache, Need, Plan
+from dw.engine.models.ledger import Ledger
+from dw.engine.models.planner import Planner
+from dw.engine.models.room import has_room
+from dw.engine.models.source import Sources
+from dw.engine.models.spec import Offload
+from dw.engine.models.survey import survey
+from dw.engine.models.weights import too_large
 from dw.engine.observer import Observer
-from dw.engine.planner import Planner
 from dw.engine.reach import Reach, typed_texts
 from dw.engine.record import RunRecord
 from dw.engine.results import Writer, new_run_folder
-from dw.engine.room import has_room
 from dw.engine.run import Run
 from dw.engine.seeds import run_seed
 from dw.engine.shortage import Shortage
-from dw.engine.signatures import check_concrete, check_workflow
-from dw.engine.source import Sources
-from dw.engine.spec import Offload
 from dw.engine.steps import Execution
-from dw.engine.survey import survey
-from dw.engine.switches import Switches
 from dw.engine.tasks import models_of
-from dw.engine.weights import too_large
 from dw.errors import DwError, RunFailed
 from dw.report import Memory, Output
 from dw.workflow import Document, Problem, Workflow, check_world

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
-from dw.engine.cache import Component, ComponentCache
-from dw.engine.calling import free_hooks
+from dw.engine.calls.calling import free_hooks
 from dw.engine.device import Device
-from dw.engine.ledger import Ledger, base_dtypes, tensors
-from dw.engine.residency import rested
+from dw.engine.models.cache import Component, ComponentCache
+from dw.engine.models.ledger import Ledger, base_dtypes, tensors
+from dw.engine.models.residency import rested
 from dw.report import ComponentRow, Memory
 
 

@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dw.engine import names
-from dw.engine.annotations import misfit
-from dw.engine.films import as_film, plain
+from dw.engine.checks.annotations import misfit
+from dw.engine.media.films import as_film, plain
+from dw.engine.media.sounds import Sound, as_sound
 from dw.engine.reach import Reach
-from dw.engine.sounds import Sound, as_sound
 from dw.errors import RunFailed, WorkflowError, did_you_mean
 from dw.workflow.construction import (
     FROM_ARGUMENTS,

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from dw.engine.artifacts import artifacts
-from dw.engine.encoding import EXTENSIONS, Encoded, audible, encode, verify
 from dw.engine.failures import failing
-from dw.engine.films import FPS, Film, Reel, encode_film
-from dw.engine.sounds import waveforms
+from dw.engine.media.encoding import EXTENSIONS, Encoded, audible, encode, verify
+from dw.engine.media.films import FPS, Film, Reel, encode_film
+from dw.engine.media.sounds import waveforms
 from dw.errors import DwError, OutOfResources, RunFailed
 from dw.report import Output
 from dw.workflow.result import Result

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from dw.engine.adapters import Adapters
-from dw.engine.cache import ComponentCache, Load, Need
+from dw.engine.calls.adapters import Adapters
+from dw.engine.calls.ip_adapter import IpAdapters
+from dw.engine.calls.switches import Switches
 from dw.engine.control import RunControl
-from dw.engine.ip_adapter import IpAdapters
+from dw.engine.models.cache import ComponentCache, Load, Need
+from dw.engine.models.planner import Planner
 from dw.engine.observer import Observer
-from dw.engine.planner import Planner
 from dw.engine.results import Writer
-from dw.engine.switches import Switches
 from dw.report import Output
 from dw.workflow import Document, Workflow
 

@@ -9,7 +9,7 @@ from math import sqrt
 
 import torch
 
-from dw.engine.cache import Component
+from dw.engine.models.cache import Component
 
 TILING = '"vae": {"enable_tiling": true} in the configuration decodes a picture in tiles'
 HALF = '"torch_dtype": "torch.bfloat16" halves the weights and what is computed from them'

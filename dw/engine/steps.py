@@ -8,29 +8,30 @@ from typing import Any
 import torch
 from PIL import Image
 
-from dw.engine import foreign, names
-from dw.engine.acceleration import usable
+from dw.engine import names
+from dw.engine.arguments import realize
 from dw.engine.artifacts import Results, on_host
-from dw.engine.cache import Need
-from dw.engine.calling import call, method_of, seeded_generator, takes_generator
-from dw.engine.chaining import Runner, chain_runner
+from dw.engine.calls.acceleration import usable
+from dw.engine.calls.calling import call, method_of, seeded_generator, takes_generator
+from dw.engine.calls.chaining import Runner, chain_runner
+from dw.engine.calls.remote_encoder import encoded
 from dw.engine.classes import call_parameters
 from dw.engine.control import watched, watching_modules
-from dw.engine.encoding import is_muted
 from dw.engine.failures import failing
 from dw.engine.iterations import iterations
-from dw.engine.media import realize
+from dw.engine.media.encoding import is_muted
+from dw.engine.models import foreign
+from dw.engine.models.cache import Need
+from dw.engine.models.room import has_room
+from dw.engine.models.spec import Placement
+from dw.engine.models.wiring import replace_scheduler, wire
 from dw.engine.objects import built
 from dw.engine.rehearsing import chosen, smaller, told
-from dw.engine.remote_encoder import encoded
 from dw.engine.results import file_names
-from dw.engine.room import has_room
 from dw.engine.run import Run
 from dw.engine.seeds import own_seed
-from dw.engine.spec import Placement
 from dw.engine.tasks import TaskContext, borrowed_by, models_of, require_fit, run_task
 from dw.engine.tasks.models import TaskModels, visiting
-from dw.engine.wiring import replace_scheduler, wire
 from dw.workflow import Document, Workflow
 from dw.workflow.chain import Chain
 from dw.workflow.model import ACTIONS, Step, Task

@@ -13,10 +13,10 @@ from diffusers.pipelines.wan.pipeline_output import WanPipelineOutput
 from PIL import Image
 
 from dw.engine.artifacts import artifacts
-from dw.engine.calling import call
+from dw.engine.calls.calling import call
 from dw.engine.control import RunControl
-from dw.engine.films import Film
-from dw.engine.sounds import Sound, as_sound
+from dw.engine.media.films import Film
+from dw.engine.media.sounds import Sound, as_sound
 from dw.workflow.configuration import Configuration
 
 PICTURES = [Image.new("L", (8, 8), shade) for shade in (0, 1, 2)]

@@ -21,9 +21,10 @@ import pytest
 from safetensors.torch import save_file
 from torch import zeros
 
-from dw.engine import containers, fetching
+from dw.engine import fetching
+from dw.engine.arguments import read_image, read_video
 from dw.engine.iterations import iterations
-from dw.engine.media import read_image, read_video
+from dw.engine.media import containers
 from dw.engine.reach import Reach
 from dw.errors import RunFailed, WorkflowError
 from tests.engine.session import Json, Session, generate, text_to_image, workflow
@@ -278,8 +279,8 @@ def test_a_playlist_leads_nowhere(
 
 
 def test_media_of_others_are_opened_in_one_place() -> None:
-    """`dw.engine.films` opens what dw itself has written."""
-    engine = Path(containers.__file__).parent
+    """`dw.engine.media.films` opens what dw itself has written."""
+    engine = Path(containers.__file__).parents[1]
     users = [p.name for p in engine.rglob("*.py") if "av.open(" in p.read_text(encoding="utf-8")]
     assert sorted(users) == ["containers.py", "films.py"]
 

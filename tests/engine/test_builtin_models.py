@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from dw.engine import source
+from dw.engine.models import source
+from dw.engine.models.source import Sources
 from dw.engine.reach import Reach
-from dw.engine.source import Sources
 from dw.errors import WorkflowError
 from dw.workflow.builtin import MODELS
 from tests.engine.session import Session, text_to_image

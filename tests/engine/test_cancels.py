@@ -16,7 +16,8 @@ from huggingface_hub.utils import tqdm as HubBar  # noqa: N812
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from dw.engine import Cancelled, Engine, RunControl, reading
+from dw.engine import Cancelled, Engine, RunControl
+from dw.engine.models import reading
 from dw.engine.tasks import glue
 from tests.engine.session import PNG, CancelsAt, Json, Session, generate, text_to_image, workflow
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dw.engine import Cancelled, RunControl, fetching
-from dw.engine.media import read_image, read_video
+from dw.engine.arguments import read_image, read_video
 from dw.engine.reach import Reach
 from dw.errors import RunFailed
 

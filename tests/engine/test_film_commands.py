@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dw.engine.encoding import encode
-from dw.engine.films import Film
-from dw.engine.media import realize
+from dw.engine.arguments import realize
+from dw.engine.media.encoding import encode
+from dw.engine.media.films import Film
+from dw.engine.media.sounds import Sound
 from dw.engine.reach import Reach
-from dw.engine.sounds import Sound
 from dw.engine.tasks import TaskContext, run_task
 from dw.errors import RunFailed
 from dw.workflow.result import Result

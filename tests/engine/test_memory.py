@@ -14,7 +14,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
 from dw.engine.failures import DeviceDied
-from dw.engine.ledger import Ledger, tensor_bytes, tensors
+from dw.engine.models.ledger import Ledger, tensor_bytes, tensors
 from tests.engine.session import CancelsAt, Session, text_to_image
 
 FLUX = {"component_type": "FluxPipeline"}

@@ -12,10 +12,10 @@ from diffusers.modular_pipelines.minimax_h3 import MiniMaxH3AudioReference, Mini
 from PIL import Image
 
 from dw.engine import fetching
-from dw.engine.films import Film
+from dw.engine.media.films import Film
+from dw.engine.media.sounds import Sound
 from dw.engine.objects import built
 from dw.engine.reach import Reach
-from dw.engine.sounds import Sound
 from dw.errors import RunFailed
 from tests.engine.session import PNG, Json, Session, generate, workflow
 

@@ -14,8 +14,8 @@ from diffusers.hooks.group_offloading import _is_group_offload_enabled
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
 from dw.engine import Engine
-from dw.engine.residency import OnDemand
-from dw.engine.switches import _SWITCHES
+from dw.engine.calls.switches import _SWITCHES
+from dw.engine.models.residency import OnDemand
 from dw.rehearsal import stand_in
 from tests.engine.session import CancelsAt, Json, Session, on_a_gpu, text_to_image
 

@@ -13,9 +13,9 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.autoencoders.vae import Decoder
 
-from dw.engine.cache import Component
+from dw.engine.models.cache import Component
+from dw.engine.models.spec import ComponentSpec, Placement
 from dw.engine.shortage import HALF, LAYERS, OFFLOAD, SMALLER, TILING, Shortage
-from dw.engine.spec import ComponentSpec, Placement
 from dw.errors import OutOfResources
 from tests.engine.session import Session, generate, on_a_gpu, text_to_image, workflow
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import Field
 
-from dw.engine.films import Film, as_film
-from dw.engine.joining import joined_films
-from dw.engine.media import read_video
-from dw.engine.sounds import as_sound
+from dw.engine.arguments import read_video
+from dw.engine.media.films import Film, as_film
+from dw.engine.media.joining import joined_films
+from dw.engine.media.sounds import as_sound
 from dw.engine.tasks.arguments import Count, Positive
 from dw.engine.tasks.glue import matches
 from dw.engine.tasks.registry import TaskContext, task

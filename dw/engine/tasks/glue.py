@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from dw.engine.media import read_image
+from dw.engine.arguments import read_image
 from dw.engine.tasks.registry import TaskContext, task
 from dw.errors import RunFailed, did_you_mean
 from dw.workflow.media import EXTENSIONS

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dw.engine.source import refuse_pickles
-from dw.engine.spec import ComponentSpec, Placement
+from dw.engine.models.source import refuse_pickles
+from dw.engine.models.spec import ComponentSpec, Placement
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_model
 
 if TYPE_CHECKING:
-    from dw.engine.planner import Planner
+    from dw.engine.models.planner import Planner
 
 
 @dataclass(frozen=True, slots=True)

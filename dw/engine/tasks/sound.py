@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from dw.engine.joining import crossfaded
-from dw.engine.segments import samples_at
-from dw.engine.sounds import Sound, as_sound, fitted
+from dw.engine.media.joining import crossfaded
+from dw.engine.media.segments import samples_at
+from dw.engine.media.sounds import Sound, as_sound, fitted
 from dw.engine.tasks.arguments import Count, Positive
 from dw.engine.tasks.film import CROSSFADE_MS, Milliseconds, Rate
 from dw.engine.tasks.registry import task

@@ -10,7 +10,7 @@ import torch
 
 from dw.engine import steps
 from dw.engine.engine import _digest
-from dw.engine.spec import Placement
+from dw.engine.models.spec import Placement
 from dw.engine.tasks.models import visiting
 from tests.engine.session import PNG, Session, generate, on_a_gpu, workflow
 from tests.engine.tasks.commands import TEXT, step

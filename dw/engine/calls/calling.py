@@ -1,0 +1,132 @@
+"""One call of a pipeline: seeded, watched for a cancel, with its tensors brought to host memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+
+from dw.engine import names
+from dw.engine.artifacts import on_host
+from dw.engine.calls.acceleration import accelerated
+from dw.engine.calls.weighting import weighted
+from dw.engine.classes import call_parameters
+from dw.engine.control import RunControl, watching
+from dw.engine.media.films import plain
+from dw.workflow.configuration import Configuration
+
+INVERTED = ("inverted_latents", "image_latents", "latent_image_ids")
+"""What pipelines give that invert a picture."""
+
+
+def call(
+    pipeline: Any,
+    arguments: Mapping[str, Any],
+    control: RunControl,
+    *,
+    configuration: Configuration,
+    warn: Callable[[str], None],
+) -> Any:
+    """The output of the pipeline, or of the method of it that the configuration wants. Raises
+    Cancelled, and whatever the pipeline raises."""
+    control.stepped(0, 0)
+    rate, method = _sample_rate(pipeline), method_of(configuration)
+    with (
+        torch.inference_mode(),
+        watching(pipeline, control),
+        accelerated(pipeline, configuration, arguments, warn),
+    ):
+        if configuration.prompt_weighting:
+            arguments = weighted(pipeline, arguments)
+        given = {name: plain(value, rate) for name, value in arguments.items()}
+        output = _named(getattr(pipeline, method)(**given), method)
+    if names.is_modular(type(pipeline)):
+        from dw.engine.models import modular  # what it imports is needed by few workflows
+
+        modular.free_hooks(pipeline)
+        output = modular.outputs(pipeline, output)
+    fps = arguments.get("frame_rate") or call_default(pipeline, "frame_rate")
+    return _with_rates(on_host(output), rate, fps)
+
+
+def _with_rates(output: Any, rate: int | None, fps: float | None) -> Any:
+    """The output with the sample rate of its sound, where that is not told yet, and the rate of
+    the frames that belong to it."""
+    if isinstance(output, Mapping) and not isinstance(output, BaseOutput):
+        is_rated = "audio" not in output or "sampling_rate" in output
+        return output if is_rated else {**output, "sampling_rate": rate}
+    if any(hasattr(output, name) for name in ("audio", "audios", "sound")):
+        output.audio_sample_rate, output.frame_rate = rate, fps
+    return output
+
+
+def _sample_rate(pipeline: DiffusionPipeline) -> int | None:
+    """Of the sounds that a pipeline makes, in Hz, as far as its components tell."""
+    for component in ("vocoder", "vae", "audio_vae", "sound_tokenizer"):
+        config = getattr(getattr(pipeline, component, None), "config", None)
+        for name in ("output_sampling_rate", "sampling_rate", "sample_rate"):
+            if isinstance(rate := getattr(config, name, None), int):
+                return rate
+    return None
+
+
+def method_of(configuration: Configuration) -> str:
+    """What is called of a pipeline."""
+    if configuration.inversion:
+        return "invert"
+    return "generate" if configuration.generate else "__call__"
+
+
+def _named(output: Any, method: str) -> Any:
+    """The output of a call, or what another method gives under the names that it goes by."""
+    if method == "generate":
+        return {"generated_ids": output}
+    return dict(zip(INVERTED, output, strict=False)) if type(output) is tuple else output
+
+
+def takes_generator(pipeline: Any, method: str) -> bool:
+    """Whether the method is given the step's own generator; others draw from the global ones."""
+    if method != "__call__" or names.is_foreign(type(pipeline)):
+        return False
+    if names.is_modular(type(pipeline)):
+        return "generator" in pipeline._blocks.input_names
+    return "generator" in call_parameters(pipeline.__class__)
+
+
+def call_default(pipeline: Any, name: str) -> Any:
+    """Of an argument of the call; None when it has no default, or is none."""
+    if names.is_modular(type(pipeline)):
+        from dw.engine.models import modular
+
+        parameter = modular.call_parameters(pipeline._blocks).get(name)
+    else:
+        parameter = call_parameters(pipeline.__class__).get(name)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+def free_hooks(pipeline: Any) -> None:
+    """Take offloaded models off the device, and reset step caches, which else change the next
+    picture."""
+    if names.is_modular(type(pipeline)):
+        from dw.engine.models import modular
+
+        modular.free_hooks(pipeline)
+    else:
+        pipeline.maybe_free_model_hooks()
+
+
+def seeded_generator(seed: int) -> torch.Generator:
+    """A fresh generator for one step, whose iterations draw from it one after the other.
+
+    On the CPU, as that gives the same noise on every device. The global generators are seeded too:
+    some schedulers draw from them.
+    """
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    return torch.Generator("cpu").manual_seed(seed)

@@ -1,0 +1,182 @@
+"""IP-Adapters: pictures as prompts. For each call, the adapter that sits on a pipeline's denoiser
+becomes the one that is wanted.
+
+An adapter replaces the attention processors of a model that other pipelines share. It is named by
+the content of its file; what it replaces is kept and put back, the very same objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from safetensors import safe_open
+from transformers import CLIPImageProcessor
+
+from dw.engine.models.source import Sources, refuse_pickles
+from dw.engine.reach import Reach
+from dw.errors import RunFailed
+from dw.rehearsal import stand_in_ip_adapter
+from dw.workflow.adapters import IpAdapter
+from dw.workflow.pipeline import Component, Pipeline
+
+PLACES = ("encoder_hid_proj", "text_encoder_hid_proj", "image_proj")
+"""Where models keep what makes tokens out of the picture."""
+
+IMAGE_SIZE = 224
+"""Pixels of CLIP's pictures, for adapters that come without an encoder."""
+
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """An adapter for a pipeline. `name` says what is in its file."""
+
+    name: str
+    path: Path
+    scale: Any
+    title: str
+
+
+def find_ip_adapter(
+    adapter: IpAdapter, *, sources: Sources, reach: Reach, stand_in: tuple[Path, Path] | None
+) -> Adapted:
+    """The file of an adapter; downloads it when it is not here. `stand_in`: the folders of a
+    rehearsal's pipeline and image encoder. Raises RunFailed for a pickle, which needs trust."""
+    title = f"{adapter.model_name}/{adapter.weight_name or ''}".rstrip("/")
+    if stand_in is not None:
+        path = stand_in_ip_adapter(*stand_in, title)
+    else:
+        inside = "/".join(filter(None, (adapter.subfolder, adapter.weight_name))) or None
+        path = sources.file(adapter.model_name, inside, reach=reach, options={})
+        if not reach.trust:
+            refuse_pickles(path)
+    return Adapted(sources.fingerprint(path), path, adapter.scale, title)
+
+
+def encoder_of(adapter: IpAdapter, pipeline: Pipeline) -> Component | None:
+    """The encoder of its pictures, as a workflow would write it; None: it needs none."""
+    if adapter.encoder is None:
+        return None
+    model_name, subfolder = adapter.encoder
+    is_sd3 = "StableDiffusion3" in pipeline.configuration.component_type
+    kind = "SiglipVisionModel" if is_sd3 else "CLIPVisionModelWithProjection"
+    return Component.model_validate(
+        {
+            "configuration": {"component_type": f"transformers.{kind}"},
+            "from_pretrained_arguments": {"model_name": model_name, "subfolder": subfolder},
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What a model was without the adapter `name`."""
+
+    name: str
+    processors: Mapping[str, Any]
+    places: Mapping[str, Any]
+    kind: Any  # config.encoder_hid_dim_type
+
+
+class IpAdapters:
+    """Reconciles pipelines with the adapter that they should have."""
+
+    def __init__(self) -> None:
+        self._before: WeakKeyDictionary[torch.nn.Module, _Before] = WeakKeyDictionary()
+
+    def reconcile(self, pipeline: Any, wanted: Adapted | None) -> None:
+        """Raises RunFailed when the adapter does not fit the pipeline, which then has none."""
+        for model in _models(pipeline):
+            before = self._before.get(model)
+            if before is not None and not (wanted and before.name == wanted.name and _is_on(model)):
+                self._remove(model)
+        if wanted is None:
+            return
+        if not hasattr(pipeline, "load_ip_adapter"):
+            raise RunFailed(f"{type(pipeline).__name__} takes no IP-Adapter")
+        self._prepare_pictures(pipeline)
+        if not any(model in self._before for model in _models(pipeline)):
+            self._load(pipeline, wanted)
+        pipeline.set_ip_adapter_scale(1.0 if wanted.scale is None else wanted.scale)
+
+    def _load(self, pipeline: Any, wanted: Adapted) -> None:
+        _refuse_faces(wanted)
+        for model in _models(pipeline):
+            if hasattr(model, "_load_ip_adapter_weights"):
+                self._before[model] = _state(model, wanted.name)
+        try:
+            pipeline.load_ip_adapter(
+                str(wanted.path.parent),
+                subfolder="",
+                weight_name=wanted.path.name,
+                **_without_encoder(pipeline),
+            )
+        except BaseException as error:
+            for model in _models(pipeline):
+                self._remove(model)
+            if isinstance(error, KeyError | RuntimeError | ValueError):
+                raise RunFailed(
+                    f"the IP-Adapter {wanted.title!r} does not fit {type(pipeline).__name__}"
+                ) from error
+            raise
+
+    def _remove(self, model: torch.nn.Module) -> None:
+        before = self._before.pop(model, None)
+        if before is None:
+            return
+        model.set_attn_processor(dict(before.processors))  # type: ignore[operator]
+        for name, value in before.places.items():
+            if value is not _MISSING:
+                setattr(model, name, value)
+            elif hasattr(model, name):
+                delattr(model, name)
+        model.config.encoder_hid_dim_type = before.kind  # type: ignore[union-attr]
+
+    @staticmethod
+    def _prepare_pictures(pipeline: Any) -> None:
+        """Give a pipeline what brings pictures into the encoder's size, as diffusers does when it
+        loads an adapter."""
+        if getattr(pipeline, "feature_extractor", _MISSING) is None:
+            encoder = getattr(pipeline, "image_encoder", None)
+            size = IMAGE_SIZE if encoder is None else encoder.config.image_size
+            pipeline.feature_extractor = CLIPImageProcessor(size=size, crop_size=size)
+
+
+def _models(pipeline: Any) -> Iterator[torch.nn.Module]:
+    return (part for part in pipeline.components.values() if isinstance(part, torch.nn.Module))
+
+
+def _state(model: Any, name: str) -> _Before:
+    places = {place: getattr(model, place, _MISSING) for place in PLACES}
+    kind = getattr(model.config, "encoder_hid_dim_type", None)
+    return _Before(name, dict(model.attn_processors), places, kind)
+
+
+def _is_on(model: Any) -> bool:
+    """Whether the adapter's processors are still there: a run that ended badly puts back others."""
+    processors = model.attn_processors.values()
+    return any("IPAdapter" in type(processor).__name__ for processor in processors)
+
+
+def _without_encoder(pipeline: Any) -> dict[str, None]:
+    """The argument that keeps diffusers from loading the image encoder, which is a component."""
+    from diffusers.loaders import FluxIPAdapterMixin
+
+    if isinstance(pipeline, FluxIPAdapterMixin):
+        return {"image_encoder_pretrained_model_name_or_path": None}
+    return {"image_encoder_folder": None}
+
+
+def _refuse_faces(wanted: Adapted) -> None:
+    """FaceID adapters bring LoRAs, which would be taken for LoRAs that nobody wants."""
+    if wanted.path.suffix == ".safetensors":
+        with safe_open(wanted.path, framework="pt") as file:
+            keys = file.keys()
+            if any(".lora" in key or "_lora" in key for key in keys):
+                raise RunFailed(f"{wanted.title!r} is a FaceID adapter, which dw does not know")

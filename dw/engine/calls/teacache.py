@@ -1,0 +1,156 @@
+"""TeaCache for FLUX.1, after Liu et al., "Timestep Embedding Tells: It's Time to Cache for Video
+Diffusion Model", 2024.
+
+How much the input of the first block changes from step to step, modulated by the timestep, tells
+how much the output will change; a polynomial, fitted to the model, turns the one into the other.
+While the changes since the last step that was computed add up to less than a threshold, what the
+blocks added to their input then is added again, and they are left out. The first and the last step
+are always computed. The first block is, too, as it makes what is looked at.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, FluxTransformer2DModel
+from diffusers.hooks import HookRegistry, ModelHook
+
+from dw.engine.calls.denoising import Passes, counted, denoiser, denoising_steps
+from dw.errors import RunFailed
+from dw.workflow.step_cache import TeaCache
+
+COEFFICIENTS = {
+    "flux": (498.651651, -283.781631, 55.8554382, -3.82021401, 0.264230861),
+}
+"""Of the authors' TeaCache4FLUX, highest power first."""
+
+_HOOK = "dw_teacache"
+
+
+def judge_model(cls: type) -> str | None:
+    """Why models of this class cannot have TeaCache."""
+    is_flux = issubclass(cls, FluxTransformer2DModel)
+    return None if is_flux else f"TeaCache is for FLUX.1, not for {cls.__name__}"
+
+
+@contextmanager
+def applied(
+    pipeline: DiffusionPipeline, settings: TeaCache, arguments: Mapping[str, Any]
+) -> Iterator[None]:
+    """TeaCache for one call; the model has nothing of it afterwards. Raises RunFailed for another
+    model than FLUX.1's."""
+    model = denoiser(pipeline)
+    if message := judge_model(type(model)):
+        raise RunFailed(message)
+    assert isinstance(model, FluxTransformer2DModel)
+    steps = denoising_steps(type(pipeline), arguments)
+    with counted(model, named=False) as passes, _Steps(settings, steps, passes).on(model):
+        yield
+
+
+@dataclass
+class _Pass:
+    """What is kept of the last step, for one of the passes of a step."""
+
+    signal: torch.Tensor | None = None  # the modulated input of the first block
+    distance: float = 0.0  # that was gone since the last step that was computed
+    residual: torch.Tensor | None = None  # what the blocks added to their input
+
+
+class _Steps:
+    """Decides for each call of the model whether its blocks are computed."""
+
+    def __init__(self, settings: TeaCache, steps: int, passes: Passes) -> None:
+        self.is_skipped = False
+        self.output: torch.Tensor | None = None  # of all blocks, in a step that is skipped
+        self.input: torch.Tensor | None = None  # of the first block
+        self._threshold = settings.rel_l1_thresh
+        self._coefficients = settings.coefficients or COEFFICIENTS[settings.variant]
+        self._steps = steps
+        self._passes = passes
+        self._kept: defaultdict[int, _Pass] = defaultdict(_Pass)
+
+    @contextmanager
+    def on(self, model: FluxTransformer2DModel) -> Iterator[None]:
+        first, *others = blocks = [*model.transformer_blocks, *model.single_transformer_blocks]
+        with ExitStack() as stack:
+            stack.callback(HookRegistry.check_if_exists_or_initialize(model).remove_hook, _HOOK)
+            stack.callback(first.norm1.register_forward_hook(self._see).remove)
+            _register(first, _First(self))
+            for block in others:
+                _register(block, _Other(self, is_last=block is blocks[-1]))
+            yield
+
+    def _see(self, _: torch.nn.Module, __: Any, output: tuple[torch.Tensor, ...]) -> None:
+        """Look at the input of the first block, which its norm has modulated."""
+        kept, signal = self._kept[self._passes.current], output[0]
+        is_edge = self._passes.steps in (1, self._steps)
+        if kept.signal is not None:
+            kept.distance += self._change(kept.signal, signal)
+        self.is_skipped = (
+            not is_edge and kept.residual is not None and kept.distance < self._threshold
+        )
+        if not self.is_skipped:
+            kept.distance = 0.0
+        kept.signal = signal
+
+    def _change(self, before: torch.Tensor, now: torch.Tensor) -> float:
+        relative = ((now - before).abs().mean() / before.abs().mean()).item()
+        return max(0.0, polynomial(self._coefficients, relative))
+
+    def skip(self) -> None:
+        residual = self._kept[self._passes.current].residual
+        assert self.input is not None
+        assert residual is not None
+        self.output = self.input + residual
+
+    def keep(self, output: torch.Tensor) -> None:
+        assert self.input is not None
+        self._kept[self._passes.current].residual = output - self.input
+
+
+class _First(ModelHook):  # type: ignore[misc]
+    def __init__(self, steps: _Steps) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def new_forward(self, _: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        self._steps.input = kwargs["hidden_states"]
+        output = self.fn_ref.original_forward(*args, **kwargs)
+        if self._steps.is_skipped:
+            self._steps.skip()
+        return output
+
+
+class _Other(ModelHook):  # type: ignore[misc]
+    def __init__(self, steps: _Steps, *, is_last: bool) -> None:
+        super().__init__()
+        self._steps = steps
+        self._is_last = is_last
+
+    def new_forward(self, _: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        steps = self._steps
+        if steps.is_skipped:
+            hidden = steps.output if self._is_last else kwargs["hidden_states"]
+            return kwargs["encoder_hidden_states"], hidden
+        output = self.fn_ref.original_forward(*args, **kwargs)
+        if self._is_last:
+            steps.keep(output[1])
+        return output
+
+
+def polynomial(coefficients: Sequence[float], x: float) -> float:
+    """Its value at x, highest power first, by Horner's rule."""
+    value = 0.0
+    for coefficient in coefficients:
+        value = value * x + coefficient
+    return value
+
+
+def _register(block: torch.nn.Module, hook: ModelHook) -> None:
+    HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, _HOOK)

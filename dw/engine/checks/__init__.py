@@ -1,0 +1,1 @@
+"""A workflow against the installed classes, before anything loads."""

@@ -1,0 +1,293 @@
+"""A workflow against the installed classes: everything that would fail later, found before
+anything loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from inspect import Parameter, signature
+from typing import Any
+
+from diffusers import SchedulerMixin
+
+from dw.engine import names
+from dw.engine.calls.acceleration import check_acceleration
+from dw.engine.calls.calling import method_of
+from dw.engine.checks.annotations import misfit
+from dw.engine.checks.fit import check_placement, check_settings, no_component
+from dw.engine.classes import call_parameters, constructor_signature
+from dw.engine.media import sounds
+from dw.engine.models.draft import LOADER_ARGUMENTS
+from dw.engine.models.foreign import check_foreign
+from dw.engine.models.spec import PipelineSpec
+from dw.engine.objects import check_objects
+from dw.engine.tasks import check_reference, check_task
+from dw.errors import RunFailed, WorkflowError, did_you_mean
+from dw.workflow import Document, Problem
+from dw.workflow.chain import REFERENCES, Chain
+from dw.workflow.model import ACTIONS, PipelineReference, Step, Task, Workflow
+from dw.workflow.modular import MODULAR
+from dw.workflow.pipeline import Component, Pipeline, Scheduler
+from dw.workflow.problem import Finding
+from dw.workflow.references import is_reference
+from dw.workflow.result import Result
+from dw.workflow.tree import JsonPath
+
+
+def check_workflow(
+    document: Document, workflow: Workflow, *, trust: bool = False
+) -> tuple[Problem, ...]:
+    """Every misfit between the steps of a bound workflow and the classes that they name."""
+    found = (
+        finding
+        for index, step in enumerate(workflow.steps)
+        for finding in _step(workflow, step, ("steps", index), trust)
+    )
+    return tuple(document.place(finding) for finding in found)
+
+
+def check_concrete(
+    document: Document, spec: PipelineSpec, workflow: Workflow, index: int
+) -> tuple[Problem, ...]:
+    """The misfits of a step whose class is a generic one, with the class that the model's index
+    names."""
+    step, path = workflow.steps[index], ("steps", index)
+    pipeline = workflow.pipeline_of(step)
+    if pipeline is None:
+        return ()
+    if spec.cls.__name__ == pipeline.configuration.component_type and not _is_custom(pipeline):
+        return ()  # checked already
+    found = _step_fits(spec.cls, step, path, blocks=getattr(spec, "blocks", None))
+    return tuple(document.place(finding) for finding in found)
+
+
+def _is_custom(pipeline: Pipeline) -> bool:
+    """Whether its class is in code that comes with the workflow, which is read when it is run."""
+    return pipeline.from_pretrained_arguments.get("custom_pipeline") is not None
+
+
+def check_action(
+    title: str,
+    parameters: Mapping[str, Parameter],
+    action: Pipeline | PipelineReference,
+    path: JsonPath,
+) -> Iterator[Finding]:
+    """What a call does not take of what it is given, by its arguments and by its chain."""
+    yield from check_call(title, parameters, action.arguments, (*path, "arguments"))
+    if action.chain is not None:
+        yield from _chain(title, parameters, action.chain, (*path, "chain"))
+
+
+def check_call(
+    title: str, parameters: Mapping[str, Parameter], arguments: Mapping[str, Any], path: JsonPath
+) -> Iterator[Finding]:
+    """Names that the pipeline's call does not take, and values that are not of their type.
+
+    A call with `**kwargs` takes any name; one that is nearly a known one is still a mistake.
+    """
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name, value in arguments.items():
+        if name in parameters:
+            yield from _check_value(parameters[name], value, (*path, name))
+        else:
+            hint = did_you_mean(name, parameters)
+            if hint or not takes_any:
+                message = f"{title} takes no argument {name!r}{hint}"
+                yield Finding((*path, name), message, at_key=True)
+
+
+def _check_value(parameter: Parameter, value: Any, path: JsonPath) -> Iterator[Finding]:
+    if (message := misfit(parameter, value)) is not None:
+        yield Finding(path, message)
+    elif parameter.name == "num_inference_steps" and isinstance(value, int) and value < 1:
+        yield Finding(path, f"{parameter.name!r} must be at least 1, got {value}")
+
+
+def _chain(
+    title: str, parameters: Iterable[str], chain: Chain, path: JsonPath
+) -> Iterator[Finding]:
+    """What a chain gives to the calls that these do not take."""
+    given = {"segment_argument": chain.segment_argument}
+    given |= {"prompts": "prompt"} if chain.prompts else {}
+    given |= {"match_audio": REFERENCES} if chain.match_audio else {}
+    for key, name in given.items():
+        if name not in parameters:
+            hint = did_you_mean(name, parameters)
+            message = f"{key!r} gives the argument {name!r}, which {title} does not take{hint}"
+            yield Finding((*path, key), message)
+
+
+def check_loader(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
+    """Names that neither the loader nor the pipeline's constructor takes."""
+    signature = constructor_signature(cls)
+    yield from _loader(
+        pipeline.from_pretrained_arguments, (*signature.components, *signature.scalars), path
+    )
+    for name in signature.components:
+        if pipeline.from_pretrained_arguments.get(name) is not None:
+            message = f"{name!r} must be null here; a component goes beside 'configuration'"
+            yield Finding((*path, "from_pretrained_arguments", name), message)
+    for name in pipeline.components:
+        if name not in signature.components:
+            message = no_component(cls.__name__, name, signature.components)
+            yield Finding((*path, name), message, at_key=True)
+
+
+def component_names(pipeline: Pipeline) -> Iterator[tuple[str, JsonPath]]:
+    """What the pipeline should have, beside its overrides: the names, and where they stand in it.
+    Those in lists are values, the others keys."""
+    for name in pipeline.schedulers:
+        yield name, (name,)
+    for key in ("shared_components", "reused_components"):
+        holders: tuple[tuple[JsonPath, Any], ...] = (
+            ((), pipeline),
+            (("configuration",), pipeline.configuration),
+        )
+        for where, holder in holders:
+            for index, name in enumerate(getattr(holder, key)):
+                yield name, (*where, key, index)
+
+
+def _step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> Iterator[Finding]:
+    for where, arguments in _given(step, path):
+        yield from check_objects(arguments, where, trust=trust)
+    if step.pipeline is not None:
+        yield from _pipeline(step.pipeline, (*path, "pipeline"), trust)
+    if (pipeline := workflow.pipeline_of(step)) is not None:
+        with suppress(WorkflowError):  # told where the class is named
+            cls = names.pipeline_class(pipeline.configuration.component_type, trust=trust)
+            if not _is_custom(pipeline):
+                yield from _step_fits(cls, step, path)
+    elif step.task is not None:
+        yield from _task(step.task, (*path, "task"))
+    if step.result is not None and step.result.content_type in sounds.FORMATS:
+        yield from _sound(step.result, (*path, "result"))
+
+
+def _sound(result: Result, path: JsonPath) -> Iterator[Finding]:
+    """A format and a subtype that libsndfile does not have."""
+    try:
+        sounds.settings(result)
+    except RunFailed as error:
+        key = "format" if result.subtype is None else "subtype"
+        yield Finding((*path, key), error.message)
+
+
+def _given(step: Step, path: JsonPath) -> Iterator[tuple[JsonPath, Any]]:
+    """The arguments of the step's action, and where they are."""
+    for name in ACTIONS:
+        for key in ("arguments", "inputs"):
+            if (arguments := getattr(getattr(step, name), key, None)) is not None:
+                yield (*path, name, key), arguments
+
+
+def _task(task: Task, path: JsonPath) -> Iterator[Finding]:
+    for finding in check_reference(task.command, task.pipeline_reference):
+        yield replace(finding, path=(*path, *finding.path))
+    given: list[tuple[JsonPath, Any]] = [((*path, "arguments"), task.arguments or {})]
+    if task.inputs is not None:
+        given = [((*path, "inputs", index), item) for index, item in enumerate(task.inputs)]
+    for where, arguments in given:
+        if isinstance(arguments, str) and is_reference(arguments):
+            continue
+        for finding in check_task(task.command, arguments):
+            place = (*where, *finding.path) if finding.path else (*path, "command")
+            yield replace(finding, path=place)
+
+
+def _pipeline(pipeline: Pipeline, path: JsonPath, trust: bool) -> Iterator[Finding]:
+    where = (*path, "configuration", "component_type")
+    try:
+        names.pipeline_class(pipeline.configuration.component_type, trust=trust)
+    except WorkflowError as error:
+        yield Finding(where, error.message)
+    yield from check_settings(pipeline, path, trust=trust)
+    for name, scheduler in pipeline.schedulers.items():
+        yield from _scheduler(scheduler, (*path, name), trust)
+    for name, component in pipeline.components.items():
+        yield from _component(component, (*path, name), trust)
+
+
+def _step_fits(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> Iterator[Finding]:
+    """`blocks`: of a modular pipeline whose model is known."""
+    if names.is_generic(cls):
+        return  # the model's index names the class; the run checks it then
+    action = step.pipeline or step.pipeline_reference
+    assert action is not None
+    here = (*path, "pipeline_reference" if step.pipeline is None else "pipeline")
+    if names.is_modular(cls):
+        from dw.engine.checks.blocks import check_step  # what it imports is needed by few workflows
+
+        yield from check_step(cls, blocks, step, here)
+        return
+    if names.is_foreign(cls):
+        if step.pipeline is not None:
+            yield from check_foreign(cls, step.pipeline, here)
+        return
+    method = "__call__" if step.pipeline is None else method_of(step.pipeline.configuration)
+    if not hasattr(cls, method):
+        key = {"invert": "inversion"}.get(method, method)
+        message = f"{cls.__name__} has no {method!r}"
+        yield Finding((*here, "configuration", key), message, at_key=True)
+        return
+    parameters = call_parameters(cls, method)
+    yield from check_action(cls.__name__, parameters, action, here)
+    if step.pipeline is not None:
+        yield from _fits(cls, step.pipeline, here)
+
+
+def _fits(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
+    yield from check_loader(cls, pipeline, path)
+    yield from check_acceleration(cls, pipeline.configuration, (*path, "configuration"))
+    components = constructor_signature(cls).components
+    yield from check_placement(cls.__name__, components, pipeline, path)
+    for name, where in component_names(pipeline):
+        if name not in components:
+            message = no_component(cls.__name__, name, components)
+            yield Finding((*path, *where), message, at_key=where[-1] == name)
+    for key in sorted(MODULAR & pipeline.configuration.model_fields_set):
+        message = f"{key!r} is for modular pipelines, not for {cls.__name__}"
+        yield Finding((*path, "configuration", key), message, "warning", at_key=True)
+    if pipeline.loras and not hasattr(cls, "load_lora_weights"):
+        yield Finding((*path, "loras"), f"{cls.__name__} takes no LoRA")
+    if pipeline.remote_text_encoder and "prompt_embeds" not in call_parameters(cls):
+        message = f"{cls.__name__} takes no 'prompt_embeds' in the place of its prompt"
+        yield Finding((*path, "remote_text_encoder"), message)
+    if pipeline.ip_adapter and not hasattr(cls, "load_ip_adapter"):
+        yield Finding((*path, "ip_adapter"), f"{cls.__name__} takes no IP-Adapter")
+
+
+def _loader(arguments: Mapping[str, Any], own: Iterable[str], path: JsonPath) -> Iterator[Finding]:
+    known = (*LOADER_ARGUMENTS, *own)
+    for name in arguments:
+        where = (*path, "from_pretrained_arguments", name)
+        if name not in known:
+            hint = did_you_mean(name, known)
+            yield Finding(where, f"the loader takes no {name!r}{hint}", at_key=True)
+
+
+def _scheduler(scheduler: Scheduler, path: JsonPath, trust: bool) -> Iterator[Finding]:
+    if scheduler.scheduler_type is None:
+        return
+    try:
+        cls = names.scheduler_class(scheduler.scheduler_type, trust=trust)
+    except WorkflowError as error:
+        yield Finding((*path, "configuration", "scheduler_type"), error.message)
+        return
+    known = signature(cls.__init__).parameters.keys() - {"self"}
+    for name in scheduler.from_config_args.keys() - known:
+        message = f"{cls.__name__} has no setting {name!r}{did_you_mean(name, known)}"
+        yield Finding((*path, "from_config_args", name), message, at_key=True)
+    if scheduler.shift is not None and not hasattr(cls, "set_shift"):
+        yield Finding((*path, "shift"), f"{cls.__name__} has no shift to set")
+
+
+def _component(component: Component, path: JsonPath, trust: bool) -> Iterator[Finding]:
+    try:
+        cls = names.component_class(component.configuration.component_type, trust=trust)
+    except WorkflowError as error:
+        yield Finding((*path, "configuration", "component_type"), error.message)
+    else:
+        if not issubclass(cls, SchedulerMixin):
+            yield from _loader(component.from_pretrained_arguments, (), path)

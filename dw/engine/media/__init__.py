@@ -1,0 +1,1 @@
+"""Pictures, films and sounds: as values, and as the bytes of files."""

@@ -1,0 +1,143 @@
+"""Results as the bytes of a file, and the proof that the bytes are what they should be.
+
+The bytes depend on the result alone: no times, no paths, no random names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from dw.engine.media import films, pictures, sounds
+from dw.engine.media.extent import Extent, kind_of
+from dw.engine.media.films import as_film, encode_film, film_extent
+from dw.engine.media.pictures import as_picture, encode_gif, encode_picture, picture_extent
+from dw.engine.media.sounds import encode_sound, sound_extent
+from dw.errors import RunFailed
+from dw.workflow.result import Result
+
+EXTENSIONS = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/bmp": ".bmp",
+    "image/tiff": ".tiff",
+    "image/gif": ".gif",
+    "video/mp4": ".mp4",
+    "video/quicktime": ".mov",
+    "video/x-matroska": ".mkv",
+    "video/webm": ".webm",
+    "audio/wav": ".wav",
+    "audio/x-wav": ".wav",
+    "audio/aiff": ".aiff",
+    "audio/x-aiff": ".aiff",
+    "audio/flac": ".flac",
+    "audio/mpeg": ".mp3",
+    "audio/mp3": ".mp3",
+    "audio/ogg": ".ogg",
+    "audio/opus": ".opus",
+    "text/plain": ".txt",
+    "text/markdown": ".md",
+    "text/html": ".html",
+    "text/csv": ".csv",
+    "application/json": ".json",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    data: bytes
+    extent: Extent
+
+
+def encode(value: Any, spec: Result, metadata: Mapping[str, Any] | None = None) -> Encoded:
+    """Raises RunFailed when `value` is nothing that a file of this type can hold."""
+    content_type = spec.content_type
+    if content_type in pictures.FORMATS:
+        return Encoded(*encode_picture(as_picture(value, content_type), content_type, metadata))
+    if content_type in sounds.FORMATS:
+        return Encoded(*encode_sound(value, spec))
+    if content_type in films.CONTAINERS:
+        film = audible(as_film(value, content_type), spec)
+        return Encoded(*encode_film(film, content_type, spec.fps or film.fps or films.FPS))
+    if content_type == "image/gif":
+        film = as_film(value, content_type)
+        frames = [frame.convert("RGB") for frame in film]
+        return Encoded(*encode_gif(frames, spec.fps or film.fps or films.FPS))
+    if content_type == "application/json":
+        return Encoded(_json(value), Extent())
+    return Encoded(_text(value, content_type), Extent())
+
+
+def audible(film: films.Film, spec: Result) -> films.Film:
+    """The film with its sound at the rate that the result is to have, without it when nobody
+    knows the rate: see `is_muted`."""
+    if film.sound is None or is_muted(film, spec):
+        return films.Film(film.frames, fps=film.fps)
+    rate = spec.audio_sample_rate or film.sound.rate
+    assert rate is not None
+    return films.Film(film.frames, film.sound.at(rate), film.fps)
+
+
+def is_muted(value: Any, spec: Result) -> bool:
+    """Whether a film has a sound that cannot be written, since its rate is not known."""
+    sound = value.sound if isinstance(value, films.Film) else None
+    return sound is not None and not (sound.rate or spec.audio_sample_rate)
+
+
+def verify(file: BinaryIO, content_type: str, expected: Extent) -> None:
+    """Read a file as the type that it should be. Raises RunFailed when it is not what was
+    written."""
+    if not file.read(1) and not content_type.startswith("text/"):
+        raise RunFailed("the file is empty")
+    file.seek(0)
+    try:
+        found = _reader(content_type)(file)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise RunFailed(f"the file cannot be read back: {error}") from error
+    if not expected.fits(found):
+        raise RunFailed(f"the file was read back as {found}, not as {expected}")
+
+
+def _reader(content_type: str) -> Callable[[BinaryIO], Extent]:
+    if content_type in sounds.FORMATS:
+        return sound_extent
+    if content_type in films.CONTAINERS:
+        return film_extent
+    if content_type.startswith("image/"):
+        return picture_extent
+    return _json_extent if content_type == "application/json" else _text_extent
+
+
+def _text(value: Any, content_type: str) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    raise RunFailed(f"{content_type} cannot hold {kind_of(value)}")
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return json.dumps(value, indent=2, ensure_ascii=False, default=_plain).encode()
+    except TypeError as error:
+        raise RunFailed(f"application/json cannot hold {kind_of(value)}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray | torch.Tensor):
+        return value.tolist()
+    raise TypeError(f"{kind_of(value)} is no JSON")
+
+
+def _text_extent(file: BinaryIO) -> Extent:
+    file.read().decode()
+    return Extent()
+
+
+def _json_extent(file: BinaryIO) -> Extent:
+    json.load(file)
+    return Extent()

@@ -1,0 +1,121 @@
+"""Sounds and films put behind each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dw.engine.media.films import FPS, Film, Reel
+from dw.engine.media.pictures import as_picture
+from dw.engine.media.segments import DECLICK_S, Splice, splices
+from dw.engine.media.sounds import RATE, Samples, Sound, fitted
+from dw.errors import RunFailed
+
+
+def joined_films(
+    films: Sequence[Film], *, trim: int, crossfade_ms: float, fps: float | None = None
+) -> Film:
+    """One film of all, without the `trim` first frames of the later ones.
+
+    Their sounds are crossfaded with equal power, over what was trimmed. A film without a sound is
+    silent among the others. Raises RunFailed for films of several sizes, and for one that is all
+    trimmed away.
+    """
+    told = (film.fps for film in films if film.fps)
+    fps = fps or next(told, None)
+    for film in films[1:]:
+        if len(film) <= trim:
+            raise RunFailed(f"a film of {len(film)} frames has none left without the first {trim}")
+    frames = _sequence(films[0])
+    for film in films[1:]:
+        frames += _sequence(film)[trim:]
+    _require_one_size(films)
+    if not any(film.sound for film in films):
+        return Film(frames, fps=fps)
+    return Film(frames, _joined_tracks(films, trim, crossfade_ms, fps or FPS), fps)
+
+
+def crossfaded(sounds: Sequence[Sound], crossfade_ms: float) -> Sound:
+    """The sounds behind each other, each over the end of the one before, with equal power.
+
+    A crossfade is at most as long as the shorter of the two.
+    """
+    first, *others = _alike(sounds)
+    assert first.rate is not None
+    overlap = round(crossfade_ms / 1000 * first.rate)
+    samples = first.samples
+    for other in others:
+        fade = min(overlap, len(samples), len(other))
+        samples = _faded(samples, other.samples, fade)
+    return Sound(samples, first.rate)
+
+
+def _joined_tracks(films: Sequence[Film], trim: int, crossfade_ms: float, fps: float) -> Sound:
+    silence = Sound(np.zeros((0, 1), np.float32))
+    sounds = _alike([film.sound or silence for film in films])
+    rate = sounds[0].rate
+    assert rate is not None
+    plan = splices(list(map(len, films)), trim=trim, fps=fps, rate=rate, crossfade_ms=crossfade_ms)
+    samples = np.zeros((0, sounds[0].channels), np.float32)
+    for splice, sound in zip(plan, sounds, strict=True):
+        declick = round(DECLICK_S * rate) if crossfade_ms else 0
+        samples = _spliced(samples, sound.samples, splice, declick)
+    return Sound(samples, rate)
+
+
+def _spliced(before: Samples, segment: Samples, splice: Splice, declick: int) -> Samples:
+    segment = fitted(segment, splice.head + splice.kept)
+    if splice.fade or not len(before):
+        return _faded(before, segment[splice.head - splice.fade :], splice.fade)
+    behind = segment[splice.head :]
+    return np.concatenate([_ending(before, declick), _ending(behind[::-1], declick)[::-1]])
+
+
+def _faded(before: Samples, after: Samples, overlap: int) -> Samples:
+    """`after` over the last `overlap` samples of `before`: sine and cosine, whose squares are 1."""
+    if overlap == 0:
+        return np.concatenate([before, after])
+    angle = ((np.arange(overlap, dtype=np.float32) + 0.5) / overlap * (np.pi / 2))[:, None]
+    common = before[-overlap:] * np.cos(angle) + after[:overlap] * np.sin(angle)
+    return np.concatenate([before[:-overlap], common.astype(np.float32), after[overlap:]])
+
+
+def _ending(samples: Samples, length: int) -> Samples:
+    """The same, its last samples faded to silence."""
+    length = min(length, len(samples))
+    ramp = np.linspace(1, 0, length, dtype=np.float32)[:, None]
+    start = len(samples) - length
+    return np.concatenate([samples[:start], samples[start:] * ramp])
+
+
+def _alike(sounds: Sequence[Sound]) -> list[Sound]:
+    """The sounds at the rate of the first that tells one, with the channels of the widest."""
+    rate = next((sound.rate for sound in sounds if sound.rate), RATE)
+    channels = max(sound.channels for sound in sounds)
+    alike = [sound.at(rate) for sound in sounds]
+    return [Sound(_widened(sound.samples, channels), rate) for sound in alike]
+
+
+def _widened(samples: Samples, channels: int) -> Samples:
+    if samples.shape[1] in (1, channels):
+        return np.broadcast_to(samples, (len(samples), channels))
+    raise RunFailed(f"sounds of {samples.shape[1]} and {channels} channels cannot be joined")
+
+
+def _sequence(film: Film) -> Any:
+    """Frames that can be put behind others; those in files stay there."""
+    return film.frames if isinstance(film.frames, Reel) else list(film.frames)
+
+
+def _require_one_size(films: Sequence[Film]) -> None:
+    sizes = dict.fromkeys(_size(film.frames[0]) for film in films)
+    if len(sizes) > 1:
+        raise RunFailed(f"films of several sizes cannot be joined: {', '.join(sizes)}")
+
+
+def _size(frame: Any) -> str:
+    picture: Image.Image = as_picture(frame)
+    return f"{picture.width}x{picture.height}"

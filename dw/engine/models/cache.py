@@ -1,0 +1,196 @@
+"""The component cache: what is in memory, keyed by load spec. Pipelines are wired from it, never
+kept in it.
+
+A run's needs are compared with what is there; what is not needed any more is dropped before
+anything is loaded, so that old and new never stand in memory together.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from dw.engine.models.ledger import Ledger, base_dtypes, tensor_bytes, tensors
+from dw.engine.models.loading import FileContent, load_component, load_single_file
+from dw.engine.models.spec import ComponentSpec, PipelineSpec, SchedulerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A workflow step and the pipeline that it calls."""
+
+    step: str
+    pipeline: PipelineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One thing to load: a component, or what a single file of `need` holds when that is not
+    known yet."""
+
+    label: str
+    cls: type
+    spec: ComponentSpec | None
+    need: Need
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a set of needs keeps, loads and drops. Labels as in `gen.vae`."""
+
+    kept: Mapping[ComponentSpec, str]  # with the label that it has in this plan
+    loads: tuple[Load, ...]
+    dropped: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Component:
+    """A component in memory. `nbytes`, `dtypes` and `processors` are as it was loaded: reports read
+    the first while a run may be changing the model, and a run must give back the others."""
+
+    label: str
+    spec: ComponentSpec
+    value: Any
+    last_used: float = field(default_factory=time.time)  # Unix time, seconds
+    nbytes: int = 0
+    dtypes: frozenset[torch.dtype] = frozenset()
+    processors: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.nbytes = tensor_bytes(tensors(self.value))
+        self.dtypes = base_dtypes(self.value)
+        self.processors = dict(getattr(self.value, "attn_processors", {}))
+
+
+class ComponentCache:
+    """Changed by the thread that runs; `components` may be read by any."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._store: dict[ComponentSpec, Component] = {}
+        self._contents: dict[Any, FileContent] = {}
+
+    def components(self) -> list[Component]:
+        with self._lock:
+            return list(self._store.values())
+
+    def plan(self, needs: Sequence[Need]) -> Plan:
+        wanted: dict[ComponentSpec, Load] = {}
+        files: dict[Any, Load] = {}
+        for need in needs:
+            for name, spec in self._specs(need.pipeline).items():
+                if spec is not None:
+                    wanted.setdefault(spec, Load(f"{need.step}.{name}", spec.cls, spec, need))
+            file = need.pipeline.single_file
+            if file is not None and file.content not in self._contents:
+                load = Load(f"{need.step}.{file.path.name}", file.cls, None, need)
+                files.setdefault(file.content, load)
+        loads = [load for spec, load in wanted.items() if spec not in self._store]
+        # Files last: they are read with everything passed in that they need not hold.
+        loads.sort(key=lambda load: load.spec is not None and load.spec.part is not None)
+        return Plan(
+            kept={spec: load.label for spec, load in wanted.items() if spec in self._store},
+            loads=(*loads, *files.values()),
+            dropped=tuple(c.label for spec, c in self._store.items() if spec not in wanted),
+        )
+
+    def keep_only(self, plan: Plan) -> None:
+        """Drop what the plan does not keep, and free its memory."""
+        with self._lock:
+            self._store = {spec: self._store[spec] for spec in plan.kept}
+            for spec, label in plan.kept.items():
+                self._store[spec].label = label
+        if plan.dropped:
+            gc.collect()  # a transformer that has run is a reference cycle
+
+    def release(self, needs: Sequence[Need], *, but: Sequence[Need]) -> None:
+        """Drop what `needs` are for, unless one of `but` needs it too, and free its memory."""
+        kept = self.plan(but).kept
+        with self._lock:
+            for spec in self.plan(needs).kept:
+                if spec not in kept:
+                    del self._store[spec]
+        gc.collect()
+
+    def load(self, plan: Plan, *, before: Callable[[Load, int, int], None]) -> None:
+        """Load what the plan says, one after the other; `before` is called ahead of each with
+        its number."""
+        for index, load in enumerate(plan.loads, start=1):
+            before(load, index, len(plan.loads))
+            if load.spec is not None and load.spec in self._store:
+                continue  # it was in the same file as the one before
+            if load.spec is None or load.spec.part is not None:
+                self._load_file(load.need)
+            else:
+                self._keep(load.label, load.spec, load_component(load.spec))
+
+    def parts(self, spec: PipelineSpec) -> dict[str, Any]:
+        """The loaded components of a pipeline, by name. All of them must be here."""
+        now = time.time()
+        parts: dict[str, Any] = {}
+        for name, component_spec in self._specs(spec).items():
+            component = None if component_spec is None else self._store[component_spec]
+            if component is not None:
+                component.last_used = now
+            parts[name] = None if component is None else component.value
+        return parts
+
+    def schedulers(self, spec: PipelineSpec) -> Mapping[str, SchedulerSpec]:
+        return {**self._content(spec).schedulers, **spec.schedulers}
+
+    def scalars(self, spec: PipelineSpec) -> Mapping[str, Any]:
+        return {**self._content(spec).scalars, **spec.scalars}
+
+    def clear(self) -> None:
+        with self._lock:
+            self._store = {}
+            self._contents = {}
+
+    def forget(self, component: Component) -> None:
+        """Drop one component that can no longer be trusted."""
+        with self._lock:
+            self._store.pop(component.spec, None)
+
+    def _content(self, spec: PipelineSpec) -> FileContent:
+        file = spec.single_file
+        unknown = FileContent({}, {}, {})
+        return unknown if file is None else self._contents.get(file.content, unknown)
+
+    def _specs(self, spec: PipelineSpec) -> dict[str, ComponentSpec | None]:
+        """The components of a pipeline, those in its single file too, as far as they are known."""
+        file = spec.single_file
+        if file is None:
+            return dict(spec.components)
+        classes = self._content(spec).classes
+        inside = {n: file.part(n, cls, spec.layout) for n, cls in classes.items()}
+        return {**inside, **spec.components}
+
+    def _load_file(self, need: Need) -> None:
+        """Read from a single file what is not here yet."""
+        spec, file = need.pipeline, need.pipeline.single_file
+        assert file is not None
+        have = {n: None if s is None else self._store[s].value for n, s in self._have(spec)}
+        parts, content = load_single_file(file, have, spec.layout)
+        known = self._contents.get(file.content, content)
+        self._contents[file.content] = FileContent(
+            {**known.classes, **content.classes}, content.schedulers, content.scalars
+        )
+        for name, value in parts.items():
+            self._keep(f"{need.step}.{name}", file.part(name, type(value), spec.layout), value)
+
+    def _have(self, spec: PipelineSpec) -> Iterator[tuple[str, ComponentSpec | None]]:
+        for name, component in self._specs(spec).items():
+            if component is None or component in self._store:
+                yield name, component
+
+    def _keep(self, label: str, spec: ComponentSpec, value: Any) -> None:
+        self._ledger.add(label, value)
+        with self._lock:
+            self._store[spec] = Component(label, spec, value)

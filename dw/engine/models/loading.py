@@ -1,0 +1,100 @@
+"""Loading one component, or the parts of a single-file checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
+
+from dw.engine.classes import constructor_signature
+from dw.engine.models.changes import changed
+from dw.engine.models.quantization import built
+from dw.engine.models.spec import ComponentSpec, Layout, SchedulerSpec, SingleFile
+
+
+@contextmanager
+def default_dtype_kept() -> Iterator[None]:
+    """diffusers sets torch's default dtype while it loads and leaves it so when the load fails."""
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def load_component(spec: ComponentSpec) -> Any:
+    with default_dtype_kept():
+        if spec.source.is_file():
+            value = spec.cls.from_single_file(str(spec.source), **_arguments(spec))
+        elif not hasattr(spec.cls, "from_pretrained"):  # transformers.pipeline
+            device = {} if spec.placement is None else {"device": spec.placement.device}
+            return spec.cls(model=str(spec.source), **device, **_arguments(spec))
+        else:
+            value = spec.cls.from_pretrained(str(spec.source), **_arguments(spec))
+        return changed(value, spec)
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """What a single-file checkpoint turned out to hold."""
+
+    classes: Mapping[str, type]  # of the parts that are loaded from it
+    schedulers: Mapping[str, SchedulerSpec]
+    scalars: Mapping[str, Any]
+
+
+def load_single_file(
+    file: SingleFile, have: Mapping[str, Any], layout: Layout
+) -> tuple[dict[str, Any], FileContent]:
+    """The parts of the checkpoint that are not among `have`, which is passed in and not loaded
+    again."""
+    pipeline = _read(file, file.dtype, have)
+    parts = {n: c for n, c in pipeline.components.items() if n not in have and c is not None}
+    schedulers = {n: parts.pop(n) for n in list(parts) if isinstance(parts[n], SchedulerMixin)}
+    for dtype in {d for n, d in file.dtypes.items() if n in parts and d != file.dtype}:
+        # A file is read in one dtype: read again what has another, with the rest passed in.
+        names = [n for n, d in file.dtypes.items() if n in parts and d == dtype]
+        others = {n: c for n, c in pipeline.components.items() if n not in names}
+        again = _read(file, dtype, others)
+        parts.update({n: again.components[n] for n in names})
+    content = FileContent(
+        classes={n: type(c) for n, c in parts.items()},
+        schedulers={n: SchedulerSpec(type(s), dict(s.config)) for n, s in schedulers.items()},
+        scalars={
+            n: pipeline.config[n]
+            for n in constructor_signature(file.cls).scalars
+            if n in pipeline.config
+        },
+    )
+    return {n: changed(c, file.part(n, type(c), layout)) for n, c in parts.items()}, content
+
+
+def _read(file: SingleFile, dtype: torch.dtype, have: Mapping[str, Any]) -> DiffusionPipeline:
+    config = {} if file.config is None else {"config": str(file.config)}
+    with default_dtype_kept():
+        return file.cls.from_single_file(str(file.path), torch_dtype=dtype, **config, **have)
+
+
+def _arguments(spec: ComponentSpec) -> dict[str, Any]:
+    """The keyword arguments of the component's loader."""
+    if spec.dtype is None:
+        return dict(spec.options)
+    is_of_transformers = spec.cls.__module__.startswith("transformers.")
+    name = "dtype" if is_of_transformers else "torch_dtype"
+    arguments: dict[str, Any] = {name: spec.dtype, **dict(spec.options)}
+    if spec.device_map is not None:
+        arguments["device_map"] = json.loads(spec.device_map)
+    if spec.quantization is not None:
+        arguments["quantization_config"] = built(spec.quantization)
+    if spec.variant is not None:
+        arguments["variant"] = spec.variant
+    is_model = hasattr(spec.cls, "from_pretrained")  # transformers.pipeline finds them itself
+    is_known = is_model and (is_of_transformers or issubclass(spec.cls, ModelMixin))
+    if is_known and spec.source.is_dir():
+        arguments.setdefault("use_safetensors", True)
+    return arguments

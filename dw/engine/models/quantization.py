@@ -1,0 +1,148 @@
+"""Quantization: from a workflow's config class and arguments to the object that a loader takes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from diffusers import ModelMixin, PipelineQuantizationConfig
+from diffusers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as OF_DIFFUSERS
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as OF_TRANSFORMERS
+
+from dw.engine import names
+from dw.engine.models.spec import QuantizationSpec
+from dw.errors import RunFailed, WorkflowError, did_you_mean
+from dw.workflow.classes import EXTRAS, missing_package
+from dw.workflow.construction import is_dtype_key, is_type_key
+from dw.workflow.placement import Quantization
+
+PACKAGES = {
+    "BitsAndBytesConfig": "bitsandbytes",
+    "GGUFQuantizationConfig": "gguf",
+    "QuantoConfig": "optimum",
+    "SDNQConfig": "sdnq",
+    "TorchAoConfig": "torchao",
+}
+"""What does the quantizing, by the name of the config class, which diffusers and transformers
+share."""
+
+UNREHEARSED = {
+    "BitsAndBytesConfig": "the layers of the stand-ins are smaller than its blocks",
+    "GGUFQuantizationConfig": "the stand-ins are no GGUF files",
+}
+
+
+def takes_quantization(cls: Any) -> bool:
+    """Whether its loader quantizes: models of diffusers and transformers, also those of which only
+    the config knows the class."""
+    names_above = {base.__name__ for base in getattr(cls, "__mro__", ())}
+    return bool(names_above & {"ModelMixin", "PreTrainedModel", "_BaseAutoModelClass", "AutoModel"})
+
+
+def require_backend(config_type: str) -> None:
+    """Raises RunFailed when what does the quantizing is not installed."""
+    if message := _missing(config_type):
+        raise RunFailed(message)
+
+
+def cannot_rehearse(config_type: str) -> str | None:
+    """Why a rehearsal leaves this quantization out; None when it does not."""
+    name = config_type.rpartition(".")[2]
+    package = PACKAGES.get(name)
+    if _missing(config_type) and package is not None:
+        return f"the extra {EXTRAS[package]!r} is not installed"
+    return UNREHEARSED.get(name)
+
+
+def _missing(config_type: str) -> str | None:
+    package = PACKAGES.get(config_type.rpartition(".")[2])
+    missing = None if package is None else missing_package(package)
+    return missing and missing.replace(repr(package), repr(config_type), 1)
+
+
+def config_class(name: str, *, trust: bool = False) -> Any:
+    """Raises WorkflowError for a class that is no quantization config."""
+    found = names.resolve(name, trust=trust)
+    bases = {base.__name__ for base in getattr(found, "__mro__", ())}
+    if found is PipelineQuantizationConfig or "QuantizationConfigMixin" in bases:
+        return found
+    raise WorkflowError(f"{name!r} is not a quantization config, such as {', '.join(PACKAGES)}")
+
+
+def quantization_spec(quantization: Quantization, *, trust: bool = False) -> QuantizationSpec:
+    """Raises RunFailed when a package is missing, WorkflowError for a class that is no
+    quantization config and for types that cannot be found."""
+    require_backend(quantization.config_type)
+    return QuantizationSpec(
+        cls=config_class(quantization.config_type, trust=trust),
+        options=json.dumps(quantization.arguments, sort_keys=True, default=str),
+        arguments={n: _value(n, v, trust) for n, v in quantization.arguments.items()},
+    )
+
+
+def built(spec: QuantizationSpec) -> Any:
+    """A config for one load. Raises RunFailed when its class refuses the arguments."""
+    try:
+        return spec.cls(**spec.arguments)
+    except (TypeError, ValueError, ImportError) as error:
+        raise RunFailed(f"{spec.cls.__name__}: {error}") from error
+
+
+def is_of_pipelines(quantization: Quantization) -> bool:
+    name: str = PipelineQuantizationConfig.__name__
+    return quantization.config_type.rpartition(".")[2] == name
+
+
+def of_one_component(quantization: Quantization) -> str:
+    """That a whole pipeline is quantized in another way."""
+    return (
+        f"{quantization.config_type} quantizes one component: it goes beside that component's "
+        "configuration; a whole pipeline takes PipelineQuantizationConfig"
+    )
+
+
+def component_quantization(whole: Quantization, name: str, cls: Any) -> Quantization | None:
+    """What a pipeline's PipelineQuantizationConfig says of one component.
+
+    Raises WorkflowError for an unknown backend, and for a config of another kind.
+    """
+    if not is_of_pipelines(whole):
+        raise WorkflowError(of_one_component(whole))
+    arguments = whole.arguments
+    if (mapping := arguments.get("quant_mapping")) is not None:
+        return Quantization.model_validate(mapping[name]) if name in mapping else None
+    chosen = arguments.get("components_to_quantize")
+    if chosen and name not in ([chosen] if isinstance(chosen, str) else chosen):
+        return None
+    configs: Mapping[str, Any] = OF_DIFFUSERS if issubclass(cls, ModelMixin) else OF_TRANSFORMERS
+    backend = str(arguments.get("quant_backend"))
+    if backend not in configs:
+        hint = did_you_mean(backend, configs) or f"; known are {', '.join(sorted(configs))}"
+        raise WorkflowError(f"there is no quant_backend {backend!r}{hint}")
+    config = configs[backend]
+    return Quantization.model_validate(
+        {
+            "configuration": {"config_type": f"{config.__module__}.{config.__qualname__}"},
+            "arguments": arguments.get("quant_kwargs") or {},
+        }
+    )
+
+
+def config_parameters(cls: Any) -> Mapping[str, inspect.Parameter]:
+    """What a config class takes."""
+    parameters = dict(inspect.signature(cls.__init__).parameters)
+    parameters.pop("self", None)
+    return parameters
+
+
+def _value(name: str, value: Any, trust: bool) -> Any:
+    if not (isinstance(value, str) and is_type_key(name)):
+        return value
+    if value.startswith("{") and value.endswith("}"):
+        return value[1:-1]
+    if is_dtype_key(name):
+        return names.dtype(value)
+    found = names.resolve(value, trust=trust)
+    return found() if isinstance(found, type) else found

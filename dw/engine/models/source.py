@@ -1,0 +1,354 @@
+"""From the names of models to folders on this machine, and from folders to fingerprints.
+
+A hub id is resolved once, to its snapshot's folder; what is loaded is loaded from there. A
+fingerprint stands for the bytes of a component: the names of the hub's blobs, which are hashes of
+their content, or the size, time and inode of plain files, with the content of the small text files
+among them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from diffusers import DiffusionPipeline
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
+
+from dw.engine.models.address import hub_file
+from dw.engine.reach import Reach
+from dw.errors import RunFailed
+from dw.workflow.builtin import is_builtin, require_model
+from dw.workflow.world import resolve
+
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "force_download", "token")
+MISSING = (
+    "check the name, the network and, for a private model, `hf auth login`",
+    "config rehearse=on   runs the workflow on a tiny stand-in",
+)
+INDEX = "model_index.json"
+MODULAR_INDEXES = ("modular_model_index.json", INDEX)
+READ_BY_LOADERS = (*WEIGHTS, ".json", ".model", ".txt", ".jinja")
+
+Json = dict[str, Any]
+Stat = tuple[str, int, int, int]  # name, size in bytes, mtime in ns, inode
+
+
+class Sources:
+    """Resolves names to folders and remembers what it read while the files stay as they are."""
+
+    def __init__(self) -> None:
+        self._json: dict[Path, tuple[Stat, Json]] = {}
+        self._prints: dict[Path, tuple[tuple[Stat, ...], str]] = {}
+
+    def pipeline(self, name: str, *, reach: Reach, options: Mapping[str, Any]) -> Path:
+        """The folder of a whole pipeline. Downloads it when it is a hub id that is not here yet.
+
+        Raises RunFailed when there is no such folder, or the hub has no such model or cannot be
+        reached.
+        """
+        _require_cache(reach, options)
+        if (folder := _local(name, reach)) is not None:
+            return _with_index(folder, name)
+        snapshot = _snapshot(name, options)
+        if snapshot is not None and self._is_pipeline(snapshot, options.get("variant")):
+            return snapshot
+        try:
+            folder = Path(DiffusionPipeline.download(name, **options))
+        except (OSError, ValueError) as error:
+            raise _not_found(name, error) from error
+        if not self._is_pipeline(folder, options.get("variant")):  # the hub could not be reached
+            raise RunFailed(f"the model {name!r} is only partly in the hub's cache", hints=MISSING)
+        return folder
+
+    def has(self, name: str, subfolder: Any, options: Mapping[str, Any]) -> bool:
+        """Whether what would be loaded of a repository is in the hub's cache."""
+        snapshot, variant = _snapshot(name, options), options.get("variant")
+        if snapshot is None:
+            return False
+        if (snapshot / INDEX).is_file() and not subfolder:
+            return self._is_pipeline(snapshot, variant)
+        return self._is_component(snapshot / str(subfolder or ""), variant)
+
+    def modular(self, name: str, *, reach: Reach, options: Mapping[str, Any]) -> Path:
+        """The folder of a modular pipeline's index. Its components may lie elsewhere."""
+        _require_cache(reach, options)
+        if (folder := _local(name, reach)) is not None:
+            return _with_index(folder, name, MODULAR_INDEXES)
+        folder = _snapshot(name, options)
+        if folder is None or not _has_index(folder, MODULAR_INDEXES):
+            folder = _download(name, [*MODULAR_INDEXES, "modular_config.json", "*.py"], options)
+        return _with_index(folder, name, MODULAR_INDEXES)
+
+    def component(
+        self, name: str, subfolder: str | None, *, reach: Reach, options: Mapping[str, Any]
+    ) -> Path:
+        """The folder of one component, which may be a repository of its own."""
+        inside = _inside(subfolder or "")
+        _require_cache(reach, options)
+        root = _local(name, reach)
+        if root is None:
+            root = _snapshot(name, options)
+            if root is None or not self._is_component(root / inside, options.get("variant")):
+                root = _download_folder(name, subfolder, options)
+        if not (root / inside).is_dir():
+            raise RunFailed(f"the model {name!r} has no folder {inside!r}")
+        return root / inside
+
+    def file(
+        self, name: str, file_name: str | None, *, reach: Reach, options: Mapping[str, Any]
+    ) -> Path:
+        """One file: `name` itself, or `file_name` in the folder or repository `name`.
+
+        Raises RunFailed when there is none, also on the hub.
+        """
+        _require_cache(reach, options)
+        if is_builtin(name):
+            return _file_in(require_model(name), file_name)
+        path = resolve(name, reach.folder)
+        if path.is_file():
+            return reach.path(name)
+        if path.is_dir():
+            file = _file_in(reach.path(name), file_name)
+            reach.require(file, name)  # it may be a link
+            return file
+        file_name = None if file_name is None else _inside(file_name)
+        found = hub_file(name)
+        revision = {} if found.revision is None else {"revision": found.revision}
+        return _download_file(found.repository, found.path or file_name, {**options, **revision})
+
+    def index(self, folder: Path) -> Json:
+        """The model_index.json of a pipeline's folder."""
+        return self.json(folder / INDEX)
+
+    def modular_index(self, folder: Path) -> Json:
+        """The index that diffusers reads for a modular pipeline."""
+        return self.json(next(folder / n for n in MODULAR_INDEXES if (folder / n).is_file()))
+
+    def json(self, path: Path) -> Json:
+        """The content of a JSON file, which is read again only when its stat changed. Not to be
+        mutated."""
+        stat = _stat(path)
+        known = self._json.get(path)
+        if known is None or known[0] != stat:
+            known = self._json[path] = (stat, json.loads(path.read_text(encoding="utf-8")))
+        return known[1]
+
+    def fingerprint(self, source: Path) -> str:
+        """A short text that changes when a file in `source` (a folder, or one file) does."""
+        stats = tuple(_stats(source))
+        known = self._prints.get(source)
+        if known is None or known[0] != stats:
+            known = self._prints[source] = (stats, _digest(source, stats))
+        return known[1]
+
+    def _is_pipeline(self, folder: Path, variant: str | None) -> bool:
+        """Whether a snapshot holds each component that its index names: one that is being
+        downloaded, or has another variant only, does not."""
+        if not (folder / INDEX).is_file():
+            return False
+        entries = self.index(folder).items()
+        listed = {n: v for n, v in entries if isinstance(v, list) and n != "_class_name"}
+        names = [n for n, (library, *_) in listed.items() if library is not None]
+        parts = [folder / name for name in names]
+        if "config.json" in os.listdir(folder):  # a component without a folder is in the root
+            parts = [part if part.is_dir() else folder for part in parts]
+        has_wanted = variant is None or any(has_variant(part, variant) for part in parts)
+        return has_wanted and all(self._is_component(part, variant) for part in parts)
+
+    def _is_component(self, folder: Path, variant: str | None) -> bool:
+        """Whether a folder holds a model's weights with all their shards, or what has none."""
+        names = set(os.listdir(folder)) if folder.is_dir() else set()
+        for index in (n for n in names if n.endswith(".safetensors.index.json")):
+            if not names.issuperset(self.json(folder / index)["weight_map"].values()):
+                return False
+        if "config.json" in names:
+            weights = [n for n in names if n.endswith(WEIGHTS)]
+            return any("." not in Path(n).stem for n in weights) or has_variant(folder, variant)
+        return any(n.endswith(READ_BY_LOADERS) for n in names)
+
+
+def has_only_pickles(source: Path) -> bool:
+    """Whether the weights there can only be read by unpickling, which can run code."""
+    if source.is_file():
+        return source.name.endswith(PICKLES)
+    names = [n for n in os.listdir(source) if n.endswith(WEIGHTS)]
+    return bool(names) and all(n.endswith(PICKLES) for n in names)
+
+
+def _has_pickles(source: Path) -> bool:
+    return source.is_dir() and any(name.endswith(PICKLES) for name in os.listdir(source))
+
+
+def refuse_pickles(source: Path, *, are_preferred: bool = False) -> None:
+    """Raises RunFailed when the weights there are pickles only, or when there are some and
+    `are_preferred`."""
+    if has_only_pickles(source) or (are_preferred and _has_pickles(source)):
+        raise RunFailed(
+            f"the weights in {str(source)!r} are pickles; reading them can run code",
+            hints=["run with --trust if you trust them, or use safetensors files"],
+        )
+
+
+def has_variant(folder: Path, variant: str | None) -> bool:
+    """Whether a component has files of its own for `variant`; diffusers loads the plain ones
+    else."""
+    return (
+        variant is not None
+        and folder.is_dir()
+        and any(f".{variant}." in n or f".{variant}-" in n for n in os.listdir(folder))
+    )
+
+
+def _require_cache(reach: Reach, options: Mapping[str, Any]) -> None:
+    """A hub cache of the workflow's own is a folder that is written to."""
+    if (folder := options.get("cache_dir")) is not None:
+        reach.require(Path(folder), str(folder))
+
+
+def _inside(name: str) -> str:
+    """A folder or file of a model. Raises RunFailed when its name leads out of the model."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise RunFailed(f"{name!r} must lie inside of the model")
+    return name
+
+
+def _local(name: str, reach: Reach) -> Path | None:
+    """The folder that `name` means, or None when it can only be a hub id."""
+    if is_builtin(name):
+        return require_model(name)
+    path = resolve(name, reach.folder)
+    if path.is_dir():
+        return reach.path(name).resolve()
+    if (
+        Path(name).is_absolute()
+        or name.startswith((".", "~"))
+        or name.count("/") > 1
+        or "\\" in name
+    ):
+        raise RunFailed(
+            f"there is no model folder {name!r}",
+            hints=[f"relative names start at {reach.folder} or at the current folder"],
+        )
+    return None
+
+
+def _has_index(folder: Path, indexes: Iterable[str]) -> bool:
+    return any((folder / index).is_file() for index in indexes)
+
+
+def _with_index(folder: Path, name: str, indexes: Iterable[str] = (INDEX,)) -> Path:
+    if _has_index(folder, indexes):
+        return folder
+    raise RunFailed(
+        f"{name!r} is not the folder of a diffusers pipeline: it has no {' or '.join(indexes)}",
+        hints=["a checkpoint in one file is loaded with from_single_file"],
+    )
+
+
+def _snapshot(name: str, options: Mapping[str, Any]) -> Path | None:
+    """The newest local snapshot of a repository, complete or not."""
+    try:
+        return Path(snapshot_download(name, **{**_hub(options), "local_files_only": True}))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def _hub(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in HUB_OPTIONS if name in options}
+
+
+def _download_folder(name: str, subfolder: str | None, options: Mapping[str, Any]) -> Path:
+    inside = f"{subfolder}/" if subfolder else ""
+    patterns = [f"{inside}*{ending}" for ending in READ_BY_LOADERS if ending not in PICKLES]
+    return _download(name, patterns, options)
+
+
+def _download(name: str, patterns: list[str], options: Mapping[str, Any]) -> Path:
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns, **_hub(options)))
+    except (OSError, ValueError) as error:
+        raise _not_found(name, error) from error
+
+
+def _file_in(folder: Path, file_name: str | None) -> Path:
+    if file_name is not None:
+        if (path := folder / _inside(file_name)).is_file():
+            return path
+        raise RunFailed(f"there is no file {file_name!r} in {str(folder)!r}")
+    weights = sorted(p for p in folder.iterdir() if p.suffix == ".safetensors")
+    if len(weights) == 1:
+        return weights[0]
+    found = f"{len(weights)} safetensors files" if weights else "no safetensors file"
+    raise RunFailed(f"{str(folder)!r} has {found}; name one with weight_name")
+
+
+def _download_file(repository: str, inside: str | None, options: Mapping[str, Any]) -> Path:
+    hub = _hub(options)
+    try:
+        inside = inside or _only_weights(repository, hub)
+        try:
+            return Path(hf_hub_download(repository, inside, **{**hub, "local_files_only": True}))
+        except LocalEntryNotFoundError:
+            return Path(hf_hub_download(repository, inside, **hub))
+    except (OSError, ValueError) as error:
+        raise _not_found(repository, error) from error
+
+
+def _only_weights(repository: str, hub: Mapping[str, Any]) -> str:
+    snapshot = _snapshot(repository, hub)
+    if snapshot is not None and any(n.endswith(".safetensors") for n in os.listdir(snapshot)):
+        return _file_in(snapshot, None).name
+    return "pytorch_lora_weights.safetensors"  # what diffusers calls the LoRAs that it saves
+
+
+def _not_found(name: str, error: Exception) -> RunFailed:
+    if isinstance(error, GatedRepoError):
+        return RunFailed(
+            f"the model {name!r} is gated on the hub",
+            hints=[
+                f"ask for access at https://huggingface.co/{name}",
+                "hf auth login   signs this machine in",
+            ],
+        )
+    return RunFailed(
+        f"cannot get the model {name!r}: it is no folder here and not in the hub's cache, "
+        f"and the hub gave {type(error).__name__}",
+        hints=MISSING,
+    )
+
+
+def _stat(path: Path, name: str = "") -> Stat:
+    status = path.stat()
+    return (name, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _stats(source: Path) -> Iterable[Stat]:
+    if source.is_file():
+        return [_stat(source, source.name)]
+    with os.scandir(source) as entries:
+        found = sorted(
+            (e for e in entries if e.name.endswith(READ_BY_LOADERS) and e.is_file()),
+            key=lambda e: e.name,
+        )
+    return [(e.name, (s := e.stat()).st_size, s.st_mtime_ns, s.st_ino) for e in found]
+
+
+def _digest(source: Path, stats: Iterable[Stat]) -> str:
+    digest = hashlib.sha256()
+    for name, size, mtime_ns, inode in stats:
+        path = source if source.is_file() else source / name
+        if path.is_symlink() and path.resolve().parent.name == "blobs":
+            identity = path.resolve().name
+        elif name.endswith(WEIGHTS):
+            identity = f"{size},{mtime_ns},{inode}"
+        else:
+            identity = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{name}={identity};".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,145 @@
+"""What must be in memory for a pipeline step: the load specs, equal when nothing has to be
+loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from dw.engine.classes import constructor_signature
+
+Offload = Literal["model", "sequential", "group", "on_demand"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a module lives. An offloaded one lives in host memory and visits `device` when it
+    runs."""
+
+    device: str
+    offload: Offload | None = None
+    options: str = "{}"  # further arguments of group offloading, as JSON
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(json.loads(self.options))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that is done to a loaded component and cannot be undone (see `changes`)."""
+
+    name: str
+    path: str = ""  # of the module in the component; empty: the component itself
+    options: str = "{}"  # its arguments, as JSON
+    is_optional: bool = False  # left out, with a remark, where there is no such module
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(json.loads(self.options))
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizationSpec:
+    """How weights are quantized while they are loaded (`dw.engine.models.quantization`)."""
+
+    cls: Any
+    options: str  # the arguments of that class as the workflow has them, as JSON
+    arguments: Mapping[str, Any] = field(compare=False, default_factory=dict)  # and resolved
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentSpec:
+    """One loadable part of a pipeline. Two equal specs give the same object: `fingerprint` stands
+    for the bytes in `source`, wherever they lie."""
+
+    cls: Any
+    fingerprint: str
+    dtype: torch.dtype | None  # None for what has no weights: tokenizers, processors
+    placement: Placement | None
+    variant: str | None = None
+    part: str | None = None  # the component's name inside a single-file checkpoint
+    options: tuple[tuple[str, Any], ...] = ()  # further arguments of the loader
+    device_map: str | None = None  # as JSON
+    quantization: QuantizationSpec | None = None
+    changes: tuple[Change, ...] = ()  # in the order in which they are made
+    source: Path = field(compare=False, default=Path())
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the components of a pipeline live, and what is done to them once they are loaded."""
+
+    placement: Placement  # of those that have none of their own
+    own: Mapping[str, Placement] = field(default_factory=dict)
+    changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
+
+    def of(self, name: str) -> Placement:
+        return self.own.get(name, self.placement)
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSpec:
+    """A scheduler is made afresh for every run: it counts steps and keeps history."""
+
+    cls: Any
+    config: Mapping[str, Any]
+
+
+Part = ComponentSpec | SchedulerSpec | None
+"""What fills a place of a pipeline; None where it is left empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class SingleFile:
+    """A checkpoint that holds a whole pipeline. Which parts it has is known once it was loaded."""
+
+    cls: Any
+    path: Path
+    fingerprint: str
+    config: Path | None  # the folder with the configs of its parts; None: diffusers finds one
+    dtype: torch.dtype
+    dtypes: Mapping[str, torch.dtype]  # of the parts whose dtype is another one
+
+    @property
+    def content(self) -> tuple[type, str, Path | None]:
+        """What decides which parts there are."""
+        return self.cls, self.fingerprint, self.config
+
+    def part(self, name: str, cls: type, layout: Layout) -> ComponentSpec:
+        has_weights = issubclass(cls, torch.nn.Module)
+        return ComponentSpec(
+            cls=cls,
+            fingerprint=self.fingerprint,
+            dtype=self.dtypes.get(name, self.dtype) if has_weights else None,
+            placement=layout.of(name) if has_weights else None,
+            part=name,
+            changes=layout.changes.get(name, ()),
+            source=self.path,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """A pipeline to wire. `components` maps names to specs, None for a part that is left out."""
+
+    cls: Any
+    components: Mapping[str, ComponentSpec | None]
+    schedulers: Mapping[str, SchedulerSpec]
+    scalars: Mapping[str, Any]
+    layout: Layout
+    single_file: SingleFile | None = None
+
+    @property
+    def placement(self) -> Placement:
+        return self.layout.placement
+
+    def build(self, parts: Mapping[str, Any], scalars: Mapping[str, Any]) -> Any:
+        """The pipeline around its components and schedulers."""
+        left_out = dict.fromkeys(constructor_signature(self.cls).optional)
+        return self.cls(**{**left_out, **parts, **scalars})

@@ -1,0 +1,355 @@
+"""Step caches on a tiny FLUX.1: for one call, as diffusers has them, and gone afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    CacheMixin,
+    CogVideoXPipeline,
+    DiffusionPipeline,
+    FirstBlockCacheConfig,
+    FluxImg2ImgPipeline,
+    FluxPipeline,
+    MagCacheConfig,
+    TaylorSeerCacheConfig,
+)
+from diffusers.hooks.mag_cache import FLUX_MAG_RATIOS
+from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformerBlock
+from diffusers.models.transformers.transformer_minimax_h3 import MiniMaxH3TransformerBlock
+
+from dw.engine.calls.denoising import Passes, denoising_steps, joins_passes, tells_passes
+from dw.engine.calls.step_cache import register_blocks
+from tests.engine.session import Json, Session, generate, text_to_image, workflow
+
+STEPS = 6
+FLUX = {"component_type": "FluxPipeline"}
+GUIDED = {"true_cfg_scale": 3.0, "negative_prompt": "a dog"}
+
+FIRST_BLOCK: Json = {"type": "first_block", "threshold": 0.5}
+FASTER: Json = {"type": "faster", "spatial_attention_timestep_skip_range": [-1, 1001]}
+MAG: Json = {"type": "mag", "threshold": 0.5, "max_skip_steps": 2, "retention_ratio": 0.1}
+TAYLORSEER: Json = {"type": "taylorseer", "cache_interval": 2, "disable_cache_before_step": 1}
+CACHES = [FIRST_BLOCK, FASTER, MAG, TAYLORSEER]
+
+
+def cached(model: Path, cache: Json | None, **arguments: Any) -> Json:
+    """A picture of FLUX.1 with a step cache."""
+    return text_to_image(
+        model,
+        configuration={**FLUX, "cache": cache},
+        arguments={"num_inference_steps": STEPS, **arguments},
+    )
+
+
+@contextmanager
+def counting(model: torch.nn.Module) -> Iterator[list[str]]:
+    """The names of the blocks that are computed, each time that they are."""
+    names: list[str] = []
+
+    def count(name: str) -> Callable[..., None]:
+        return lambda *_: names.append(name)
+
+    handles = [
+        module.register_forward_hook(count(name.rpartition(".")[0]))
+        for name, module in model.named_modules()
+        if name.endswith((".ff", ".proj_mlp"))
+    ]
+    try:
+        yield names
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@pytest.fixture
+def transformer(warm: Session, flux: Path) -> Any:
+    warm.run(cached(flux, None))
+    components = warm.engine._cache.components()
+    return next(c.value for c in components if c.label == "gen.transformer")
+
+
+@pytest.mark.parametrize("cache", CACHES, ids=lambda cache: cache["type"])
+def test_a_cache_changes_its_call_only(warm: Session, flux: Path, cache: Json) -> None:
+    plain = warm.hashes(cached(flux, None))
+    first, again = (warm.hashes(cached(flux, cache)) for _ in range(2))
+    assert first == again != plain
+    assert warm.hashes(cached(flux, None)) == plain
+    assert warm.loaded == ()
+
+
+@pytest.mark.parametrize("cache", CACHES, ids=lambda cache: cache["type"])
+def test_nothing_of_it_stays_on_the_model(
+    warm: Session, flux: Path, transformer: Any, cache: Json
+) -> None:
+    warm.run(cached(flux, cache))
+    assert not transformer.is_cache_enabled
+    hooks = [
+        m._diffusers_hook.hooks for m in transformer.modules() if hasattr(m, "_diffusers_hook")
+    ]
+    assert hooks
+    assert not any(hooks)
+    assert not transformer._forward_pre_hooks
+
+
+@pytest.mark.parametrize(
+    ("cache", "config"),
+    [
+        (FIRST_BLOCK, FirstBlockCacheConfig(threshold=0.5)),
+        (
+            MAG,
+            MagCacheConfig(
+                threshold=0.5,
+                max_skip_steps=2,
+                retention_ratio=0.1,
+                num_inference_steps=STEPS,
+                mag_ratios=FLUX_MAG_RATIOS,
+            ),
+        ),
+        (TAYLORSEER, TaylorSeerCacheConfig(cache_interval=2, disable_cache_before_step=1)),
+    ],
+    ids=["first_block", "mag", "taylorseer"],
+)
+def test_the_picture_is_the_one_that_diffusers_makes_with_it(
+    warm: Session, flux: Path, transformer: Any, cache: Json, config: Any
+) -> None:
+    document = cached(flux, cache, **GUIDED)
+    ours = warm.hashes(document)
+    transformer.enable_cache(config)
+    try:
+        assert warm.hashes(cached(flux, None, **GUIDED)) == ours
+    finally:
+        transformer.disable_cache()
+
+
+def test_fewer_blocks_are_computed(warm: Session, flux: Path, transformer: Any) -> None:
+    with counting(transformer) as all_blocks:
+        warm.run(cached(flux, None))
+    with counting(transformer) as some_blocks:
+        warm.run(cached(flux, {"type": "first_block", "threshold": 1000}))
+    first, *others = dict.fromkeys(all_blocks)
+    assert some_blocks.count(first) == all_blocks.count(first) == STEPS
+    assert [some_blocks.count(name) for name in others] == [1] * len(others)
+
+
+def test_each_iteration_begins_anew(warm: Session, flux: Path) -> None:
+    """The second picture is the one that it would be alone: no state of the first is left."""
+    prompts = {"name": "say", "task": {"command": "gather_inputs", "inputs": ["a cat", "a dog"]}}
+    document = cached(flux, {"type": "first_block", "threshold": 1000})
+    one = cached(flux, {"type": "first_block", "threshold": 1000}, prompt="a cat")
+    [step] = document["steps"]
+    step["pipeline"]["arguments"]["prompt"] = "previous_result:say"
+    pictures = warm.hashes(workflow(prompts, step))
+    assert len(set(pictures)) == 2
+    assert pictures[0] == warm.hashes(one)[0]
+
+
+class TestPasses:
+    """Pipelines that do not tell the caches which pass of a step they do."""
+
+    def image_to_image(self, flux: Path, cache: Json | None, **arguments: Any) -> Json:
+        return generate(
+            flux,
+            configuration={"component_type": "FluxImg2ImgPipeline", "cache": cache},
+            arguments={
+                "image": "cat.png",
+                "num_inference_steps": STEPS,
+                "strength": 1.0,
+                **arguments,
+            },
+        )
+
+    @pytest.mark.parametrize("cache", CACHES[:1] + CACHES[2:], ids=lambda cache: cache["type"])
+    def test_are_told_apart_for_them(
+        self, session: Session, flux: Path, cat: Path, cache: Json
+    ) -> None:
+        def hashes(cache: Json | None, **arguments: Any) -> list[str]:
+            return session.hashes(workflow(self.image_to_image(flux, cache, **arguments)))
+
+        assert hashes(cache) != hashes(None)
+        # Alike passes change nothing, if each is compared with its own last one.
+        alike = {"true_cfg_scale": 2.0, "negative_prompt": "a cat"}
+        assert hashes(cache, **alike) == hashes(cache)
+
+    def test_a_strength_leaves_out_steps(self) -> None:
+        def steps(strength: float) -> int:
+            arguments = {"num_inference_steps": 10, "strength": strength}
+            return denoising_steps(FluxImg2ImgPipeline, arguments)
+
+        assert [steps(s) for s in (1.0, 0.6, 0.25)] == [10, 6, 3]
+
+    def test_the_schedule_tells_the_steps(self) -> None:
+        assert denoising_steps(FluxPipeline, {}) == 28
+        assert denoising_steps(FluxPipeline, {"num_inference_steps": 4}) == 4
+        assert denoising_steps(FluxPipeline, {"sigmas": [1.0, 0.5, 0.2]}) == 3
+
+    def test_calls_at_one_timestep_are_passes_of_one_step(self) -> None:
+        passes, seen = Passes(), []
+        for timestep in (1.0, 1.0, 0.5, 0.5, 0.5, 0.2):
+            passes.begin(torch.tensor([timestep]))
+            seen.append((passes.steps, passes.current))
+        assert seen == [(1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (3, 0)]
+
+    def test_what_pipelines_tell_themselves(self) -> None:
+        assert [tells_passes(c) for c in (FluxPipeline, FluxImg2ImgPipeline)] == [True, False]
+        assert [joins_passes(c) for c in (FluxPipeline, CogVideoXPipeline)] == [False, True]
+        assert not tells_passes(DiffusionPipeline)
+
+
+class TestWhatCannotBe:
+    def test_a_model_without_blocks_that_are_known_keeps_none_of_it(
+        self, warm: Session, flux: Path, transformer: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from diffusers.hooks._helpers import TransformerBlockRegistry
+        from diffusers.models.transformers.transformer_flux import FluxSingleTransformerBlock
+
+        plain = warm.hashes(cached(flux, None))
+        monkeypatch.delitem(TransformerBlockRegistry._registry, FluxSingleTransformerBlock)
+        error = warm.fail(cached(flux, FIRST_BLOCK))
+        message = "the cache 'first_block' does not know the blocks of FluxTransformer2DModel"
+        assert error.message == message
+        assert warm.hashes(cached(flux, None)) == plain
+
+    def test_faster_cache_with_two_passes(self, warm: Session, flux: Path) -> None:
+        error = warm.fail(cached(flux, FASTER, **GUIDED))
+        assert error.message == "the cache 'faster' cannot tell the passes of a step apart"
+        assert "true_cfg_scale 1" in error.hints[0]
+
+    def test_faster_cache_without_a_timestep(self, session: Session, flux: Path, cat: Path) -> None:
+        step = TestPasses().image_to_image(flux, FASTER)
+        error = session.fail(workflow(step))
+        assert error.message == (
+            "FluxImg2ImgPipeline does not tell its timestep, which the cache 'faster' needs"
+        )
+
+    @pytest.mark.parametrize(
+        ("pipeline", "configuration", "message"),
+        [
+            (
+                "StableDiffusionPipeline",
+                {"cache": FIRST_BLOCK},
+                "StableDiffusionPipeline has no transformer, which step caches are for",
+            ),
+            (
+                "StableDiffusion3Pipeline",
+                {"cache": FIRST_BLOCK},
+                "SD3Transformer2DModel has no step caches",
+            ),
+            (
+                "FluxPipeline",
+                {"cache": {"type": "text_kv"}},
+                "the cache 'text_kv' is for Nucleus-MoE, not for FluxTransformer2DModel",
+            ),
+            (
+                "WanPipeline",
+                {"cache": {"type": "mag"}},
+                "the cache 'mag' needs 'mag_ratios' for WanTransformer3DModel; a run with "
+                "'calibrate': true tells them",
+            ),
+            (
+                "WanPipeline",
+                {"teacache": {}},
+                "TeaCache is for FLUX.1, not for WanTransformer3DModel",
+            ),
+            (
+                "Flux2Pipeline",
+                {"prompt_weighting": True},
+                "'prompt_weighting' is for FLUX.1, not for Flux2Pipeline",
+            ),
+        ],
+    )
+    def test_is_told_from_the_classes(
+        self, warm: Session, pipeline: str, configuration: Json, message: str
+    ) -> None:
+        configuration = {"component_type": pipeline, **configuration}
+        document = text_to_image("any/model", configuration=configuration)
+        problems = warm.engine.check(warm.document(document))
+        assert [problem.message for problem in problems] == [message]
+
+
+class Stack(torch.nn.Module, CacheMixin):  # type: ignore[misc]
+    """A model of three blocks, each of which takes a picture and, maybe, a sound."""
+
+    def __init__(self, block: type[torch.nn.Module]) -> None:
+        super().__init__()
+        self.transformer_blocks = torch.nn.ModuleList(block() for _ in range(3))
+
+    def forward(self, **streams: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        names = list(streams)
+        for block in self.transformer_blocks:
+            given = block(**streams, encoder_hidden_states=torch.zeros(7))
+            results = given if isinstance(given, tuple) else (given,)
+            streams = dict(zip(names, results, strict=True))
+        return tuple(streams.values())
+
+
+class TestBlocksThatDiffusersDoesNotKnow:
+    """MiniMax-H3, whose blocks give one tensor, and LTX-2, whose blocks give picture and sound;
+    here they only multiply."""
+
+    @pytest.fixture(params=[MiniMaxH3TransformerBlock, LTX2VideoTransformerBlock])
+    def block(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+        def build(module: torch.nn.Module) -> None:
+            torch.nn.Module.__init__(module)
+            module.ff = torch.nn.Linear(8, 8)
+
+        def one(module: Any, hidden_states: Any, encoder_hidden_states: Any) -> Any:
+            return hidden_states + module.ff(hidden_states)
+
+        def two(
+            module: Any, hidden_states: Any, audio_hidden_states: Any, encoder_hidden_states: Any
+        ) -> Any:
+            sound = audio_hidden_states + 2 * module.ff(audio_hidden_states)
+            return hidden_states + module.ff(hidden_states), sound
+
+        is_two = request.param is LTX2VideoTransformerBlock
+        monkeypatch.setattr(request.param, "__init__", build)
+        monkeypatch.setattr(request.param, "forward", two if is_two else one)
+        register_blocks()
+        return request.param
+
+    @torch.inference_mode()
+    def test_first_block_cache_reuses_all_that_they_gave(self, block: Any) -> None:
+        model = Stack(block)
+        names = ["hidden_states", "audio_hidden_states"][: 1 + (block is LTX2VideoTransformerBlock)]
+        inputs = {name: torch.randn(1, 4, 8) for name in names}
+        near = {name: value + 1e-4 for name, value in inputs.items()}
+        plain, whole = model(**inputs), model(**near)
+        model.enable_cache(FirstBlockCacheConfig(threshold=1000.0))
+        with model.cache_context("pass"), counting(model) as computed:
+            assert all(map(torch.equal, model(**inputs), plain))
+            reused = model(**near)
+        assert computed.count("transformer_blocks.0") in (2, 4)
+        assert computed.count("transformer_blocks.2") * 2 == computed.count("transformer_blocks.0")
+        for ours, theirs, before in zip(reused, whole, plain, strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-2)
+            assert not torch.equal(ours, before)
+
+    def test_mag_cache_would_leave_out_the_sound(self, warm: Session) -> None:
+        cache = {"type": "mag", "calibrate": True}
+        configuration = {"component_type": "LTX2Pipeline", "cache": cache}
+        document = warm.document(text_to_image("any/model", configuration=configuration))
+        message = "the cache 'mag' would leave out the sound of LTX2VideoTransformer3DModel"
+        assert message in [problem.message for problem in warm.engine.check(document)]
+
+
+def test_calibration_tells_the_ratios_and_skips_nothing(warm: Session, flux: Path) -> None:
+    plain = warm.hashes(cached(flux, None))
+    assert warm.hashes(cached(flux, {"type": "mag", "calibrate": True})) == plain
+    [(told,)] = warm.seen.named("warned")
+    head, _, ratios = told.partition(": ")
+    assert head == "calibrated"
+    assert ratios.startswith('"mag_ratios": [1.0, ')
+    assert ratios.count(",") == STEPS - 1
+
+
+def test_ratios_may_be_named_as_a_constant(warm: Session, flux: Path) -> None:
+    ways = [None, "flux", "constant:diffusers.hooks.mag_cache.FLUX_MAG_RATIOS"]
+    ways.append(FLUX_MAG_RATIOS.tolist())  # type: ignore[arg-type]
+    pictures = [warm.hashes(cached(flux, {**MAG, "mag_ratios": way})) for way in ways]
+    assert pictures == [pictures[0]] * 4

@@ -1,0 +1,214 @@
+"""Quantized components. What a machine does not have is named, with the extra that installs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dw.engine import Engine
+from dw.engine.models.quantization import built, quantization_spec
+from dw.engine.models.spec import QuantizationSpec
+from dw.errors import DwError
+from dw.workflow.classes import EXTRAS, is_installed
+from dw.workflow.placement import Quantization
+from tests.engine.session import Json, Session, text_to_image
+
+FLUX = {"component_type": "FluxPipeline"}
+INT8 = "torchao.quantization.Int8WeightOnlyConfig"
+SMALL = {"minimum_allowed_numel": 0, "minimum_allowed_channel_size": 0}  # SDNQ skips such layers
+BACKENDS: list[tuple[str, str, Json]] = [
+    ("optimum", "QuantoConfig", {"weights_dtype": "{int8}"}),
+    ("sdnq", "sdnq.SDNQConfig", {"weights_dtype": "{uint4}", **SMALL}),
+    ("torchao", "TorchAoConfig", {"quant_type": INT8}),
+]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*Quanto.* is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:(torchao|optimum|sdnq)"),
+]
+
+
+def quantized(model: Path, config_type: str, arguments: Json, **loads: Any) -> Json:
+    """A workflow whose transformer is quantized."""
+    loads = loads or {"model_name": str(model)}
+    document = text_to_image(model, configuration=FLUX)
+    document["steps"][0]["pipeline"]["transformer"] = {
+        "configuration": {"component_type": "FluxTransformer2DModel"},
+        "from_pretrained_arguments": {"subfolder": "transformer", **loads},
+        "quantization_config": {
+            "configuration": {"config_type": config_type},
+            "arguments": arguments,
+        },
+    }
+    return document
+
+
+def whole(model: Path, **arguments: Any) -> Json:
+    quantization = {
+        "configuration": {"config_type": "PipelineQuantizationConfig"},
+        "arguments": arguments,
+    }
+    return text_to_image(model, configuration={**FLUX, "quantization_config": quantization})
+
+
+def of_transformer(config_type: str, arguments: Json) -> Json:
+    quantization = {"configuration": {"config_type": config_type}, "arguments": arguments}
+    return {"quant_mapping": {"transformer": quantization}}
+
+
+@pytest.mark.parametrize(("package", "config_type", "arguments"), BACKENDS)
+def test_a_backend_quantizes_or_names_its_extra(
+    session: Session, flux: Path, package: str, config_type: str, arguments: Json
+) -> None:
+    document = quantized(flux, config_type, arguments)
+    if not is_installed(package):
+        error = session.fail(document)
+        assert f"needs the package '{package}', which is not installed" in str(error)
+        assert f"pip install 'dw[{EXTRAS[package]}]'" in str(error)
+        return
+    plain = session.hashes(text_to_image(flux, configuration=FLUX))
+    pictures = session.hashes(document)
+    assert session.loaded == session.dropped == ("gen.transformer",)
+    assert pictures != plain
+    assert session.hashes(document) == pictures
+    assert session.loaded == ()
+    assert Session(Engine(), session.folder).hashes(document) == pictures
+    assert session.hashes(whole(flux, **of_transformer(config_type, arguments))) == pictures
+    assert session.loaded == ()
+    memory = {row.name: row.nbytes for row in session.engine.memory().components}
+    assert memory["gen.transformer"] > 0
+    assert session.engine.clear().survivors == ()
+
+
+@pytest.fixture
+def checkpoint(session: Session, flux: Path) -> Path:
+    """The stand-in's transformer, with the weights of its linear layers in eight bits."""
+    path = session.folder / "tiny.gguf"
+    writer = gguf.GGUFWriter(path, "flux")
+    weights = flux / "transformer" / "diffusion_pytorch_model.safetensors"
+    for name, tensor in load_file(weights).items():
+        is_linear = tensor.ndim == 2 and tensor.shape[1] % 32 == 0
+        kind = getattr(gguf.GGMLQuantizationType, "Q8_0" if is_linear else "F32")
+        data = gguf.quants.quantize(tensor.numpy(), kind)
+        writer.add_tensor(name, data, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+class TestGguf:
+    CONFIG = "GGUFQuantizationConfig"
+
+    def document(self, flux: Path, checkpoint: Path) -> Json:
+        loads = {"from_single_file": str(checkpoint), "config": str(flux)}
+        return quantized(flux, self.CONFIG, {"compute_dtype": "torch.float32"}, **loads)
+
+    @pytest.mark.filterwarnings("ignore:.*non-writable:UserWarning")
+    def test_a_file_is_loaded_as_it_is_quantized(
+        self, session: Session, flux: Path, checkpoint: Path
+    ) -> None:
+        plain = session.hashes(text_to_image(flux, configuration=FLUX))
+        document = self.document(flux, checkpoint)
+        pictures = session.hashes(document)
+        assert session.loaded == session.dropped == ("gen.transformer",)
+        assert pictures != plain
+        assert session.hashes(document) == pictures
+        assert Session(Engine(), session.folder).hashes(document) == pictures
+        [row] = [r for r in session.engine.memory().components if r.name == "gen.transformer"]
+        assert "uint8" in row.dtype
+
+    def test_a_rehearsal_says_that_it_leaves_it_out(
+        self, session: Session, flux: Path, checkpoint: Path
+    ) -> None:
+        session.run(self.document(flux, checkpoint), rehearse=True)
+        assert session.seen.named("warned") == [
+            (
+                "'transformer' is rehearsed without GGUFQuantizationConfig: "
+                "the stand-ins are no GGUF files",
+            )
+        ]
+
+
+def test_a_rehearsal_needs_no_backend(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dw.workflow.classes.is_installed", lambda package: package != "sdnq")
+    model = Path("any/model")
+    document = quantized(model, "sdnq.SDNQConfig", {"weights_dtype": "{int8}"})
+    document["steps"][0]["pipeline"]["configuration"]["pre_load_modules"] = ["sdnq"]
+    session.run(document, rehearse=True)
+    assert [told for (told,) in session.seen.named("warned")] == [
+        "rehearsed without it: 'sdnq' needs the package 'sdnq', which is not installed: "
+        "pip install 'dw[sdnq]'",
+        "'transformer' is rehearsed without sdnq.SDNQConfig: the extra 'sdnq' is not installed",
+    ]
+
+
+def test_other_arguments_are_another_component() -> None:
+    def spec(dtype: str) -> QuantizationSpec:
+        quantization = Quantization.model_validate(
+            {
+                "configuration": {"config_type": "GGUFQuantizationConfig"},
+                "arguments": {"compute_dtype": dtype},
+            }
+        )
+        return quantization_spec(quantization)
+
+    assert spec("torch.bfloat16") == spec("torch.bfloat16") != spec("torch.float16")
+    assert built(spec("torch.bfloat16")).compute_dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("config_type", "arguments", "message"),
+    [
+        (
+            "QuantoConfig",
+            {"weigths_dtype": "{int8}"},
+            "QuantoConfig takes no argument 'weigths_dtype' (did you mean 'weights_dtype'?)",
+        ),
+        (
+            "BitsAndBytesConfig",
+            {"load_in_4bits": True},
+            "BitsAndBytesConfig takes no argument 'load_in_4bits' (did you mean 'load_in_4bit'?)",
+        ),
+        (
+            "AutoencoderKL",
+            {},
+            "'AutoencoderKL' is not a quantization config, such as BitsAndBytesConfig, "
+            "GGUFQuantizationConfig, QuantoConfig, SDNQConfig, TorchAoConfig",
+        ),
+    ],
+)
+def test_a_wrong_name_is_told_before_anything_loads(
+    session: Session, config_type: str, arguments: Json, message: str
+) -> None:
+    document = session.document(quantized(Path("any/model"), config_type, arguments))
+    assert message in [problem.message for problem in session.engine.check(document)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "one of 'quant_backend' and 'quant_mapping' must be given"),
+        ({"quant_backend": "qanto"}, "there is no quant_backend 'qanto' (did you mean 'quanto'?)"),
+        ({"quant_mapping": []}, "'quant_mapping' must be an object, got []"),
+    ],
+)
+def test_what_a_whole_pipeline_is_quantized_by(
+    session: Session, flux: Path, arguments: Json, message: str
+) -> None:
+    error: DwError = session.fail(whole(flux, **arguments))
+    assert message in str(error)
+
+
+def test_a_config_of_one_component_is_none_of_a_whole_pipeline(
+    session: Session, flux: Path
+) -> None:
+    quantization = {"configuration": {"config_type": "QuantoConfig"}}
+    document = text_to_image(flux, configuration={**FLUX, "quantization_config": quantization})
+    assert "it goes beside that component's configuration" in str(session.fail(document))
