@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -317,9 +317,11 @@ class Engine:
 
     def _needs(
         self, run: Run, document: Document, workflow: Workflow, prefix: str = ""
-    ) -> Iterator[Need]:
+    ) -> Generator[Need, None, bool]:
         """What every pipeline step needs, those of sub-workflows too, as far as is known before
-        they run. Raises WorkflowError for misfits that show only here."""
+        they run, up to a step that releases models: what comes after it is loaded when it is
+        reached, and has the room. Returns whether there is one. Raises WorkflowError for misfits
+        that show only here."""
         planner = run.planner.beside(document.path.parent)
         for index, step in enumerate(workflow.steps):
             run.control.check()
@@ -336,20 +338,23 @@ class Engine:
                     yield from _needs_of_task(run, planner, step.task)
                 elif step.workflow is not None:
                     child = document.children[step.workflow.path]
-                    yield from self._needs_of_child(run, child, step.workflow.arguments)
+                    if (yield from self._needs_of_child(run, child, step.workflow.arguments)):
+                        return True
             if step.release_models or step.release_pipeline:
-                return  # what comes after it is loaded when it is reached, and has the room
+                return True
+        return False
 
     def _needs_of_child(
         self, run: Run, child: Document, arguments: Mapping[str, Any]
-    ) -> Iterator[Need]:
+    ) -> Generator[Need, None, bool]:
         known = {n: v for n, v in arguments.items() if not any(result_references(v))}
         # With results among its arguments, what does not fit its defaults may fit these.
         forgiven = (DwError,) if len(known) < len(arguments) else ()
         with suppress(*forgiven):
             workflow = child.bind(known)
             refuse(child.path, check_workflow(child, workflow, trust=run.planner.trust))
-            yield from self._needs(run, child, workflow, f"{run.step}.")
+            return (yield from self._needs(run, child, workflow, f"{run.step}."))
+        return False
 
     def _reason(self, document: Document, plan: Plan) -> str:
         if self._last_text is None:

@@ -74,10 +74,14 @@ class Step(Section):
     task: Task | None = Field(None, description="run a command on pictures, films, sounds or text")
     workflow: SubWorkflow | None = Field(None, description="run another workflow")
     release_pipeline: bool = Field(
-        False, description="free the step's pipeline; later steps load when they are reached"
+        False,
+        description="free the step's pipeline, but for what later steps of this file need of it; "
+        "what comes after it is loaded when it is reached",
     )
     release_models: bool = Field(
-        False, description="free the models of all tasks so far; later steps load when reached"
+        False,
+        description="free the models of all tasks so far, in this file and around it; what comes "
+        "after it is loaded when it is reached",
     )
     result: Result | None = Field(
         None, description="how results are saved; without it they are kept for later steps only"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -114,6 +115,17 @@ class TestRelease:
         assert session.loaded == OF_WRITE
         loaded = [event[0] for event in session.seen.named("loading")]
         assert loaded.index("gen.unet") > loaded.index(OF_WRITE[0])
+
+    def test_a_sub_workflow_that_releases_makes_room_for_the_steps_after_it(
+        self, session: Session, sd15: Path
+    ) -> None:
+        inner = workflow({**WRITE, "release_models": True}, id="inner")
+        (session.folder / "inner.json").write_text(json.dumps(inner))
+        sub = {"name": "sub", "workflow": {"path": "inner.json"}}
+        session.run(workflow(sub, generate(sd15)), rehearse=True)
+        assert session.loaded == ("sub.text_generation.model", "sub.text_generation.tokenizer")
+        assert "gen.unet" in [event[0] for event in session.seen.named("loading")]
+        assert "Qwen2ForCausalLM" not in kept(session)
 
     def test_a_released_model_is_loaded_again_when_it_is_needed(self, session: Session) -> None:
         again = {**WRITE, "name": "again"}
