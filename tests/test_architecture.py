@@ -1,4 +1,4 @@
-"""Imports point one way, and each module has a file that is not too long to be read."""
+"""Imports point one way, and no file, of a module or of its tests, is too long to be read."""
 
 import ast
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(ROOT.glob("dw/**/*.py"))
+FILES = [*MODULES, *sorted(ROOT.glob("tests/**/*.py"))]
 
 # A package may import itself and what stands before it.
 LAYERS = ["report", "errors", "settings", "workflow", "rehearsal", "engine", "worker", "repl"]
@@ -55,6 +56,6 @@ def test_only_the_workers_main_loop_and_programs_of_their_own_import_the_engine(
     assert users == ["dw/rehearse.py", "dw/validate.py", "dw/worker/serve.py"]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_is_too_long_to_be_read(path: Path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST

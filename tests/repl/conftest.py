@@ -15,6 +15,7 @@ from dw.repl.renderers.plain import PlainRenderer
 from dw.repl.renderers.renderer import Stream
 from dw.repl.session import Habits, Session
 from dw.settings import Settings
+from dw.worker.protocol import Run
 from tests.repl.fake import FakeClient
 
 FLUX: dict[str, Any] = {
@@ -64,6 +65,10 @@ class Shell:
         self.out.seek(0)
         self.out.truncate()
         return text
+
+    @property
+    def last_run(self) -> Run:
+        return [command for command in self.client.commands if isinstance(command, Run)][-1]
 
     def edit(self, **changes: Any) -> None:
         write(self.folder / "examples" / "FluxDev.json", FLUX | changes)
