@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,6 +44,11 @@ class Device(ABC):
     @abstractmethod
     def memory(self) -> DeviceMemory: ...
 
+    def capacity(self) -> int | None:
+        """Bytes of memory that models can be in, asked without touching the device; None when
+        nobody tells."""
+        return int(psutil.virtual_memory().total)
+
     def empty_cache(self) -> None:  # noqa: B027  # some devices have nothing to give back
         """Give back to the system what the allocator keeps but does not use."""
 
@@ -64,6 +70,18 @@ class Cuda(Device):
             torch.cuda.memory_reserved(self.torch),
         )
         return DeviceMemory(allocated, reserved, free, total)
+
+    def capacity(self) -> int | None:
+        try:
+            import pynvml
+        except ImportError:
+            return None
+        # Asked of the driver's own library, as `mem_get_info` would make a context. torch knows
+        # which of its GPUs this one is.
+        with suppress(ImportError, RuntimeError, pynvml.NVMLError):
+            gpu = torch.cuda._get_pynvml_handler(self.torch)
+            return int(pynvml.nvmlDeviceGetMemoryInfo(gpu).total)
+        return None
 
     def empty_cache(self) -> None:
         torch.cuda.synchronize(self.torch)

@@ -26,13 +26,12 @@ from dw.engine.device import Device, choose_device
 from dw.engine.failures import DeviceDied, OutOfMemory, failing
 from dw.engine.memory import ClearReport
 from dw.engine.models.cache import ComponentCache, Need, Plan
+from dw.engine.models.footprint import Footprint
 from dw.engine.models.ledger import Ledger
 from dw.engine.models.planner import Planner
-from dw.engine.models.room import has_room
 from dw.engine.models.source import Sources
 from dw.engine.models.spec import Offload
 from dw.engine.models.survey import survey
-from dw.engine.models.weights import too_large
 from dw.engine.observer import Observer
 from dw.engine.reach import Reach, typed_texts
 from dw.engine.record import RunRecord
@@ -281,7 +280,7 @@ class Engine:
         begun = time.monotonic()
         run.needs = list(self._needs(run, run.document, run.workflow))
         plan = self._cache.plan([*run.needs, *self._late_needs(run)])
-        if not has_room(plan.loads, run.planner.device):
+        if not Footprint.of(plan.loads, run.planner.device).has_room():
             plan = self._cache.plan(run.needs)
         reason = self._reason(run.document, plan)
         labels = tuple(load.label for load in plan.loads)
@@ -290,8 +289,7 @@ class Engine:
         self._cache.keep_only(plan)
         if plan.dropped:
             run.planner.device.empty_cache()
-        loading = [load.spec for load in plan.loads if load.spec is not None]
-        if message := too_large(loading, run.planner.device):
+        if message := Footprint.of(plan.loads, run.planner.device).shortage():
             run.warn(message)
         with failing(lambda: f"loading {run.step}"):
             self._cache.load(plan, before=run.loading)

@@ -6,19 +6,35 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import Protocol
 
 import torch
 
-from dw.engine.models.cache import Component
+from dw.engine.models.spec import ComponentSpec
 
 TILING = '"vae": {"enable_tiling": true} in the configuration decodes a picture in tiles'
 HALF = '"torch_dtype": "torch.bfloat16" halves the weights and what is computed from them'
 OFFLOAD = '"offload": "model" in the configuration keeps on the device only the model that runs'
 LAYERS = '"offload": "sequential" in the configuration keeps there only the layer that runs; slow'
+QUANTIZED = '"quantization_config" beside the configuration keeps the weights in 8 or 4 bits'
 SMALLER = "a smaller width or height"
+NO_SMALLER = "a smaller model"
 
 NAMED = 3  # of the components in memory, the largest; the others hold little
 UNITS = {"bytes": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+class Held(Protocol):
+    """A model that takes memory, or is going to."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def spec(self) -> ComponentSpec: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def dtypes(self) -> frozenset[torch.dtype | None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +44,7 @@ class Shortage:
 
     text: str
     free: int
-    loaded: Sequence[Component]
+    loaded: Sequence[Held]
     has_host: bool  # the device has memory of its own, from which models can be moved to the host
     decodes_whole: bool  # what failed was the decoding of a picture in one piece
 
@@ -57,11 +73,8 @@ class Shortage:
             facts.append(f"{size_in_words(self.asked)} more were asked for")
         if self.missing is not None:
             facts.append(f"{size_in_words(self.was_free)} were free")
-        held = sorted((c for c in self.loaded if c.nbytes), key=lambda c: -c.nbytes)[:NAMED]
-        if held:
-            facts.append(
-                "held by " + ", ".join(f"{c.label} ({size_in_words(c.nbytes)})" for c in held)
-            )
+        if held := largest(self.loaded):
+            facts.append(f"held by {held}")
         return f"out of memory: {'; '.join(facts)}".removesuffix(": ")
 
     def hints(self) -> tuple[str, ...]:
@@ -76,21 +89,35 @@ class Shortage:
     def _changes(self) -> Iterator[tuple[str, int]]:
         """Each change with about the bytes that it saves."""
         asked = self.asked or 0
-        sizes = [c.nbytes for c in self.loaded]
-        offloads = {c.spec.placement.offload for c in self.loaded if c.spec.placement is not None}
         if self.decodes_whole:
             yield TILING, asked // 2
-        if single := sum(c.nbytes for c in self.loaded if torch.float32 in c.dtypes):
-            yield HALF, (single + asked) // 2
-        if self.has_host and None in offloads:
-            yield OFFLOAD, sum(sizes) - max(sizes)
-        if self.has_host and offloads - {"sequential"}:
-            yield LAYERS, sum(sizes)
+        yield from savings(self.loaded, has_host=self.has_host, computed=asked)
         if self.missing is None:
             yield SMALLER, asked
         else:
             side = int(100 * sqrt(self.was_free / (self.was_free + self.missing)))
             yield f"{SMALLER}, {side}% of each", self.missing  # needs grow with the area
+
+
+def savings(
+    held: Sequence[Held], *, has_host: bool, computed: int = 0
+) -> Iterator[tuple[str, int]]:
+    """Each change to where and how models are kept, with about the bytes of the device that it
+    saves; `computed` are bytes that their results take beside them."""
+    sizes = [each.nbytes for each in held]
+    offloads = {each.spec.placement.offload for each in held if each.spec.placement is not None}
+    if single := sum(each.nbytes for each in held if torch.float32 in each.dtypes):
+        yield HALF, (single + computed) // 2
+    if has_host and None in offloads:
+        yield OFFLOAD, sum(sizes) - max(sizes)
+    if has_host and offloads - {"sequential"}:
+        yield LAYERS, sum(sizes)
+
+
+def largest(held: Sequence[Held]) -> str:
+    """The names of the largest, with their sizes."""
+    found = sorted((each for each in held if each.nbytes), key=lambda each: -each.nbytes)
+    return ", ".join(f"{c.label} ({size_in_words(c.nbytes)})" for c in found[:NAMED])
 
 
 def _bytes(pattern: str, text: str) -> int | None:

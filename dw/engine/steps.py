@@ -22,7 +22,7 @@ from dw.engine.iterations import iterations
 from dw.engine.media.encoding import is_muted
 from dw.engine.models import foreign
 from dw.engine.models.cache import Need
-from dw.engine.models.room import has_room
+from dw.engine.models.footprint import Footprint
 from dw.engine.models.spec import Placement
 from dw.engine.models.wiring import replace_scheduler, wire
 from dw.engine.objects import built
@@ -285,7 +285,8 @@ class Execution:
             run.needs.append(need)
         if loads := run.cache.plan([need]).loads:
             needs = run.needs
-            if not has_room(loads, run.planner.device):  # models of other commands give way
+            if not Footprint.of(loads, run.planner.device).has_room():
+                # Models of other commands give way.
                 needs = [n for n in needs if n.pipeline.cls is not TaskModels or n is need]
             plan = run.cache.plan(needs)
             run.cache.keep_only(plan)  # what the run before needed may not be needed now

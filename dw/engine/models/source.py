@@ -170,7 +170,7 @@ class Sources:
                 return False
         if "config.json" in names:
             weights = [n for n in names if n.endswith(WEIGHTS)]
-            return any("." not in Path(n).stem for n in weights) or has_variant(folder, variant)
+            return any(_is_of(n, None) for n in weights) or has_variant(folder, variant)
         return any(n.endswith(READ_BY_LOADERS) for n in names)
 
 
@@ -202,8 +202,24 @@ def has_variant(folder: Path, variant: str | None) -> bool:
     return (
         variant is not None
         and folder.is_dir()
-        and any(f".{variant}." in n or f".{variant}-" in n for n in os.listdir(folder))
+        and any(_is_of(name, variant) for name in os.listdir(folder))
     )
+
+
+def weight_files(source: Path, variant: str | None) -> list[Path]:
+    """The files that a component's weights are loaded from; `source` is one itself, or a folder."""
+    if source.is_file():
+        return [source]
+    names = sorted(os.listdir(source)) if source.is_dir() else ()
+    found = [source / n for n in names if n.endswith(WEIGHTS) and _is_of(n, variant)]
+    return [file for file in found if file.suffix == ".safetensors"] or found
+
+
+def _is_of(name: str, variant: str | None) -> bool:
+    """Whether a file is one of a variant, or of none: `model.fp16-00001-of-00002.safetensors`."""
+    if variant is None:
+        return "." not in Path(name).stem
+    return f".{variant}." in name or f".{variant}-" in name
 
 
 def _require_cache(reach: Reach, options: Mapping[str, Any]) -> None:

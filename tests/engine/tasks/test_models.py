@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dw.engine import steps
 from dw.engine.engine import _digest
+from dw.engine.models.footprint import Footprint
 from dw.engine.models.spec import Placement
 from dw.engine.tasks.models import visiting
 from tests.engine.session import PNG, Session, generate, on_a_gpu, workflow
@@ -139,7 +139,7 @@ def test_idle_models_give_way_when_room_is_short(
 ) -> None:
     tell = {"name": "tell", "task": {"command": "gather_inputs", "inputs": ["a/b"]}}
     late = step("depth_estimator", PNG, image="cat.png", model_name="previous_result:tell")
-    monkeypatch.setattr(steps, "has_room", lambda *_: False)
+    monkeypatch.setattr(Footprint, "has_room", lambda _: False)
     session.run(workflow(WRITE, tell, late), rehearse=True)
     assert kept(session) == {"DPTForDepthEstimation", "DPTImageProcessorPil"}
 
