@@ -10,7 +10,17 @@ MODULES = sorted(ROOT.glob("dw/**/*.py"))
 FILES = [*MODULES, *sorted(ROOT.glob("tests/**/*.py"))]
 
 # A package may import itself and what stands before it.
-LAYERS = ["report", "errors", "settings", "workflow", "rehearsal", "engine", "worker", "repl"]
+LAYERS = [
+    "report",
+    "errors",
+    "history",
+    "settings",
+    "workflow",
+    "rehearsal",
+    "engine",
+    "worker",
+    "repl",
+]
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "accelerate", "peft"}
 WITH_TORCH = ("dw/engine/", "dw/rehearsal/")
 LONGEST = 500

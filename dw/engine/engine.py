@@ -21,7 +21,7 @@ from dw.engine.calls.ip_adapter import IpAdapters
 from dw.engine.calls.switches import Switches
 from dw.engine.checks.signatures import check_concrete, check_workflow
 from dw.engine.constants import argument_of, imported
-from dw.engine.control import Cancelled, RunControl
+from dw.engine.control import RunControl
 from dw.engine.device import Device, choose_device
 from dw.engine.failures import DeviceDied, OutOfMemory, failing
 from dw.engine.memory import ClearReport
@@ -41,7 +41,7 @@ from dw.engine.seeds import run_seed
 from dw.engine.shortage import Shortage
 from dw.engine.steps import Execution
 from dw.engine.tasks import models_of
-from dw.errors import DwError, RunFailed
+from dw.errors import DwError
 from dw.report import Memory, Output
 from dw.workflow import Document, Problem, Workflow, check_world
 from dw.workflow.document import refuse, together
@@ -142,9 +142,11 @@ class Engine:
             writer=self._writer,
             chosen=frozenset(arguments),
         )
+        record = RunRecord(run, arguments)
+        record.begin()
         observer.started(workflow.id, run.seed, str(run.folder))
         listener = progress.Listener(run.count, run.report, run.warn)
-        with self._recorded(run, arguments), progress.listening(listener):
+        with self._recorded(run, record), progress.listening(listener):
             self._try_twice(run)
         self._runs += 1
         return RunResult(
@@ -205,11 +207,9 @@ class Engine:
         return choose_device(wanted, live_bytes=self._ledger.live_bytes)
 
     @contextmanager
-    def _recorded(self, run: Run, arguments: Mapping[str, Any]) -> Iterator[None]:
-        """Keep `run.json`, whatever the end; a run that made nothing leaves no folder."""
-        record = RunRecord(run, arguments)
+    def _recorded(self, run: Run, record: RunRecord) -> Iterator[None]:
+        """Have the record say how the run ended, whatever the end."""
         try:
-            record.write("running")
             yield
         except BaseException as error:
             self._pipeline = run.pipeline
@@ -219,14 +219,10 @@ class Engine:
                 error.message, error.hints = shortage.message(), shortage.hints()
             run.outputs += self._writer.settle()
             run.sweep()
-            with suppress(RunFailed, OSError):  # the error that ends the run counts, not this one
-                if run.outputs:
-                    record.write("cancelled" if isinstance(error, Cancelled) else "failed")
-                else:
-                    record.remove()
+            record.end(error)
             raise
         run.sweep()
-        record.write("finished")
+        record.end()
 
     def _try_twice(self, run: Run) -> None:
         """Do it all; when the GPU's memory is too small, once more with less on it."""

@@ -1,37 +1,32 @@
-"""`run.json`: what a run is, so that it can be looked up and done again, also when it is lost.
-
-It is there as soon as the run begins. One that still says `running` when nothing runs was lost with
-its worker.
-"""
+"""What a run is and what has become of it, as its worker knows it, for the run history."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dw
+from dw import history
+from dw.engine.control import Cancelled
 from dw.engine.results import write_failure
 from dw.engine.run import Run
+from dw.errors import DwError
 
-State = Literal["running", "finished", "cancelled", "failed"]
 VERSIONS = {"dw": dw.__version__, "python": platform.python_version()} | {
     name: version(name) for name in ("torch", "diffusers", "transformers", "accelerate", "peft")
 }
 
 
 class RunRecord:
-    """What is known of a run when it begins, and what has become of it."""
-
     def __init__(self, run: Run, arguments: Mapping[str, Any]) -> None:
         self._run = run
-        self._path = run.folder / "run.json"
         self._facts: dict[str, Any] = {
             "workflow": run.workflow.id,
             "path": str(run.document.path),
@@ -41,32 +36,53 @@ class RunRecord:
             "seed": run.seed,
             "device": run.planner.device.name,
             "rehearse": run.planner.rehearse,
-            "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "started": history.now(),
+            "host": platform.node(),
+            "pid": os.getpid(),
             "versions": VERSIONS,
         }
 
-    def write(self, state: State) -> None:
-        """Raises RunFailed when it cannot be written."""
+    def begin(self) -> None:
+        """Say that it runs. Raises RunFailed when that cannot be written; its folder is gone
+        then."""
+        try:
+            self._write("running")
+        except OSError as error:
+            with suppress(OSError):
+                self._run.folder.rmdir()
+            raise write_failure(error, self._run.folder / history.RECORD) from error
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Say how it ended, by what if not well. The files of a run are worth more than its
+        record: one that cannot be written is a warning."""
+        state, cause = _outcome(error)
+        try:
+            self._write(state, cause=cause, ended=history.now())
+        except OSError as trouble:
+            failure = write_failure(trouble, self._run.folder / history.RECORD)
+            self._run.warn(f"{failure.message}; it goes on saying that the run is running")
+
+    def _write(self, state: history.State, **end: str | None) -> None:
         run = self._run
-        outputs = [{**asdict(o), "path": Path(o.path).name} for o in run.outputs]
-        timings = {name: round(seconds, 4) for name, seconds in run.timings_s.items()}
         facts = {
             **self._facts,
             "state": state,
+            **end,
             "steps": [{"name": name, "seed": seed} for name, seed in run.seeds.items()],
             "stopped_early": run.cuts > 0,
-            "timings_s": timings,
-            "outputs": outputs,
+            "timings_s": {name: round(seconds, 4) for name, seconds in run.timings_s.items()},
+            "outputs": [{**asdict(o), "path": Path(o.path).name} for o in run.outputs],
         }
-        text = json.dumps(facts, indent=2, ensure_ascii=False, default=repr)
-        try:
-            beside = self._path.with_name(".run.json.part")
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(self._path)
-        except OSError as error:
-            raise write_failure(error, self._path) from error
+        history.write(run.folder, facts)
 
-    def remove(self) -> None:
-        """With the folder, when nothing else is in it."""
-        self._path.unlink(missing_ok=True)
-        self._path.parent.rmdir()
+
+def _outcome(error: BaseException | None) -> tuple[history.State, str | None]:
+    match error:
+        case None:
+            return "finished", None
+        case Cancelled():
+            return "cancelled", str(error)
+        case DwError():
+            return "failed", str(error)
+        case _:
+            return "failed", f"{type(error).__name__}: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,7 +112,8 @@ class Run:
 
     def sweep(self) -> None:
         for path in self.scratch:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # what stays does no harm
+                path.unlink(missing_ok=True)
 
     def where(self) -> str:
         control = self.control

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -32,7 +33,8 @@ from dw.worker.life import Worker
 from dw.worker.meter import Free
 from dw.worker.pipes import Bell
 from dw.worker.process import WorkerProcess
-from dw.worker.protocol import TERMINAL, Command, Died, Event, Quit, Run
+from dw.worker.protocol import TERMINAL, Command, Died, Event, Quit, Run, Started, Warned
+from dw.worker.registrar import register
 from dw.worker.supervisor import Supervisor
 from dw.worker.vitals import condition
 from dw.worker.whereabouts import Whereabouts, fold
@@ -83,6 +85,8 @@ class WorkerStatus:
 
 class Ticket:
     """The events of one command, in order; the last one is terminal."""
+
+    folder: Path | None = None  # of the run, once it was taken up
 
     def __init__(self, run_id: int) -> None:
         self.run_id = run_id
@@ -208,8 +212,8 @@ class WorkerClient:
             self._closed = True
             for process in self._processes.values():
                 process.abandon()
-            for ticket in list(self._tickets.values()):
-                ticket.put(Died(ticket.run_id, "killed", "the supervisor has ended", 0))
+            for run_id in list(self._tickets):
+                self._emit(Died(run_id, "killed", "the supervisor has ended", 0))
 
     def _loop(self) -> None:
         _prune_logs()
@@ -312,8 +316,12 @@ class WorkerClient:
         ticket = self._tickets.get(event.run_id)
         if ticket is None:
             return
+        if isinstance(event, Started):
+            ticket.folder = Path(event.output_dir)
         if isinstance(event, TERMINAL):
             del self._tickets[event.run_id]
+            if ticket.folder and (trouble := register(ticket.folder, event)):
+                ticket.put(Warned(event.run_id, trouble))
         ticket.put(event)
 
     def _submit(self, command: Command, timeout_s: float) -> Ticket:

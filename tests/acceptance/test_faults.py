@@ -31,6 +31,11 @@ def a_run(shell: Shell, **arguments: object) -> Run:
     return Run(client.next_id(), str(path), text, arguments, outputs, seed=7, rehearse=True)
 
 
+def denoised(event: object, steps: int = 0) -> bool:
+    """Whether a run is at least so far; on a busy machine a load reports steps of its own."""
+    return isinstance(event, Stepped) and event.phase == "denoise" and event.done >= steps
+
+
 def finished(shell: Shell) -> Finished:
     end = shell.session.client.submit(a_run(shell)).result()
     assert isinstance(end, Finished)
@@ -42,7 +47,7 @@ def test_a_worker_that_is_killed_in_mid_run_is_mourned_at_once_and_replaced(
 ):
     killed_at = None
     for event in client.submit(a_run(shell, **LONG)):
-        if isinstance(event, Stepped) and killed_at is None:
+        if denoised(event) and killed_at is None:
             killed_at = time.monotonic()
             os.kill(client.status().pid, signal.SIGKILL)
     assert time.monotonic() - killed_at < TOLD_WITHIN_S
@@ -51,7 +56,8 @@ def test_a_worker_that_is_killed_in_mid_run_is_mourned_at_once_and_replaced(
     assert event.last_step.startswith("draw: denoise step ")
     assert finished(shell).outputs
     lost, done = [json.loads(path.read_text()) for path in sorted(shell.folder.rglob("run.json"))]
-    assert (lost["state"], done["state"]) == ("running", "finished")
+    assert (lost["state"], done["state"]) == ("died", "finished")
+    assert (lost["cause"], lost["last_step"]) == (event.cause, event.last_step)
     assert (lost["seed"], lost["arguments"]) == (7, LONG)
 
 
@@ -72,7 +78,7 @@ def test_a_picture_after_a_cancel_equals_one_before_it(shell: Shell, client: Wor
     for _ in range(3):
         run = a_run(shell, **LONG)
         for event in client.submit(run):
-            if isinstance(event, Stepped) and event.done > 2:
+            if denoised(event, 3):
                 client.cancel(run.run_id)
         assert isinstance(event, Cancelled)
         assert 2 < event.step < 400
@@ -99,9 +105,10 @@ def test_the_timeout_of_a_run_is_an_option_and_has_its_exit_code(shell: Shell):
 def test_a_cancelled_run_leaves_no_half_written_file(shell: Shell, client: WorkerClient):
     run = a_run(shell, **LONG)
     for event in client.submit(run):
-        if isinstance(event, Stepped):
+        if denoised(event):
             client.cancel(run.run_id)
-    assert shell.outputs() == []
+    [folder] = shell.folder.glob("outputs/test/*")
+    assert os.listdir(folder) == ["run.json"]
 
 
 def test_the_standby_serves_the_run_after_a_timeout_that_was_ignored(shell: Shell):
@@ -111,7 +118,7 @@ def test_the_standby_serves_the_run_after_a_timeout_that_was_ignored(shell: Shel
         standby = serving_standby(client)
         run = a_run(shell, **LONG)
         for event in client.submit(run, timeout_s=2.0):
-            if isinstance(event, Stepped) and event.done >= 3:
+            if denoised(event, 3):
                 os.kill(client.status().pid, signal.SIGSTOP)
         assert isinstance(event, TimedOut)
         assert (event.clock, event.keeps_models) == ("deadline", False)
@@ -137,7 +144,7 @@ def test_where_tells_the_step_and_the_place(shell: Shell, client: WorkerClient):
     lines = [
         client.where().line
         for event in client.submit(a_run(shell, **LONG))
-        if isinstance(event, Stepped) and 0 < event.done < 200
+        if denoised(event, 1) and event.done < 200
     ]
     assert all(line.startswith("draw: denoise step ") for line in lines)
     assert any(", in " in line for line in lines)
@@ -147,9 +154,9 @@ def test_a_stop_keeps_the_picture_and_the_next_one_is_as_ever(shell: Shell, clie
     before = finished(shell)
     run = a_run(shell, **LONG)
     for event in client.submit(run):
-        if isinstance(event, Stepped) and event.done >= 3:
+        if denoised(event, 3):
             client.stop_run(run.run_id)
-        if isinstance(event, Stepped):
+        if denoised(event):
             done = event.done
     assert isinstance(event, Finished)
     assert 3 <= done < 400

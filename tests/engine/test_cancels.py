@@ -95,11 +95,12 @@ def test_the_progress_is_told(warm: Session, sd15: Path) -> None:
     assert (cancelled.step, cancelled.steps) == (3, 4)
 
 
-def test_before_anything_it_leaves_no_folder(session: Session, sd15: Path) -> None:
+def test_before_anything_it_leaves_its_record_alone(session: Session, sd15: Path) -> None:
     control = RunControl()
     control.cancel()
     session.cancel(text_to_image(sd15), control)
-    assert list((session.folder / "outputs" / "demo").iterdir()) == []
+    [left] = (session.folder / "outputs" / "demo" / "0001").iterdir()
+    assert json.loads(left.read_text())["state"] == "cancelled"
 
 
 def test_before_the_first_step(warm: Session, sd15: Path, cancels: Cancels) -> None:
