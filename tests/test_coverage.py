@@ -12,12 +12,7 @@ SPEC.loader.exec_module(generate)
 
 # What no example can show, and why.
 WITHOUT_EXAMPLE = {
-    "Chain.carry_audio",  # of MiniMax-H3 alone, which has no stand-in to rehearse with
-    "Chain.carry_frames",  # the same
-    "Chain.continuity",  # the same
-    "Chain.match_audio",  # the same
     "Configuration.inversion",  # pipelines that invert are deprecated, or slow and full of warnings
-    "Pipeline.audio_scheduler",  # of MiniMax-H3 alone
     "Placed.do_not_send_to_device",  # the old name of another key, which is warned of
     "interpolate_frames",  # is refused before anything loads
 }

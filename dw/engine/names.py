@@ -174,13 +174,6 @@ def is_foreign(cls: Any) -> bool:
     return is_of_transformers and (is_pipeline or hasattr(cls, "from_pretrained"))
 
 
-def standard_name(component_type: str) -> str:
-    """The pipeline that runs on the same models as a modular one: `FluxPipeline` is that of
-    `FluxModularPipeline`. Other names are kept."""
-    is_any = component_type.rpartition(".")[2] == MODULAR
-    return "DiffusionPipeline" if is_any else component_type.replace(MODULAR, "Pipeline")
-
-
 @lru_cache(maxsize=1)
 def _diffusers_names() -> list[str]:
     return [name for name in dir(diffusers) if not name.startswith("_")]

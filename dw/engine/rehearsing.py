@@ -17,6 +17,7 @@ STEPS_OF_A_PART = 10  # for a call that begins late or ends early, and must not 
 SIDE = 256  # the longest of a picture or a film, in pixels
 ALIGNED = 64  # what all sides are multiples of
 FRAMES = 17  # 8 and one, and 4 and one: what the VAEs of films take
+FRAMES_OF = {"MiniMaxH3ModularPipeline": 124}  # five seconds, and it makes no shorter film
 SECONDS = 5.0  # of sound
 
 _SIDES = frozenset({"height", "width"})
@@ -26,16 +27,21 @@ _FIXED = {"use_resolution_binning": False, "max_area": SIDE * SIDE, "_auto_resiz
 
 
 def smaller(
-    parameters: Mapping[str, Parameter], arguments: Mapping[str, Any], kept: Collection[str]
+    parameters: Mapping[str, Parameter],
+    arguments: Mapping[str, Any],
+    kept: Collection[str],
+    *,
+    frames: int = FRAMES,
 ) -> dict[str, Any]:
     """The arguments of a call to replace, of those that it takes, and what to replace them with.
 
     `kept` are names of arguments to leave as they are; a side that is kept keeps the other one.
+    No film is to have more `frames`.
     """
     kept = {*kept, *(_SIDES if _SIDES & set(kept) else ())}
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     given = {**defaults, **arguments}
-    wanted = dict(_wanted(given, arguments))
+    wanted = dict(_wanted(given, arguments, frames))
     found = {n: v for n, v in wanted.items() if n in given and n not in kept and given[n] != v}
     if _SIDES & found.keys():
         found |= {n: v for n, v in _FIXED.items() if n in parameters and n not in arguments}
@@ -61,9 +67,11 @@ def chosen(call: Mapping[str, Any], variables: Collection[str]) -> frozenset[str
     )
 
 
-def _wanted(given: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _wanted(
+    given: Mapping[str, Any], arguments: Mapping[str, Any], frames: int
+) -> Iterator[tuple[str, Any]]:
     steps = STEPS_OF_A_PART if _PART & arguments.keys() else STEPS
-    limits = {"num_inference_steps": steps, "num_frames": FRAMES}
+    limits = {"num_inference_steps": steps, "num_frames": frames}
     for name, limit in limits.items():
         if _is_more(given.get(name), limit):
             yield name, limit

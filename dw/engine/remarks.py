@@ -26,6 +26,7 @@ NOISE = (
     "requires torchvision (not installed); falling back",
     "Error in block:",  # of a modular pipeline, which raises the error, too
     "Attention backends are an experimental feature",
+    "`cap_pixels_per_frame` will be removed",  # of a processor's call, which the pipeline makes
 )
 
 

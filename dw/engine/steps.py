@@ -26,7 +26,7 @@ from dw.engine.models.footprint import Footprint
 from dw.engine.models.spec import Placement
 from dw.engine.models.wiring import replace_scheduler, wire
 from dw.engine.objects import built
-from dw.engine.rehearsing import chosen, smaller, told
+from dw.engine.rehearsing import FRAMES, FRAMES_OF, chosen, smaller, told
 from dw.engine.results import file_names
 from dw.engine.run import Run
 from dw.engine.seeds import own_seed
@@ -157,7 +157,8 @@ class Execution:
         cls = self._planner.pipeline(pipeline, self._workflow.sharers_of(pipeline)).cls
         parameters = {} if names.is_modular(cls) else call_parameters(cls)
         kept = {*chosen(self._call(index), self._chosen), *(["num_frames"] if step.chain else [])}
-        replaced = smaller(parameters, arguments, kept)
+        frames = FRAMES_OF.get(cls.__name__, FRAMES)
+        replaced = smaller(parameters, arguments, kept, frames=frames)
         if note := told(arguments, replaced):
             self._run.warn(f"step {self._run.step!r}: {note}")
         return {**arguments, **replaced}

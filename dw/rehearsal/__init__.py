@@ -19,6 +19,7 @@ from typing import Any
 from dw.rehearsal.families import family_of
 from dw.rehearsal.family import Family
 from dw.rehearsal.published import FAMILIES
+from dw.rehearsal.recipe import NoRecipe
 from dw.rehearsal.store import ensure, place_of
 
 __all__ = [
@@ -44,7 +45,10 @@ def stand_in(component_type: str, model_name: str) -> Path:
     cannot be rehearsed.
     """
     family = family_of(component_type, model_name)
-    return ensure(place_of(family.name), partial(_make_pipeline, family))
+    try:
+        return ensure(place_of(family.name), partial(_make_pipeline, family))
+    except NoRecipe as error:
+        raise error.refusal(component_type.rpartition(".")[2]) from None
 
 
 def stand_in_component(pipeline: Path, name: str, cls: Any, model_name: str) -> Path:
@@ -104,9 +108,9 @@ def _make_pipeline(family: Family, folder: Path) -> None:
 
     with undisturbed(_seed(family.name)):
         # in silence: these imports have their own warnings
-        from dw.rehearsal.pipelines import make_pipeline
+        from dw.rehearsal.pipelines import save_pipeline
 
-        make_pipeline(family).save_pretrained(folder)
+        save_pipeline(family, folder)
 
 
 def _make_component(pipeline: Path, name: str, cls: Any, seed: int, folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import diffusers
 import transformers
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, ModularPipeline
 
 from dw.rehearsal.families import COMPANIONS
 from dw.rehearsal.family import Family
@@ -43,6 +43,8 @@ _OPEN = ("Auto", "PreTrainedTokenizerBase", "TokenizersBackend", "PythonBackend"
 def classes_of(family: Family) -> dict[str, type]:
     """The class of each component in the folder of the family's model."""
     pipeline: type[DiffusionPipeline] = getattr(diffusers, family.pipeline)
+    if issubclass(pipeline, ModularPipeline):
+        return _of_blocks(pipeline)
     left_out = {*_optional(pipeline), *family.without, *COMPANIONS}
     found: dict[str, type] = {}
     for name, kinds in pipeline._get_signature_types().items():
@@ -57,6 +59,16 @@ def classes_of(family: Family) -> dict[str, type]:
             encoder = found.get(name.replace("tokenizer", "text_encoder"))
             found[name] = _tokenizer_of(encoder, cls)
     return found
+
+
+def _of_blocks(pipeline: type[ModularPipeline]) -> dict[str, type]:
+    """What all its workflows load together."""
+    specs = getattr(diffusers, pipeline.default_blocks_name)().expected_components
+    return {
+        spec.name: spec.type_hint
+        for spec in specs
+        if spec.default_creation_method == "from_pretrained"
+    }
 
 
 def _optional(pipeline: type[DiffusionPipeline]) -> Iterable[str]:

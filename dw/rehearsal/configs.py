@@ -39,6 +39,7 @@ _NAMES = {
         num_layers n_layers depth dit_depth num_visual_blocks mmdit_layers num_hidden_layers
         num_decoder_layers num_attention_heads n_heads n_kv_heads num_heads num_kv_heads
         num_key_value_heads num_cross_attention_heads num_key_value_attention_heads dit_heads
+        decoder_num_layers decoder_num_attention_heads
         motion_num_attention_heads video_connector_num_attention_heads
         audio_connector_num_attention_heads audio_num_attention_heads text_num_attention_heads
         text_num_key_value_heads
@@ -46,7 +47,7 @@ _NAMES = {
     HEAD_WIDTH: """
         attention_head_dim head_dim cross_attention_head_dim d_kv dim_heads linear_head_dim
         video_connector_attention_head_dim audio_connector_attention_head_dim
-        audio_attention_head_dim
+        audio_attention_head_dim decoder_attention_head_dim
     """,
     WIDTH: """
         hidden_size dim model_dim embed_dim dit_dim d_model projection_dim caption_projection_dim
@@ -56,7 +57,7 @@ _NAMES = {
         audio_cross_attention_dim video_hidden_dim audio_hidden_dim text_encoder_dim
         cross_attention_input_dim encoder_hidden_states_channels crossattn_proj_in_channels
         conditioning_dim time_dim time_embed_dim condition_dim freq_dim adaln_dim adaln_lora_dim
-        timestep_guidance_channels time_proj_dim embedding_dim
+        timestep_guidance_channels time_proj_dim embedding_dim time_embed_hidden_dim
     """,
     2 * WIDTH: """
         intermediate_size ffn_dim ff_dim ffn_hidden_size d_ff text_intermediate_size
@@ -155,6 +156,15 @@ EXCEPTIONS: Mapping[str, Values] = {
         "spatial_compression_ratio": 32,
         "temporal_compression_ratio": 8,
     },
+    "AutoencoderKLMiniMaxH3Audio": {
+        "encoder_dim": 2,
+        "latent_dim": WIDTH,
+        "decoder_dim": 128,  # halved by each of seven upsamplings
+        "resblock_kernel_sizes": [3],
+        "resblock_dilation_sizes": [[1]],
+        "latents_mean": [0.0] * 32,
+        "latents_std": [1.0] * 32,
+    },
     "AutoencoderKLMochi": {
         "encoder_block_out_channels": _GROUPS_OF_32,
         "decoder_block_out_channels": _GROUPS_OF_32,
@@ -191,6 +201,7 @@ EXCEPTIONS: Mapping[str, Values] = {
     "LTX2TextConnectors": {"text_proj_in_factor": 3},  # the states of all layers of the encoder
     "LTX2VideoTransformer3DModel": {"audio_in_channels": WIDTH, "audio_out_channels": WIDTH},
     "LTX2Vocoder": {"in_channels": WIDTH, "hidden_channels": 32},  # halved by each upsampling
+    "MiniMaxH3Transformer3DModel": {"rope_freq_dim": 2},  # of three axes, sines and cosines
     "PixArtTransformer2DModel": {
         "attention_head_dim": 24,  # the size and the aspect ratio take a third each
         "cross_attention_dim": 48,

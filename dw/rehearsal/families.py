@@ -20,6 +20,7 @@ GENERIC = (
 )
 """Classes that find the real one in the model's folder. Here only the model id can tell."""
 
+_MODULAR = "ModularPipeline"
 _UNKNOWN = "it is no pipeline of the installed diffusers"
 _TASK = re.compile(
     r"PAG|ControlNet(Union|XS)?|Controlnet|Adapter|Img2Img|Image2Image|Inpaint(ing)?|SparseControlNet"
@@ -34,7 +35,7 @@ def family_of(component_type: str, model_name: str) -> Family:
     is known. A class of diffusers that is in no family is one of its own. Raises WorkflowError for
     other classes.
     """
-    class_name = component_type.rpartition(".")[2]
+    class_name = _standard(component_type.rpartition(".")[2])
     candidates = [f for f in FAMILIES if class_name in GENERIC or _runs_on(class_name, f)]
     candidates = [f for f in candidates if f.is_alone and f.pipeline == class_name] or candidates
     if not candidates:
@@ -43,6 +44,15 @@ def family_of(component_type: str, model_name: str) -> Family:
     # the longest word says most: "refiner" more than "xl"
     default = SD15 if class_name in GENERIC else candidates[0]
     return max(found, key=lambda f: _weight(f, model_name), default=default)
+
+
+def _standard(class_name: str) -> str:
+    """The pipeline that runs on the same models as a modular one: `FluxPipeline` is that of
+    `FluxModularPipeline`. Models that have none are known by the modular one."""
+    if class_name == _MODULAR:
+        return GENERIC[0]
+    standard = class_name.replace(_MODULAR, "Pipeline")
+    return standard if standard in diffusers_names() else class_name
 
 
 def _weight(family: Family, model_name: str) -> int:

@@ -10,10 +10,9 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ModularPipeline, UNet2DConditionModel
 from transformers import PreTrainedModel
 
-from dw.errors import WorkflowError
 from dw.rehearsal.blueprints import classes_of
 from dw.rehearsal.family import Family, Values
 from dw.rehearsal.models import make, token_values
@@ -23,20 +22,28 @@ from dw.rehearsal.recipe import NoRecipe
 _DENOISERS = ("unet", "transformer")
 
 
-def make_pipeline(family: Family) -> Any:
-    """The pipeline of a family, its components made to fit one another. Raises WorkflowError."""
+def save_pipeline(family: Family, folder: Path) -> None:
+    """Make the pipeline of a family, its components to fit one another. Raises NoRecipe."""
     classes = classes_of(family)
     made: dict[str, Any] = {}
-    try:
-        for name in sorted(classes, key=_is_made_of_others):
-            values = {**_given(name, made), **_latents(classes[name], classes)}
-            made[name] = make(classes[name], {**values, **family.values.get(name, {})})
-    except NoRecipe as error:
-        raise _impossible(family.pipeline, error) from None
+    for name in sorted(classes, key=_is_made_of_others):
+        values = {**_given(name, made), **_latents(classes[name], classes)}
+        made[name] = make(classes[name], {**values, **family.values.get(name, {})})
     cls: Any = getattr(diffusers, family.pipeline)
+    if issubclass(cls, ModularPipeline):
+        return _save_modular(cls(), {**made, **family.scalars}, folder)
     components, _ = cls._get_signature_keys(cls)
     left_out = dict.fromkeys(components - made.keys())
-    return cls(**left_out, **made, **family.scalars)
+    cls(**left_out, **made, **family.scalars).save_pretrained(folder)
+    return None
+
+
+def _save_modular(pipeline: ModularPipeline, parts: Values, folder: Path) -> None:
+    pipeline.update_components(**parts)
+    pipeline.save_pretrained(str(folder), overwrite_modular_index=True)
+    index = folder / ModularPipeline.config_name
+    # its components lie beside it, and both will be moved
+    index.write_text(index.read_text(encoding="utf-8").replace(str(folder), ""), encoding="utf-8")
 
 
 def make_component(stand_in: Path, name: str, cls: Any) -> Any:
@@ -53,7 +60,7 @@ def make_component(stand_in: Path, name: str, cls: Any) -> Any:
     try:
         return make(cls, configs[0] if configs else {})
     except NoRecipe as error:
-        raise _impossible(name, error) from None
+        raise error.refusal(name) from None
 
 
 def _given(name: str, made: Mapping[str, Any]) -> Values:
@@ -83,11 +90,3 @@ def _config(folder: Path) -> dict[str, Any]:
         return {}
     entries = json.loads(path.read_text(encoding="utf-8"))
     return {n: v for n, v in entries.items() if not n.startswith("_")}
-
-
-def _impossible(what: str, error: NoRecipe) -> WorkflowError:
-    install = [f"pip install {error.needs}   lets it be rehearsed, and run"] if error.needs else []
-    return WorkflowError(
-        f"{what} cannot be rehearsed: {error}",
-        hints=[*install, "config rehearse=off   runs it on the real models"],
-    )

@@ -410,6 +410,20 @@ LTX2 = Family(
     also=("LTX2ImageToVideo", "LTX2Condition"),
     words=("ltx-2", "ltx2"),
 )
+MINIMAX_H3 = Family(
+    "MiniMax-H3",
+    "MiniMaxH3ModularPipeline",
+    words=("minimax-h3",),
+    values={
+        "text_encoder": {"num_hidden_layers": 51},  # the states of the layer 50
+        "audio_scheduler": {"shift": 3.0},
+    },
+    scalars={
+        "canvas_short_edge": 64,
+        "canvas_max_pixels": 64 * 128,
+        "reference_image_short_edge": 64,
+    },
+)
 
 FAMILIES = (
     *(SD15, SD15_INPAINT, LCM, SDXL, SDXL_REFINER, SD3),
@@ -418,7 +432,7 @@ FAMILIES = (
     *(QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS, Z_IMAGE),
     *(SANA, SANA_SPRINT, PIXART_ALPHA, PIXART_SIGMA, LUMINA2, HIDREAM, AURAFLOW, COGVIEW4),
     *(KANDINSKY_PRIOR, KANDINSKY, KANDINSKY_INPAINT, KANDINSKY5),
-    *(WAN, WAN22, WAN_5B, WAN_I2V, WAN22_I2V, WAN_VACE, LTX, LTX2),
+    *(WAN, WAN22, WAN_5B, WAN_I2V, WAN22_I2V, WAN_VACE, LTX, LTX2, MINIMAX_H3),
     *(HUNYUAN_VIDEO, HUNYUAN_VIDEO_I2V, COGVIDEOX, COGVIDEOX_I2V, MOCHI, ALLEGRO, SVD),
     *(STABLE_AUDIO,),
 )
@@ -433,5 +447,11 @@ REFUSED = {
 }
 """How the names of classes begin that cannot be rehearsed, and why."""
 
-NEEDS_TORCHVISION = ("FLUX.2 dev", "Kandinsky 5 video", "Qwen-Image-Edit", "Qwen-Image-Edit-2509")
+NEEDS_TORCHVISION = (
+    "FLUX.2 dev",
+    "Kandinsky 5 video",
+    "MiniMax-H3",
+    "Qwen-Image-Edit",
+    "Qwen-Image-Edit-2509",
+)
 """Families whose processors need the package torchvision, in a rehearsal as in a real run."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dw.errors import WorkflowError
+
 
 class NoRecipe(Exception):
     """There is no way to make a component of a class, here or at all."""
@@ -15,3 +17,13 @@ class NoRecipe(Exception):
         if self.needs is not None:
             return f"{self.class_name} needs the package {self.needs!r}"
         return f"there is no stand-in for a {self.class_name}"
+
+    def refusal(self, what: str) -> WorkflowError:
+        """What the user is told, who asked for `what`."""
+        install = (
+            [f"pip install {self.needs}   lets it be rehearsed, and run"] if self.needs else []
+        )
+        return WorkflowError(
+            f"{what} cannot be rehearsed: {self}",
+            hints=[*install, "config rehearse=off   runs it on the real models"],
+        )

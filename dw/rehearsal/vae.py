@@ -82,12 +82,16 @@ def brighten(model: Any) -> None:
 
 
 _CONVOLUTIONS = (torch.nn.Conv2d, torch.nn.Conv3d)
+_OTHERS = (
+    "AutoencoderKLAllegro",  # decodes in tiles only
+    "AutoencoderKLLTX2Audio",
+    "AutoencoderKLMiniMaxH3",  # decodes by a transformer; and the one of sounds
+)
 
 
 def _decodes_pictures(model: torch.nn.Module) -> bool:
     name = type(model).__name__
-    is_other = name in ("AutoencoderKLAllegro", "AutoencoderKLLTX2Audio")  # in tiles only; sound
-    return name.startswith("AutoencoderKL") and not is_other
+    return name.startswith("AutoencoderKL") and not name.startswith(_OTHERS)
 
 
 @torch.no_grad()

@@ -54,6 +54,11 @@ def test_what_the_user_chose_stays() -> None:
     assert smaller(PICTURE, arguments, ("height",)) == {"num_inference_steps": 4}
 
 
+def test_a_pipeline_of_long_films_makes_its_shortest() -> None:
+    arguments = {"num_frames": 345, "height": 64, "width": 64}
+    assert smaller({}, arguments, (), frames=124) == {"num_frames": 124}
+
+
 def test_a_size_of_the_pipelines_own_choice_is_refused() -> None:
     taken = PICTURE | parameters(use_resolution_binning=True)
     assert smaller(taken, {"height": 1024, "width": 1024}, ())["use_resolution_binning"] is False

@@ -10,6 +10,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers import ModularPipeline
 from PIL import Image
 from transformers.utils import is_torchvision_available
 
@@ -24,6 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning:diffusers"),
     pytest.mark.filterwarnings("ignore:In CPU autocast:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning"),
 ]
 
 SIDE, FRAMES = 64, 9
@@ -52,7 +54,18 @@ STEPS = {
 }  # where another number means another kind of call
 TILED = ("Allegro",)  # its VAE decodes in tiles of 320 pixels only: smaller films are grey
 
-quick = [f for f in FAMILIES if f.title not in SLOW]
+MODULAR = [f for f in FAMILIES if "Modular" in f.pipeline]
+quick = [f for f in FAMILIES if f.title not in SLOW and f not in MODULAR]
+
+
+def is_refused(family: Family) -> bool:
+    """Whether the family needs what is not installed, which its refusal names then."""
+    if family.title not in NEEDS_TORCHVISION or is_torchvision_available():
+        return False
+    with pytest.raises(WorkflowError, match="needs the package 'torchvision'") as caught:
+        folder_of(family)
+    assert str(caught.value).startswith(f"{family.pipeline} cannot be rehearsed")
+    return True
 
 
 def load(family: Family) -> Any:
@@ -79,9 +92,7 @@ def run(pipeline: Any, **arguments: Any) -> Any:
 
 @pytest.mark.parametrize("family", quick, ids=lambda family: family.name)
 def test_its_pipeline_runs(family: Family) -> None:
-    if family.title in NEEDS_TORCHVISION and not is_torchvision_available():
-        with pytest.raises(WorkflowError, match="needs the package 'torchvision'"):
-            folder_of(family)
+    if is_refused(family):
         return
     pipeline = load(family)
     if family.title in TILED:
@@ -89,6 +100,21 @@ def test_its_pipeline_runs(family: Family) -> None:
     result = run(pipeline, **STEPS.get(family.title, {}))
     assert np.isfinite(result).all()
     assert result.std() > 0 or family.title in TILED
+
+
+@pytest.mark.parametrize(
+    ("workflow", "arguments"), [("t2va", {}), ("fl2va", {"image": PICTURE, "last_image": PICTURE})]
+)
+def test_a_pipeline_that_has_blocks_alone_runs(workflow: str, arguments: dict[str, Any]) -> None:
+    [family] = MODULAR
+    if is_refused(family):
+        return
+    pipeline = ModularPipeline.from_pretrained(str(folder_of(family)), workflow=workflow)
+    pipeline.load_components()
+    call = {"prompt": "a red cat", "num_frames": 124, "num_inference_steps": 2, **arguments}
+    result = pipeline(**call, width=SIDE, height=SIDE, output_type="np")
+    assert np.shape(result.get("videos")) == (1, 124, SIDE, SIDE, 3)
+    assert result.get("audio").shape == (1, 2, 124 * 32000 // 24 // 800 * 800 + 800)
 
 
 @pytest.mark.parametrize("start", REFUSED)

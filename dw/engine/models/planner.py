@@ -132,7 +132,7 @@ class Planner:
         """The folder of the tiny pipeline that a rehearsal runs on."""
         arguments = pipeline.from_pretrained_arguments
         name = arguments.get("model_name") or arguments.get("from_single_file") or ""
-        return stand_in(names.standard_name(pipeline.configuration.component_type), str(name))
+        return stand_in(pipeline.configuration.component_type, str(name))
 
     def needs_stand_in(self, pipeline: Pipeline) -> bool:
         """Whether it is rehearsed: what comes with dw is small, and runs as it is."""
