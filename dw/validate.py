@@ -80,7 +80,7 @@ def _problems(path: Path, settings: Settings, *, trust: bool) -> tuple[Problem, 
 
     engine = Engine()
     found = engine.check(judged.document)
-    notes = () if settings.rehearse else engine.survey(judged.document)
+    notes = () if settings.rehearse else engine.survey(judged.document, settings.device)
     return judged.with_more([*found, *notes]).problems
 
 

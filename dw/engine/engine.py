@@ -27,6 +27,7 @@ from dw.engine.failures import DeviceDied, OutOfMemory, failing
 from dw.engine.memory import ClearReport
 from dw.engine.models.cache import ComponentCache, Need, Plan
 from dw.engine.models.footprint import Footprint
+from dw.engine.models.forecast import forecast
 from dw.engine.models.ledger import Ledger
 from dw.engine.models.planner import Planner
 from dw.engine.models.source import Sources
@@ -45,7 +46,6 @@ from dw.errors import DwError
 from dw.report import Memory, Output
 from dw.workflow import Document, Problem, Workflow, check_world
 from dw.workflow.document import refuse, together
-from dw.workflow.model import Task
 from dw.workflow.references import result_references
 
 
@@ -164,11 +164,10 @@ class Engine:
         document, unknown = imported(document, trust=document.trust)
         return together(unknown, _misfits(document))
 
-    def survey(self, document: Document) -> tuple[Problem, ...]:
+    def survey(self, document: Document, device: str | None = None) -> tuple[Problem, ...]:
         """Notes on the models that would be downloaded, and how much that is if the hub tells it
-        soon."""
-        inner = (p for child in document.children.values() for p in self.survey(child))
-        return (*survey(document, self._sources), *inner)
+        soon; warnings of those that are too large for the device, which is not touched."""
+        return survey(document, self._sources) + forecast(document, self._find_device, device)
 
     def prepare(self, document: Document) -> None:
         """Import the classes of the pipelines, and of the models of tasks, that the document names,
@@ -329,7 +328,7 @@ class Engine:
                     usable(pipeline.configuration, run)
                     yield Need(run.step, spec)
                 elif step.task is not None:
-                    yield from _needs_of_task(run, planner, step.task)
+                    yield from planner.needs_of(step.task, run.step)
                 elif step.workflow is not None:
                     child = document.children[step.workflow.path]
                     if (yield from self._needs_of_child(run, child, step.workflow.arguments)):
@@ -375,14 +374,6 @@ def _checked(
     refuse(document.path, together(problems, *others, misfits))
     assert workflow is not None  # else there are errors
     return workflow
-
-
-def _needs_of_task(run: Run, planner: Planner, task: Task) -> Iterator[Need]:
-    """As far as the results of earlier steps do not decide it."""
-    for arguments in [task.arguments or {}] if task.inputs is None else task.inputs:
-        with suppress(KeyError):
-            if isinstance(arguments, Mapping) and (parts := models_of(task.command, arguments)):
-                yield Need(run.step, planner.task(parts, arguments.get("device")))
 
 
 def _digest(document: Document) -> str:

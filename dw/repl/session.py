@@ -313,8 +313,8 @@ class Session:
         if judged.document is None:
             return judged
         path, text = str(judged.path), judged.document.text  # from the same current folder
-        rehearse = self.settings.rehearse
-        check = Check(self.client.next_id(), path, text, rehearse=rehearse, **self.limits)
+        device, rehearse = self.settings.device, self.settings.rehearse
+        check = Check(self.client.next_id(), path, text, device, rehearse, **self.limits)
         checked = self.request(check)
         found = checked.problems if isinstance(checked, Checked) else ()
         return judged.with_more(found)

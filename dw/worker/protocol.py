@@ -68,6 +68,7 @@ class Check:
     run_id: int
     path: str
     text: str
+    device: str | None = None
     rehearse: bool = False
     trust: bool = False
     allowed: tuple[str, ...] = ()

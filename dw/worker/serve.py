@@ -146,7 +146,7 @@ class Worker:
         document = _judged(command).document
         found = () if document is None else self._engine.check(document)
         if document is not None and not command.rehearse:
-            found += self._engine.survey(document)
+            found += self._engine.survey(document, command.device)
         return protocol.Checked(command.run_id, found)
 
     def _run(self, command: Run) -> Event:

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from dw.engine.device import Device
-from dw.engine.models.cache import Load
+from dw.engine.models.cache import Load, Need
 from dw.engine.models.source import weight_files
 from dw.engine.models.spec import ComponentSpec
 from dw.engine.shortage import NO_SMALLER, QUANTIZED, largest, savings, size_in_words
+from dw.engine.tasks.models import TaskModels
 
 VISITS = ("model", "on_demand")
 """Offloads that bring a model to the device as a whole; of those of its parts little is there."""
@@ -31,6 +32,7 @@ class Weights:
 
     label: str
     spec: ComponentSpec
+    need: Need
     nbytes: int
     is_exact: bool
 
@@ -58,8 +60,12 @@ class Footprint:
             if spec is not None and spec.placement and spec.placement.device == device.spec:
                 # The parts of a single file are read together.
                 key = spec if spec.part is None else spec.source
-                found.setdefault(key, _weights(load.label, spec))
+                found.setdefault(key, _weights(load, spec))
         return cls(device, tuple(found.values()))
+
+    @property
+    def exact(self) -> list[Weights]:
+        return [each for each in self.weights if each.is_exact]
 
     def has_room(self) -> bool:
         """Whether they fit beside what is in memory, even if none turns out to be smaller."""
@@ -72,22 +78,25 @@ class Footprint:
         None when they fit, and when nobody knows: what is quantized, cast or cut while it is loaded
         counts as nothing.
         """
-        exact = [each for each in self.weights if each.is_exact]
-        if not (needed := _at_once(exact)):
+        if not (needed := _at_once(self.exact)):
             return None
         room = self.device.capacity() if ever else self.device.memory().free
         if room is None or needed <= room:
             return None
-        changes = [
-            *savings(exact, has_host=self.device.kind == "cuda"),
-            (QUANTIZED, needed * 3 // 4),
-        ]
-        fitting = (change for change, saved in changes if saved >= needed - room)
+        fitting = (change for change, saved in self._changes() if saved >= needed - room)
         return (
             f"the weights take {size_in_words(needed)} on {self.device.spec}, "
-            f"which has {size_in_words(room)}{'' if ever else ' free'}: {largest(exact)}; "
+            f"which has {size_in_words(room)}{'' if ever else ' free'}: {largest(self.exact)}; "
             f"would fit: {next(fitting, NO_SMALLER)}"
         )
+
+    def _changes(self) -> Iterator[tuple[str, int]]:
+        """Each change to the workflow with about the bytes that it saves. None is known for the
+        models of commands."""
+        held = [each for each in self.exact if each.need.pipeline.cls is not TaskModels]
+        if held:
+            yield from savings(held, has_host=self.device.kind == "cuda")
+            yield QUANTIZED, sum(each.nbytes for each in held) * 3 // 4
 
 
 def _at_once(weights: Iterable[Weights]) -> int:
@@ -97,10 +106,11 @@ def _at_once(weights: Iterable[Weights]) -> int:
     return resident + max((nbytes for nbytes, offload in known if offload in VISITS), default=0)
 
 
-def _weights(label: str, spec: ComponentSpec) -> Weights:
+def _weights(load: Load, spec: ComponentSpec) -> Weights:
     files = weight_files(spec.source, spec.variant)
     dtype = None if _is_quantized(spec.source) else spec.dtype
-    return Weights(label, spec, sum(_bytes(file, dtype) for file in files), _is_exact(spec, files))
+    nbytes = sum(_bytes(file, dtype) for file in files)
+    return Weights(load.label, spec, load.need, nbytes, _is_exact(spec, files))
 
 
 def _is_exact(spec: ComponentSpec, files: Iterable[Path]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from dw.engine import names
 from dw.engine.calls.adapters import Adapter, find_adapter
 from dw.engine.calls.ip_adapter import Adapted, find_ip_adapter
 from dw.engine.device import Device
+from dw.engine.models.cache import Need
 from dw.engine.models.draft import Draft
 from dw.engine.models.layout import OFFLOADS, Layouts
 from dw.engine.models.quantization import (
@@ -28,10 +30,12 @@ from dw.engine.models.spec import (
     QuantizationSpec,
 )
 from dw.engine.reach import Reach
+from dw.engine.tasks import models_of
 from dw.engine.tasks.models import Parts, TaskModels, part_spec
 from dw.errors import RunFailed, UsageError
 from dw.rehearsal import stand_in
 from dw.workflow.classes import missing_package
+from dw.workflow.model import Task
 from dw.workflow.pipeline import Pipeline
 from dw.workflow.placement import Quantization
 
@@ -156,6 +160,15 @@ class Planner:
         placement = Placement(device.spec, "model" if is_visitor else None)
         components = {n: part_spec(part, self, placement) for n, part in parts.items()}
         return PipelineSpec(TaskModels, components, {}, {}, Layout(placement))
+
+    def needs_of(self, task: Task, step: str) -> Iterator[Need]:
+        """What a command of a step needs, as far as no results of earlier steps decide it."""
+        for arguments in [task.arguments or {}] if task.inputs is None else task.inputs:
+            with suppress(KeyError):
+                if isinstance(arguments, Mapping) and (
+                    models := models_of(task.command, arguments)
+                ):
+                    yield Need(step, self.task(models, arguments.get("device")))
 
     def quantization(self, name: str, wanted: Quantization | None) -> QuantizationSpec | None:
         """How the component `name` is quantized; a rehearsal tells what it leaves out."""

@@ -41,9 +41,13 @@ Stat = tuple[str, int, int, int]  # name, size in bytes, mtime in ns, inode
 
 
 class Sources:
-    """Resolves names to folders and remembers what it read while the files stay as they are."""
+    """Resolves names to folders and remembers what it read while the files stay as they are.
 
-    def __init__(self) -> None:
+    Without `downloads` there is nothing but what is here.
+    """
+
+    def __init__(self, *, downloads: bool = True) -> None:
+        self._limits = {} if downloads else {"local_files_only": True}
         self._json: dict[Path, tuple[Stat, Json]] = {}
         self._prints: dict[Path, tuple[tuple[Stat, ...], str]] = {}
 
@@ -53,7 +57,7 @@ class Sources:
         Raises RunFailed when there is no such folder, or the hub has no such model or cannot be
         reached.
         """
-        _require_cache(reach, options)
+        options = self._limited(reach, options)
         if (folder := _local(name, reach)) is not None:
             return _with_index(folder, name)
         snapshot = _snapshot(name, options)
@@ -78,7 +82,7 @@ class Sources:
 
     def modular(self, name: str, *, reach: Reach, options: Mapping[str, Any]) -> Path:
         """The folder of a modular pipeline's index. Its components may lie elsewhere."""
-        _require_cache(reach, options)
+        options = self._limited(reach, options)
         if (folder := _local(name, reach)) is not None:
             return _with_index(folder, name, MODULAR_INDEXES)
         folder = _snapshot(name, options)
@@ -91,7 +95,7 @@ class Sources:
     ) -> Path:
         """The folder of one component, which may be a repository of its own."""
         inside = _inside(subfolder or "")
-        _require_cache(reach, options)
+        options = self._limited(reach, options)
         root = _local(name, reach)
         if root is None:
             root = _snapshot(name, options)
@@ -108,7 +112,7 @@ class Sources:
 
         Raises RunFailed when there is none, also on the hub.
         """
-        _require_cache(reach, options)
+        options = self._limited(reach, options)
         if is_builtin(name):
             return _file_in(require_model(name), file_name)
         path = resolve(name, reach.folder)
@@ -147,6 +151,13 @@ class Sources:
         if known is None or known[0] != stats:
             known = self._prints[source] = (stats, _digest(source, stats))
         return known[1]
+
+    def _limited(self, reach: Reach, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The options of a look-up. A hub cache of the workflow's own is a folder that is written
+        to."""
+        if (folder := options.get("cache_dir")) is not None:
+            reach.require(Path(folder), str(folder))
+        return {**options, **self._limits}
 
     def _is_pipeline(self, folder: Path, variant: str | None) -> bool:
         """Whether a snapshot holds each component that its index names: one that is being
@@ -220,12 +231,6 @@ def _is_of(name: str, variant: str | None) -> bool:
     if variant is None:
         return "." not in Path(name).stem
     return f".{variant}." in name or f".{variant}-" in name
-
-
-def _require_cache(reach: Reach, options: Mapping[str, Any]) -> None:
-    """A hub cache of the workflow's own is a folder that is written to."""
-    if (folder := options.get("cache_dir")) is not None:
-        reach.require(Path(folder), str(folder))
 
 
 def _inside(name: str) -> str:

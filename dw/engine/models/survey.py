@@ -36,13 +36,16 @@ class Missing:
 
 
 def survey(document: Document, sources: Sources) -> tuple[Problem, ...]:
-    """A note for each model that is not here. Sizes are told when the hub tells them soon."""
+    """A note for each model that is not here, in sub-workflows too. Sizes are told when the hub
+    tells them soon."""
     missing = tuple(_missing(document, sources))
     sizes = _sizes({each.file.repository: each for each in missing})
-    return tuple(
+    own = (
         document.problem_at(each.path, _note(each, sizes.get(each.file.repository)), "note")
         for each in missing
     )
+    inner = (note for child in document.children.values() for note in survey(child, sources))
+    return (*own, *inner)
 
 
 def _missing(document: Document, sources: Sources) -> Iterator[Missing]:

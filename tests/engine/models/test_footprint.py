@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
 
 from dw.engine.device import Cpu, DeviceMemory
-from dw.engine.models.cache import Load
+from dw.engine.models.cache import Load, Need
 from dw.engine.models.footprint import Footprint
 from dw.engine.models.spec import (
     Change,
     ComponentSpec,
+    Layout,
     Offload,
+    PipelineSpec,
     Placement,
     QuantizationSpec,
 )
@@ -60,7 +63,8 @@ def load(source: Path, offload: Offload | None = None, **more: Any) -> Load:
     placement = Placement("cuda:0", offload)
     usual = {"fingerprint": "x", "dtype": torch.float32, "placement": placement, "source": source}
     spec = ComponentSpec(torch.nn.Module, **{**usual, **more})
-    return Load(f"gen.{source.name}", torch.nn.Module, spec, None)  # type: ignore[arg-type]
+    need = Need("gen", PipelineSpec(DiffusionPipeline, {}, {}, {}, Layout(placement)))
+    return Load(f"gen.{source.name}", torch.nn.Module, spec, need)
 
 
 def nbytes(source: Path, **more: Any) -> int:
