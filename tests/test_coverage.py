@@ -14,7 +14,6 @@ SPEC.loader.exec_module(generate)
 WITHOUT_EXAMPLE = {
     "Configuration.inversion",  # pipelines that invert are deprecated, or slow and full of warnings
     "Placed.do_not_send_to_device",  # the old name of another key, which is warned of
-    "interpolate_frames",  # is refused before anything loads
 }
 
 

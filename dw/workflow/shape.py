@@ -75,7 +75,8 @@ def wording(detail: ErrorDetails) -> str:
         hint = did_you_mean(value, choices) if isinstance(value, str) else ""
         if hint and len(choices) > _MANY:
             return f"cannot be {spell_value(value)}{hint}"
-        return f"must be one of {', '.join(map(repr, choices))}{got}{hint}"
+        listed = ", ".join(map(repr, choices)) or context["expected"]  # 2, 4 or 8
+        return f"must be one of {listed}{got}{hint}"
     if detail["type"] in ("string_too_short", "too_short"):
         return _WANTED[detail["type"]]
     wanted = _WANTED.get(detail["type"])

@@ -271,19 +271,6 @@ def test_arguments_that_do_not_fit_are_named(command: str, arguments: Any, messa
     assert refused(command, **arguments).startswith(message)
 
 
-class TestInterpolate:
-    def test_it_is_refused_with_what_is_missing(self) -> None:
-        message = refused("interpolate_frames", video=frames(2))
-        assert message == (
-            "interpolate_frames cannot be run: it needs the network RIFE 4.13, which no library "
-            "that dw knows of has"
-        )
-
-    def test_its_arguments_are_checked_all_the_same(self) -> None:
-        message = refused("interpolate_frames", video=frames(2), multiplier=3)
-        assert "'multiplier' must be one of" in message
-
-
 class TestMedia:
     """Films and sounds that a workflow names by their files."""
 

@@ -45,6 +45,11 @@ def as_picture(value: Any, content_type: str = "a picture") -> Image.Image:
     raise RunFailed(f"{content_type} cannot hold {kind_of(value)}")
 
 
+def as_pixels(image: Image.Image) -> torch.Tensor:
+    """From 0 to 1, (1, channels, height, width)."""
+    return torch.from_numpy(np.array(image, dtype=np.float32) / 255).permute(2, 0, 1)[None]
+
+
 def encode_picture(
     image: Image.Image, content_type: str, metadata: Mapping[str, Any] | None
 ) -> tuple[bytes, Extent]:

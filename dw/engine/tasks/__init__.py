@@ -9,6 +9,7 @@ from dw.engine.tasks import (  # noqa: F401  # they register themselves
     faces,
     film,
     glue,
+    interpolation,
     language,
     masks,
     resize,

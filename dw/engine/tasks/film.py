@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,19 +93,3 @@ def pair_audio(video: Any, audio: Any, sample_rate: Positive | None = None) -> F
     """The film with this sound. `sample_rate` is for a waveform that does not tell its own."""
     film = as_film(video)
     return Film(film.frames, as_sound(audio, sample_rate), film.fps)
-
-
-RIFE = "it needs the network RIFE 4.13, which no library that dw knows of has"
-
-
-@task(lacks=RIFE)
-def interpolate_frames(
-    video: Any,
-    multiplier: Literal[2, 4, 8] = 2,
-    model_name: str | None = None,
-    filename: str | None = None,
-) -> Film:
-    """`multiplier` times as many frames a second. Workflows with it are read and checked, and
-    refused before anything loads."""
-    del video, multiplier, model_name, filename
-    raise RunFailed(f"interpolate_frames cannot be run: {RIFE}")

@@ -47,7 +47,6 @@ class Command:
     takes_whole: bool  # the arguments are one value, not keywords
     models: Declare | None
     borrows: str | None  # the name, among the models, of what an earlier step has
-    lacks: str | None = None  # what keeps it from being run
 
     @cached_property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
@@ -76,12 +75,11 @@ def task(
     takes_whole: bool = False,
     models: Declare | None = None,
     borrows: str | None = None,
-    lacks: str | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function under its own name."""
 
     def register(function: Function) -> Function:
-        _COMMANDS[function.__name__] = Command(function, takes_whole, models, borrows, lacks)
+        _COMMANDS[function.__name__] = Command(function, takes_whole, models, borrows)
         return function
 
     return register
@@ -163,8 +161,6 @@ def check_task(name: str, arguments: Any, *, are_read: bool = False) -> Iterator
     if command is None:
         yield Finding((), f"there is no command {name!r}{did_you_mean(name, _COMMANDS)}")
         return
-    if command.lacks is not None:
-        yield Finding((), f"{name} cannot be run: {command.lacks}")
     if not command.takes_whole:
         yield from _check_arguments(name, command, arguments, are_read)
 

@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from PIL import Image
 
+from dw.engine.media.pictures import as_picture, as_pixels
 from dw.engine.progress import counting
 from dw.engine.tasks.arguments import Count, Positive
 from dw.engine.tasks.extras import needing
@@ -65,9 +65,9 @@ def upscale(
     """The picture as many times larger as the model makes it. `model_name` is a hub id with the
     file `filename` in it, or a file. It is done in tiles of `tile_size` pixels, which blend over
     `tile_overlap` of them."""
-    pixels = context.on_device(_pixels(image.convert("RGB")))
+    pixels = context.on_device(as_pixels(image.convert("RGB")))
     larger = in_tiles(context.models["model"], pixels, tile_size, tile_overlap)
-    return _picture(larger)
+    return as_picture(larger[0])
 
 
 def in_tiles(model: Any, pixels: torch.Tensor, size: int, overlap: int) -> torch.Tensor:
@@ -150,13 +150,3 @@ def diffusion_upscale(
         **extra,
     )
     return made.images[0]  # type: ignore[no-any-return]
-
-
-def _pixels(image: Image.Image) -> torch.Tensor:
-    """From 0 to 1, (1, 3, height, width)."""
-    return torch.from_numpy(np.array(image, dtype=np.float32) / 255).permute(2, 0, 1)[None]
-
-
-def _picture(pixels: torch.Tensor) -> Image.Image:
-    levels = (pixels[0].clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).numpy())

@@ -1,0 +1,63 @@
+"""The command that draws pictures between the frames of a film."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+
+from dw.engine.media.films import FPS, Film, as_film
+from dw.engine.media.pictures import as_picture, as_pixels
+from dw.engine.progress import Bar
+from dw.engine.tasks.models import Part, Parts
+from dw.engine.tasks.registry import TaskContext, task
+from dw.engine.tasks.rife import IFNet
+from dw.errors import RunFailed
+
+MODEL, WEIGHTS = "imaginairy/rife-interpolation", "rife-flownet-4.13.2.safetensors"
+
+
+def _interpolator(arguments: Mapping[str, Any]) -> Parts:
+    from dw.rehearsal.tasks import Blender
+
+    name, file = arguments["model_name"], arguments["filename"]
+    if name == MODEL:
+        file = file or WEIGHTS
+    return {"model": Part(IFNet, name, Blender, files=(file,))}
+
+
+@task(models=_interpolator)
+def interpolate_frames(
+    video: Any,
+    multiplier: Literal[2, 4, 8] = 2,
+    model_name: str = MODEL,
+    filename: str | None = None,
+    *,
+    context: TaskContext,
+) -> Film:
+    """`multiplier` times as many frames a second; RIFE 4.13 draws the new ones. The film keeps its
+    sound and its length, for which its last frame is repeated. `model_name` is a hub id with the
+    file `filename` in it, or a file."""
+    film = as_film(video)
+    moments = [number / multiplier for number in range(1, multiplier)]
+    frames: list[Image.Image] = []
+    last: torch.Tensor | None = None
+    for each in Bar(film, total=len(film), phase="frame"):
+        frame = each.convert("RGB")
+        pixels = context.on_device(as_pixels(frame))
+        if last is not None:
+            _require_size(frame, frames[-1])
+            made = context.models["model"](last, pixels, moments)
+            frames += [as_picture(picture[0]) for picture in made]
+        frames.append(frame)
+        last = pixels
+    frames += frames[-1:] * len(moments)
+    return Film(frames, film.sound, (film.fps or FPS) * multiplier)
+
+
+def _require_size(frame: Image.Image, before: Image.Image) -> None:
+    if frame.size != before.size:
+        sizes = " and ".join("{}x{}".format(*each.size) for each in (before, frame))
+        raise RunFailed(f"there is no picture between frames of several sizes: {sizes}")
