@@ -17,7 +17,7 @@ from dw.repl.renderers.renderer import Stream
 from dw.repl.session import Session
 from dw.settings import Settings
 from dw.worker.client import WorkerClient
-from dw.worker.protocol import Clear
+from dw.worker.protocol import Clear, Run, Stepped
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = {"num_inference_steps": 2, "width": 64, "height": 64}
@@ -82,6 +82,19 @@ def shell(client: WorkerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     yield Shell(Session(client, PlainRenderer(stream, stream), settings), tmp_path, screen)
     if client.status().pid is not None:
         client.submit(Clear(client.next_id())).result()
+
+
+def a_run(shell: Shell, **arguments: object) -> Run:
+    """The smoke test, as its command."""
+    client, path = shell.session.client, shell.folder / "test.json"
+    outputs = str(shell.folder / "outputs")
+    text = path.read_text()
+    return Run(client.next_id(), str(path), text, arguments, outputs, seed=7, rehearse=True)
+
+
+def denoised(event: object, steps: int = 0) -> bool:
+    """Whether a run is at least so far; on a busy machine a load reports steps of its own."""
+    return isinstance(event, Stepped) and event.phase == "denoise" and event.done >= steps
 
 
 def write_examples(folder: Path) -> None:

@@ -14,26 +14,14 @@ import pytest
 
 from dw.settings import Settings
 from dw.worker.client import WorkerClient
-from dw.worker.protocol import Cancelled, Died, Finished, Launched, Run, Stepped, TimedOut
-from tests.acceptance.conftest import Shell, write_examples
+from dw.worker.protocol import Cancelled, Died, Finished, Launched, TimedOut
+from tests.acceptance.conftest import Shell, a_run, denoised, write_examples
 from tests.repl.screen import Screen
 
 pytestmark = pytest.mark.xdist_group("faults")
 
 LONG = {"num_inference_steps": 400}
 TOLD_WITHIN_S = 0.5
-
-
-def a_run(shell: Shell, **arguments: object) -> Run:
-    client, path = shell.session.client, shell.folder / "test.json"
-    outputs = str(shell.folder / "outputs")
-    text = path.read_text()
-    return Run(client.next_id(), str(path), text, arguments, outputs, seed=7, rehearse=True)
-
-
-def denoised(event: object, steps: int = 0) -> bool:
-    """Whether a run is at least so far; on a busy machine a load reports steps of its own."""
-    return isinstance(event, Stepped) and event.phase == "denoise" and event.done >= steps
 
 
 def finished(shell: Shell) -> Finished:

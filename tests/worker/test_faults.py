@@ -15,6 +15,7 @@ import pytest
 
 from dw.worker import autopsy
 from dw.worker.protocol import TERMINAL, Died, Executing, Failed, Finished, Run, TimedOut
+from tests.processes import footprint, grown
 from tests.worker.conftest import a_run, obey_from_now_on, workers
 
 TOLD_WITHIN_S = 0.5
@@ -227,17 +228,11 @@ def test_two_hundred_runs_with_a_fault_in_each_tenth_leave_the_shell_as_it_was(m
         events = list(client.submit(run, timeout_s=timeout_s))
         ends[run.run_id] = [type(each) for each in events if isinstance(each, TERMINAL)]
         before = before or footprint()
-    assert all(after <= first for after, first in zip(footprint(), before, strict=True))
+    assert not grown(before)
     assert len(ends) == 201
     assert all(len(each) == 1 for each in ends.values())
     assert sum(each == [Finished] for each in ends.values()) == 181
     assert client._tickets == {}
-
-
-def footprint():
-    """Of this process: descriptors, threads, and living workers."""
-    me = psutil.Process()
-    return me.num_fds(), me.num_threads(), threading.active_count(), len(workers())
 
 
 def test_a_pipe_that_has_ended_does_not_keep_the_supervisor_busy(make_client, monkeypatch):

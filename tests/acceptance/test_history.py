@@ -1,0 +1,82 @@
+"""Runs on a real worker with a fault in each tenth: the history has them all, and the shell holds
+no more than before.
+
+DW_TEST_RUNS=200 makes it as many.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from dw import history
+from dw.worker.client import WorkerClient
+from dw.worker.protocol import Cancelled, Died, Failed, Finished, Started
+from tests.acceptance.conftest import Shell, a_run, denoised
+from tests.processes import footprint, grown
+
+RUNS = int(os.environ.get("DW_TEST_RUNS", "30"))
+LONG = {"num_inference_steps": 2000}
+
+
+@dataclass(frozen=True)
+class Fate:
+    """How a run ends, what its record says, and what is done to it in the midst of denoising."""
+
+    end: type
+    state: str
+    arguments: dict[str, int] = field(default_factory=dict)
+    strike: Callable[[WorkerClient, int], None] | None = None
+
+
+def kill(client: WorkerClient, _run_id: int) -> None:
+    os.kill(client.status().pid, signal.SIGKILL)
+
+
+GOOD = Fate(Finished, "finished")
+FAULTS = [
+    Fate(Died, "died", LONG, kill),
+    Fate(Cancelled, "cancelled", LONG, WorkerClient.cancel),
+    Fate(Failed, "failed", {"width": 63}),
+    Fate(Died, "died", LONG, lambda client, _: client.kill()),
+]
+
+
+def fates() -> list[Fate]:
+    """Each kind of fault as often as the others, and a good run after the last."""
+    runs = [FAULTS[n // 10 % len(FAULTS)] if n % 10 == 9 else GOOD for n in range(RUNS)]
+    return [*runs, GOOD]
+
+
+def live(shell: Shell, fate: Fate, step: int) -> tuple[Path, Died | Finished | Cancelled | Failed]:
+    """One run to its end; `step` is when its fate strikes. Returns its folder and the end."""
+    client, run = shell.session.client, a_run(shell, **fate.arguments)
+    ticket = client.submit(run)
+    started = next(event for event in ticket if isinstance(event, Started))
+    if fate.strike is not None:
+        next(event for event in ticket if denoised(event, step))
+        fate.strike(client, run.run_id)
+    return Path(started.output_dir), ticket.result()
+
+
+@pytest.mark.timeout(60 + 5 * RUNS)
+def test_no_run_is_lost_and_the_shell_stays_as_it_was(shell: Shell, client: WorkerClient):
+    moments = random.Random(RUNS)
+    live(shell, GOOD, 0)
+    before, folders = footprint(), []
+    for fate in fates():
+        folder, end = live(shell, fate, moments.randint(0, 40))
+        record = history.read(folder)
+        assert (type(end), record["state"]) == (fate.end, fate.state)
+        if isinstance(end, Died):
+            assert (record["cause"], record["last_step"]) == (end.cause, end.last_step)
+        folders.append(folder.name)
+    assert folders == [f"{number:04d}" for number in range(2, RUNS + 3)]
+    assert len(list(shell.folder.rglob("run.json"))) == RUNS + 2
+    assert not grown(before)
