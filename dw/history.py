@@ -8,8 +8,10 @@ nothing runs was lost together with its shell.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import platform
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,6 +19,9 @@ from typing import Any, Literal, get_args
 State = Literal["running", "finished", "cancelled", "failed", "died"]
 
 RECORD = "run.json"
+
+
+# ------------------------------------------------------------------ one record
 
 
 def write(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -53,3 +58,91 @@ def bury(folder: Path, *, cause: str, last_step: str | None) -> None:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+# ------------------------------------------------------------------ all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A past run, or one that runs. `number` counts them as they were begun, from 1.
+
+    `state` is the record's, or `lost` where it says `running` and that process is gone, or
+    `unreadable`.
+    """
+
+    number: int
+    folder: Path
+    state: str
+    facts: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """`sd15/0002`."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    @property
+    def started(self) -> datetime | None:
+        return _time(self.facts.get("started"))
+
+    @property
+    def seconds(self) -> float | None:
+        """From its beginning to its end, with all loading."""
+        ended = _time(self.facts.get("ended"))
+        return (ended - self.started).total_seconds() if ended and self.started else None
+
+    @property
+    def files(self) -> list[str]:
+        """The names of its results, in its folder."""
+        return [output["path"] for output in self.facts.get("outputs", ())]
+
+    def mentions(self, text: str) -> bool:
+        """Whether it stands in its name, state, seed, cause or arguments, in any case."""
+        told = [self.facts.get(key) for key in ("path", "seed", "cause", "resolved_arguments")]
+        told_text = json.dumps([self.name, self.state, *told], ensure_ascii=False)
+        return text.casefold() in told_text.casefold()
+
+
+def past(output_dir: Path) -> list[Past]:
+    """Every run that has a record below the output folder, the newest last."""
+    found = sorted(
+        _records(output_dir), key=lambda each: (str(each[1].get("started", "")), each[0])
+    )
+    return [
+        Past(number, folder, _state(facts), facts)
+        for number, (folder, facts) in enumerate(found, start=1)
+    ]
+
+
+def _records(output_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in output_dir.glob(f"*/*/{RECORD}"):
+        try:
+            yield path.parent, read(path.parent)
+        except FileNotFoundError:
+            pass  # it was deleted at this moment
+        except (OSError, ValueError) as error:
+            yield path.parent, {"state": "unreadable", "cause": str(error)}
+
+
+def _state(facts: Mapping[str, Any]) -> str:
+    return "lost" if facts["state"] == "running" and _is_gone(facts) else facts["state"]
+
+
+def _is_gone(facts: Mapping[str, Any]) -> bool:
+    """Whether the process of a run has ended, as far as this machine knows."""
+    import psutil
+
+    started = _time(facts.get("started"))
+    if facts.get("host") != platform.node() or started is None:
+        return False
+    try:
+        # Its number may have been given to another since.
+        return bool(psutil.Process(facts.get("pid")).create_time() > started.timestamp())
+    except psutil.Error as error:
+        return isinstance(error, psutil.NoSuchProcess)
+
+
+def _time(text: Any) -> datetime | None:
+    with suppress(ValueError, TypeError):
+        return datetime.fromisoformat(text)
+    return None

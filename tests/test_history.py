@@ -1,9 +1,12 @@
-"""The records of runs, without a run."""
+"""The records of runs, one by one and all together."""
 
 from __future__ import annotations
 
 import errno
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +75,84 @@ def test_what_is_no_record_is_not_touched(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match=r"no record|Expecting|Unterminated"):
         history.bury(tmp_path, cause="killed", last_step=None)
     assert (tmp_path / "run.json").read_text() == text
+
+
+def record(output_dir: Path, name: str, **facts: Any) -> Path:
+    folder = output_dir / name
+    folder.mkdir(parents=True)
+    history.write(folder, {"state": "finished", **facts})
+    return folder
+
+
+class TestPast:
+    def test_runs_are_numbered_as_they_were_begun(self, tmp_path: Path) -> None:
+        record(tmp_path, "sdxl/0001", started="2026-01-02T10:00:00.000+00:00")
+        record(tmp_path, "sd15/0002", started="2026-01-03T10:00:00.000+00:00")
+        record(tmp_path, "sd15/0001", started="2026-01-01T10:00:00.000+00:00")
+        (tmp_path / "sd15" / "notes").mkdir()
+        runs = history.past(tmp_path)
+        assert [(run.number, run.name) for run in runs] == [
+            (1, "sd15/0001"),
+            (2, "sdxl/0001"),
+            (3, "sd15/0002"),
+        ]
+
+    @pytest.mark.parametrize("folder", ["none", "empty"])
+    def test_where_nothing_ran_there_is_none(self, tmp_path: Path, folder: str) -> None:
+        (tmp_path / "empty").mkdir()
+        assert history.past(tmp_path / folder) == []
+
+    def test_the_seconds_are_those_from_its_beginning_to_its_end(self, tmp_path: Path) -> None:
+        times = {"started": "2026-01-01T23:59:58.500+00:00", "ended": "2026-01-02T00:00:01+00:00"}
+        record(tmp_path, "demo/0001", **times)
+        record(tmp_path, "demo/0002", started=times["started"])
+        record(tmp_path, "demo/0003", started="yesterday", ended=None)
+        assert [run.seconds for run in history.past(tmp_path)] == [2.5, None, None]
+
+    @pytest.mark.parametrize(
+        ("text", "is_there"),
+        [
+            *[("demo/0001", True), ("FINISHED", True), ("red FÖX", True), ("1234", True)],
+            *[("strength", True), ("blue", False), ("resolved", False), ("a-model", False)],
+        ],
+    )
+    def test_a_run_is_found_by_what_is_known_of_it(
+        self, tmp_path: Path, text: str, is_there: bool
+    ) -> None:
+        arguments = {"prompt": "a red föx", "strength": 0.5}
+        record(tmp_path, "demo/0001", seed=1234, resolved_arguments=arguments, device="a-model")
+        [run] = history.past(tmp_path)
+        assert run.mentions(text) is is_there
+
+    def test_a_record_that_cannot_be_read_is_a_run_too(self, tmp_path: Path) -> None:
+        (record(tmp_path, "demo/0001") / "run.json").write_text("{")
+        [run] = history.past(tmp_path)
+        assert (run.state, run.files, run.seconds) == ("unreadable", [], None)
+        assert "Expecting" in run.facts["cause"]
+
+
+class TestRunning:
+    """Whether a run that its record says is running is lost."""
+
+    @pytest.fixture
+    def state(self, tmp_path: Path) -> Any:
+        def state(**facts: Any) -> str:
+            here = {"state": "running", "host": platform.node(), "started": history.now()}
+            record(tmp_path, "demo/0001", **{**here, **facts})
+            return history.past(tmp_path)[0].state
+
+        return state
+
+    def test_as_long_as_its_process_lives_it_runs(self, state: Any) -> None:
+        assert state(pid=os.getpid()) == "running"
+
+    def test_with_its_process_it_is_lost(self, state: Any) -> None:
+        with subprocess.Popen([sys.executable, "-c", ""]) as process:
+            process.wait()
+        assert state(pid=process.pid) == "lost"
+
+    def test_a_younger_process_of_that_number_is_another(self, state: Any) -> None:
+        assert state(pid=os.getpid(), started="2020-01-01T00:00:00+00:00") == "lost"
+
+    def test_of_another_machine_nothing_is_known(self, state: Any) -> None:
+        assert state(pid=1, host="elsewhere", started="2020-01-01T00:00:00+00:00") == "running"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from dw.errors import DwError
+from dw.history import past
 from dw.repl.lexer import quote
 from dw.repl.opened import OpenWorkflow
 from dw.repl.registry import COMMANDS, Candidate, Words
@@ -102,6 +103,13 @@ def _argument_values(opened: OpenWorkflow, name: str) -> Iterator[str]:
 
 def _as_word(value: Any) -> str:
     return quote(value) if isinstance(value, str) else str(value)
+
+
+def runs(session: Session, typed: str, _words: Words) -> Iterator[Candidate]:
+    """The numbers of past runs, the newest first, each with what it was."""
+    found = [run for run in past(session.output_dir) if str(run.number).startswith(typed)]
+    for run in found[: -MAX_FILES - 1 : -1]:
+        yield Candidate(str(run.number), f"{run.name}, {run.state}")
 
 
 def unset_names(session: Session, _typed: str, _words: Words) -> Iterator[Candidate]:

@@ -276,6 +276,10 @@ class Session:
     def last_seed(self) -> int | None:
         return self.variables.run.seed if self.variables.run else None
 
+    @property
+    def output_dir(self) -> Path:
+        return Path(self.settings.output_dir).expanduser().absolute()
+
     def find(self, name: str) -> Path:
         """The file that a user means by `name`. Raises UsageError."""
         from dw.workflow import find_workflow

@@ -59,6 +59,8 @@ def test_the_shell_tells_the_cause_and_the_next_run_works(shell: Shell, client: 
     assert "last step: draw: denoise step" in shown
     assert "retry" in shown
     assert "Models loaded for workflow: test" in shell("run")
+    [_, died] = shell("history died")
+    assert "killed by signal 9 (SIGKILL)" in died
 
 
 def test_a_picture_after_a_cancel_equals_one_before_it(shell: Shell, client: WorkerClient):

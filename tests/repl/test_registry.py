@@ -13,7 +13,7 @@ ALL = pytest.mark.parametrize("found", COMMANDS.values(), ids=COMMANDS)
 def test_the_commands_are_these() -> None:
     assert [*COMMANDS] == [
         *("load", "reload", "validate", "arg", "run", "retry"),
-        *("memory", "clear", "status", "worker"),
+        *("history", "show", "memory", "clear", "status", "worker"),
         *("config", "source", "let", "try", "trace", "help", "exit"),
     ]
 
@@ -57,4 +57,4 @@ def test_an_unknown_command_is_named_with_the_nearest() -> None:
 def test_the_table_has_a_row_for_each_command() -> None:
     rows = markdown_table().splitlines()[2:]
     assert len(rows) == len(COMMANDS)
-    assert rows[9].startswith(r"| `worker [start\|restart\|stop\|where] [--full]` |")
+    assert rows[11].startswith(r"| `worker [start\|restart\|stop\|where] [--full]` |")

@@ -146,7 +146,7 @@ def _execute(
 def _settings(session: Session) -> dict[str, Any]:
     settings = session.settings
     return {
-        "output_dir": str(Path(settings.output_dir).expanduser().absolute()),
+        "output_dir": str(session.output_dir),
         "device": None if settings.device == "auto" else settings.device,
         "rehearse": settings.rehearse,
     }

@@ -1,0 +1,116 @@
+"""`history`, `show`: past runs, those of other sessions too, from their records in `output_dir`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from dw import history
+from dw.errors import UsageError
+from dw.history import Past
+from dw.repl import candidates
+from dw.repl.narrator import shown
+from dw.repl.registry import Call, Parameter, command
+from dw.repl.session import Session
+from dw.repl.table import as_text
+
+LISTED = 20
+HEADER = ("N", "started", "run", "state", "seconds", "seed", "result")
+
+
+@command(
+    "history",
+    "past runs, the newest first",
+    Parameter("TEXT", "only runs that mention it: workflow, state, seed, arguments", many=True),
+    Parameter("--all", f"not only the newest {LISTED}", kind="flag"),
+    example="history fox died",
+)
+def history_(session: Session, call: Call) -> None:
+    runs = reversed(history.past(session.output_dir))
+    found = [run for run in runs if all(map(run.mentions, call.words))]
+    listed = found if "--all" in call.flags else found[:LISTED]
+    session.renderer.table(HEADER, [_row(run) for run in listed])
+    if not found:
+        session.renderer.status(f"No such run below {shown(session.output_dir)}")
+    elif len(listed) < len(found):
+        session.renderer.status(
+            f"The newest {LISTED} of {len(found)}; history --all shows the others, too"
+        )
+
+
+@command(
+    "show",
+    "all about a past run, by default the last one",
+    Parameter("N", "its number in `history`", source=candidates.runs),
+    example="show 12",
+)
+def show(session: Session, call: Call) -> None:
+    runs = history.past(session.output_dir)
+    session.renderer.table(("what", "is"), [*_rows(_chosen(runs, call.word(), session))])
+
+
+def _chosen(runs: list[Past], word: str | None, session: Session) -> Past:
+    if not runs:
+        raise UsageError(f"there is no run below {shown(session.output_dir)}", hints=["run"])
+    number = len(runs) if word is None else int(word) if word.isdecimal() else 0
+    if not 1 <= number <= len(runs):
+        raise UsageError(
+            f"show takes the number of a run, from 1 to {len(runs)}, got {word!r}",
+            hints=["history   lists them"],
+        )
+    return runs[number - 1]
+
+
+def _row(run: Past) -> tuple[str, ...]:
+    return (
+        str(run.number),
+        _moment(run.started, "minutes"),
+        run.name,
+        run.state,
+        _seconds(run),
+        as_text(run.facts.get("seed", "")),
+        _result(run),
+    )
+
+
+def _result(run: Past) -> str:
+    """Its first file, or why there is none."""
+    first, *more = run.files or [str(run.facts.get("cause") or "")]
+    return f"{first} and {len(more)} more" if more else first
+
+
+def _rows(run: Past) -> Iterator[tuple[str, str]]:
+    facts = run.facts
+    yield "run", f"{run.number}, {shown(run.folder)}"
+    yield "state", run.state
+    for name in ("cause", "last_step"):
+        if facts.get(name):
+            yield name.replace("_", " "), str(facts[name])
+    yield "started", _moment(run.started, "seconds")
+    yield "seconds", _seconds(run)
+    for name in ("load", "execute"):
+        if name in facts.get("timings_s", {}):
+            yield f"seconds to {name}", f"{facts['timings_s'][name]:.1f}"
+    yield "workflow", shown(facts.get("path", ""))
+    for name, value in facts.get("resolved_arguments", {}).items():
+        yield f"arg {name}", as_text(value)
+    yield "seed", as_text(facts.get("seed", ""))
+    for step in facts.get("steps", ()):
+        yield f"seed of {step['name']}", as_text(step["seed"])
+    yield "device", str(facts.get("device", ""))
+    if facts.get("rehearse"):
+        yield "rehearse", "on"
+    for name in run.files:
+        yield "file", shown(run.folder / name)
+    yield "versions", ", ".join(f"{k} {v}" for k, v in facts.get("versions", {}).items())
+
+
+def _seconds(run: Past) -> str:
+    return "" if run.seconds is None else f"{run.seconds:.1f}"
+
+
+def _moment(time: datetime | None, precision: str) -> str:
+    """In local time."""
+    if time is None:
+        return ""
+    return time.astimezone().replace(tzinfo=None).isoformat(" ", timespec=precision)

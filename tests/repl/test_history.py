@@ -1,0 +1,177 @@
+"""`history` and `show`, on records that nobody had to run for."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dw import history
+from dw.repl.commands.history import LISTED
+from dw.repl.completion import complete
+from dw.repl.renderers.ndjson import JsonRenderer
+from dw.repl.renderers.renderer import Stream
+from tests.repl.conftest import Shell
+
+GOOD: dict[str, Any] = {
+    "workflow": "sd15",
+    "path": "examples/sd15.json",
+    "resolved_arguments": {"prompt": "a red fox", "steps": 25},
+    "seed": 7,
+    "device": "CPU",
+    "rehearse": True,
+    "started": "2026-03-01T10:00:00.000+00:00",
+    "versions": {"dw": "0.1.0", "torch": "2.13"},
+    "state": "finished",
+    "cause": None,
+    "ended": "2026-03-01T10:00:02.500+00:00",
+    "steps": [{"name": "draw", "seed": 7}],
+    "timings_s": {"plan": 0.01, "load": 1.5, "execute": 0.9},
+    "outputs": [{"path": "sd15-draw.0-0.0.png"}, {"path": "sd15-draw.0-0.1.png"}],
+}
+DEAD = {
+    "workflow": "wan",
+    "started": "2026-03-02T10:00:00.000+00:00",
+    "ended": "2026-03-02T10:01:00.000+00:00",
+    "state": "died",
+    "cause": "killed by signal 9 (SIGKILL)",
+    "last_step": "gen: denoise step 2/4",
+    "outputs": [],
+}
+
+
+@pytest.fixture(autouse=True)
+def past(folder: Path) -> None:
+    keep(folder, "sd15/0001", GOOD)
+    keep(folder, "wan/0001", GOOD | DEAD)
+
+
+def keep(folder: Path, name: str, facts: dict[str, Any]) -> None:
+    (folder / "outputs" / name).mkdir(parents=True)
+    history.write(folder / "outputs" / name, facts)
+
+
+def rows(text: str) -> list[list[str]]:
+    return [re.split("  +", line.strip()) for line in text.splitlines()]
+
+
+def test_the_newest_run_comes_first(shell: Shell) -> None:
+    header, dead, good = rows(shell.say("history"))
+    assert header == ["N", "started", "run", "state", "seconds", "seed", "result"]
+    assert [*dead[:1], *dead[2:]] == [
+        *("2", "wan/0001", "died", "60.0", "7"),
+        "killed by signal 9 (SIGKILL)",
+    ]
+    assert [*good[:1], *good[2:]] == [
+        *("1", "sd15/0001", "finished", "2.5", "7"),
+        "sd15-draw.0-0.0.png and 1 more",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("died", ["2"]),
+        ("FOX", ["2", "1"]),
+        ("fox finished", ["1"]),
+        ("sd15/0001", ["1"]),
+        ('"red fox" SIGKILL', ["2"]),
+    ],
+)
+def test_words_choose_among_the_runs(shell: Shell, words: str, found: list[str]) -> None:
+    assert [row[0] for row in rows(shell.say(f"history {words}"))[1:]] == found
+
+
+def test_where_there_is_none_it_says_so(shell: Shell) -> None:
+    assert shell.say("history dog").splitlines()[-1] == "No such run below outputs"
+    shell.say("config output_dir=elsewhere")
+    assert shell.say("history").splitlines()[-1] == "No such run below elsewhere"
+
+
+def test_of_many_the_newest_are_shown(shell: Shell) -> None:
+    for number in range(2, LISTED + 2):
+        keep(shell.folder, f"sd15/{number:04d}", GOOD)
+    *shown, last = rows(shell.say("history"))[1:]
+    assert len(shown) == LISTED
+    assert last == [f"The newest {LISTED} of {LISTED + 2}; history --all shows the others, too"]
+    assert len(rows(shell.say("history --all"))[1:]) == LISTED + 2
+
+
+def test_a_run_is_shown_whole(shell: Shell) -> None:
+    shown = dict(rows(shell.say("show 1"))[1:])
+    assert shown.pop("started").startswith("2026-03-01 ")
+    assert shown == {
+        "run": "1, outputs/sd15/0001",
+        "state": "finished",
+        "seconds": "2.5",
+        "seconds to load": "1.5",
+        "seconds to execute": "0.9",
+        "workflow": "examples/sd15.json",
+        "arg prompt": "a red fox",
+        "arg steps": "25",
+        "seed": "7",
+        "seed of draw": "7",
+        "device": "CPU",
+        "rehearse": "on",
+        "file": "outputs/sd15/0001/sd15-draw.0-0.1.png",
+        "versions": "dw 0.1.0, torch 2.13",
+    }
+
+
+def test_without_a_number_it_is_the_last_one(shell: Shell) -> None:
+    shown = dict(rows(shell.say("show"))[1:])
+    assert shown["state"] == "died"
+    assert shown["cause"] == "killed by signal 9 (SIGKILL)"
+    assert shown["last step"] == "gen: denoise step 2/4"
+    assert "file" not in shown
+
+
+@pytest.mark.parametrize("number", ["0", "3", "fox", "²", "sd15/0001"])
+def test_a_number_that_no_run_has_is_refused_with_those_that_are(shell: Shell, number: str) -> None:
+    assert shell.code(f"show {number}") == 2
+    assert shell.shown().splitlines() == [
+        f"error: show takes the number of a run, from 1 to 2, got {number!r}",
+        "  history   lists them",
+    ]
+
+
+def test_before_the_first_run_there_is_none_to_show(shell: Shell) -> None:
+    shell.say("config output_dir=elsewhere")
+    assert shell.say("show") == "error: there is no run below elsewhere\n  run\n"
+
+
+@pytest.mark.parametrize("damage", ["{", '{"state": "running"}', "[]"])
+def test_a_damaged_record_is_shown_as_it_is(shell: Shell, damage: str) -> None:
+    (shell.folder / "outputs/wan/0001/run.json").write_text(damage)
+    state = "running" if "running" in damage else "unreadable"
+    assert state in shell.say("history wan")
+    assert state in shell.say("show 1")
+
+
+def test_numbers_are_offered_with_what_they_stand_for(shell: Shell) -> None:
+    assert [(c.text, c.meta) for c in complete(shell.session, "show ")[1]] == [
+        ("2", "wan/0001, died"),
+        ("1", "sd15/0001, finished"),
+    ]
+    assert [c.text for c in complete(shell.session, "show 1")[1]] == ["1"]
+
+
+def test_a_machine_reads_the_rows_as_objects(shell: Shell) -> None:
+    out = io.StringIO()
+    shell.session.renderer = JsonRenderer(Stream(out), Stream(io.StringIO()))
+    for line in ("history died", "history dog", "show 2"):
+        shell.session.attempt(line)
+    found, none, shown = (json.loads(line)["rows"] for line in out.getvalue().splitlines())
+    assert [(row["N"], row["state"]) for row in found] == [("2", "died")]
+    assert none == []
+    assert {"what": "state", "is": "died"} in shown
+
+
+def test_a_script_gets_a_column_for_each_fact(scripted: Shell) -> None:
+    scripted.session.attempt("history died")
+    header, row = scripted.out.getvalue().splitlines()
+    assert len(header.split("\t")) == len(row.split("\t")) == 7
