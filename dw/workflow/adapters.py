@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from math import isfinite
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from dw.workflow.references import is_reference
@@ -14,13 +15,24 @@ from dw.workflow.section import Section
 
 
 def _scale(value: Any) -> Any:
-    """Further members of a list or an object are judged by diffusers, which knows the blocks."""
-    is_open = isinstance(value, str) and is_reference(value)
-    if value is None or is_open or isinstance(value, list | dict):
+    """Numbers at any depth, also those that are texts. Which blocks there are, diffusers knows."""
+    if isinstance(value, list):
+        return [_scale(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _scale(item) for name, item in value.items()}
+    if value is None or (isinstance(value, str) and is_reference(value)):
         return value
     with suppress(TypeError, ValueError):
-        return value if type(value) is int else float(value)
+        if not isinstance(value, bool) and isfinite(number := float(value)):
+            return value if type(value) is int else number
     raise PydanticCustomError("scale", "must be a number, or numbers by block of the model")
+
+
+Scale = Annotated[
+    Any,
+    AfterValidator(_scale),
+    WithJsonSchema({"type": ["number", "string", "array", "object", "null"]}),
+]
 
 
 class Lora(Section):
@@ -31,7 +43,9 @@ class Lora(Section):
     model_name: Text = Field(description="hub id, folder, file or built-in name of the LoRA")
     weight_name: str | None = Field(None, description="file name in the repository or folder")
     subfolder: str | None = Field(None, description="folder in the repository")
-    adapter_name: str | None = Field(None, description="name of the adapter; default: its number")
+    adapter_name: str | None = Field(
+        None, description="name of the LoRA in messages; default: its model and file"
+    )
     scale: Number = Field(1.0, description="weight of the LoRA")
 
 
@@ -43,9 +57,10 @@ class IpAdapter(Section):
     model_name: Text = Field(description="hub id, folder or file of the adapter")
     weight_name: str | None = Field(None, description="file name in the repository or folder")
     subfolder: str | None = Field(None, description="folder in the repository")
-    scale: Annotated[Any, AfterValidator(_scale)] = Field(
+    scale: Scale = Field(
         None,
-        description="weight of the picture, or a weight for each block of the model; default: 1",
+        description='weight of the picture, or weights by block of a UNet, {"down": 0, "up": 1}, '
+        "or a list by layer of FLUX; default: 1",
     )
     image_encoder_folder: str | None = Field(
         "image_encoder", description="folder of the encoder, in the subfolder or, with /, elsewhere"

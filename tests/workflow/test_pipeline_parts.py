@@ -42,6 +42,18 @@ def pipe(more: str, arguments: str = '"arguments": {"prompt": "a fox"}') -> str:
             pipe('"audio_scheduler": {"shift": ¶-1}'),
             "'shift' must be above 0, got -1",
         ),
+        *(
+            (
+                pipe(f'"ip_adapter": {{"model_name": "a/b", "scale": ¶{scale}}}'),
+                f"'scale' must be a number, or numbers by block of the model, got {told}",
+            )
+            for scale, told in [
+                ('"big"', "'big'"),
+                ('"nan"', "'nan'"),
+                ("true", "true"),
+                ('{"up": ["much"]}', '{"up": ["much"]}'),
+            ]
+        ),
     ],
 )
 def test_a_problem_has_its_place_and_its_words(text: str, message: str) -> None:

@@ -103,7 +103,16 @@ class IpAdapters:
         self._prepare_pictures(pipeline)
         if not any(model in self._before for model in _models(pipeline)):
             self._load(pipeline, wanted)
-        pipeline.set_ip_adapter_scale(1.0 if wanted.scale is None else wanted.scale)
+        try:
+            pipeline.set_ip_adapter_scale(1.0 if wanted.scale is None else wanted.scale)
+        except (TypeError, ValueError) as error:
+            raise RunFailed(
+                f"{type(pipeline).__name__} has no such blocks as the scale {wanted.scale} of the"
+                f" IP-Adapter {wanted.title!r} names",
+                hints=[
+                    'a number, or for a UNet {"down": {"block_2": [0, 1]}, "mid": 1, "up": 0.5}'
+                ],
+            ) from error
 
     def _load(self, pipeline: Any, wanted: Adapted) -> None:
         _refuse_faces(wanted)

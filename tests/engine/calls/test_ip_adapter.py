@@ -68,6 +68,21 @@ def test_the_scale_counts_and_is_set_for_each_call(
     assert session.hashes(pictured(1), rehearse=True) == red
 
 
+def test_scales_that_are_texts_count_as_the_numbers(session: Session) -> None:
+    for texts, numbers in (("0.5", 0.5), ({"up": ["0.0"], "down": "1"}, {"up": [0.0], "down": 1})):
+        pictures = session.hashes(pictured(texts), rehearse=True)
+        assert pictures == session.hashes(pictured(numbers), rehearse=True)
+
+
+def test_blocks_that_the_model_does_not_have_are_told(session: Session, red: list[str]) -> None:
+    error = session.fail(pictured({"upp": 1.0}), rehearse=True)
+    assert error.message == (
+        "StableDiffusionPipeline has no such blocks as the scale {'upp': 1.0} of the IP-Adapter "
+        "'any/adapter/plain.safetensors' names"
+    )
+    assert session.hashes(pictured(), rehearse=True) == red
+
+
 def test_another_adapter_takes_its_place(
     session: Session, plain: list[str], red: list[str]
 ) -> None:

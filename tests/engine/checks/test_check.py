@@ -50,6 +50,10 @@ def test_a_good_workflow_has_no_problems(warm: Session) -> None:
             "the loader takes no 'variatn' (did you mean 'variant'?)",
         ),
         (
+            {"from_pretrained_arguments": {"torch_dtype": {"vea": "torch.float16"}}},
+            "StableDiffusionPipeline has no component 'vea' (did you mean 'vae'?)",
+        ),
+        (
             {"from_pretrained_arguments": {"safety_checker": "x"}},
             "'safety_checker' must be null here; a component goes beside 'configuration'",
         ),

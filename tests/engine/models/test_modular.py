@@ -14,11 +14,16 @@ from diffusers.modular_pipelines.components_manager import CustomOffloadHook, To
 from PIL import Image
 
 from dw.engine import Engine
+from dw.workflow.classes import is_installed
 from tests.engine.session import CancelsAt, Json, Session, on_a_gpu, text_to_image, workflow
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*Quanto.* is deprecated:FutureWarning"),
+]
 
 MODULAR = {"component_type": "ModularPipeline"}
+GGUF = {"configuration": {"config_type": "GGUFQuantizationConfig"}}
 CALL = {"prompt": "a cat", "num_inference_steps": 4, "width": 64, "height": 64}
 
 
@@ -82,6 +87,39 @@ def test_only_the_named_components_are_loaded(session: Session, flux: Path) -> N
     assert names(session) == [f"gen.{name}" for name in names_of_text]
     dtypes = {row.name: row.dtype for row in session.engine.memory().components}
     assert dtypes["gen.text_encoder"] == "bfloat16"
+
+
+def test_components_have_dtypes_by_name(session: Session, flux: Path) -> None:
+    by_name = {"default": "torch.bfloat16", "text_encoder": "torch.float16"}
+    loads = {"names": ["text_encoder", "text_encoder_2"], "dtype": by_name}
+    session.fail(modular(flux, configuration={"load_components": loads}))
+    dtypes = {row.name: row.dtype for row in session.engine.memory().components}
+    assert dtypes == {"gen.text_encoder": "float16", "gen.text_encoder_2": "bfloat16"}
+
+
+def test_components_are_quantized_by_name(session: Session, flux: Path) -> None:
+    quantization = {
+        "configuration": {"config_type": "QuantoConfig"},
+        "arguments": {"weights_dtype": "{int8}"},
+    }
+    loads = {"quantization_config": {"transformer": quantization}}
+    document = modular(flux, configuration={"load_components": loads})
+    if not is_installed("optimum"):
+        assert "needs the package 'optimum'" in str(session.fail(document))
+        return
+    plain = session.hashes(modular(flux))
+    assert session.hashes(document) != plain
+    assert session.loaded == ("gen.transformer",)
+
+
+def test_a_rehearsal_tells_which_component_it_does_not_quantize(session: Session) -> None:
+    loads = {"quantization_config": {"transformer": GGUF}}
+    model = "black-forest-labs/FLUX.1-dev"
+    session.run(modular(model, configuration={"load_components": loads}), rehearse=True)
+    told = [warning for (warning,) in session.seen.named("warned") if "GGUF" in warning]
+    assert told == [
+        "'transformer' is rehearsed without GGUFQuantizationConfig: the stand-ins are no GGUF files"
+    ]
 
 
 def test_a_component_of_its_own_takes_the_place_of_another(
@@ -180,6 +218,18 @@ def test_it_is_rehearsed(session: Session) -> None:
         ),
         (
             {"configuration": {"load_components": {"names": ["vea"]}}},
+            "FluxAutoBlocks has no component 'vea' (did you mean 'vae'?)",
+        ),
+        (
+            {"configuration": {"load_components": {"dtype": {"vea": "torch.float16"}}}},
+            "FluxAutoBlocks has no component 'vea' (did you mean 'vae'?)",
+        ),
+        (
+            {"configuration": {"load_components": {"dtype": {"defualt": "torch.float16"}}}},
+            "FluxAutoBlocks has no component 'defualt' (did you mean 'default'?)",
+        ),
+        (
+            {"configuration": {"load_components": {"quantization_config": {"vea": GGUF}}}},
             "FluxAutoBlocks has no component 'vea' (did you mean 'vae'?)",
         ),
         (
