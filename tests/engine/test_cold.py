@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,13 +19,28 @@ import torch
 from dw.engine import Engine
 from dw.rehearsal import store
 from tests.engine.session import Session
+from tests.engine.test_cold import Case, pictures
 folder, cache, cases = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 store.cache_dir = lambda: cache
 torch.set_num_threads(1)
-for document, arguments in cases:
-    session = Session(Engine(), folder)
-    print(json.dumps(session.hashes(document, rehearse=True, **arguments)))
+for case in cases:
+    print(json.dumps(pictures(Session(Engine(), folder), Case(*case))))
 """
+
+
+class Case(NamedTuple):
+    """A run, and what the files are that its workflow calls."""
+
+    document: Json
+    arguments: Json | None = None
+    files: Json | None = None
+
+
+def pictures(session: Session, case: Case) -> list[str]:
+    """The hashes of what a case draws, after its files are written."""
+    for name, content in (case.files or {}).items():
+        (session.folder / name).write_text(json.dumps(content))
+    return session.hashes(case.document, rehearse=True, **(case.arguments or {}))
 
 
 def variable(name: str, default: Any, **changes: Any) -> Json:
@@ -40,49 +55,86 @@ DTYPE = variable(
 )
 MODEL = variable("model", "a/sd", from_pretrained_arguments={"model_name": "variable:model"})
 MODEL["steps"][0]["pipeline"]["configuration"]["component_type"] = "DiffusionPipeline"
-
-SHARED = workflow(
-    generate("any/model", shared_components=["unet"]),
-    {**generate("any/model", reused_components=["unet"], seed=3), "name": "again"},
+ADAPTER = variable("lora", "a/lora", loras=LORA)
+SCALE = variable("scale", 1.0, loras=SCALED)
+SHARED = Case(
+    workflow(
+        generate("any/model", shared_components=["unet"]),
+        {**generate("any/model", reused_components=["unet"], seed=3), "name": "again"},
+    )
 )
-SUB = workflow(
-    generate("any/model"),
-    {"name": "sub", "workflow": {"path": "inner.json", "arguments": {}}, "result": PNG},
-)
 
-CASES: list[tuple[Json, Json]] = [
-    (DTYPE, {}),
-    (DTYPE, {"dtype": "torch.bfloat16"}),
-    (DTYPE, {}),
-    (MODEL, {}),
-    (MODEL, {"model": "a/sdxl"}),
-    (MODEL, {}),
-    (variable("lora", "a/lora", loras=LORA), {}),
-    (variable("lora", "a/lora", loras=LORA), {"lora": "b/lora"}),
-    (variable("scale", 1.0, loras=SCALED), {"scale": 0.5}),
-    (variable("scale", 1.0, loras=SCALED), {}),
-    (SHARED, {}),
-    (SHARED, {}),
-    (SUB, {}),
+
+def calls(path: str) -> Json:
+    return {"name": "sub", "workflow": {"path": path, "arguments": {}}, "result": PNG}
+
+
+def called(prompt: str = "a dog", **changes: Any) -> Case:
+    """A workflow and one that it calls, whose step has the name of its own: `gen`."""
+    inner = text_to_image("any/model", arguments={"prompt": prompt}, **changes)
+    parent = workflow(generate("any/model"), calls("inner.json"))
+    return Case(parent, files={"inner.json": {**inner, "id": "inner"}})
+
+
+def called_twice(prompt: str) -> Case:
+    """The same through a file between them, which does not change."""
+    files = {
+        **(called(prompt).files or {}),
+        "between.json": workflow(calls("inner.json"), id="between"),
+    }
+    return Case(workflow(generate("any/model"), calls("between.json")), files=files)
+
+
+CASES = {
+    "float32": Case(DTYPE),
+    "bfloat16": Case(DTYPE, {"dtype": "torch.bfloat16"}),
+    "float32 again": Case(DTYPE),
+    "sd": Case(MODEL),
+    "sdxl": Case(MODEL, {"model": "a/sdxl"}),
+    "sd again": Case(MODEL),
+    "lora": Case(ADAPTER),
+    "other lora": Case(ADAPTER, {"lora": "b/lora"}),
+    "half": Case(SCALE, {"scale": 0.5}),
+    "whole": Case(SCALE),
+    "shared": SHARED,
+    "shared again": SHARED,
+    "sub": called(),
+    "sub, other prompt": called("a fox"),
+    "sub, other model": called(configuration={"component_type": "StableDiffusionXLPipeline"}),
+    "sub, with lora": called(loras=[{"model_name": "a/lora", "scale": 1.0}]),
+    "sub, with half of it": called(loras=[{"model_name": "a/lora", "scale": 0.5}]),
+    "sub again": called(),
+    "sub of a sub": called_twice("a dog"),
+    "sub of a sub, other prompt": called_twice("a fox"),
+    "shared, after others": SHARED,
+}
+DIFFERENT = [
+    ("float32", "bfloat16"),
+    ("sd", "sdxl"),
+    ("lora", "other lora"),
+    ("half", "whole"),
+    ("sub", "sub, other prompt", "sub, other model", "sub, with lora", "sub, with half of it"),
+    ("sub of a sub", "sub of a sub, other prompt"),
 ]
+OF_CALLS_ALONE = ("sub, other prompt", "sub, with half of it", "sub of a sub, other prompt")
+"""Edits of a file that is called which change no model."""
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_each_picture_of_a_warm_session_is_that_of_a_cold_engine(
     session: Session, sd15: Path
 ) -> None:
-    inner = text_to_image("any/model", arguments={"prompt": "a dog"})  # its step is `gen`, too
-    (session.folder / "inner.json").write_text(json.dumps({**inner, "id": "inner"}))
     command = [sys.executable, "-W", "ignore", "-c", COLD, str(session.folder)]
-    cache = sd15.parent.parent
-    done = subprocess.run(
-        [*command, str(cache), json.dumps(CASES)], capture_output=True, text=True, check=True
-    )
-    cold = [json.loads(line) for line in done.stdout.splitlines()]
-    warm = [session.hashes(doc, rehearse=True, **arguments) for doc, arguments in CASES]
+    cache = str(sd15.parent.parent)
+    cases = json.dumps(list(CASES.values()))
+    done = subprocess.run([*command, cache, cases], capture_output=True, text=True, check=True)
+    cold = dict(zip(CASES, map(json.loads, done.stdout.splitlines()), strict=True))
+    warm, loaded = {}, {}
+    for name, case in CASES.items():
+        warm[name] = pictures(session, case)
+        loaded[name] = session.loaded
     assert warm == cold
-    assert cold[0] != cold[1]
-    assert cold[3] != cold[4]
-    assert cold[6] != cold[7]
-    assert cold[8] != cold[9]
-    assert len(set(cold[12])) == 2
+    for names in DIFFERENT:
+        assert len({tuple(cold[name]) for name in names}) == len(names)
+    assert len(set(cold["sub"])) == 2  # of the parent and of the child
+    assert [loaded[name] for name in OF_CALLS_ALONE] == [()] * 3
