@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from inspect import get_annotations
-from pathlib import Path
 from typing import Any
 
+from docs.examples import ROOT, documents, objects
 from docs.reference import registry
-from dw.workflow.jsonc import parse_json
-from dw.workflow.keys import is_mapping, sections
-from dw.workflow.model import Workflow
 from dw.workflow.outline import all_keys
 from dw.workflow.section import Section
 from dw.workflow.tree import walk
-
-ROOT = Path(__file__).resolve().parent.parent
 
 FORMS = (
     "variable:",
@@ -33,10 +29,13 @@ FORMS = (
 )
 """What texts begin with, and keys of objects among the arguments: no keys of a section."""
 
+_KNOWN = frozenset(key.name for key in all_keys())
+_JSON_KEY = re.compile(r'"(\w+)"\s*:')
+
 
 @dataclass(frozen=True)
 class Use:
-    """What is used, the first test file that names it, and the first example that has it."""
+    """What is used, the first test file and the first example that have it."""
 
     kind: str
     name: str
@@ -47,9 +46,10 @@ class Use:
 @cache
 def uses() -> tuple[Use, ...]:
     titles = {_title(key.section, key.name): key.name for key in all_keys()}
-    keys = [Use("key", t, _tests().get(name), _examples().get(t)) for t, name in titles.items()]
+    written, quoted = _tests(_keys), _tests(_words)
+    keys = [Use("key", t, written.get(name), _examples().get(t)) for t, name in titles.items()]
     others = [("form", name) for name in FORMS] + [("command", name) for name in registry()]
-    rest = [Use(kind, name, _tests().get(name), _examples().get(name)) for kind, name in others]
+    rest = [Use(kind, name, quoted.get(name), _examples().get(name)) for kind, name in others]
     return (*keys, *rest)
 
 
@@ -61,25 +61,46 @@ def table() -> str:
     return "\n".join(["| | | test | example |", "| --- | --- | --- | --- |", *rows])
 
 
-@cache
-def _tests() -> Mapping[str, str]:
-    """Each word that a test quotes, passes by name or goes through, and the first such file."""
+def _tests(used: Callable[[ast.AST], Iterator[str]]) -> Mapping[str, str]:
+    """Each word that a test uses, and the first such file."""
     found: dict[str, str] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         if path.name != "test_coverage.py":
-            for word in _words(ast.parse(path.read_text(encoding="utf-8"))):
-                found.setdefault(word, str(path.relative_to(ROOT)))
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                for word in used(node):
+                    found.setdefault(word, str(path.relative_to(ROOT)))
     return found
 
 
-def _words(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.keyword) and node.arg:
-            yield node.arg
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from _in_text(node.value)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dw."):
-            yield from _in_tables(str(node.module), [alias.name for alias in node.names])
+def _keys(node: ast.AST) -> Iterator[str]:
+    """Keys that a test writes: of an object, of JSON in a text, by keyword, by index, in a path."""
+    match node:
+        case ast.keyword(arg=str(name)) | ast.Subscript(slice=ast.Constant(value=str(name))):
+            yield name
+        case ast.Dict(keys=keys):
+            yield from _texts(keys)
+        case ast.Tuple(elts=parts) if {*_texts(parts)} <= _KNOWN:
+            yield from _texts(parts)
+        case ast.Constant(value=str(text)):
+            yield from _JSON_KEY.findall(text)
+        case ast.ImportFrom(module=str(module)) if module.startswith("dw."):
+            yield from _in_tables(module, [alias.name for alias in node.names])
+
+
+def _words(node: ast.AST) -> Iterator[str]:
+    """Every text that a test holds, the words quoted in it and the forms that it has."""
+    match node:
+        case ast.Constant(value=str(text)):
+            yield from (text, *text.split('"')[1::2])
+            yield from (form for form in FORMS if form.endswith(":") and form in text)
+        case ast.ImportFrom(module=str(module)) if module.startswith("dw."):
+            yield from _in_tables(module, [alias.name for alias in node.names])
+
+
+def _texts(nodes: Iterable[ast.AST | None]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def _in_tables(module: str, names: list[str]) -> Iterator[str]:
@@ -89,40 +110,15 @@ def _in_tables(module: str, names: list[str]) -> Iterator[str]:
         yield from (key for key in table if isinstance(key, str)) if isinstance(table, dict) else ()
 
 
-def _in_text(text: str) -> Iterator[str]:
-    """The text, the words that are quoted in it, and the forms that it holds."""
-    yield text
-    yield from text.split('"')[1::2]
-    yield from (form for form in FORMS if form.endswith(":") and form in text)
-
-
 @cache
 def _examples() -> Mapping[str, str]:
     """Each key as `Section.key`, each form and each command, and the example that has it."""
     found: dict[str, str] = {}
-    for path in sorted((ROOT / "examples").rglob("*.json")):
-        data = parse_json(path.read_text(encoding="utf-8")).data
-        for word in [*_keys_in(data, Workflow), *_forms_in(data)]:
-            found.setdefault(word, str(path.relative_to(ROOT)))
+    for path, data in documents().items():
+        keys = [_title(each.model, key) for each in objects(data) for key in each.data]
+        for word in [*keys, *_forms_in(data)]:
+            found.setdefault(word, path)
     return found
-
-
-def _keys_in(data: Any, model: type[Section]) -> Iterator[str]:
-    """The keys of an object of the format, or of a list or mapping of them."""
-    if isinstance(data, list):
-        for item in data:
-            yield from _keys_in(item, model)
-    elif isinstance(data, dict):
-        inner = {**sections(model), **model.nested(data)}
-        for name, value in data.items():
-            yield _title(model, name)
-            if name not in inner:
-                continue
-            is_named = name in model.model_fields and is_mapping(model, name)
-            if is_named and isinstance(value, dict):
-                yield from (k for each in value.values() for k in _keys_in(each, inner[name]))
-            else:
-                yield from _keys_in(value, inner[name])
 
 
 def _title(model: type[Section], name: str) -> str:

@@ -81,6 +81,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "files": files,
     "reference": reference.reference,
     "tasks": reference.commands,
+    "builtins": reference.builtins,
     "coverage": coverage.table,
     "families": families,
     "refused": refused,

@@ -8,25 +8,50 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from dw.workflow.outline import all_sections, keys_of
+from docs.examples import ROOT, Excerpt, excerpts
+from dw.workflow.jsonc import parse_json
+from dw.workflow.keys import gathered_sections, sections
+from dw.workflow.outline import all_sections, further, keys_of
 from dw.workflow.schema import json_schema
 from dw.workflow.section import Section
+
+# What a section is in a file is plain without one, or the page begins with it.
+WITHOUT_EXCERPT = {"Workflow", "Step", "SchedulerConfiguration", "QuantizationConfiguration"}
 
 
 def reference() -> str:
     """A table of keys for each section of the format."""
-    return "\n\n".join(_table(model) for model in all_sections())
+    shown = excerpts()
+    return "\n\n".join(_table(model, shown.get(model)) for model in all_sections())
 
 
-def _table(model: type[Section]) -> str:
-    """Each section under its name, with what its class says of it."""
+def _table(model: type[Section], excerpt: tuple[str, Excerpt] | None) -> str:
+    """Each section under its name, with what its class says of it, where it stands, and how it
+    looks in an example."""
     rows = [
         f"| `{key.name}` | {_linked(key.kind)} | {key.default} | {key.description} |"
         for key in keys_of(model)
     ]
-    doc = [" ".join(model.__doc__.split())] if model.__doc__ and model.__doc__.strip() else []
+    rows += [f"| *NAME* | {_linked(key.kind)} |  | {key.description} |" for key in further(model)]
     head = ["| key | type | default | is |", "| --- | --- | --- | --- |"]
-    return "\n\n".join([f"### {model.__name__}", *doc, "\n".join([*head, *rows])])
+    parts = [f"### {model.__name__}", " ".join((model.__doc__ or "").split()), _places(model)]
+    parts += ["\n".join([*head, *rows])]
+    if excerpt and model.__name__ not in WITHOUT_EXCERPT:
+        path, shown = excerpt
+        parts += [f"```json\n{shown.text}\n```", f"from [{path}](../{path})"]
+    return "\n\n".join(filter(None, parts))
+
+
+def _places(model: type[Section]) -> str:
+    """Under which keys of which sections it stands."""
+    owners: dict[str, list[str]] = {}
+    for owner in all_sections():
+        keys = [f"`{key}`" for key, inner in sections(owner).items() if inner is model]
+        keys += ["its own name"] if model in gathered_sections(owner) else []
+        if keys:
+            owners.setdefault(", ".join(keys), []).append(_linked(owner.__name__))
+    places = [f"{keys} of {', '.join(names)}" for keys, names in owners.items()]
+    return f"Stands under {'; '.join(places)}." if places else ""
 
 
 def _linked(kind: str) -> str:
@@ -41,6 +66,16 @@ def commands() -> str:
         for name, command in registry().items()
     ]
     return "\n".join(["| command | takes | does |", "| --- | --- | --- |", *rows])
+
+
+def builtins() -> str:
+    """The workflows that come with dw: what they take, and what they say of themselves."""
+    rows = []
+    for path in sorted((ROOT / "dw" / "builtin").glob("*.json")):
+        data = parse_json(path.read_text(encoding="utf-8")).data
+        taken = ", ".join(f"`{name}`" for name in data.get("variables", {}))
+        rows.append(f"| `builtin:{path.name}` | {taken} | {data['description']} |")
+    return "\n".join(["| path | takes | does |", "| --- | --- | --- |", *rows])
 
 
 def _arguments(command: Any) -> str:

@@ -10,14 +10,8 @@ SPEC = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "gener
 generate = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(generate)
 
-# What no example can show, and why.
-WITHOUT_EXAMPLE = {
-    "Configuration.inversion",  # pipelines that invert are deprecated, or slow and full of warnings
-    "Placed.do_not_send_to_device",  # the old name of another key, which is warned of
-}
-
 
 @pytest.mark.parametrize("use", generate.coverage.uses(), ids=lambda use: use.name)
 def test_it_is_tested_and_shown(use):
     assert use.test, f"no test names {use.name}"
-    assert use.example or use.name in WITHOUT_EXAMPLE, f"no example has {use.name}"
+    assert use.example, f"no example has {use.name}"

@@ -17,14 +17,16 @@ REFERENCES = "references"
 
 
 class FrameSnap(Section):
-    """The numbers of frames that a model can make: `modulus` times any, and `remainder`."""
+    """The numbers of frames that a model can make: a multiple of `modulus`, plus `remainder`."""
 
     closed = True
 
-    modulus: int = Field(ge=1, description="the numbers are this far apart: 4 for 4n+1")
-    remainder: int = Field(0, ge=0, description="what is left over: 1 for 4n+1")
-    min_frames: int = Field(1, ge=1, description="the shortest segment")
-    max_frames: int | None = Field(None, ge=1, description="the longest segment")
+    modulus: int = Field(ge=1, description="how far the numbers are apart: 4 for 4n+1")
+    remainder: int = Field(0, ge=0, description="what is added to the multiple: 1 for 4n+1")
+    min_frames: int = Field(1, ge=1, description="frames of the shortest segment")
+    max_frames: int | None = Field(
+        None, ge=1, description="frames of the longest segment; default: any"
+    )
 
     def __str__(self) -> str:
         most = f", at most {self.max_frames}" if self.max_frames else ""
@@ -53,54 +55,69 @@ class FrameSnap(Section):
 
 
 class Chain(Section):
-    """Calls the pipeline several times and puts the films behind each other. One generator draws
-    for all of them."""
+    """Calls the pipeline several times, each call going on where the one before ended, and puts the
+    films behind each other. `segments` or `match_audio` says how often. One generator draws for all
+    of them."""
 
     closed = True
 
-    segments: int | None = Field(None, ge=1, le=1000, description="how many times it is called")
+    segments: int | None = Field(None, ge=1, le=1000, description="number of calls")
     match_audio: bool = Field(
-        False, description="as many times as the sound in `references` is long, instead"
+        False,
+        description="instead of segments: as many calls as the sound in the argument references is "
+        "long, which is then the film's sound",
     )
     continuity: Literal["last_frame", "last_segment"] = Field(
         "last_frame",
-        description="what the next call is given: the last frame, or the whole film as a reference",
+        description="what the next call is given: the last frame, or the segment before it as a "
+        "reference",
     )
     segment_argument: Text = Field(
         "image",
-        description="the argument that takes it; to a list it is appended, as an object of the "
-        "kind that is in it",
+        description="argument of the call that takes it; to a list it is appended, as an object of "
+        "the kind that is in it",
     )
     carry_frames: int | None = Field(
-        None, ge=1, description="with last_segment: give only so many of the last frames"
+        None,
+        ge=1,
+        description="with last_segment: number of its last frames that are given; default: all",
     )
-    carry_audio: bool = Field(True, description="with last_segment: give its sound, too")
+    carry_audio: bool = Field(
+        True, description="with last_segment: give the sound of these frames, too"
+    )
     trim_frames: int = Field(
-        1, ge=0, description="frames that are left out of the beginning of each later segment"
+        1,
+        ge=0,
+        description="frames cut from the beginning of each later segment, where it repeats the one "
+        "before",
     )
     crossfade_ms: float = Field(
         75,
         ge=0,
         le=60_000,
-        description="how long two sounds cross, with equal power, at most as long as what is "
-        "trimmed; where nothing is, their ends are faded for 3 ms",
+        description="milliseconds in which the sounds of two segments cross, with equal power, at "
+        "most as long as what is trimmed; where nothing is, their ends are faded for 3 ms",
     )
     fps: float | None = Field(
         None,
         gt=0,
         le=1000,
-        description="frames per second, to cut sounds by; default: the argument frame_rate",
+        description="frames per second, to cut sounds by; default: the call's argument frame_rate",
     )
-    frame_snap: FrameSnap | None = Field(None, description="the lengths that the model can make")
+    frame_snap: FrameSnap | None = Field(
+        None, description="numbers of frames that the model can make"
+    )
     prompts: Many[Text] = Field(
         (),
-        description="a prompt for each segment, the last one for all that follow; one may be a "
-        "result of an earlier step",
+        description="prompts of the segments, the last one for all that follow; each may be "
+        "previous_result:STEP",
     )
     save_segments: bool = Field(
-        False, description="keep the segments in files, not in memory, until the run is over"
+        False, description="keep the segments in files during the run, not in memory"
     )
-    keep_segments: bool = Field(False, description="leave these files in the run's folder")
+    keep_segments: bool = Field(
+        False, description="with save_segments: leave these files in the run's folder"
+    )
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:

@@ -81,7 +81,7 @@ class Placed(Section):
 
     component_type: str = Field(description="class: a name in diffusers, or a dotted name")
     device: Device | None = Field(
-        None, description="auto, cpu, mps, cuda or cuda:N; default: the best one there is"
+        None, description="auto, cpu, mps, cuda or cuda:N; default: the pipeline's"
     )
     preserve_device_placement: bool = Field(False, description="leave it where its loader put it")
     do_not_send_to_device: bool = Field(
@@ -118,6 +118,9 @@ class Configuration(Placed):
     gathered = words("others")
 
     component_type: str = Field(description="pipeline class: a name in diffusers, or a dotted name")
+    device: Device | None = Field(
+        None, description="auto, cpu, mps, cuda or cuda:N; default: the setting device"
+    )
     offload: Literal["model", "sequential"] | None = Field(
         None, description="keep weights in host memory, whole models or layer by layer, until used"
     )
@@ -167,11 +170,11 @@ class Configuration(Placed):
     inversion: bool = Field(
         False,
         description="call `invert`, for pipelines that have it; gives `inverted_latents`, "
-        "`image_latents` and `latent_image_ids`",
+        "`image_latents` and `latent_image_ids`, or what the pipeline names itself",
     )
     others: dict[str, ComponentSettings] = Field(
         default_factory=dict,
-        description="settings of other components; in a file they are keys of configuration",
+        description="settings of other components, each under its own name",
     )
     no_generator: bool = Field(False, description="call the pipeline without a seeded generator")
     cache: StepCache | None = Field(None, description="reuse in a step what earlier ones computed")

@@ -29,21 +29,23 @@ Size = Annotated[str, AfterValidator(_size)]
 
 
 class LoadComponents(Section):
-    """The components that are loaded; all that the model names when there are no `names`."""
+    """Which components of a modular pipeline are loaded, and how."""
 
     closed = True
 
-    names: Many[str] = Field((), description="the components to load; default: all of them")
+    names: Many[str] = Field((), description="names of the components to load; default: all")
     dtype: str | dict[str, str] | None = Field(
-        None, description="dtype of all, or of each by name with a default: torch.bfloat16, ..."
+        None,
+        description='dtype of all, torch.bfloat16, or of some by name, {"default": ..., "vae": '
+        "...}; default: that of from_pretrained_arguments",
     )
     quantization_config: dict[str, Quantization] = Field(
-        default_factory=dict, description="how components are quantized, by name"
+        default_factory=dict, description="quantization of components, by name"
     )
 
 
 class ComponentsManager(Section):
-    """Moves components to the device when they run."""
+    """Moves the components of a modular pipeline to the device when they run."""
 
     closed = True
 
@@ -52,5 +54,6 @@ class ComponentsManager(Section):
         description="keep weights in host memory until used, and then as long as there is room",
     )
     memory_reserve_margin: Size = Field(
-        RESERVE, description="memory of the device that is left free for the computation"
+        RESERVE,
+        description="memory of the device that is left free for the computation: 3GB, 500MB, ...",
     )

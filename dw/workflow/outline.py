@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
+from annotated_types import Ge, Gt, Le
+from pydantic import WithJsonSchema
 from pydantic.fields import FieldInfo
 
 from dw.workflow.keys import gathered_sections, known_keys, sections
@@ -48,14 +50,28 @@ def keys_of(model: type[Section]) -> Iterator[Key]:
     """The keys that are fields, in their order."""
     for name, field in model.model_fields.items():
         if name in known_keys(model):
-            yield Key(
-                section=model,
-                name=name,
-                kind=_kind(field.annotation),
-                default=_default(field),
-                description=field.description or "",
-                is_required=field.is_required(),
+            kind = ", ".join(
+                filter(None, (_declared(field) or _kind(field.annotation), _range(field)))
             )
+            yield _key(model, name, field, kind)
+
+
+def further(model: type[Section]) -> Iterator[Key]:
+    """The fields that hold what stands under names of its own."""
+    for name in sorted(model.gathered):
+        field = model.model_fields[name]
+        yield _key(model, name, field, _kind(get_args(field.annotation)[1]))
+
+
+def _key(model: type[Section], name: str, field: FieldInfo, kind: str) -> Key:
+    return Key(
+        section=model,
+        name=name,
+        kind=kind,
+        default=_default(field),
+        description=field.description or "",
+        is_required=field.is_required(),
+    )
 
 
 def all_keys() -> tuple[Key, ...]:
@@ -91,6 +107,33 @@ def _kind(annotation: Any) -> str:
     if origin is not None and hasattr(annotation, "__metadata__"):
         return kinds[0]
     return " or ".join(dict.fromkeys(kinds))
+
+
+def _declared(field: FieldInfo) -> str:
+    """The types that a field of any type declares for the JSON Schema."""
+    schemas = [m.json_schema or {} for m in field.metadata if isinstance(m, WithJsonSchema)]
+    return _in_words(schemas[0]) if schemas and field.annotation is Any else ""
+
+
+def _in_words(schema: Mapping[str, Any]) -> str:
+    if members := schema.get("anyOf"):
+        return " or ".join(filter(None, map(_in_words, members)))
+    if items := schema.get("items"):
+        return f"list of {_in_words(items)}"
+    types: list[str] = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return " or ".join("list" if each == "array" else each for each in types if each != "null")
+
+
+def _range(field: FieldInfo) -> str:
+    """The values that a number may have: `1 to 1000`, `above 0`."""
+    bounds = {type(bound): bound for bound in field.metadata}
+    least, above, most = (bounds.get(kind) for kind in (Ge, Gt, Le))
+    if least and most:
+        return f"{least.ge} to {most.le}"
+    words = [f"{least.ge} or more"] if least else []
+    words += [f"above {above.gt}"] if above else []
+    words += [f"at most {most.le}"] if most else []
+    return ", ".join(words)
 
 
 def _default(field: FieldInfo) -> str:

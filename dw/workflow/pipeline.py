@@ -121,7 +121,9 @@ class Scheduler(Section):
     from_config_args: dict[str, Any] = Field(
         default_factory=dict, description="values that replace those of the configuration"
     )
-    shift: float | None = Field(None, gt=0, description="timestep shift, for flow matching")
+    shift: float | None = Field(
+        None, gt=0, description="shift of the timesteps, for flow matching; default: the model's"
+    )
 
     @property
     def scheduler_type(self) -> str | None:
@@ -138,7 +140,9 @@ class RemoteTextEncoder(Section):
 
     closed = True
 
-    url: Text = Field(description="where prompts are posted; it answers with tensors")
+    url: Text = Field(
+        description="http or https URL where prompts are posted; it answers with tensors"
+    )
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
@@ -170,14 +174,15 @@ class Pipeline(Loads):
     ip_adapter: IpAdapter | None = Field(None, description="a picture as a prompt")
     chain: Chain | None = Field(None, description="a long film from several calls")
     shared_components: Many[str] = Field(
-        (), description="components that later steps may reuse, by name"
+        (), description="names of components that later steps may reuse"
     )
     reused_components: Many[str] = Field(
-        (), description="components taken from an earlier step that shares them, by name"
+        (), description="names of components taken from an earlier step that shares them"
     )
     components: dict[str, Component] = Field(
         default_factory=dict,
-        description="component overrides; in a file they are siblings of configuration",
+        description="components that come from somewhere else, each under its own name: vae, "
+        "transformer, text_encoder_2, controlnet, ...",
     )
 
     @property

@@ -27,21 +27,36 @@ class GroupOffload(Section):
     closed = True
 
     offload_type: Literal["block_level", "leaf_level"] = Field(
-        description="block_level: groups of blocks; leaf_level: single layers, the least memory"
+        description="what a group is: block_level (some of the model's blocks), leaf_level (a "
+        "single layer: the least memory)"
     )
-    onload_device: Device | None = Field(None, description="where they run; default: the device")
-    offload_device: Device | None = Field(None, description="where they rest; default: cpu")
+    onload_device: Device | None = Field(
+        None, description="device where groups run; default: the pipeline's"
+    )
+    offload_device: Device | None = Field(
+        None, description="device where groups rest; default: cpu"
+    )
     num_blocks_per_group: AtLeastOne | None = Field(
-        None, description="blocks in a group, which block_level needs"
+        None,
+        description="with block_level, which needs it: number of blocks in a group; 1 with "
+        "use_stream",
     )
-    non_blocking: bool | None = Field(None, description="copy without waiting")
-    use_stream: bool | None = Field(None, description="copy the next group while one runs (CUDA)")
-    record_stream: bool | None = Field(None, description="with use_stream: faster, more memory")
+    non_blocking: bool | None = Field(
+        None, description="copy without waiting for the end of it; default: false"
+    )
+    use_stream: bool | None = Field(
+        None, description="copy the next group while one runs (CUDA); default: false"
+    )
+    record_stream: bool | None = Field(
+        None, description="with use_stream: be faster for more memory; default: false"
+    )
     low_cpu_mem_usage: bool | None = Field(
-        None, description="with use_stream: pin host memory when it is needed, not all at once"
+        None,
+        description="with use_stream: pin host memory when it is needed, not all at once; default: "
+        "false",
     )
     offload_to_disk_path: Text | None = Field(
-        None, description="folder where they rest, instead of host memory"
+        None, description="folder where groups rest, instead of host memory"
     )
 
     @classmethod
@@ -53,17 +68,19 @@ class GroupOffload(Section):
 class PipelineGroupOffload(GroupOffload):
     """Group offloading of all components of a pipeline but some."""
 
-    exclude_modules: Many[str] = Field((), description="components that stay on the device")
+    exclude_modules: Many[str] = Field(
+        (), description="names of components that stay on the device"
+    )
 
 
 class ModuleGroupOffload(GroupOffload):
     """Group offloading of one component, or of a module in it."""
 
     block_modules: Many[str] | None = Field(
-        None, description="submodules that are taken for blocks"
+        None, description="names of submodules that are taken for blocks; default: the model's"
     )
     exclude_kwargs: Many[str] | None = Field(
-        None, description="arguments of its call that are not moved to the device"
+        None, description="names of arguments of its call that are not moved to the device"
     )
 
 
@@ -72,14 +89,19 @@ class LayerwiseCasting(Section):
 
     closed = True
 
-    storage_dtype: str = Field("torch.float8_e4m3fn", description="dtype that weights are kept in")
+    storage_dtype: str = Field(
+        "torch.float8_e4m3fn", description="dtype in which the weights are kept"
+    )
     compute_dtype: str | None = Field(
-        None, description="dtype of a layer that runs; default: the component's"
+        None, description="dtype to which a layer is cast when it runs; default: the component's"
     )
     skip_modules_pattern: Many[str] | None = Field(
-        None, description="names of modules that are left alone; default: the model's own list"
+        None,
+        description="patterns of the names of modules that are left alone; default: the model's",
     )
-    non_blocking: bool | None = Field(None, description="cast without waiting")
+    non_blocking: bool | None = Field(
+        None, description="cast without waiting for the end of it; default: false"
+    )
 
 
 class Compile(Section):
@@ -90,10 +112,16 @@ class Compile(Section):
     repeated_blocks: bool = Field(
         False, description="compile the repeated blocks only: much faster to compile"
     )
-    mode: Text | None = Field(None, description="default, reduce-overhead, max-autotune, ...")
-    fullgraph: bool | None = Field(None, description="fail where the graph would break")
-    dynamic: bool | None = Field(None, description="one graph for all sizes")
-    backend: Text | None = Field(None, description="default: inductor")
+    mode: Text | None = Field(
+        None, description="mode of torch.compile: reduce-overhead, max-autotune, ..."
+    )
+    fullgraph: bool | None = Field(
+        None, description="fail where the graph would break; default: false"
+    )
+    dynamic: bool | None = Field(
+        None, description="make one graph for all sizes; default: when sizes change"
+    )
+    backend: Text | None = Field(None, description="compiler of the graph; default: inductor")
     options: dict[str, Any] | None = Field(None, description="options of the backend")
 
     @classmethod
@@ -107,9 +135,12 @@ class ModuleSettings(Section):
     closed = True
 
     truncate_layers: dict[str, AtLeastOne] = Field(
-        default_factory=dict, description="list of layers in it, to how many of them are kept"
+        default_factory=dict,
+        description="dotted path of a list of layers in it, to the number of them that is kept",
     )
-    remove_modules: Many[Text] = Field((), description="modules in it that then do nothing")
+    remove_modules: Many[Text] = Field(
+        (), description="dotted paths of modules in it that then do nothing"
+    )
     group_offload: ModuleGroupOffload | None = Field(
         None, description="keep groups of its layers in host memory until they run"
     )
@@ -153,9 +184,10 @@ class Quantization(Section):
 
     closed = True
 
-    configuration: QuantizationConfiguration = Field(description="how it is quantized")
+    configuration: QuantizationConfiguration = Field(description="which class quantizes")
     arguments: dict[str, Any] = Field(
-        default_factory=dict, description="arguments of that class; a class is made an object"
+        default_factory=dict,
+        description="arguments of that class; one that names a class becomes an object of it",
     )
 
     @property

@@ -31,7 +31,7 @@ class Result(Section):
         description="MIME type of the files: decides their extension and how they are written"
     )
     save: bool = Field(True, description="write the step's results to files")
-    file_base_name: FileName = Field("", description="put before the default file name")
+    file_base_name: FileName = Field("", description="text before the default file name")
     fps: float | None = Field(
         None,
         gt=0,
@@ -51,21 +51,30 @@ class Result(Section):
         None,
         ge=1000,
         le=192_000,
-        description="samples per second of the sound in a video; default: the pipeline's own",
+        description="samples per second of the sound in a video; default: the sound's own, without "
+        "which the video is silent",
     )
     subtype: str | None = Field(
         None, description="encoding of a sound file as libsndfile names it: PCM_24, FLOAT, ..."
     )
     format: str | None = Field(
-        None, description="container of a sound file, such as RF64; default: its content type's"
+        None,
+        description="container of a sound file as libsndfile names it: RF64, ...; default: the "
+        "content type's",
     )
     compression_level: float | None = Field(
-        None, ge=0, le=1, description="of a sound file: 0 is the best quality, 1 the smallest file"
+        None,
+        ge=0,
+        le=1,
+        description="size of a sound file: from 0, the best quality, to 1, the smallest file",
     )
     bitrate_mode: Literal["CONSTANT", "AVERAGE", "VARIABLE"] | None = Field(
-        None, description="how an MP3 spreads its bits"
+        None, description="spread of the bits over an MP3"
     )
-    embed_metadata: bool = Field(False, description="store in an image how it was made")
+    embed_metadata: bool = Field(
+        False,
+        description="store in a PNG, JPEG or WebP how it was made: step, model, seed, arguments",
+    )
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:

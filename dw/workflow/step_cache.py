@@ -72,10 +72,11 @@ def _range(value: tuple[int, ...]) -> tuple[int, ...]:
     return value
 
 
+_SCHEMAS = [{"type": "string"}, {"type": "array", "items": {"type": "number"}}]
 Ratios = Annotated[
     Any,
     AfterValidator(_ratios),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "number"}}]}),
+    WithJsonSchema({"anyOf": [*_SCHEMAS, {"type": "null"}]}),
 ]
 Range = Annotated[Many[int], AfterValidator(_range)]
 
@@ -95,10 +96,10 @@ class StepCache(Section):
         description="how much of a change is ignored; default: 0.05 for first_block, 0.06 for mag",
     )
     num_inference_steps: int | None = Field(
-        None, ge=1, description="steps of the call that mag counts; default: those of the arguments"
+        None, ge=1, description="number of the call's steps; default: that of its arguments"
     )
     max_skip_steps: int | None = Field(
-        None, ge=1, description="most steps skipped in a row; default: 3"
+        None, ge=1, description="number of steps skipped in a row, at most; default: 3"
     )
     retention_ratio: Number | None = Field(
         None,
@@ -107,42 +108,48 @@ class StepCache(Section):
         description="share of the steps, at the start, that is never skipped; default: 0.2",
     )
     mag_ratios: Ratios = Field(
-        None, description="magnitudes of the model, as calibrate tells them, or a preset: flux"
+        None,
+        description="magnitudes of the model, as calibrate tells them, or a preset: flux; default: "
+        "those of FLUX.1, for it",
     )
     calibrate: bool | None = Field(
-        None, description="skip nothing and tell the mag_ratios of this model and schedule"
+        None,
+        description="skip nothing and tell the mag_ratios of this model and schedule; default: "
+        "false",
     )
     cache_interval: int | None = Field(None, ge=1, description="compute each n-th step; default: 5")
     max_order: int | None = Field(None, ge=0, description="order of the extrapolation; default: 1")
     disable_cache_before_step: int | None = Field(
-        None, ge=1, description="first steps that are all computed; default: 3"
+        None, ge=1, description="number of the first steps, which are all computed; default: 3"
     )
     disable_cache_after_step: int | None = Field(
-        None, ge=0, description="step from which all are computed"
+        None, ge=0, description="number of the step from which all are computed; default: none"
     )
     spatial_attention_block_skip_range: int | None = Field(
         None, ge=1, description="compute spatial attention at each n-th step; default: 2"
     )
     spatial_attention_timestep_skip_range: Range | None = Field(
-        None, description="timesteps between which it is skipped"
+        None, description="timesteps between which it is skipped; default: [-1, 681]"
     )
     temporal_attention_block_skip_range: int | None = Field(
-        None, ge=1, description="compute temporal attention at each n-th step"
+        None, ge=1, description="compute temporal attention at each n-th step; default: 1"
     )
     temporal_attention_timestep_skip_range: Range | None = Field(
-        None, description="timesteps between which it is skipped"
+        None, description="timesteps between which it is skipped; default: [-1, 681]"
     )
     unconditional_batch_skip_range: int | None = Field(
         None, ge=1, description="compute the negative prompt at each n-th step; default: 5"
     )
     unconditional_batch_timestep_skip_range: Range | None = Field(
-        None, description="timesteps between which it is skipped"
+        None, description="timesteps between which it is skipped; default: [-1, 641]"
     )
     tensor_format: Literal["BCFHW", "BFCHW", "BCHW"] | None = Field(
-        None, description="axes of the model's output"
+        None, description="axes of the model's output; default: BCFHW"
     )
     is_guidance_distilled: bool | None = Field(
-        None, description="the negative prompt is not in one batch with the prompt"
+        None,
+        description="the prompt is not in one batch with a negative prompt; default: as the call "
+        "makes it",
     )
 
     @property
@@ -179,4 +186,4 @@ class TeaCache(Section):
         description="polynomial from changes of the input to changes of the output, highest power "
         "first; default: the variant's",
     )
-    variant: Literal["flux"] = Field("flux", description="whose coefficients are the default")
+    variant: Literal["flux"] = Field("flux", description="model whose coefficients are the default")

@@ -24,7 +24,7 @@ from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformerB
 from diffusers.models.transformers.transformer_minimax_h3 import MiniMaxH3TransformerBlock
 
 from dw.engine.calls.denoising import Passes, denoising_steps, joins_passes, tells_passes
-from dw.engine.calls.step_cache import register_blocks
+from dw.engine.calls.step_cache import CONFIGS, register_blocks
 from tests.engine.session import Json, Session, generate, text_to_image, workflow
 
 STEPS = 6
@@ -125,6 +125,36 @@ def test_the_picture_is_the_one_that_diffusers_makes_with_it(
         assert warm.hashes(cached(flux, None, **GUIDED)) == ours
     finally:
         transformer.disable_cache()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {
+            "type": "faster",
+            "spatial_attention_block_skip_range": 3,
+            "spatial_attention_timestep_skip_range": [-1, 900],
+            "temporal_attention_block_skip_range": 4,
+            "temporal_attention_timestep_skip_range": [-1, 800],
+            "unconditional_batch_skip_range": 6,
+            "unconditional_batch_timestep_skip_range": [-1, 700],
+            "tensor_format": "BCHW",
+            "is_guidance_distilled": True,
+        },
+        {**TAYLORSEER, "disable_cache_after_step": 4, "max_order": 2},
+    ],
+    ids=lambda cache: cache["type"],
+)
+def test_what_the_file_says_reaches_diffusers(
+    warm: Session, flux: Path, settings: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, given = settings["type"], {}
+    config = CONFIGS[name]
+    monkeypatch.setitem(CONFIGS, name, lambda **told: config(**(given.update(told) or told)))
+    warm.run(cached(flux, settings))
+    said = {key: value for key, value in settings.items() if key != "type"}
+    plain = {key: list(v) if isinstance(v, tuple) else v for key, v in given.items()}
+    assert said == {key: plain[key] for key in said}
 
 
 def test_fewer_blocks_are_computed(warm: Session, flux: Path, transformer: Any) -> None:
