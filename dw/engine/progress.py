@@ -1,4 +1,4 @@
-"""The bridge from every tqdm bar of diffusers, transformers and the hub to one listener.
+"""The bridge from every tqdm bar of diffusers, transformers, torch and the hub to one listener.
 
 `install` must run before diffusers is imported: its modules bind `tqdm.auto.tqdm` to a name of
 their own at import. dw.engine's `__init__` does it first of all. A bar here never draws; it counts,
@@ -66,9 +66,11 @@ class Bar(tqdm.std.tqdm):  # type: ignore[misc]
     def __init__(self, *args: Any, phase: str | None = None, **kwargs: Any) -> None:
         kwargs["disable"] = True
         super().__init__(*args, **kwargs)
+        maker = sys._getframe(1)
         # DiffusionPipeline.progress_bar makes the bar of the denoising loop, whatever its settings.
-        self.phase = "denoise" if sys._getframe(1).f_code.co_name == "progress_bar" else "load"
-        if type(self).__module__.startswith("huggingface_hub"):
+        self.phase = "denoise" if maker.f_code.co_name == "progress_bar" else "load"
+        is_of_hub = type(self).__module__.startswith("huggingface_hub")
+        if is_of_hub or maker.f_globals["__name__"] == "torch.hub":
             self.phase = "download"
         if kwargs.get("desc") in COUNTED_IN_BYTES:
             self.phase = ""
@@ -120,6 +122,7 @@ def install() -> None:
     originals = {tqdm.tqdm, tqdm.auto.tqdm} - {Bar}
     for module in list(sys.modules.values()):
         name = getattr(module, "__name__", "")
-        if name.startswith(("diffusers", "transformers")) and vars(module).get("tqdm") in originals:
+        is_bound = name == "torch.hub" or name.startswith(("diffusers", "transformers"))
+        if is_bound and vars(module).get("tqdm") in originals:
             vars(module)["tqdm"] = Bar
     tqdm.tqdm = tqdm.auto.tqdm = Bar

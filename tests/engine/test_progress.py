@@ -3,8 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
+import torch
 import tqdm.auto
 
 from dw.engine import Cancelled, RunControl, progress
@@ -59,6 +61,31 @@ def test_a_bar_is_a_place_to_stop() -> None:
         assert next(bar) == 0
         with pytest.raises(Cancelled):
             next(bar)
+
+
+class TestDownloadsOfTorch:
+    """As facexlib gets its networks."""
+
+    SIZE = 3 * 128 * 1024  # bytes, three of its chunks
+
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        (tmp_path / "there").write_bytes(bytes(self.SIZE))
+        return (tmp_path / "there").as_uri()
+
+    def test_their_bytes_are_counted(self, tmp_path: Path, url: str) -> None:
+        ear = Ear()
+        with progress.listening(ear.listener()):
+            torch.hub.download_url_to_file(url, str(tmp_path / "here"))
+        assert ear.counted == [("download", n * self.SIZE // 3, self.SIZE) for n in (1, 2, 3)]
+
+    def test_each_chunk_is_a_place_to_stop(self, tmp_path: Path, url: str) -> None:
+        def stop(*_: object) -> None:
+            raise Cancelled
+
+        with progress.listening(Listener(stop, stop)), pytest.raises(Cancelled):
+            torch.hub.download_url_to_file(url, str(tmp_path / "here"))
+        assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
 def test_nothing_is_drawn(capfd: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from dw.settings import cache_dir
 
 class FaceFinder(torch.nn.Module):
     """facexlib's helper: it finds faces, cuts them out upright and pastes them back. It fetches its
-    own two networks from its own releases."""
+    own two networks from its own releases, and torch counts what comes."""
 
     def __init__(self, helper: Any) -> None:
         super().__init__()
