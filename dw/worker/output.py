@@ -49,7 +49,8 @@ class Output:
         return self._lines(self._receive() or b"")
 
     def drain(self, limit_s: float = 0.05) -> list[str]:
-        """All lines up to the next mark, or up to the end of the pipe, or for `limit_s`.
+        """All lines up to the next mark, or up to the end of the pipe, or for `limit_s`; last of
+        all, how many more there were.
 
         A mark stands in the pipe before its event does, so that there is no wait but for a sinner.
         """
@@ -60,14 +61,14 @@ class Output:
                 break
             lines += self.read()
         self._marks = max(0, self._marks - 1)
-        return lines
+        return lines + self._left_out()
 
     def drain_the_dead(self) -> list[str]:
         """What is left in the pipe of a process that is gone, its unfinished line included."""
         lines: list[str] = []
         while not self._ended and is_ready(self._pipe, LAST_WORDS_S):
             lines += self.read()
-        return lines + self._lines(b"\n")
+        return lines + self._lines(b"\n") + self._left_out()
 
     @property
     def ear(self) -> int | Connection[Any, Any]:
@@ -114,14 +115,18 @@ class Output:
         now = time.monotonic()
         told: list[str] = []
         if now - self._window >= 1.0:
-            if self._dropped:
-                told.append(f"({self._dropped} more lines in {self.log})")
-            self._window, self._told, self._dropped = now, 0, 0
+            told = self._left_out()
+            self._window, self._told = now, 0
         room = max(0, LINES_PER_SECOND - self._told)
         told += lines[:room]
         self._told += len(lines[:room])
         self._dropped += len(lines[room:])
         return told
+
+    def _left_out(self) -> list[str]:
+        """That lines were dropped, once."""
+        count, self._dropped = self._dropped, 0
+        return [f"({count} more lines in {self.log})"] if count else []
 
 
 def _text(raw: bytes) -> str:

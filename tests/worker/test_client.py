@@ -1,3 +1,4 @@
+import re
 import threading
 import time
 
@@ -16,6 +17,7 @@ from dw.worker.protocol import (
     Died,
     Executing,
     Finished,
+    GraceExpired,
     Launched,
     Launching,
     Prepare,
@@ -175,10 +177,21 @@ def test_the_deadline_does_not_count_loading_but_the_stall_limit_does(make_clien
     assert (end.clock, end.last_step) == ("stall", "loading gen.vae (1 of 1)")
 
 
-def test_a_flood_of_output_is_cut(make_client):
+def test_a_flood_of_output_is_cut_and_what_was_left_out_is_told_before_the_end(make_client):
     client = make_client("floods_stdout")
     said = [e.text for e in client.submit(a_run(client)) if isinstance(e, Said)]
     assert 0 < len(said) < 1000
+    assert re.fullmatch(r"\(\d+ more lines in .*worker-\d+\.log\)", said[-1])
+
+
+def test_who_says_nothing_in_a_run_is_stopped_by_the_stall_limit(make_client):
+    client = make_client("says_nothing", stall_s=0.2, grace_s=0.1)
+    *events, end = client.submit(a_run(client))
+    assert isinstance(end, TimedOut)
+    assert (end.clock, end.keeps_models, end.last_step) == ("stall", False, None)
+    assert [type(event) for event in events[-2:]] == [CancelRequested, GraceExpired]
+    obey_from_now_on(client)
+    assert isinstance(client.submit(a_run(client)).result(), Finished)
 
 
 def test_a_line_of_ten_megabytes_is_cut(make_client):
