@@ -69,10 +69,6 @@ def _named(pipeline: Pipeline) -> Iterator[tuple[JsonPath, str]]:
         if (grouping := holder.group_offload) is not None:
             where = (*prefix, "group_offload", "exclude_modules")
             yield from (((*where, i), name) for i, name in enumerate(grouping.exclude_modules))
-    for key in ("torch_dtype", "dtype"):
-        by_name = pipeline.from_pretrained_arguments.get(key)
-        named = by_name.keys() - {"default"} if isinstance(by_name, dict) else ()
-        yield from ((("from_pretrained_arguments", key, name), name) for name in sorted(named))
 
 
 def _quantizations(pipeline: Pipeline) -> Iterator[tuple[JsonPath, Quantization]]:

@@ -139,6 +139,11 @@ def component_names(pipeline: Pipeline) -> Iterator[tuple[str, JsonPath]]:
     Those in lists are values, the others keys."""
     for name in pipeline.schedulers:
         yield name, (name,)
+    for key in ("torch_dtype", "dtype"):
+        by_name = pipeline.from_pretrained_arguments.get(key)
+        for name in by_name if isinstance(by_name, dict) else ():
+            if name != "default":
+                yield name, ("from_pretrained_arguments", key, name)
     for key in ("shared_components", "reused_components"):
         holders: tuple[tuple[JsonPath, Any], ...] = (
             ((), pipeline),

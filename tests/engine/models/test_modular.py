@@ -225,6 +225,10 @@ def test_it_is_rehearsed(session: Session) -> None:
             "FluxAutoBlocks has no component 'vea' (did you mean 'vae'?)",
         ),
         (
+            {"from_pretrained_arguments": {"torch_dtype": {"vea": "torch.float16"}}},
+            "FluxAutoBlocks has no component 'vea' (did you mean 'vae'?)",
+        ),
+        (
             {"configuration": {"load_components": {"dtype": {"defualt": "torch.float16"}}}},
             "FluxAutoBlocks has no component 'defualt' (did you mean 'default'?)",
         ),
