@@ -4,7 +4,7 @@ and the pictures have the sizes and modes of the real ones."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -43,9 +43,9 @@ class Blender(StandIn):
     """A network that draws the pictures between two: each is faded into the other."""
 
     def forward(
-        self, first: torch.Tensor, second: torch.Tensor, moments: Sequence[float]
-    ) -> list[torch.Tensor]:
-        return [torch.lerp(first, second, moment) for moment in moments]
+        self, first: torch.Tensor, second: torch.Tensor, moments: Iterable[float]
+    ) -> Iterator[torch.Tensor]:
+        return (torch.lerp(first, second, moment) for moment in moments)
 
 
 class Cutter(StandIn):

@@ -49,8 +49,9 @@ def interpolate_frames(
         pixels = context.on_device(as_pixels(frame))
         if last is not None:
             _require_size(frame, frames[-1])
-            made = context.models["model"](last, pixels, moments)
-            frames += [as_picture(picture[0]) for picture in made]
+            for picture in context.models["model"](last, pixels, moments):
+                context.check()
+                frames.append(as_picture(picture[0]))
         frames.append(frame)
         last = pixels
     frames += frames[-1:] * len(moments)

@@ -8,7 +8,7 @@ that the weights have in its files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +56,16 @@ class IFNet(nn.Module):
         net.load_state_dict(weights, assign=True)
         return net
 
-    def forward(self, first: Tensor, second: Tensor, moments: Sequence[float]) -> list[Tensor]:
-        """One picture for each of the moments, which are between 0, the first, and 1."""
+    def forward(self, first: Tensor, second: Tensor, moments: Iterable[float]) -> Iterator[Tensor]:
+        """One picture for each of the moments, which are between 0, the first, and 1. It is drawn
+        when it is asked for."""
         height, width = first.shape[2:]
         pictures = torch.cat([first, second])
         margin = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
         pictures = pad(pictures, margin, mode="replicate")
         features = self.encode(pictures)
         made = (self._between(pictures, features, moment) for moment in moments)
-        return [picture[..., :height, :width] for picture in made]
+        return (picture[..., :height, :width] for picture in made)
 
     def _between(self, pictures: Tensor, features: Tensor, moment: float) -> Tensor:
         """Each stage sees both as the flow so far moves them to the moment, and corrects it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,20 +126,21 @@ class TestInAWorkflow:
         [row] = session.engine.memory().components
         assert (row.class_name, row.nbytes) == ("IFNet", 21_457_248)
 
-    def test_a_cancel_is_taken_between_two_frames(
+    def test_a_cancel_is_taken_between_two_pictures(
         self, session: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        control, pairs = RunControl(), []
+        control, made = RunControl(), []
 
-        def cancels_at_the_third(_net: Blender, *pair: Any) -> list[Any]:
-            pairs.append(pair)
-            if len(pairs) == 3:
-                control.cancel()
-            return []
+        def cancels_at_the_third(_net: Blender, first: Any, *_: Any) -> Iterator[Any]:
+            for number in (1, 2, 3, 4):
+                made.append(number)
+                if number == 3:
+                    control.cancel()
+                yield first
 
         monkeypatch.setattr(Blender, "forward", cancels_at_the_third)
-        session.cancel(self.smooth(), control, rehearse=True)
-        assert len(pairs) == 3
+        session.cancel(self.smooth(multiplier=8), control, rehearse=True)
+        assert made == [1, 2, 3]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

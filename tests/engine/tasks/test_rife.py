@@ -48,7 +48,7 @@ def test_it_draws_what_the_published_network_does() -> None:
     numbers = torch.arange(3 * 32 * 64).double().view(1, 3, 32, 64)
     first = (numbers * 0.03).sin().float() / 2 + 0.5
     second = (numbers * 0.037).cos().float() / 2 + 0.5
-    made = torch.cat(network(swinging())(first, second, [0.25, 0.75]))
+    made = torch.cat([*network(swinging())(first, second, [0.25, 0.75])])
     expected = pytest.approx([float(number) for number in published.split()], abs=1e-4)
     assert made[:, 0, ::13, ::21].flatten().tolist() == expected
 
