@@ -136,8 +136,9 @@ def _is_gone(facts: Mapping[str, Any]) -> bool:
     if facts.get("host") != platform.node() or started is None:
         return False
     try:
-        # Its number may have been given to another since.
-        return bool(psutil.Process(facts.get("pid")).create_time() > started.timestamp())
+        process = psutil.Process(facts.get("pid"))
+        is_another = process.create_time() > started.timestamp()  # of the same number
+        return bool(is_another or process.status() == psutil.STATUS_ZOMBIE)
     except psutil.Error as error:
         return isinstance(error, psutil.NoSuchProcess)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +144,14 @@ class TestRunning:
     def test_as_long_as_its_process_lives_it_runs(self, state: Any) -> None:
         assert state(pid=os.getpid()) == "running"
 
-    def test_with_its_process_it_is_lost(self, state: Any) -> None:
-        with subprocess.Popen([sys.executable, "-c", ""]) as process:
-            process.wait()
-        assert state(pid=process.pid) == "lost"
+    @pytest.mark.parametrize("is_reaped", [True, False])
+    def test_with_its_process_it_is_lost(self, state: Any, is_reaped: bool) -> None:
+        options = os.WEXITED if is_reaped else os.WEXITED | os.WNOWAIT
+        pid = os.posix_spawn("/bin/true", ["true"], {})
+        os.waitid(os.P_PID, pid, options)
+        assert state(pid=pid) == "lost"
+        if not is_reaped:
+            os.waitpid(pid, 0)
 
     def test_a_younger_process_of_that_number_is_another(self, state: Any) -> None:
         assert state(pid=os.getpid(), started="2020-01-01T00:00:00+00:00") == "lost"

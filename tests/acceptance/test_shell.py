@@ -14,6 +14,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from dw import history
 from tests.acceptance.conftest import EXAMPLES, write_examples
 from tests.acceptance.test_checklist import CACHED_RUN, FIRST_RUN, assert_transcript
 from tests.processes import assert_gone
@@ -236,7 +237,9 @@ LARGE = {
 }
 
 
-def test_a_shell_that_is_killed_while_it_saves_leaves_no_half_written_picture(folder: Path):
+def test_a_shell_that_is_killed_while_it_saves_leaves_no_half_written_picture_but_its_record(
+    folder: Path,
+):
     Image.effect_noise((64, 64), 90).save(folder / "small.png")
     (folder / "large.json").write_text(json.dumps(LARGE))
     process = subprocess.Popen(
@@ -252,3 +255,4 @@ def test_a_shell_that_is_killed_while_it_saves_leaves_no_half_written_picture(fo
         process.kill()
     assert_gone(children)
     assert list((folder / "outputs").rglob("*.png")) == []
+    assert [run.state for run in history.past(folder / "outputs")] == ["lost"]
