@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))  # the code beside it is described, wherever anoth
 
 import dw.repl.commands  # noqa: E402, F401  # fills the registry
 from docs import coverage, reference  # noqa: E402
-from dw.rehearsal.published import FAMILIES, NEEDS_TORCHVISION, REFUSED  # noqa: E402
+from dw.rehearsal.published import FAMILIES, NEEDS, REFUSED  # noqa: E402
 from dw.repl.registry import markdown_table  # noqa: E402
 from dw.settings import Settings  # noqa: E402
 
@@ -65,7 +65,7 @@ def figures() -> str:
 
 
 def families() -> str:
-    rows = [f"| {f.title} | `{f.pipeline}` | {_needs(f.title)} |" for f in FAMILIES]
+    rows = [f"| {f.title} | `{f.pipeline}` | {NEEDS.get(f.title, '')} |" for f in FAMILIES]
     return "\n".join(["| model | pipeline | needs |", "| --- | --- | --- |", *rows])
 
 
@@ -124,10 +124,6 @@ def _tree() -> Iterator[str]:
 def _first_sentence(path: Path) -> str:
     doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return re.split(r"(?<=\.)\s", " ".join(doc.split("\n\n")[0].split()))[0].rstrip(".:")
-
-
-def _needs(title: str) -> str:
-    return "torchvision" if title in NEEDS_TORCHVISION else ""
 
 
 def _shown(default: bool | float | str) -> str:

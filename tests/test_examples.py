@@ -52,7 +52,11 @@ LACKING = (
 )
 """What a rehearsal says of the things that this machine does not have."""
 
-NEED_TORCHVISION = () if is_torchvision_available() else ("video/long_take", "video/to_music")
+NEED_TORCHVISION = (
+    ()
+    if is_torchvision_available()
+    else ("editing/qwen_image_edit", "video/long_take", "video/to_music")
+)
 """Their models do, in a rehearsal as in a real run."""
 
 every_example = pytest.mark.parametrize("name", FILES)

@@ -26,6 +26,10 @@ _FIXED = {"use_resolution_binning": False, "max_area": SIDE * SIDE, "_auto_resiz
 """Arguments by which pipelines choose a larger size than they were asked for."""
 
 
+GIVEN = {"FluxPriorReduxPipeline": {"prompt": ""}}
+"""Arguments without which a pipeline makes what fits the real models only."""
+
+
 def smaller(
     parameters: Mapping[str, Parameter],
     arguments: Mapping[str, Any],

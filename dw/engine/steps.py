@@ -26,7 +26,7 @@ from dw.engine.models.footprint import Footprint
 from dw.engine.models.spec import Placement
 from dw.engine.models.wiring import replace_scheduler, wire
 from dw.engine.objects import built
-from dw.engine.rehearsing import FRAMES, FRAMES_OF, chosen, smaller, told
+from dw.engine.rehearsing import FRAMES, FRAMES_OF, GIVEN, chosen, smaller, told
 from dw.engine.results import file_names
 from dw.engine.run import Run
 from dw.engine.seeds import own_seed
@@ -161,7 +161,7 @@ class Execution:
         replaced = smaller(parameters, arguments, kept, frames=frames)
         if note := told(arguments, replaced):
             self._run.warn(f"step {self._run.step!r}: {note}")
-        return {**arguments, **replaced}
+        return {**GIVEN.get(cls.__name__, {}), **arguments, **replaced}
 
     def _call(self, index: int) -> Mapping[str, Any]:
         """The arguments of a step, as its file has them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 import diffusers
@@ -12,6 +13,7 @@ from diffusers import DiffusionPipeline, ModularPipeline
 
 from dw.rehearsal.families import COMPANIONS
 from dw.rehearsal.family import Family
+from dw.rehearsal.recipe import NoRecipe
 
 _KINDS = {
     "Gemma2PreTrainedModel": "Gemma2Model",
@@ -41,8 +43,9 @@ _OPEN = ("Auto", "PreTrainedTokenizerBase", "TokenizersBackend", "PythonBackend"
 
 
 def classes_of(family: Family) -> dict[str, type]:
-    """The class of each component in the folder of the family's model."""
+    """The class of each component in the folder of the family's model. Raises NoRecipe."""
     pipeline: type[DiffusionPipeline] = getattr(diffusers, family.pipeline)
+    _require_packages(pipeline)
     if issubclass(pipeline, ModularPipeline):
         return _of_blocks(pipeline)
     left_out = {*_optional(pipeline), *family.without, *COMPANIONS}
@@ -59,6 +62,13 @@ def classes_of(family: Family) -> dict[str, type]:
             encoder = found.get(name.replace("tokenizer", "text_encoder"))
             found[name] = _tokenizer_of(encoder, cls)
     return found
+
+
+def _require_packages(pipeline: type) -> None:
+    """Raises NoRecipe for a class that diffusers gives a name only, as it cannot import it."""
+    needed = getattr(pipeline, "_backends", ())
+    if missing := [package for package in needed if find_spec(package) is None]:
+        raise NoRecipe(pipeline.__name__, needs=missing[0])
 
 
 def _of_blocks(pipeline: type[ModularPipeline]) -> dict[str, type]:

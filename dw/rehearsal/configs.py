@@ -179,6 +179,12 @@ EXCEPTIONS: Mapping[str, Values] = {
         "decoder_channels": 1,
         "channel_multiples": [1] * 5,
     },
+    "ChatGLMConfig": {
+        "padded_vocab_size": 128,
+        "ffn_hidden_size": 2 * WIDTH,
+        "kv_channels": HEAD_WIDTH,
+        "original_rope": True,
+    },
     "ChromaTransformer2DModel": {
         "approximator_num_channels": 16,
         "approximator_hidden_dim": WIDTH,
@@ -196,6 +202,14 @@ EXCEPTIONS: Mapping[str, Values] = {
         "text_emb_dim": 2 * WIDTH,
         "llama_layers": [0, 1],
         "axes_dims_rope": [8, 4, 4],
+    },
+    "Kandinsky3UNet": {
+        "groups": 4,
+        "block_out_channels": [CHANNELS] * 4,
+        "layers_per_block": 2,
+        "attention_head_dim": CHANNELS // 2,
+        "time_embedding_dim": WIDTH,
+        "encoder_hid_dim": WIDTH,
     },
     "LlavaConfig": {"pad_token_id": 0},
     "LTX2TextConnectors": {"text_proj_in_factor": 3},  # the states of all layers of the encoder

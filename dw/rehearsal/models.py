@@ -10,6 +10,7 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     PreTrainedModel,
+    ProcessorMixin,
 )
 from transformers.image_processing_base import ImageProcessingMixin
 
@@ -49,7 +50,22 @@ def _encoder(cls: Any, values: Values) -> PreTrainedModel:
     encoder = cls(tiny_encoder_config(cls.config_class, values))
     if isinstance(encoder, CLIPTextModel | CLIPTextModelWithProjection):
         torch.nn.init.normal_(encoder.get_input_embeddings().weight)
+    if cls.__name__ in _UNSET:
+        _set(encoder)
     return encoder.eval()
+
+
+_UNSET = ("ChatGLMModel",)
+"""Classes whose weights are what was in the memory, until they are loaded."""
+
+
+@torch.no_grad()
+def _set(encoder: torch.nn.Module) -> None:
+    for name, parameter in encoder.named_parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.1)
+        else:
+            parameter.fill_(name.endswith("weight"))  # of norms; biases are zero
 
 
 def _t2i_adapter(unet: Values) -> T2IAdapter:
@@ -105,7 +121,7 @@ _PICTURE_TOKENS = {
 
 def token_values(tokenizer: Any) -> dict[str, Any]:
     """What a text encoder's configuration takes from its tokenizer, or from its processor's."""
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    tokenizer = tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer
     ids = {f"{n}_token_id": getattr(tokenizer, f"{n}_token_id") for n in ("bos", "eos", "pad")}
     known = tokenizer.get_vocab()
     for name, tokens in _PICTURE_TOKENS.items():

@@ -79,6 +79,21 @@ SDXL_REFINER = Family(
     },
     scalars={**SDXL.scalars, "requires_aesthetics_score": True},
 )
+KOLORS = Family(
+    "Kolors",
+    "KolorsPipeline",
+    words=("kolors",),
+    values={
+        "scheduler": {**_TRAINED, "beta_end": 0.014, "num_train_timesteps": 1100},
+        "vae": _SDXL_VAE,
+        "unet": {
+            **SDXL.values["unet"],
+            "encoder_hid_dim": WIDTH,
+            "encoder_hid_dim_type": "text_proj",
+        },
+    },
+    scalars={"force_zeros_for_empty_prompt": False},
+)
 LCM = Family(
     "Latent Consistency Model",
     "LatentConsistencyModelPipeline",
@@ -157,6 +172,14 @@ FLUX_FILL = Family(
         # latents, those of the masked picture, and the 8x8 pixels of the mask
         "transformer": {"guidance_embeds": True, "in_channels": 384, "out_channels": 64},
     },
+)
+FLUX_REDUX = Family(
+    "FLUX.1 Redux",
+    "FluxPriorReduxPipeline",
+    words=("redux",),
+    # published without them; with them, what it makes is as wide as the text encoders' states
+    wanted=("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"),
+    values={"image_embedder": {"redux_dim": WIDTH, "txt_in_features": WIDTH}},
 )
 FLUX_CONTROL = Family(
     "FLUX.1 Control",
@@ -320,6 +343,7 @@ KANDINSKY_INPAINT = Family(
     is_alone=True,
     values={"unet": {**KANDINSKY.values["unet"], "in_channels": 9}},
 )
+KANDINSKY3 = Family("Kandinsky 3", "Kandinsky3Pipeline", words=("kandinsky-3",))
 KANDINSKY5 = Family(
     "Kandinsky 5 video",
     "Kandinsky5T2VPipeline",
@@ -426,32 +450,31 @@ MINIMAX_H3 = Family(
 )
 
 FAMILIES = (
-    *(SD15, SD15_INPAINT, LCM, SDXL, SDXL_REFINER, SD3),
+    *(SD15, SD15_INPAINT, LCM, SDXL, SDXL_REFINER, KOLORS, SD3),
     *(SD_UPSCALE, SD_LATENT_UPSCALE, PIX2PIX, MARIGOLD),
-    *(FLUX, FLUX_SCHNELL, FLUX_FILL, FLUX_CONTROL, FLUX2, FLUX2_KLEIN, CHROMA),
+    *(FLUX, FLUX_SCHNELL, FLUX_FILL, FLUX_REDUX, FLUX_CONTROL, FLUX2, FLUX2_KLEIN, CHROMA),
     *(QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS, Z_IMAGE),
     *(SANA, SANA_SPRINT, PIXART_ALPHA, PIXART_SIGMA, LUMINA2, HIDREAM, AURAFLOW, COGVIEW4),
-    *(KANDINSKY_PRIOR, KANDINSKY, KANDINSKY_INPAINT, KANDINSKY5),
+    *(KANDINSKY_PRIOR, KANDINSKY, KANDINSKY_INPAINT, KANDINSKY3, KANDINSKY5),
     *(WAN, WAN22, WAN_5B, WAN_I2V, WAN22_I2V, WAN_VACE, LTX, LTX2, MINIMAX_H3),
     *(HUNYUAN_VIDEO, HUNYUAN_VIDEO_I2V, COGVIDEOX, COGVIDEOX_I2V, MOCHI, ALLEGRO, SVD),
     *(STABLE_AUDIO,),
 )
 
 REFUSED = {
-    "FluxPriorRedux": "diffusers writes widths of the real text encoders into it, 4096 and 768",
     "I2VGenXL": "diffusers reads `text_model` of its text encoder, which transformers 5 has not",
-    "Kandinsky3": "no small shape of its UNet is known that fits together",
-    "Kolors": "its tokenizer is a trained sentencepiece model",
     "StableCascade": "no small shape of its UNet is known that fits together",
     "Wuerstchen": "no small shape of its prior is known that fits together",
 }
 """How the names of classes begin that cannot be rehearsed, and why."""
 
-NEEDS_TORCHVISION = (
-    "FLUX.2 dev",
-    "Kandinsky 5 video",
-    "MiniMax-H3",
-    "Qwen-Image-Edit",
-    "Qwen-Image-Edit-2509",
-)
-"""Families whose processors need the package torchvision, in a rehearsal as in a real run."""
+NEEDS = {
+    "FLUX.2 dev": "torchvision",
+    "Kandinsky 5 video": "torchvision",
+    "Kolors": "sentencepiece",
+    "MiniMax-H3": "torchvision",
+    "Qwen-Image-Edit": "torchvision",
+    "Qwen-Image-Edit-2509": "torchvision",
+}
+"""The package that the processor or the tokenizer of a family needs, in a rehearsal as in a real
+run."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from transformers import (
@@ -117,6 +120,32 @@ def bert_tokenizer() -> BertTokenizer:
     return BertTokenizer(vocab=_numbered(pieces, []), model_max_length=77)
 
 
+def glm_tokenizer() -> Any:
+    """ChatGLM's, around a sentencepiece model of single characters.
+
+    Its file lies in a temporary folder, which lives as long as it does.
+    """
+    from diffusers.pipelines.kolors import ChatGLMTokenizer
+    from sentencepiece import SentencePieceTrainer
+
+    model = BytesIO()  # a model that is written to a file names the file
+    SentencePieceTrainer.train(
+        sentence_iterator=iter([string.printable.strip()]),
+        model_writer=model,
+        model_type="char",
+        vocab_size=128,
+        hard_vocab_limit=False,  # there are fewer
+        normalization_rule_name="identity",
+        minloglevel=2,  # no word on the terminal
+    )
+    folder = TemporaryDirectory()
+    path = Path(folder.name, "tokenizer.model")
+    path.write_bytes(model.getvalue())
+    tokenizer = ChatGLMTokenizer(str(path))
+    tokenizer.folder = folder
+    return tokenizer
+
+
 TOKENIZERS: dict[str, Callable[..., Any]] = {
     "CLIPTokenizer": clip_tokenizer,
     "T5Tokenizer": t5_tokenizer,
@@ -124,6 +153,7 @@ TOKENIZERS: dict[str, Callable[..., Any]] = {
     "LlamaTokenizer": llama_tokenizer,
     "GemmaTokenizer": gemma_tokenizer,
     "BertTokenizer": bert_tokenizer,
+    "ChatGLMTokenizer": glm_tokenizer,
     "ByT5Tokenizer": ByT5Tokenizer,
 }
 
