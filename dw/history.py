@@ -8,7 +8,6 @@ nothing runs was lost together with its shell.
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -130,6 +129,8 @@ def _state(facts: Mapping[str, Any]) -> str:
 
 def _is_gone(facts: Mapping[str, Any]) -> bool:
     """Whether the process of a run has ended, as far as this machine knows."""
+    import platform
+
     import psutil
 
     started = _time(facts.get("started"))
