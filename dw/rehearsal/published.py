@@ -463,8 +463,8 @@ FAMILIES = (
 
 REFUSED = {
     "I2VGenXL": "diffusers reads `text_model` of its text encoder, which transformers 5 has not",
-    "StableCascade": "no small shape of its UNet is known that fits together",
-    "Wuerstchen": "no small shape of its prior is known that fits together",
+    "StableCascade": "diffusers cannot load its decoder, a `PaellaVQModel`, by name any more",
+    "Wuerstchen": "diffusers cannot load its decoder, a `PaellaVQModel`, by name any more",
 }
 """How the names of classes begin that cannot be rehearsed, and why."""
 
