@@ -41,7 +41,7 @@ def check_step(cls: Any, blocks: Any, step: Step, path: JsonPath) -> Iterator[Fi
         except WorkflowError as error:
             yield Finding((*path, "from_pretrained_arguments", "workflow"), error.message)
     parameters = modular.call_parameters(blocks)
-    yield from check_action(cls.__name__, parameters, action, path)
+    yield from check_action(cls.__name__, parameters, cls.__call__, action, path)
     if step.pipeline is not None:
         yield from _check_pipeline(blocks, step.pipeline, path)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from diffusers import PipelineQuantizationConfig
 
+from dw.engine.checks.keywords import refusal
 from dw.engine.models.quantization import (
     config_class,
     config_parameters,
@@ -96,11 +97,8 @@ def _quantization(quantization: Quantization, path: JsonPath, trust: bool) -> It
         yield Finding((*path, "configuration", "config_type"), error.message)
         return
     parameters = config_parameters(cls)
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for argument in quantization.arguments:
-        hint = did_you_mean(argument, parameters)
-        if argument not in parameters and (hint or not takes_any):
-            message = f"{cls.__name__} takes no argument {argument!r}{hint}"
+        if message := refusal(cls.__name__, argument, parameters, cls.__init__):
             yield Finding((*path, "arguments", argument), message, at_key=True)
     if cls is PipelineQuantizationConfig:
         yield from _whole(quantization, path)

@@ -3,7 +3,7 @@ anything loads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from inspect import Parameter, signature
@@ -16,10 +16,11 @@ from dw.engine.calls.acceleration import check_acceleration
 from dw.engine.calls.calling import method_of
 from dw.engine.checks.annotations import misfit
 from dw.engine.checks.fit import check_placement, check_settings, no_component
+from dw.engine.checks.foreign import check_foreign
+from dw.engine.checks.keywords import refusal
 from dw.engine.classes import call_parameters, constructor_signature
 from dw.engine.media import sounds
 from dw.engine.models.draft import LOADER_ARGUMENTS
-from dw.engine.models.foreign import check_foreign
 from dw.engine.models.spec import PipelineSpec
 from dw.engine.objects import check_objects
 from dw.engine.tasks import check_reference, check_task
@@ -70,31 +71,29 @@ def _is_custom(pipeline: Pipeline) -> bool:
 def check_action(
     title: str,
     parameters: Mapping[str, Parameter],
+    function: Callable[..., Any],
     action: Pipeline | PipelineReference,
     path: JsonPath,
 ) -> Iterator[Finding]:
     """What a call does not take of what it is given, by its arguments and by its chain."""
-    yield from check_call(title, parameters, action.arguments, (*path, "arguments"))
+    yield from _call(title, parameters, function, action.arguments, (*path, "arguments"))
     if action.chain is not None:
         yield from _chain(title, parameters, action.chain, (*path, "chain"))
 
 
-def check_call(
-    title: str, parameters: Mapping[str, Parameter], arguments: Mapping[str, Any], path: JsonPath
+def _call(
+    title: str,
+    parameters: Mapping[str, Parameter],
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    path: JsonPath,
 ) -> Iterator[Finding]:
-    """Names that the pipeline's call does not take, and values that are not of their type.
-
-    A call with `**kwargs` takes any name; one that is nearly a known one is still a mistake.
-    """
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    """Names that the pipeline's call does not take, and values that are not of their type."""
     for name, value in arguments.items():
         if name in parameters:
             yield from _check_value(parameters[name], value, (*path, name))
-        else:
-            hint = did_you_mean(name, parameters)
-            if hint or not takes_any:
-                message = f"{title} takes no argument {name!r}{hint}"
-                yield Finding((*path, name), message, at_key=True)
+        elif message := refusal(title, name, parameters, function):
+            yield Finding((*path, name), message, at_key=True)
 
 
 def _check_value(parameter: Parameter, value: Any, path: JsonPath) -> Iterator[Finding]:
@@ -237,7 +236,7 @@ def _step_fits(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> Iter
         yield Finding((*here, "configuration", key), message, at_key=True)
         return
     parameters = call_parameters(cls, method)
-    yield from check_action(cls.__name__, parameters, action, here)
+    yield from check_action(cls.__name__, parameters, getattr(cls, method), action, here)
     if step.pipeline is not None:
         yield from _fits(cls, step.pipeline, here)
 

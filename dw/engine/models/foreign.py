@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,9 @@ from dw.engine.models.dtypes import given_dtype
 from dw.engine.models.ledger import modules
 from dw.engine.models.source import HUB_OPTIONS, refuse_pickles
 from dw.engine.models.spec import ComponentSpec, Layout, Part, PipelineSpec
-from dw.errors import WorkflowError, did_you_mean
+from dw.errors import WorkflowError
 from dw.rehearsal import stand_in_model
 from dw.workflow.pipeline import Pipeline
-from dw.workflow.problem import Finding
-from dw.workflow.tree import JsonPath
 
 if TYPE_CHECKING:
     from dw.engine.models.planner import Planner
@@ -112,32 +110,6 @@ def on_its_device(target: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
 
     return {name: moved(value) for name, value in arguments.items()}
-
-
-def check_foreign(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
-    """What is wrong before anything loads. Only the loaded object knows what a call takes."""
-    arguments, where = pipeline.from_pretrained_arguments, (*path, "from_pretrained_arguments")
-    source = next((name for name in SOURCES if name in arguments), None)
-    for name in pipeline.components if source is not None else ():
-        message = f"{name!r} cannot be beside a {source!r}: {cls.__name__} is loaded whole"
-        yield Finding((*path, name), message, at_key=True)
-    if cls.__name__ == PIPELINE:
-        yield from _check_task(arguments.get("task"), where)
-        if source is None and "model" not in pipeline.components:
-            yield Finding(where, "a pipeline of transformers needs 'model', here or as a component")
-    elif source is None and not pipeline.components:
-        yield Finding(where, f"{cls.__name__} needs a 'model_name'")
-
-
-def _check_task(task: Any, where: JsonPath) -> Iterator[Finding]:
-    from transformers.pipelines import get_supported_tasks
-
-    known = get_supported_tasks()
-    if task is None:
-        yield Finding(where, f"a pipeline of transformers needs a 'task': {', '.join(known)}")
-    elif task not in known:
-        hint = did_you_mean(str(task), known) or f"; known are {', '.join(known)}"
-        yield Finding((*where, "task"), f"transformers has no task {task!r}{hint}")
 
 
 def _find(arguments: Mapping[str, Any], planner: Planner) -> Path:

@@ -34,6 +34,10 @@ def misfits(name: str, annotation: Any, value: Any, *, are_read: bool) -> Iterat
         _adapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
+        if detail["loc"][-1:] == ("[key]",):
+            key = (name, str(detail["input"]))
+            yield Finding(key, detail["msg"], at_key=True)
+            return
         path: JsonPath = (name, *(part for part in detail["loc"] if isinstance(part, int)))
         yield Finding(path, f"{spell_path(path)} {wording(detail)}")
 

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import torch
 from PIL import Image
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from dw.engine.checks.keywords import generation_refusal
 from dw.engine.progress import Bar
 from dw.engine.tasks.arguments import Positive
 from dw.engine.tasks.models import Part, Parts
@@ -17,7 +19,15 @@ from dw.engine.tasks.registry import TaskContext, task
 TEXT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
 VISION_MODEL = "HuggingFaceTB/SmolVLM-256M-Instruct"
 
+
+def _setting(name: str) -> str:
+    if message := generation_refusal(name):
+        raise PydanticCustomError("generation_setting", "{message}", {"message": message})
+    return name
+
+
 Penalty = Annotated[float, Field(gt=0)]
+Settings = Mapping[Annotated[str, AfterValidator(_setting)], Any]
 
 
 def _writer(arguments: Mapping[str, Any]) -> Parts:
@@ -50,7 +60,7 @@ def text_generation(
     image: Image.Image | None = None,
     max_new_tokens: Positive = 500,
     repetition_penalty: Penalty = 1.15,
-    generate_kwargs: Mapping[str, Any] | None = None,
+    generate_kwargs: Settings | None = None,
     *,
     context: TaskContext,
 ) -> str:
