@@ -7,8 +7,9 @@ made before it.
 
 A stop is for the workflow step that runs when it comes, or the first one when it comes before. Its
 denoising ends after the step that is being done, at least the first one, and the picture is decoded
-and saved. The iterations that it has left are skipped, as are those of the steps around it when it
-is in a sub-workflow; the steps after it run whole, on what there is.
+and saved; a text that is being written ends with its next token. The iterations that it has left
+are skipped, as are those of the steps around it when it is in a sub-workflow; the steps after it
+run whole, on what there is.
 """
 
 from __future__ import annotations

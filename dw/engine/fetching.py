@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import http.client
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -20,6 +22,7 @@ from dw.errors import RunFailed
 LARGEST_BYTES = 256 * 2**20  # minutes of video
 LONGEST_S = 600.0
 SILENCE_S = 30.0
+LOOK_S = 0.1  # how often to look at a cancel
 CHUNK_BYTES = 2**20
 
 
@@ -37,7 +40,8 @@ def fetch(
 
     `private`: addresses that are not on the internet are allowed, for this URL and all that it
     redirects to; `is_named`: for the URL's own host only, as a user named it. `check` is called
-    for each chunk and may raise. Raises RunFailed with a reason of one line.
+    again and again, also while the server is silent, and may raise. Raises RunFailed with a reason
+    of one line.
     """
     named = {urlsplit(url).hostname} if is_named else set()
     guard = None if private else _Guard({*named, *_proxies()})
@@ -46,12 +50,44 @@ def fetch(
         request = urllib.request.Request(url, data=post)
         for name, value in headers.items():
             request.add_unredirected_header(name, value)
-        with opener.open(request, timeout=SILENCE_S) as answer:
-            return b"".join(_chunks(answer, check))
+        return _awaited(lambda look: _answer(opener, request, look), check)
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it is the answer, too
         raise RunFailed(_reason(error)) from error
+
+
+def _answer(
+    opener: urllib.request.OpenerDirector, request: urllib.request.Request, look: Callable[[], None]
+) -> bytes:
+    with opener.open(request, timeout=SILENCE_S) as answer:
+        return b"".join(_chunks(answer, look))
+
+
+def _awaited(work: Callable[[Callable[[], None]], bytes], check: Callable[[], None]) -> bytes:
+    """What `work` gives, done in a thread of its own, as nothing wakes up who waits for a socket.
+    When `check` raises, that is left alone; it is handed a function that then raises."""
+    answer: Future[bytes] = Future()
+    is_left = threading.Event()
+
+    def look() -> None:
+        if is_left.is_set():
+            raise RunFailed("nobody waits for it")
+
+    def settle() -> None:
+        try:
+            answer.set_result(work(look))
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=settle, name="fetch", daemon=True).start()
+    try:
+        while not wait([answer], timeout=LOOK_S).done:
+            check()
+        check()
+    finally:
+        is_left.set()
+    return answer.result()
 
 
 def _chunks(answer: Any, check: Callable[[], None]) -> Iterator[bytes]:

@@ -68,9 +68,8 @@ class Run:
             self.cuts -= 1
             name = type(self.pipeline).__name__
             self.observer.warned(f"{name} cannot stop early: it denoises to the end")
-        elif done < total and self.take_stop():
+        elif done < total and self.cut():
             self._interrupt(True)
-            self.cuts += 1
 
     def _interrupt(self, wanted: bool) -> None:
         # What pipelines look at between two steps. Each call begins by setting it to False, so it
@@ -78,6 +77,12 @@ class Run:
         self.is_interrupted = wanted
         if self.pipeline is not None:
             self.pipeline._interrupt = wanted
+
+    def cut(self) -> bool:
+        """Whether a stop has come, which a loop takes that can be ended early."""
+        is_cut = self.take_stop()
+        self.cuts += is_cut
+        return is_cut
 
     def take_stop(self) -> bool:
         taken = self.control.take_stop()

@@ -15,6 +15,7 @@ from dw.engine.calls.acceleration import usable
 from dw.engine.calls.calling import call, method_of, seeded_generator, takes_generator
 from dw.engine.calls.chaining import Runner, chain_runner
 from dw.engine.calls.remote_encoder import encoded
+from dw.engine.calls.writing import Tokens
 from dw.engine.classes import call_parameters
 from dw.engine.control import watched, watching_modules
 from dw.engine.failures import failing
@@ -206,6 +207,9 @@ class Execution:
             given = {**arguments, **extra}
             if names.is_foreign(type(prepared)):
                 given = foreign.on_its_device(prepared, given)
+            if configuration.generate:
+                counted = Tokens(given.get("max_new_tokens"), run.cut)
+                given = {"stopping_criteria": [counted], **given}
             output = call(prepared, given, run.control, configuration=configuration, warn=run.warn)
             return output if isinstance(output, list) else [output]
 
@@ -226,6 +230,7 @@ class Execution:
                 models=models,
                 device=placement.device,
                 generator=generator,
+                take_stop=run.cut,
             )
             with (
                 visiting(models, placement),

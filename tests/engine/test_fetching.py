@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -141,6 +142,15 @@ def test_fetching_is_a_place_to_cancel(site: str) -> None:
     control.cancel()
     with pytest.raises(Cancelled):
         read_image(f"{site}/cat.png", Reach(Path(), trust=True, check=control.check))
+
+
+def test_a_server_that_is_silent_is_no_reason_to_wait(site: str) -> None:
+    control = RunControl()
+    threading.Timer(0.05, control.cancel).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        read_image(f"{site}/silent.png", Reach(Path(), trust=True, check=control.check))
+    assert time.monotonic() - began < 5  # it is silent for 30 s
 
 
 def test_a_server_that_is_not_there_is_told() -> None:

@@ -15,6 +15,7 @@ from dw.engine import RunControl, progress
 from dw.engine.progress import Bar
 from dw.engine.run import Run
 from dw.workflow import Document
+from tests.engine import session as session_module
 from tests.engine.session import Json, Recorder, Session, generate, text_to_image, workflow
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -141,6 +142,69 @@ def test_a_later_step_denoises_whole(warm: Session, sd15: Path) -> None:
     result = warm.run(workflow(generate(sd15), second), control=StopsAt(2))
     assert steps_done(warm.seen)[1:3] == [("gen", 2), ("second", 1)]
     assert [result.outputs[1].sha256] == warm.hashes(text_to_image(sd15))
+
+
+class StopsWriting(Recorder):
+    """Stops a run when a model has written this many tokens."""
+
+    def __init__(self, control: RunControl, tokens: int) -> None:
+        super().__init__()
+        self._control, self._tokens = control, tokens
+
+    def stepped(self, step: str, phase: str, done: int, total: int) -> None:
+        super().stepped(step, phase, done, total)
+        if (phase, done) == ("token", self._tokens):
+            self._control.stop()
+
+
+def write(**settings: Any) -> Json:
+    arguments = {"prompt": "a cat", "max_new_tokens": 9, "generate_kwargs": settings}
+    task = {"command": "text_generation", "arguments": arguments}
+    return {"name": "write", "task": task, "result": {"content_type": "text/plain"}}
+
+
+def tokens_done(session: Session) -> list[int]:
+    return [done for _, phase, done, _ in session.seen.named("stepped") if phase == "token"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 2}])
+def test_a_text_ends_and_is_kept(
+    session: Session, monkeypatch: pytest.MonkeyPatch, settings: Json
+) -> None:
+    whole = session.run(workflow(write(**settings)), rehearse=True)
+    assert tokens_done(session)[-1] == 9
+    control = RunControl()
+    monkeypatch.setattr(session_module, "Recorder", lambda: StopsWriting(control, 3))
+    stopped = session.run(workflow(write(**settings)), rehearse=True, control=control)
+    assert tokens_done(session)[-1] < 6
+    assert (whole.stopped_early, stopped.stopped_early) == (False, True)
+    assert (
+        0
+        < Path(stopped.outputs[0].path).stat().st_size
+        < Path(whole.outputs[0].path).stat().st_size
+    )
+
+
+def test_a_model_that_is_called_by_itself_ends_its_text(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "transformers.AutoModelForCausalLM"
+    pipeline = {
+        "configuration": {"component_type": name, "generate": True},
+        "from_pretrained_arguments": {"model_name": "any/model"},
+        "arguments": {"input_ids": "previous_result:read.input_ids", "max_new_tokens": 9},
+    }
+    tokenizer = {
+        "configuration": {"component_type": "transformers.AutoTokenizer"},
+        "from_pretrained_arguments": {"model_name": "any/model"},
+        "arguments": {"text": "a cat", "return_tensors": "pt"},
+    }
+    read = {"name": "read", "pipeline": tokenizer}
+    control = RunControl()
+    monkeypatch.setattr(session_module, "Recorder", lambda: StopsWriting(control, 3))
+    document = workflow(read, {"name": "think", "pipeline": pipeline})
+    assert session.run(document, rehearse=True, control=control).stopped_early
+    assert tokens_done(session) == [1, 2, 3]
 
 
 def test_each_stop_ends_one_step(warm: Session, sd15: Path) -> None:

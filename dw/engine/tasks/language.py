@@ -10,8 +10,8 @@ from PIL import Image
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from dw.engine.calls.writing import Tokens
 from dw.engine.checks.keywords import generation_refusal
-from dw.engine.progress import Bar
 from dw.engine.tasks.arguments import Positive
 from dw.engine.tasks.models import Part, Parts
 from dw.engine.tasks.registry import TaskContext, task
@@ -137,7 +137,8 @@ def _generate(inputs: Any, reader: Any, options: Mapping[str, Any], context: Tas
     model = context.models["model"]
     settings = {**({} if options.get("do_sample") else GREEDY), **options}
     inputs = {n: v.to(model.device, _dtype(v, model)) for n, v in inputs.items()}
-    [tokens] = model.generate(**inputs, **settings, streamer=_Tokens(settings["max_new_tokens"]))
+    counted = Tokens(settings["max_new_tokens"], context.take_stop)
+    [tokens] = model.generate(**inputs, **settings, stopping_criteria=[counted])
     given = inputs.get("input_ids", torch.empty(1, 0))[0]
     if torch.equal(tokens[: len(given)], given):  # decoders repeat what they were given
         tokens = tokens[len(given) :]
@@ -148,19 +149,3 @@ def _dtype(value: torch.Tensor, model: Any) -> torch.dtype:
     """Pictures are of the model's precision, tokens are numbers."""
     dtype: torch.dtype = model.dtype if value.is_floating_point() else value.dtype
     return dtype
-
-
-class _Tokens:
-    """A streamer of transformers: it is given each new token, and counts it."""
-
-    def __init__(self, most: int) -> None:
-        self._bar = Bar(total=most, phase="token")
-        self._is_prompt = True
-
-    def put(self, _tokens: torch.Tensor) -> None:
-        if not self._is_prompt:
-            self._bar.update()
-        self._is_prompt = False
-
-    def end(self) -> None:
-        self._bar.close()

@@ -31,6 +31,7 @@ class TaskContext:
     models: Mapping[str, Any] = field(default_factory=dict)  # that the command declared, by name
     device: str = "cpu"  # where they are
     generator: torch.Generator | None = None  # seeded for the step
+    take_stop: Callable[[], bool] = bool  # whether to end early what can be: asked once for a stop
 
     def on_device(self, value: Any) -> Any:
         """A tensor, or a library's mapping of tensors, on the device of the models."""
