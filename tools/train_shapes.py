@@ -57,13 +57,13 @@ class Plan:
 
 
 FULL = Plan(
-    parts=1300,
-    wholes=120,
-    examples=12_000,
+    parts=800,
+    wholes=200,
+    examples=24_000,
     reading=900,
-    denoiser=10_400,
-    outlines=2000,
-    adapter=500,
+    denoiser=10_000,
+    outlines=3000,
+    adapter=800,
     prompts=100,
 )
 QUICK = Plan(
@@ -102,7 +102,7 @@ class Trainer:
         losses += fit(
             "autoencoder, wholes",
             vae,
-            reconstruction(vae, batch=8),
+            reconstruction(vae, batch=8, noise=0.15),
             seed=self.seed + 1,
             steps=self.plan.wholes,
             rate=2e-3,
@@ -134,7 +134,7 @@ class Trainer:
             seed=self.seed + 2,
             steps=self.plan.denoiser,
             rate=1.5e-3,
-            memory=0.995,
+            memory=0.998,
             keep=self.work / "denoiser.pt",
         )
         return model, losses

@@ -1,4 +1,4 @@
-"""The autoencoder: pictures of 128x128 as latents of 4x16x16, and back."""
+"""The autoencoder: pictures of 128x128 as latents of 4x32x32, and back."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ _KL = 5e-4
 _OUTLINES = 0.25
 """The part of all pictures that has outlines, for the adapter."""
 _NOISE = 0.03
-"""Standard deviation of the noise on latents, whose own is 1."""
+"""Standard deviation of the noise on latents that are sampled; their own is 1."""
+_EDGES = 0.5
+"""Standard deviation of the latents that tell edges: noise hides them first, so that a drawing
+settles them last."""
 
 
 def new_autoencoder() -> AutoencoderKL:
     """It starts as one that lets colours through, which is most of what it has to learn."""
-    channels = (16, 32, 48, 48)
+    channels = (16, 32, 32)
     vae = AutoencoderKL(
         sample_size=SIDE,
         block_out_channels=channels,
@@ -43,15 +46,21 @@ def new_autoencoder() -> AutoencoderKL:
 
 
 def reconstruction(
-    vae: AutoencoderKL, *, batch: int, side: int = SIDE
+    vae: AutoencoderKL, *, batch: int, side: int = SIDE, noise: float = 0.0
 ) -> Callable[[Lane], torch.Tensor]:
-    """The loss of parts of fresh pictures: how far they are from what becomes of them."""
+    """The loss of parts of fresh pictures: how far they are from what becomes of them.
+
+    `noise` is the standard deviation of what else is added to their latents, as those that a
+    denoiser makes are not exact.
+    """
 
     def loss(lane: Lane) -> torch.Tensor:
         parts = torch.stack([_any_part(lane.random, side) for _ in range(batch // LANES)])
         with torch.autocast("cpu", torch.bfloat16):
             latents = vae.encode(parts).latent_dist
-            error = vae.decode(latents.sample(lane.generator)).sample.float() - parts
+            sample = latents.sample(lane.generator)
+            sample = sample + noise * torch.randn(sample.shape, generator=lane.generator)
+            error = vae.decode(sample).sample.float() - parts
         kl = latents.kl().sum() / latents.mean.numel()
         return error.abs().mean() + error.square().mean() + _KL * kl
 
@@ -79,8 +88,10 @@ def whiten(vae: AutoencoderKL, pictures: torch.Tensor) -> None:
     latents = vae.encode(pictures).latent_dist.mean.movedim(1, -1).flatten(0, -2)
     mean, channels = latents.mean(0), latents.shape[1]
     variances, axes = torch.linalg.eigh(latents.sub(mean).T.cov())
-    forth = axes.T / variances.sqrt()[:, None]  # (new, old)
-    back = axes * variances.sqrt()  # (old, new)
+    scales = variances.sqrt()
+    scales[0] /= _EDGES  # of the axis that varies least
+    forth = axes.T / scales[:, None]  # (new, old)
+    back = axes * scales  # (old, new)
 
     inward, outward = vae.quant_conv, vae.post_quant_conv
     kernel = inward.weight[:channels, :, 0, 0]
