@@ -13,7 +13,7 @@ from tools.shapes.denoiser import Denoiser
 
 FILE = "pytorch_lora_weights.safetensors"
 _RANK = 4
-_LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2")
+_LAYERS = ("to_v", "to_out.0", "conv1", "conv2")
 
 
 def add_adapter(model: Denoiser) -> None:
