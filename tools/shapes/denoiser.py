@@ -98,7 +98,11 @@ def _examples(
 def denoising(
     model: Denoiser, tokenizer: CLIPTokenizer, data: Examples, *, batch: int
 ) -> Callable[[Lane], torch.Tensor]:
-    """The loss of random examples: how wrong the velocity is that the model sees in them."""
+    """The loss of random examples: how wrong the pictures are that the model sees in them.
+
+    The error of a velocity, times what noise is of the variance, is that of the picture. The error
+    of velocities alone would count most where little noise is left and the words decide nothing.
+    """
     scheduler = new_scheduler()
     last = scheduler.config.num_train_timesteps - 1
     count = batch // LANES
@@ -114,7 +118,8 @@ def denoising(
         noisy = scheduler.add_noise(latents, noise, times)
         with torch.autocast("cpu", torch.bfloat16):
             velocity = model(noisy, times, ids).float()
-        return torch.nn.functional.mse_loss(velocity, scheduler.get_velocity(latents, noise, times))
+        error = (velocity - scheduler.get_velocity(latents, noise, times)).square().mean((1, 2, 3))
+        return (error * (1 - scheduler.alphas_cumprod[times])).mean()
 
     return loss
 
@@ -141,7 +146,8 @@ def _new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 def _new_unet() -> UNet2DConditionModel:
     """Attention at 8x8 only, where a cell covers 16x16 pixels, about half of the smallest object: at
-    16x16 it would double the time of a step."""
+    16x16 it would double the time of a step. All layers know the whole prompt besides, as they know
+    the time step."""
     return UNet2DConditionModel(
         sample_size=32,
         block_out_channels=(32, 64, 88),
@@ -151,4 +157,6 @@ def _new_unet() -> UNet2DConditionModel:
         cross_attention_dim=WIDTH,
         attention_head_dim=4,
         norm_num_groups=8,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
     )

@@ -10,9 +10,12 @@ SIDE = 128
 """Pixels of a picture, each way."""
 _MARGIN = 4
 _GAP = 7
-_REACH = 46
-"""The middle of what stands left (or at the top) is at most this many pixels from that edge."""
+_NEAR = (34, 46)
+"""The middle of what stands left (or at the top) is so many pixels from that edge."""
 _OFF_CENTER = 5
+_ANYWHERE = 12
+"""How far from the middle of the picture things stand whose place is not said. Were it the whole
+picture, only few of its pixels would follow from the words, and the words be learnt late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +53,13 @@ def _spans(layout: list[Placed], position: str | None) -> list[tuple[float, floa
     """For x and y, the lowest and the highest place for the middle of a layout."""
     spans = []
     for size, ends in zip(extent(layout), (("left", "right"), ("top", "bottom")), strict=True):
-        low, high = _MARGIN + size / 2, SIDE - _MARGIN - size / 2
-        if position == ends[0]:
-            high = min(high, _REACH)
-        elif position == ends[1]:
-            low = max(low, SIDE - _REACH)
-        elif position == "center":
-            low = max(low, SIDE / 2 - _OFF_CENTER)
-            high = min(high, SIDE / 2 + _OFF_CENTER)
-        spans.append((low, high))
+        near, far = _NEAR
+        if position == ends[1]:
+            near, far = SIDE - far, SIDE - near
+        elif position != ends[0]:
+            off = _OFF_CENTER if position == "center" else _ANYWHERE
+            near, far = SIDE // 2 - off, SIDE // 2 + off
+        spans.append((max(near, _MARGIN + size / 2), min(far, SIDE - _MARGIN - size / 2)))
     return spans
 
 
