@@ -262,7 +262,7 @@ def test_who_was_killed_for_being_late_says_where_it_was_stuck(shell: Shell) -> 
         ending_with(lambda run_id: TimedOut(run_id, "deadline", 5.0, False, **late))
     ]
     assert shell.say("load FluxDev", "run").splitlines()[-4:] == [
-        "error: not done after 5 s; the models are lost",
+        "error: not done after 5 s (timeout); the models are lost",
         "  stuck at: gen: denoise step 3/4, in attention",
         "  retry --timeout 10; config timeout=SECONDS   for every run",
         "full trace: trace 2",
@@ -274,7 +274,7 @@ def test_a_timeout_says_whether_the_models_are_kept(shell: Shell) -> None:
         ending_with(lambda run_id: TimedOut(run_id, "deadline", 5.0, True, "gen: denoise 3/4"))
     ]
     assert shell.say("load FluxDev", "run").splitlines()[-2:] == [
-        "error: gen: denoise 3/4: not done after 5 s; the models are kept",
+        "error: gen: denoise 3/4: not done after 5 s (timeout); the models are kept",
         "  retry --timeout 10; config timeout=SECONDS   for every run",
     ]
 
