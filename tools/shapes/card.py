@@ -21,7 +21,7 @@ pipeline_tag: text-to-image
 # shapes
 
 A text-to-image model of {size:.1f} MB that draws coloured shapes on coloured grounds, {side}x{side}
-pixels, in about a second on a CPU. It comes with dw so that a workflow can be tried, and a
+pixels, in less than a second on a CPU. It comes with dw so that a workflow can be tried, and a
 test can see whether a picture is right, without a GPU or a download.
 
     a red circle on blue
@@ -62,7 +62,8 @@ does not know becomes letters, which it has learnt to pass over.
 ## How it was made
 
 `python -m tools.train_shapes --seed {seed}`, from nothing: the script draws its own pictures, so
-there is no data set and nobody's work in it. {times}
+there is no data set and nobody's work in it.
+{times}
 
 ![loss](loss.png)
 
@@ -73,6 +74,8 @@ analysis (`tools/shapes/judge.py`): no other model judges. An object is told by 
 of a wrong colour is wrong in all that is asked of it.
 
 {scores}
+
+A row below its goal was still rising when the training ended: it was too short.
 
 ## Limits
 
@@ -100,7 +103,8 @@ prompts are those of the model; a scale of 1 draws outlines, 0 the shapes as the
     pipeline.load_lora_weights("dw/builtin/models/shapes-outline")
 
 Rank 4, on the attention and the convolutions of the U-Net. Made by `python -m tools.train_shapes`
-after the model itself, on outlines that the script draws. {times}
+after the model itself, on outlines that the script draws.
+{times}
 
 ![loss](loss.png)
 
