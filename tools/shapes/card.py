@@ -54,10 +54,10 @@ image to image, inpainting and LoRAs work as they do there.
 | --- | --- | --- |
 {parts}
 
-The latents are 4x32x32, with zero mean and no correlation: three tell colours, and one, at half their
-deviation, where in a cell of 4x4 pixels an edge is. The scheduler starts from pure noise (zero terminal
-SNR), the U-Net predicts velocities. A prompt has at most 32 tokens, one a word; a word that the model
-does not know becomes letters, which it has learnt to pass over.
+The latents are 4x32x32, with zero mean and no correlation: three tell colours, and one, at half
+their deviation, where in a cell of 4x4 pixels an edge is. The scheduler starts from pure noise
+(zero terminal SNR), the U-Net predicts velocities. A prompt has at most 32 tokens, one a word; a
+word that the model does not know becomes letters, which it has learnt to pass over.
 
 ## How it was made
 

@@ -145,9 +145,9 @@ def _new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def _new_unet() -> UNet2DConditionModel:
-    """Attention at 8x8 only, where a cell covers 16x16 pixels, about half of the smallest object: at
-    16x16 it would double the time of a step. All layers know the whole prompt besides, as they know
-    the time step."""
+    """Attention at 8x8 only, where a cell covers 16x16 pixels, about half of the smallest object:
+    at 16x16 it would double the time of a step. All layers know the whole prompt besides, as they
+    know the time step."""
     return UNet2DConditionModel(
         sample_size=32,
         block_out_channels=(32, 64, 88),
