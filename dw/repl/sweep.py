@@ -48,10 +48,14 @@ def swept(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def caption(run: Mapping[str, Any], names: Sequence[str]) -> str:
-    """What tells one run of a sweep from the others: `seed=3, steps=20`, or a lone text itself."""
+    """What tells one run of a sweep from the others: `seed=3, steps=20`, or a lone text itself.
+
+    What is short comes first: a sheet may have room for the beginning only.
+    """
     if len(names) == 1 and isinstance(value := run[names[0]], str) and not value.isdigit():
         return in_one_line(value)
-    return ", ".join(f"{name}={in_one_line(as_text(run[name]))}" for name in names)
+    parts = [f"{name}={in_one_line(as_text(run[name]))}" for name in names]
+    return ", ".join(sorted(parts, key=len))
 
 
 def _values(value: Any, *, is_list: bool) -> Iterator[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from dw.repl import sweep
 from dw.report import Output
 from dw.worker.protocol import Event, Failed, Finished, Run
 from tests.repl.conftest import Shell
@@ -132,3 +133,8 @@ def test_a_run_that_fails_ends_the_sweep_and_the_others_keep_their_sheet(shell: 
     text = shell.say("load FluxDev", "run seed=1..4")
     assert len(runs(shell)) == 3
     assert text.index("sheet-0001-0002.png") < text.index("error: no")
+
+
+def test_a_caption_begins_with_what_is_short() -> None:
+    run = {"prompt": "a lighthouse on a cliff", "steps": 4}
+    assert sweep.caption(run, ["prompt", "steps"]) == "steps=4, prompt=a lighthouse on a cliff"
