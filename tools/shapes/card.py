@@ -37,7 +37,7 @@ test can see whether a picture is right, without a GPU or a download.
 
 Two kinds of objects are joined by `and`: the first ones stand left of or above the others. The
 ground may be `on blue`, `on a blue ground`, `blue background`; positions `left`, `on the left`,
-`in the middle`.
+`in the middle`. Where none is said, objects stand near the middle.
 
 ## Use
 
@@ -102,8 +102,10 @@ prompts are those of the model; a scale of 1 draws outlines, 0 the shapes as the
 
     pipeline.load_lora_weights("dw/builtin/models/shapes-outline")
 
-Rank 4, on the attention and the convolutions of the U-Net. Made by `python -m tools.train_shapes`
-after the model itself, on outlines that the script draws.
+Its lines have gaps, the more of them the less sure the model is of a shape.
+
+Rank 4, on what attention passes on and on the convolutions of the U-Net. Made by
+`python -m tools.train_shapes` after the model itself, on outlines that the script draws.
 {times}
 
 ![loss](loss.png)

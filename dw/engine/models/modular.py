@@ -181,7 +181,7 @@ def selected(blocks: ModularPipelineBlocks, workflow: Any) -> ModularPipelineBlo
     this name."""
     try:
         known = list(blocks.available_workflows)
-    except NotImplementedError:
+    except NotImplementedError:  # so diffusers says of blocks that name no workflows
         known = []
     if workflow not in known:
         near = did_you_mean(workflow, known) if isinstance(workflow, str) else ""
