@@ -65,7 +65,7 @@ def _tinted(colour: str, random: Random) -> Rgb:
     return red, green, blue
 
 
-RING = 0.52
+RING = 0.5
 """A ring's hole as part of its width."""
 
 
@@ -94,12 +94,12 @@ def _cross() -> Points:
     return [turn(x, y) for turn in turns for x, y in quarter]
 
 
-ARM = 0.34
+ARM = 1 / 3
 CONTOURS: dict[str, Points] = {
     "circle": _around(60),
     "ring": _around(60),
-    "square": [(-0.93, -0.93), (0.93, -0.93), (0.93, 0.93), (-0.93, 0.93)],
-    "triangle": [(0, -0.9), (1, 0.85), (-1, 0.85)],
+    "square": [(-1, -1), (1, -1), (1, 1), (-1, 1)],
+    "triangle": [(0, -1), (1, 1), (-1, 1)],
     "star": _around(10, lambda n: 0.47 if n % 2 else 1.05),
     "heart": _heart(),
     "cross": _cross(),

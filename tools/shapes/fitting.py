@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -23,7 +24,11 @@ _SMOOTHING = 0.98
 """Of the loss that the bar shows."""
 _KEEP_EVERY = 100
 
+_DECAY = 0.01
+"""Of the weights, at a rate of 1."""
+
 Gradients = tuple[torch.Tensor, ...]
+Parameters = list[torch.Tensor]
 
 
 @dataclass
@@ -60,10 +65,12 @@ def fit(
 ) -> list[float]:
     """Train what needs a gradient in `model`, and leave in it the moving average of its weights.
 
-    `loss` makes the loss of a fresh part of a batch. The rate rises to `rate` in the first tenth of
-    the steps and falls to nothing in the others (one cycle). `keep` is a file for the state,
-    written now and then: where it is there, training goes on from it. Returns the loss of each
-    step.
+    `loss` makes the loss of a fresh part of a batch. Matrices and convolutions are trained by Muon
+    (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), which takes three quarters of
+    the steps of AdamW here, and all else by AdamW. The rate rises to `rate`, for Muon to twice of
+    it, in the first tenth of the steps and falls to nothing in the others (one cycle). `keep` is a
+    file for the state, written now and then: where it is there, training goes on from it. Returns
+    the loss of each step.
     """
     training = _Training(model, seed, steps=steps, rate=rate, memory=memory)
     if keep is not None and keep.exists():
@@ -90,13 +97,28 @@ class _Training:
         self, model: torch.nn.Module, seed: int, *, steps: int, rate: float, memory: float
     ) -> None:
         self.model = model
-        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.weights, lr=rate, weight_decay=0.01, betas=(0.9, 0.99)
-        )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, rate, total_steps=steps, pct_start=0.1, div_factor=10
-        )
+        named = {n: weight for n, weight in model.named_parameters() if weight.requires_grad}
+        self.weights = [*named.values()]
+        # Muon sees a convolution as a matrix, with one row for each channel that it makes.
+        matrices = {
+            name: weight.detach().flatten(1).requires_grad_()
+            for name, weight in named.items()
+            if _is_matrix(name, weight)
+        }
+        others = [weight for name, weight in named.items() if name not in matrices]
+        self.trained = [matrices.get(name, weight) for name, weight in named.items()]
+        self.optimizers = _optimizers([*matrices.values()], others, rate)
+        self.schedules = [
+            torch.optim.lr_scheduler.OneCycleLR(
+                optimizer,
+                optimizer.defaults["lr"],
+                total_steps=steps,
+                pct_start=0.1,
+                div_factor=10,
+                cycle_momentum=False,
+            )
+            for optimizer in self.optimizers
+        ]
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(memory))
         self.lanes = [Lane.seeded(seed * LANES + number) for number in range(LANES)]
         self.losses: list[float] = []
@@ -112,11 +134,12 @@ class _Training:
             return value.item(), torch.autograd.grad(value, self.weights)
 
         values, gradients = zip(*threads.map(part, self.lanes), strict=True)
-        for weight, *parts in zip(self.weights, *gradients, strict=True):
-            weight.grad = torch.stack(parts).mean(0)
-        torch.nn.utils.clip_grad_norm_(self.weights, _CLIP)
-        self.optimizer.step()
-        self.schedule.step()
+        for trained, *parts in zip(self.trained, *gradients, strict=True):
+            trained.grad = torch.stack(parts).mean(0).view_as(trained)
+        torch.nn.utils.clip_grad_norm_(self.trained, _CLIP)
+        list(threads.map(lambda optimizer: optimizer.step(), self.optimizers))
+        for schedule in self.schedules:
+            schedule.step()
         self.average.update_parameters(self.model)
         self.losses.append(sum(values) / LANES)
         kept = _SMOOTHING if self.done > 1 else 0.0
@@ -125,8 +148,8 @@ class _Training:
     def state(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "optimizers": [each.state_dict() for each in self.optimizers],
+            "schedules": [each.state_dict() for each in self.schedules],
             "average": self.average.state_dict(),
             "lanes": [lane.state for lane in self.lanes],
             "losses": self.losses,
@@ -135,9 +158,29 @@ class _Training:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        for schedule, kept in zip(self.schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(kept)
         self.average.load_state_dict(state["average"])
         for lane, kept in zip(self.lanes, state["lanes"], strict=True):
             lane.state = kept
         self.losses, self.shown = state["losses"], state["shown"]
+
+
+def _is_matrix(name: str, weight: torch.Tensor) -> bool:
+    return weight.dim() > 1 and "embedding" not in name
+
+
+def _optimizers(matrices: Parameters, others: Parameters, rate: float) -> list[Optimizer]:
+    """Muon in as many parts as there are lanes, so that each takes its share of them, and AdamW."""
+    by_size = sorted(matrices, key=torch.Tensor.numel)
+    shares = [share for lane in range(LANES) if (share := by_size[lane::LANES])]
+    optimizers: list[Optimizer] = [
+        torch.optim.Muon(share, 2 * rate, weight_decay=_DECAY, adjust_lr_fn="match_rms_adamw")
+        for share in shares
+    ]
+    if others:
+        adam = torch.optim.AdamW(others, rate, weight_decay=_DECAY, betas=(0.9, 0.99))
+        optimizers.append(adam)
+    return optimizers

@@ -18,10 +18,10 @@ CRITERIA = ("colour", "shape", "ground", "size", "number", "position")
 _APART = 45
 """Two colours further apart than this (in RGB) differ; the nearest two of the palette are 84."""
 _SPECK = 50
-"""Pixels; what is smaller is no object. The smallest ring has 340."""
+"""Pixels; what is smaller is no object. The smallest star has 243."""
 _ALIKE = 0.7
 """An object has a shape when it shares at least this part of their union."""
-_SIZES = {"small": 33, "medium": 47, "large": 70}
+_SIZES = {"small": 32, "medium": 48, "large": 70}
 """Widths below these, in pixels: halfway between the widths that are asked for."""
 _REACH = {"left": (0, 54), "right": (74, SIDE), "center": (52, 76)}
 _GRID = 32

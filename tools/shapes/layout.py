@@ -1,5 +1,9 @@
 """Where the objects of a scene stand: in a row, a column or a triangle, within the part of the
-picture that the scene names."""
+picture that the scene names.
+
+All edges lie on a grid of 8 pixels, two cells of a latent: the same object then looks the same to a
+convolution wherever it stands, and a small model learns its shape in a fraction of the time.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,11 @@ from random import Random
 SIDE = 128
 """Pixels of a picture, each way."""
 _MARGIN = 4
-_GAP = 7
-_NEAR = (34, 46)
+_GAP = 8
+_GRID = 8
+_NEAR = (32, 40)
 """The middle of what stands left (or at the top) is so many pixels from that edge."""
-_OFF_CENTER = 5
-_ANYWHERE = 12
+_ANYWHERE = 16
 """How far from the middle of the picture things stand whose place is not said. Were it the whole
 picture, only few of its pixels would follow from the words, and the words be learnt late."""
 
@@ -36,7 +40,7 @@ def place(widths: list[int], position: str | None, random: Random) -> list[Place
     for layout in layouts:
         spans = _spans(layout, position)
         if all(low <= high for low, high in spans):
-            x, y = (random.uniform(*span) for span in spans)
+            x, y = (random.randrange(low, high + 1, _GRID) for low, high in spans)
             return [Placed(p.x + x, p.y + y, p.width) for p in layout]
     return []
 
@@ -49,17 +53,18 @@ def extent(layout: list[Placed]) -> tuple[float, float]:
     )
 
 
-def _spans(layout: list[Placed], position: str | None) -> list[tuple[float, float]]:
-    """For x and y, the lowest and the highest place for the middle of a layout."""
+def _spans(layout: list[Placed], position: str | None) -> list[tuple[int, int]]:
+    """For x and y, the lowest and the highest place for the middle of a layout, on the grid."""
     spans = []
     for size, ends in zip(extent(layout), (("left", "right"), ("top", "bottom")), strict=True):
         near, far = _NEAR
         if position == ends[1]:
             near, far = SIDE - far, SIDE - near
         elif position != ends[0]:
-            off = _OFF_CENTER if position == "center" else _ANYWHERE
+            off = 0 if position == "center" else _ANYWHERE
             near, far = SIDE // 2 - off, SIDE // 2 + off
-        spans.append((max(near, _MARGIN + size / 2), min(far, SIDE - _MARGIN - size / 2)))
+        edge = _MARGIN + round(size / 2)
+        spans.append((max(near, edge), min(far, SIDE - edge)))
     return spans
 
 

@@ -19,8 +19,9 @@ COLOURS = {
     "black": (28, 28, 28),
 }
 SHAPES = ("circle", "square", "triangle", "star", "heart", "ring", "cross")
-SIZES = {"small": (25, 28), "medium": (37, 41), "large": (52, 56)}
-"""Widths in pixels of a picture of 128x128."""
+SIZES = {"small": 24, "medium": 40, "large": 56}
+"""Widths in pixels of a picture of 128x128: odd multiples of the grid, so that what is centred has
+its edges on the grid, too."""
 POSITIONS = ("left", "right", "top", "bottom", "center")
 MOST = 3
 """More objects than this are not asked for."""
@@ -61,8 +62,7 @@ def random_scene(random: Random, *, held_out: bool = False) -> tuple[Scene, list
 
 def arrange(scene: Scene, random: Random) -> list[Placed]:
     """Places for the objects of a scene, in the order of its groups; none when they do not fit."""
-    objects = [group for group in scene.groups for _ in range(group.count)]
-    widths = [random.randint(*SIZES[group.size]) for group in objects]
+    widths = [SIZES[group.size] for group in scene.groups for _ in range(group.count)]
     return place(widths, scene.position, random)
 
 
