@@ -28,11 +28,13 @@ from dw.engine.models.ledger import modules
 class Cancelled(BaseException):
     """The run was asked to stop and did. Not an Exception: pipelines catch those.
 
-    `step` of `steps` is the last denoising step that was done, 0 of 0 before the first.
+    `step` of `steps` is the last denoising step that was done, 0 of 0 before the first. `cause`
+    tells why, where it was not the user's wish.
     """
 
-    def __init__(self, step: int = 0, steps: int = 0) -> None:
-        super().__init__(f"cancelled after step {step} of {steps}")
+    def __init__(self, step: int = 0, steps: int = 0, cause: str | None = None) -> None:
+        why = f": {cause}" if cause else ""
+        super().__init__(f"cancelled after step {step} of {steps}{why}")
         self.step = step
         self.steps = steps
 
@@ -46,9 +48,11 @@ class RunControl:
         self.step = 0
         self.steps = 0
         self._is_cancelled = False
+        self._cause: str | None = None
         self._is_stopping = False
 
-    def cancel(self) -> None:
+    def cancel(self, cause: str | None = None) -> None:
+        self._cause = cause
         self._is_cancelled = True
 
     def stop(self) -> None:
@@ -65,7 +69,7 @@ class RunControl:
     def check(self) -> None:
         """Raises Cancelled once `cancel` was called."""
         if self._is_cancelled:
-            raise Cancelled(self.step, self.steps)
+            raise Cancelled(self.step, self.steps, self._cause)
 
     def stepped(self, step: int, steps: int) -> None:
         self.step, self.steps = step, steps

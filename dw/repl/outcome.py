@@ -95,21 +95,14 @@ def _died(event: protocol.Died) -> DwError:
 
 def _timed_out(event: protocol.TimedOut) -> DwError:
     models = "the models are kept" if event.keeps_models else "the models are lost"
-    if event.clock == "stall":
-        error = TimedOut(
-            f"no progress in {event.after_s:g} s (stall); {models}",
-            hints=["config stall=SECONDS   waits longer"],
-            where=event.last_step,
-        )
-    else:
-        error = TimedOut(
-            f"not done after {event.after_s:g} s (timeout); {models}",
-            hints=[
-                f"retry --timeout {2 * event.after_s:g}",
-                "config timeout=SECONDS   for every run",
-            ],
-            where=event.last_step,
-        )
+    hints = {
+        "stall": ["config stall=SECONDS   waits longer"],
+        "deadline": [
+            f"retry --timeout {2 * event.after_s:g}",
+            "config timeout=SECONDS   for every run",
+        ],
+    }
+    error = TimedOut(f"{event.cause}; {models}", hints=hints[event.clock], where=event.last_step)
     if event.stuck_at:
         error.add_note(f"stuck at: {event.stuck_at}")
     return error

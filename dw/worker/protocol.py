@@ -76,9 +76,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Stop run `run_id` at its next consistent point. Harmless when that run is over or unknown."""
+    """Stop run `run_id` at its next consistent point. Harmless when that run is over or unknown.
+
+    `cause`: why, for the run's record, where it was not the user's wish.
+    """
 
     run_id: int
+    cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +417,12 @@ class TimedOut:
     last_step: str | None = None
     stack: str = ""
     stuck_at: str | None = None
+
+    @property
+    def cause(self) -> str:
+        if self.clock == "stall":
+            return f"no progress in {self.after_s:g} s (stall)"
+        return f"not done after {self.after_s:g} s (timeout)"
 
 
 TerminalEvent = (

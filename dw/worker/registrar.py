@@ -40,10 +40,8 @@ def _cause(end: Died | TimedOut) -> str | None:
             return end.cause
         case TimedOut(keeps_models=True):
             return None  # it could be stopped, and its worker has written that
-        case TimedOut(clock="stall"):
-            return f"killed after {end.after_s:g} s without progress"
         case TimedOut():
-            return f"killed, as it was not done after {end.after_s:g} s"
+            return f"killed: {end.cause}"
 
 
 def _enter(folder: Path, cause: str, last_step: str | None) -> str | None:

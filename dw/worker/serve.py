@@ -94,7 +94,7 @@ class Worker:
                 self._work.put(command)
             case Cancel():
                 if control := self._controls.get(command.run_id):
-                    control.cancel()
+                    control.cancel(command.cause)
             case Stop():
                 if control := self._controls.get(command.run_id):
                     control.stop()

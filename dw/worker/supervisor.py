@@ -105,9 +105,14 @@ class Supervisor:
         worker.job.cancel_reason = reason
         worker.job.cancelled_at = now
         pace = worker.pace
+        cause = (
+            timed_out(worker.job, self.limits, keeps_models=True).cause
+            if reason in CLOCKS
+            else None
+        )
         return [
             Emit(CancelRequested(run_id, reason, self.limits.grace_s, pace.step_s, pace.reload_s)),
-            Send(worker.number, Cancel(run_id)),
+            Send(worker.number, Cancel(run_id, cause)),
         ]
 
     def stop(self, run_id: int) -> list[Action]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dw import history
 from dw.settings import Settings
 from dw.worker.client import WorkerClient
 from dw.worker.protocol import Cancelled, Died, Finished, Launched, TimedOut
@@ -80,6 +82,10 @@ def test_a_timeout_is_polite_and_keeps_the_models(shell: Shell, client: WorkerCl
     end = client.submit(a_run(shell, num_inference_steps=5000), timeout_s=0.5).result()
     assert isinstance(end, TimedOut)
     assert (end.clock, end.keeps_models) == ("deadline", True)
+    cause = history.past(shell.folder / "outputs")[-1].facts["cause"]
+    assert re.fullmatch(
+        r"cancelled after step \d+ of 5000: not done after 0.5 s \(timeout\)", cause
+    )
     shell("load test")
     assert "Reusing loaded models from cache" in shell("run")
 

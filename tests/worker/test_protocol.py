@@ -23,7 +23,7 @@ EXAMPLES = [
     protocol.Run(1, "w.json", "{}", {"steps": 4}, "/out", seed=7, device="cuda", rehearse=True),
     protocol.Prepare(2, "w.json", "{}"),
     protocol.Check(3, "w.json", "{}"),
-    protocol.Cancel(1),
+    protocol.Cancel(1, "not done after 300 s (timeout)"),
     protocol.Stop(1),
     protocol.Report(4),
     protocol.Clear(5),

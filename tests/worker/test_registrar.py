@@ -19,8 +19,8 @@ from tests.worker.conftest import a_run
 DIED = Died(1, "signal", "killed by signal 9 (SIGKILL)", 4711, last_step="gen: denoise step 2/4")
 DEATHS = [
     (DIED, "killed by signal 9 (SIGKILL)"),
-    (TimedOut(1, "deadline", 300, False, "gen: decode"), "killed, as it was not done after 300 s"),
-    (TimedOut(1, "stall", 600, False), "killed after 600 s without progress"),
+    (TimedOut(1, "deadline", 300, False, "gen: decode"), "killed: not done after 300 s (timeout)"),
+    (TimedOut(1, "stall", 600, False), "killed: no progress in 600 s (stall)"),
 ]
 SURVIVED = [
     TimedOut(1, "deadline", 300, True),

@@ -32,7 +32,7 @@ def test_the_deadline_stands_still_while_a_model_loads():
     policy.heard(1, Executing(1, "w"), 30.0)
     assert policy.next_tick() == 33.0
     assert policy.tick(32.9) == []
-    assert Send(1, Cancel(1)) in policy.tick(33.0)
+    assert Send(1, Cancel(1, "not done after 5 s (timeout)")) in policy.tick(33.0)
 
 
 def test_the_stall_limit_moves_with_every_sign_of_progress():
