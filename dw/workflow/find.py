@@ -12,6 +12,7 @@ from dw.workflow.builtin import builtin_names, builtin_path
 SUFFIX = ".json"
 MOST_NAMES = 12  # in a message; more than that is a page that nobody reads
 _SKIPPED = frozenset({"node_modules", "__pycache__"})
+_MODEL = "model_index.json"  # of a folder that diffusers saved
 
 
 def find_workflow(name: str, workflow_dir: Path) -> Path:
@@ -86,8 +87,12 @@ def workflow_files(name: str, workflow_dir: Path) -> Iterator[Path]:
 
 
 def workflows_below(folder: Path) -> Iterator[Path]:
-    """The workflow files in a folder and its sub-folders, but for hidden ones."""
+    """The workflow files in a folder and its sub-folders, but for hidden ones and for models, whose
+    configurations are JSON, too."""
     for root, folders, files in os.walk(folder):
+        if _MODEL in files:
+            folders.clear()
+            continue
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in _SKIPPED
         )

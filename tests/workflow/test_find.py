@@ -11,7 +11,9 @@ from dw.workflow import builtin, find_workflow, workflow_names
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of workflows; the current folder is elsewhere."""
-    for name in ("FluxDev", "video/wan", "video/deep/ltx", ".hidden/secret", "a/twin", "b/twin"):
+    workflows = ("FluxDev", "video/wan", "video/deep/ltx", ".hidden/secret", "a/twin", "b/twin")
+    model = ("model/model_index", "model/unet/config")
+    for name in (*workflows, *model):
         path = tmp_path / "flows" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
@@ -100,7 +102,7 @@ def test_what_is_built_in_is_found_after_the_users_own(folder: Path) -> None:
     assert find_workflow("test", folder) == folder / "video" / "test.json"
 
 
-def test_names_are_listed_without_hidden_folders(folder: Path) -> None:
+def test_names_are_listed_without_hidden_folders_and_models(folder: Path) -> None:
     assert workflow_names(folder) == ("FluxDev", "ltx", "twin", "wan")
     assert workflow_names(Path("nowhere")) == ()
 
