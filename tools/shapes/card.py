@@ -75,8 +75,6 @@ of a wrong colour is wrong in all that is asked of it.
 
 {scores}
 
-A row below its goal was still rising when the training ended: it was too short.
-
 ## Limits
 
 It knows the words above and nothing else: no other colours, no objects that overlap, no places of

@@ -14,7 +14,7 @@ from tools.shapes.judge import CRITERIA, see, verdict
 from tools.shapes.phrases import plain
 from tools.shapes.scene import Scene, random_scene
 
-STEPS = 16
+STEPS = 25
 GUIDANCE = 3.0
 GOALS = dict.fromkeys(("colour", "shape", "ground"), 0.9) | dict.fromkeys(
     ("size", "number", "position"), 0.8
