@@ -37,7 +37,8 @@ test can see whether a picture is right, without a GPU or a download.
 
 Two kinds of objects are joined by `and`: the first ones stand left of or above the others. The
 ground may be `on blue`, `on a blue ground`, `blue background`; positions `left`, `on the left`,
-`in the middle`. Where none is said, objects stand near the middle.
+`in the middle`. Where none is said, objects stand near the middle. All edges lie on a grid of 8
+pixels: a small model learns shapes many times faster where they meet its cells always alike.
 
 ## Use
 
@@ -100,7 +101,8 @@ prompts are those of the model; a scale of 1 draws outlines, 0 the shapes as the
 
     pipeline.load_lora_weights("dw/builtin/models/shapes-outline")
 
-Its lines have gaps, the more of them the less sure the model is of a shape.
+Lines of large objects are whole; those of small ones run into each other, and specks of other
+colours stay where the inside was.
 
 Rank 4, on what attention passes on and on the convolutions of the U-Net. Made by
 `python -m tools.train_shapes` after the model itself, on outlines that the script draws.
