@@ -37,8 +37,8 @@ test can see whether a picture is right, without a GPU or a download.
 
 Two kinds of objects are joined by `and`: the first ones stand left of or above the others. The
 ground may be `on blue`, `on a blue ground`, `blue background`; positions `left`, `on the left`,
-`in the middle`. Where none is said, objects stand near the middle. All edges lie on a grid of 8
-pixels: a small model learns shapes many times faster where they meet its cells always alike.
+`in the middle`. Where none is said, objects stand near the middle. Objects lie on a grid of 8
+pixels, so that the same one looks the same to the model's cells wherever it stands.
 
 ## Use
 

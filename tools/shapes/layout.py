@@ -1,8 +1,8 @@
 """Where the objects of a scene stand: in a row, a column or a triangle, within the part of the
 picture that the scene names.
 
-All edges lie on a grid of 8 pixels, two cells of a latent: the same object then looks the same to a
-convolution wherever it stands, and a small model learns its shape in a fraction of the time.
+All edges lie on a grid of 8 pixels, two cells of a latent, so that the same object looks the same
+to a convolution wherever it stands.
 """
 
 from __future__ import annotations
