@@ -175,3 +175,9 @@ def timed_out(
         stack,
         stuck_at,
     )
+
+
+def clock_cause(job: Job, limits: Limits) -> str | None:
+    """Which clock asked a run to stop, in words; none where the user did."""
+    expired = job.cancel_reason in CLOCKS
+    return timed_out(job, limits, keeps_models=True).cause if expired else None

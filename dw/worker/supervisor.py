@@ -19,7 +19,7 @@ from dw.worker import protocol
 from dw.worker.actions import Action, Emit, Kill, Look, Measure, Send, Spawn
 from dw.worker.autopsy import SIGKILL, Death
 from dw.worker.job import CancelReason, Job, Limits
-from dw.worker.life import CLOCKS, NEVER, Reason, State, Worker, timed_out
+from dw.worker.life import CLOCKS, NEVER, Reason, State, Worker, clock_cause, timed_out
 from dw.worker.meter import Free
 from dw.worker.protocol import (
     Beat,
@@ -105,14 +105,9 @@ class Supervisor:
         worker.job.cancel_reason = reason
         worker.job.cancelled_at = now
         pace = worker.pace
-        cause = (
-            timed_out(worker.job, self.limits, keeps_models=True).cause
-            if reason in CLOCKS
-            else None
-        )
         return [
             Emit(CancelRequested(run_id, reason, self.limits.grace_s, pace.step_s, pace.reload_s)),
-            Send(worker.number, Cancel(run_id, cause)),
+            Send(worker.number, Cancel(run_id, clock_cause(worker.job, self.limits))),
         ]
 
     def stop(self, run_id: int) -> list[Action]:
