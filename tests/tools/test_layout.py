@@ -1,4 +1,4 @@
-"""Where objects stand: on a grid, apart from each other, at the side that is said."""
+"""Where objects stand: on a grid, within the picture, apart from each other."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def apart(one: Placed, other: Placed) -> float:
 def test_objects_lie_on_the_grid_within_the_picture_and_apart(widths: tuple[int, ...]) -> None:
     for seed, position in product(range(8), (None, *POSITIONS)):
         placed = place([*widths], position, Random(seed))
+        assert len(placed) in (0, len(widths))  # none where they do not fit at that side
         for each in placed:
             for middle in (each.x, each.y):
                 low, high = middle - each.width / 2, middle + each.width / 2
