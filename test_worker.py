@@ -15,9 +15,9 @@ import psutil
 import pytest
 from PIL import Image
 
+from dw.events import Clear, Cleared, Finished, Report, Reported, Run
 from dw.settings import Settings
 from dw.worker.client import WorkerClient
-from dw.worker.protocol import Clear, Cleared, Finished, Report, Reported, Run
 
 WORKFLOW = Path(__file__).parent / "examples" / "test.json"
 

@@ -18,12 +18,12 @@ import psutil
 
 import dw.repl.commands  # noqa: F401  # fills the registry
 from bench.table import Row, milliseconds, seconds
-from dw.repl.renderers.plain import PlainRenderer
-from dw.repl.renderers.renderer import Stream
+from dw.events import Cancelled, Died, Event, Executing, Loaded, Run, Stepped
 from dw.repl.session import Session
 from dw.settings import load_settings
+from dw.terminal.plain import PlainRenderer
+from dw.terminal.renderer import Stream
 from dw.worker.client import WorkerClient
-from dw.worker.protocol import Cancelled, Died, Event, Executing, Loaded, Run, Stepped
 
 EXAMPLES = Path("examples")
 WARM_RUNS = 30

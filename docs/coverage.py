@@ -12,10 +12,10 @@ from inspect import get_annotations
 from typing import Any
 
 from docs.examples import ROOT, documents, objects
+from docs.format_outline import all_keys
 from docs.reference import registry
-from dw.workflow.outline import all_keys
-from dw.workflow.section import Section
-from dw.workflow.tree import walk
+from dw.workflow.format.section import Section
+from dw.workflow.json_path import walk
 
 FORMS = (
     "variable:",

@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dw.workflow.checks.keys import is_mapping, sections
+from dw.workflow.format.model import Workflow
+from dw.workflow.format.section import Section
 from dw.workflow.jsonc import parse_json
-from dw.workflow.keys import is_mapping, sections
-from dw.workflow.model import Workflow
-from dw.workflow.section import Section
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 100  # characters of a line

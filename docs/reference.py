@@ -9,11 +9,11 @@ from functools import cache
 from typing import Any
 
 from docs.examples import ROOT, Excerpt, excerpts
+from docs.format_outline import all_sections, further, keys_of
+from docs.json_schema import json_schema
+from dw.workflow.checks.keys import gathered_sections, sections
+from dw.workflow.format.section import Section
 from dw.workflow.jsonc import parse_json
-from dw.workflow.keys import gathered_sections, sections
-from dw.workflow.outline import all_sections, further, keys_of
-from dw.workflow.schema import json_schema
-from dw.workflow.section import Section
 
 # What a section is in a file is plain without one, or the page begins with it.
 WITHOUT_EXCERPT = {"Workflow", "Step", "SchedulerConfiguration", "QuantizationConfiguration"}

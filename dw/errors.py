@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from dw.report import Problem
+    from dw.types import Problem
 
 EXIT_OK = 0
 EXIT_BUG = 70

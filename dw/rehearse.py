@@ -20,11 +20,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dw.errors import EXIT_OK, EXIT_SIGPIPE, DwError, RunFailed
-from dw.repl.narrator import shown
-from dw.repl.renderers.renderer import OutputClosed, Stream, error_lines
-from dw.repl.table import aligned
-from dw.report import Output
 from dw.settings import Settings, load_settings
+from dw.terminal.messages import shown
+from dw.terminal.renderer import OutputClosed, Stream, error_lines
+from dw.terminal.table import aligned
+from dw.types import Output
 
 HEADER = ("workflow", "ran", "seconds", "made, or what failed and where")
 

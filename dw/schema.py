@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dw.errors import EXIT_OK, EXIT_SIGPIPE
-from dw.repl.renderers.renderer import OutputClosed, Stream
+from dw.terminal.renderer import OutputClosed, Stream
 
 FILE = Path(__file__).parent / "workflow" / "schema.json"
 """Made from the models by docs/generate.py."""

@@ -14,10 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dw.errors import EXIT_OK, EXIT_SIGPIPE, DwError, WorkflowError
-from dw.repl.narrator import shown
-from dw.repl.renderers.renderer import OutputClosed, Stream, error_lines
-from dw.report import Problem
 from dw.settings import Settings, load_settings
+from dw.terminal.messages import shown
+from dw.terminal.renderer import OutputClosed, Stream, error_lines
+from dw.types import Problem
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from dw.engine import Engine, RunControl
 from dw.errors import WorkflowError
 from dw.rehearsal import store
 from dw.repl import commands, script
-from dw.report import Output
+from dw.types import Output
 from dw.workflow import check_world, load_document
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -15,11 +15,11 @@ from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from PIL import Image
 
 from dw.workflow.builtin import MODELS
-from tools.shapes.card import weight
-from tools.shapes.evaluation import GOALS, Score, held_out_scenes, pictures, scores
-from tools.shapes.judge import see, verdict
-from tools.shapes.phrases import plain
-from tools.shapes.scene import Group, Scene
+from models.shapes.card import weight
+from models.shapes.evaluation import GOALS, Score, held_out_scenes, pictures, scores
+from models.shapes.judge import see, verdict
+from models.shapes.phrases import plain
+from models.shapes.scene import Group, Scene
 
 SHAPES, OUTLINE = MODELS / "shapes", MODELS / "shapes-outline"
 CIRCLE = Scene((Group(1, "large", "red", "circle"),), "blue")

@@ -4,19 +4,18 @@ Importing this package imports torch and diffusers (3 to 4 s). The bridge to the
 must be in place before that, so it is installed first.
 """
 
-from dw.engine import progress
+from dw.engine.patches import progress_bars
 
-progress.install()
+progress_bars.install()
 
-from dw.engine import remarks  # noqa: E402  # after the bridge
-from dw.engine.models import reading  # noqa: E402
+from dw.engine.patches import library_warnings, weight_reading  # noqa: E402
 
-remarks.install()
-reading.install()
+library_warnings.install()
+weight_reading.install()
 
-from dw.engine.control import Cancelled, RunControl  # noqa: E402
+from dw.engine.cancellation import Cancelled, RunControl  # noqa: E402
 from dw.engine.engine import Engine, RunResult  # noqa: E402
-from dw.engine.memory import ClearReport  # noqa: E402
+from dw.engine.memory.cleanup import ClearReport  # noqa: E402
 from dw.engine.observer import Observer  # noqa: E402
 
 __all__ = [

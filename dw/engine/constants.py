@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from dw.engine import names
+from dw.engine.python import resolve
 from dw.errors import WorkflowError
 from dw.workflow import Document, Problem
 from dw.workflow.references import constants_in
@@ -19,7 +19,7 @@ def imported(document: Document, *, trust: bool) -> tuple[Document, tuple[Proble
     problems: list[Problem] = []
     for path, text in constants_in(document.data):
         try:
-            found[text] = names.constant(text, trust=trust)
+            found[text] = resolve.constant(text, trust=trust)
         except WorkflowError as error:
             problems.append(document.problem_at(path, error.message))
     children: dict[str, Document] = {}
@@ -32,5 +32,5 @@ def imported(document: Document, *, trust: bool) -> tuple[Document, tuple[Proble
 def argument_of(value: Any, *, trust: bool) -> Any:
     """An argument of a run, with its constants in the place of their names. Raises
     WorkflowError."""
-    found = {text: names.constant(text, trust=trust) for _, text in constants_in(value)}
+    found = {text: resolve.constant(text, trust=trust) for _, text in constants_in(value)}
     return substitute(value, {}, found)

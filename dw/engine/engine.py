@@ -14,36 +14,38 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 
-from dw.engine import memory, names, progress
 from dw.engine.calls.acceleration import usable
-from dw.engine.calls.adapters import Adapters
+from dw.engine.calls.call_settings import Switches
 from dw.engine.calls.ip_adapter import IpAdapters
-from dw.engine.calls.switches import Switches
+from dw.engine.calls.loras import Adapters
+from dw.engine.cancellation import RunControl
+from dw.engine.checks.downloads import survey
+from dw.engine.checks.memory_fit import forecast
 from dw.engine.checks.signatures import check_concrete, check_workflow
 from dw.engine.constants import argument_of, imported
-from dw.engine.control import RunControl
 from dw.engine.device import Device, choose_device
-from dw.engine.failures import DeviceDied, OutOfMemory, failing
-from dw.engine.memory import ClearReport
+from dw.engine.errors import DeviceDied, OutOfMemory, failing
+from dw.engine.execution.execution import Execution
+from dw.engine.execution.run import Run
+from dw.engine.execution.run_record import RunRecord
+from dw.engine.execution.seeds import run_seed
+from dw.engine.files.access import Reach, typed_texts
+from dw.engine.files.outputs import Writer, new_run_folder
+from dw.engine.memory import cleanup
+from dw.engine.memory.cleanup import ClearReport
+from dw.engine.memory.footprint import Footprint
+from dw.engine.memory.out_of_memory import Shortage
 from dw.engine.models.cache import ComponentCache, Need, Plan
-from dw.engine.models.footprint import Footprint
-from dw.engine.models.forecast import forecast
-from dw.engine.models.ledger import Ledger
+from dw.engine.models.live_models import Ledger
 from dw.engine.models.planner import Planner
 from dw.engine.models.source import Sources
 from dw.engine.models.spec import Offload
-from dw.engine.models.survey import survey
 from dw.engine.observer import Observer
-from dw.engine.reach import Reach, typed_texts
-from dw.engine.record import RunRecord
-from dw.engine.results import Writer, new_run_folder
-from dw.engine.run import Run
-from dw.engine.seeds import run_seed
-from dw.engine.shortage import Shortage
-from dw.engine.steps import Execution
+from dw.engine.patches import progress_bars
+from dw.engine.python import resolve
 from dw.engine.tasks import models_of
 from dw.errors import DwError
-from dw.report import Memory, Output
+from dw.types import Memory, Output
 from dw.workflow import Document, Problem, Workflow, check_world
 from dw.workflow.document import refuse, together
 from dw.workflow.references import result_references
@@ -145,8 +147,8 @@ class Engine:
         record = RunRecord(run, arguments)
         record.begin()
         observer.started(workflow.id, run.seed, str(run.folder))
-        listener = progress.Listener(run.count, run.report, run.warn)
-        with self._recorded(run, record), progress.listening(listener):
+        listener = progress_bars.Listener(run.count, run.report, run.warn)
+        with self._recorded(run, record), progress_bars.listening(listener):
             self._try_twice(run)
         self._runs += 1
         return RunResult(
@@ -177,21 +179,21 @@ class Engine:
                 with suppress(KeyError):  # it depends on a result
                     models_of(step.task.command, step.task.arguments)
             if step.pipeline is not None:
-                names.pipeline_class(
+                resolve.pipeline_class(
                     step.pipeline.configuration.component_type, trust=document.trust
                 )
         for child in document.children.values():
             self.prepare(child)
 
     def memory(self) -> Memory:
-        return memory.report(self._device or self._find_device(None), self._cache, self._runs)
+        return cleanup.report(self._device or self._find_device(None), self._cache, self._runs)
 
     def clear(self) -> ClearReport:
         """Free every model. The next run loads again and is a first one."""
         self._last_text = self._pipeline = None
         self._cramped, self._late = ("", None), ("", ())
         self._runs = 0
-        return memory.free(self._device or self._find_device(None), self._cache, self._ledger)
+        return cleanup.free(self._device or self._find_device(None), self._cache, self._ledger)
 
     def settle(self) -> None:
         """Put the models right after a run that failed or was cancelled. Call it outside the
@@ -200,7 +202,7 @@ class Engine:
             return
         pipeline, self._pipeline = self._pipeline, None
         self._switches.put_back()
-        memory.settle(pipeline, self._cache, self._device or self._find_device(None))
+        cleanup.settle(pipeline, self._cache, self._device or self._find_device(None))
 
     def _find_device(self, wanted: str | None) -> Device:
         return choose_device(wanted, live_bytes=self._ledger.live_bytes)

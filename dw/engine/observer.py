@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dw.report import Output
+from dw.types import Output
 
 
 class Observer(Protocol):

@@ -7,7 +7,7 @@ import re
 from dw.errors import WorkflowError
 from dw.rehearsal.family import Family
 from dw.rehearsal.published import FAMILIES, REFUSED, SD15
-from dw.workflow.classes import diffusers_names
+from dw.workflow.checks.classes import diffusers_names
 
 COMPANIONS = frozenset({"controlnet", "motion_adapter", "adapter", "latent_upsampler"})
 """Components that are published on their own, and that no model index names."""

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 
 from dw.errors import EXIT_BUG, EXIT_OK, EXIT_SIGPIPE, DwError, Interrupted, UsageError
 from dw.repl import script
-from dw.repl.keys import Keys
 from dw.repl.lexer import Word
 from dw.repl.options import Look, Options, repl_options, run_options
-from dw.repl.renderers.ndjson import JsonRenderer
-from dw.repl.renderers.plain import PlainRenderer
-from dw.repl.renderers.renderer import OutputClosed, Renderer, Stream
+from dw.repl.run_keys import Keys
 from dw.repl.session import Habits, Leave, Session
 from dw.repl.signals import Signals, end_by
-from dw.repl.table import as_text
-from dw.repl.terminal import Terminal, ask
 from dw.settings import Settings, load_settings
+from dw.terminal.capabilities import Terminal, ask
+from dw.terminal.ndjson import JsonRenderer
+from dw.terminal.plain import PlainRenderer
+from dw.terminal.renderer import OutputClosed, Renderer, Stream
+from dw.terminal.table import as_text
 
 if TYPE_CHECKING:
-    from dw.repl.client import Client
+    from dw.jobs.worker import Client
 
 Connect = Callable[[Settings], "Client"]
 Work = Callable[[Session], int]
@@ -69,7 +69,7 @@ def make_renderer(look: Look, terminal: Terminal, *, for_people: bool) -> Render
     shows = terminal.has_output and not (look.plain or look.quiet)
     environment = terminal.environment if shows else None
     if for_people and not (look.plain or look.quiet or terminal.is_simple):
-        from dw.repl.renderers.live import LiveRenderer
+        from dw.terminal.live import LiveRenderer
 
         return LiveRenderer(out, color=color, echo=look.echo, terminal=environment)
     messages = out if for_people else err

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from dw.errors import DwError
-from dw.history import past
+from dw.jobs.workflow_arguments import OpenWorkflow
+from dw.repl.commands.registry import COMMANDS, Candidate, Words
 from dw.repl.lexer import quote
-from dw.repl.opened import OpenWorkflow
-from dw.repl.registry import COMMANDS, Candidate, Words
-from dw.repl.table import in_one_line
+from dw.run_record import past
 from dw.settings import Settings
+from dw.terminal.table import in_one_line
 
 if TYPE_CHECKING:
     from dw.repl.session import Session

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from dw.errors import UsageError
 from dw.repl import candidates
+from dw.repl.commands.registry import COMMANDS, GROUPED, Candidate, Command, Parameter, find_command
 from dw.repl.lexer import Word, lex_script
-from dw.repl.registry import COMMANDS, GROUPED, Candidate, Command, Parameter, find_command
 
 if TYPE_CHECKING:
     from dw.repl.session import Session

@@ -11,8 +11,8 @@ from typing import Any
 import dw
 from dw.errors import UsageError
 from dw.repl.lexer import Word, shell_word
-from dw.repl.terminal import ColorChoice
 from dw.settings import Settings
+from dw.terminal.capabilities import ColorChoice
 
 EXIT_CODES = """\
 exit codes:

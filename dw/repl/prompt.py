@@ -25,7 +25,7 @@ from dw.errors import EXIT_OK
 from dw.repl.completion import complete
 from dw.repl.lexer import lex_script
 from dw.repl.session import Session
-from dw.repl.terminal import Terminal
+from dw.terminal.capabilities import Terminal
 
 PROMPT = "dw> "
 HOW_TO_LEAVE = "(Ctrl-D or exit to leave)"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dw.errors import EXIT_OK, DwError, UsageError
+from dw.repl.commands.registry import parse
 from dw.repl.lexer import LexError, Statement, lex_script
-from dw.repl.registry import parse
 from dw.repl.session import Leave, Session
 
 

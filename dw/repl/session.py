@@ -15,22 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dw.errors import EXIT_OK, DwError, Interrupted, UsageError
-from dw.repl import outcome
-from dw.repl.client import Client, Events
-from dw.repl.keys import Keys
+from dw.events import Check, Checked, Command, Event, Executing, Run, Started
+from dw.jobs import outcome
+from dw.jobs.worker import Client, Events
+from dw.repl.commands.registry import Call, Invocation, parse
 from dw.repl.lexer import LexError, Word, decode_json, lex
-from dw.repl.narrator import Narrator, reload_cost
-from dw.repl.registry import Call, Invocation, parse
-from dw.repl.renderers.renderer import OutputClosed, Renderer
+from dw.repl.run_keys import Keys
 from dw.repl.signals import Signals
-from dw.repl.traces import Traces
+from dw.repl.tracebacks import Traces
 from dw.repl.variables import Variables
 from dw.settings import Settings
-from dw.worker import client as worker
-from dw.worker.protocol import Check, Checked, Command, Event, Executing, Run, Started
+from dw.terminal.messages import Narrator, reload_cost
+from dw.terminal.renderer import OutputClosed, Renderer
+from dw.worker.client import Interrupted as Interrupt
 
 if TYPE_CHECKING:
-    from dw.repl.opened import OpenWorkflow
+    from dw.jobs.workflow_arguments import OpenWorkflow
     from dw.workflow import Document, Judged
 
 Ask = Callable[[str, Callable[[], bool | None]], bool]
@@ -183,7 +183,7 @@ class Session:
         last: Event | None = None
         with self.signals.waking(ticket.interrupt), self._keys(ticket.run_id, can_cancel):
             for event in ticket:
-                if isinstance(event, worker.Interrupted):
+                if isinstance(event, Interrupt):
                     if not can_cancel:
                         raise Interrupted("stopped waiting for the worker")
                     interrupts += 1

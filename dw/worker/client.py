@@ -22,26 +22,26 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from dw.errors import DwError, WorkerLost
+from dw.events import TERMINAL, Command, Died, Event, Quit, Run, Started, Warned
 from dw.settings import Settings, log_dir
-from dw.worker import meter
-from dw.worker.actions import Action, Emit, Kill, Look, Measure, Send, Spawn
-from dw.worker.autopsy import Death
-from dw.worker.bootstrap import Boot
-from dw.worker.inbox import BadMessage
-from dw.worker.job import Limits
-from dw.worker.life import Worker
-from dw.worker.meter import Free
-from dw.worker.pipes import Bell
-from dw.worker.process import WorkerProcess
-from dw.worker.protocol import TERMINAL, Command, Died, Event, Quit, Run, Started, Warned
-from dw.worker.registrar import register
-from dw.worker.supervisor import Supervisor
+from dw.worker.child.bootstrap import Boot
+from dw.worker.death_records import register
+from dw.worker.process import resources
+from dw.worker.process.event_reader import BadMessage
+from dw.worker.process.exit_cause import Death
+from dw.worker.process.pipes import Bell
+from dw.worker.process.process import WorkerProcess
+from dw.worker.process.resources import Free
+from dw.worker.process.stack import Whereabouts, fold
+from dw.worker.supervision.actions import Action, Emit, Kill, Look, Measure, Send, Spawn
+from dw.worker.supervision.command_state import Limits
+from dw.worker.supervision.supervisor import Supervisor
+from dw.worker.supervision.worker_state import Worker
 from dw.worker.vitals import condition
-from dw.worker.whereabouts import Whereabouts, fold
 
 T = TypeVar("T")
 
-SERVE = "dw.worker.serve:serve"
+SERVE = "dw.worker.child.server:serve"
 STACK_LIMIT_S = 0.5  # a stack takes about a millisecond; a stopped process never answers
 POLL_S = 0.5  # how often to look at a process where no descriptor tells of its death
 KEPT_LOGS = 20
@@ -123,7 +123,7 @@ class WorkerClient:
         serve: str = SERVE,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
-        free_gpu_bytes: Callable[[], Free] = meter.free_gpu_bytes,
+        free_gpu_bytes: Callable[[], Free] = resources.free_gpu_bytes,
     ) -> None:
         self._settings = settings
         self._serve = serve
@@ -288,7 +288,7 @@ class WorkerClient:
                     if process := self._processes.get(action.worker):
                         process.kill()
                 case Measure():
-                    meter.measure(self._meter, self._measured)
+                    resources.measure(self._meter, self._measured)
                 case Emit():
                     self._emit(action.event)
 
@@ -298,7 +298,7 @@ class WorkerClient:
         self._bell.ring()
 
     def _spawn(self, action: Spawn) -> None:
-        if action.is_spare and (free := meter.free_host_bytes()) < SPARE_BYTES:
+        if action.is_spare and (free := resources.free_host_bytes()) < SPARE_BYTES:
             cause = f"the host has only {free >> 20} MB of memory left"
             return self._stillborn(action, cause)
         boot = Boot(os.getpid(), self._serve, log_level=self._settings.log_level, nice=action.nice)

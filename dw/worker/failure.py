@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 
 from dw.errors import DwError, OutOfResources, UsageError, WorkflowError
-from dw.worker.protocol import Failed
+from dw.events import Failed
 
 
 def failed(run_id: int, error: BaseException) -> Failed:

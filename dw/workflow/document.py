@@ -9,14 +9,14 @@ from types import MappingProxyType
 from typing import Any
 
 from dw.errors import UsageError, WorkflowError, did_you_mean
-from dw.workflow.checks import examine
+from dw.workflow.checks.all import examine
+from dw.workflow.checks.partial import sound_part
+from dw.workflow.format.model import Workflow
+from dw.workflow.json_path import JsonPath, locate
 from dw.workflow.jsonc import Source
-from dw.workflow.model import Workflow
-from dw.workflow.problem import Finding, Problem, Severity
+from dw.workflow.problems import Finding, Problem, Severity
 from dw.workflow.references import variable_at
-from dw.workflow.sound import sound_part
 from dw.workflow.substitution import filled, substitute
-from dw.workflow.tree import JsonPath, locate
 from dw.workflow.variables import convert
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})

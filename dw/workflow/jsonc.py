@@ -14,8 +14,8 @@ from functools import cached_property
 from typing import Any
 
 from dw.errors import did_you_mean
-from dw.workflow.problem import Finding
-from dw.workflow.tree import JsonPath
+from dw.workflow.json_path import JsonPath
+from dw.workflow.problems import Finding
 
 DEPTH_LIMIT = 100
 """Objects and lists inside one another: workflows need about 10, Python's stack ends near 1,000."""

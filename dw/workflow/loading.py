@@ -10,17 +10,17 @@ from typing import Any
 
 from dw.errors import WorkflowError
 from dw.workflow.builtin import FOLDER, PREFIX, builtin_path, require_builtin
-from dw.workflow.checks import examine, sub_workflows
-from dw.workflow.constants import literals
+from dw.workflow.checks.all import examine, sub_workflows
+from dw.workflow.checks.constants import literals
+from dw.workflow.checks.shape import check_shape
 from dw.workflow.document import Document, blame, place, refuse, together
+from dw.workflow.json_path import JsonPath
 from dw.workflow.jsonc import JsonError, Source, line_column, parse_json
-from dw.workflow.problem import Finding, Problem
+from dw.workflow.paths import check_world, is_allowed, outside
+from dw.workflow.problems import Finding, Problem
 from dw.workflow.references import check_variables, variable_at, variable_uses
-from dw.workflow.shape import check_shape
 from dw.workflow.substitution import filled, substitute
-from dw.workflow.tree import JsonPath
 from dw.workflow.variables import check_names
-from dw.workflow.world import check_world, is_allowed, outside
 
 LARGEST_FILE = 50 * 2**20  # bytes
 DEEPEST_CHAIN = 16  # sub-workflows of sub-workflows; real ones go 2 deep

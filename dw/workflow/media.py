@@ -8,9 +8,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from dw.errors import did_you_mean
-from dw.workflow.construction import FROM_FILE, construction
-from dw.workflow.problem import Finding
-from dw.workflow.tree import JsonPath, spell_value, walk
+from dw.workflow.format.construction import FROM_FILE, construction
+from dw.workflow.json_path import JsonPath, spell_value, walk
+from dw.workflow.problems import Finding
 
 Kind = Literal["image", "video", "audio"]
 

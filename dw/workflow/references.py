@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dw.errors import did_you_mean
-from dw.workflow.construction import FROM_RESULT, construction
-from dw.workflow.problem import Finding
+from dw.workflow.format.construction import FROM_RESULT, construction
+from dw.workflow.json_path import JsonPath, spell_path, walk
+from dw.workflow.problems import Finding
 from dw.workflow.substitution import variable_name
-from dw.workflow.tree import JsonPath, spell_path, walk
 
 CONSTANT = "constant:"
 PREVIOUS = "previous_result:"

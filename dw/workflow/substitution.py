@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from dw.workflow.json_path import JsonPath
 from dw.workflow.media import media_kind, media_reference, takes_media
-from dw.workflow.tree import JsonPath
 
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dw.errors import UsageError
+from dw.workflow.json_path import spell_value
 from dw.workflow.media import is_media_reference
-from dw.workflow.problem import Finding
+from dw.workflow.problems import Finding
 from dw.workflow.references import is_constant
-from dw.workflow.tree import spell_value
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,99}")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,4000}")  # Python reads integers of up to 4,300 digits

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import dw.repl.commands  # noqa: F401  # fills the registry
-from dw.repl.renderers.plain import PlainRenderer
-from dw.repl.renderers.renderer import Stream
+from dw.events import Clear, Run, Stepped
 from dw.repl.session import Session
 from dw.settings import Settings
+from dw.terminal.plain import PlainRenderer
+from dw.terminal.renderer import Stream
 from dw.worker.client import WorkerClient
-from dw.worker.protocol import Clear, Run, Stepped
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = {"num_inference_steps": 2, "width": 64, "height": 64}

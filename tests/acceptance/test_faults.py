@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from dw import history
+from dw import run_record
+from dw.events import Cancelled, Died, Finished, Launched, TimedOut
 from dw.settings import Settings
 from dw.worker.client import WorkerClient
-from dw.worker.protocol import Cancelled, Died, Finished, Launched, TimedOut
 from tests.acceptance.conftest import Shell, a_run, denoised, write_examples
 from tests.repl.screen import Screen
 
@@ -82,7 +82,7 @@ def test_a_timeout_is_polite_and_keeps_the_models(shell: Shell, client: WorkerCl
     end = client.submit(a_run(shell, num_inference_steps=5000), timeout_s=0.5).result()
     assert isinstance(end, TimedOut)
     assert (end.clock, end.keeps_models) == ("deadline", True)
-    cause = history.past(shell.folder / "outputs")[-1].facts["cause"]
+    cause = run_record.past(shell.folder / "outputs")[-1].facts["cause"]
     assert re.fullmatch(
         r"cancelled after step \d+ of 5000: not done after 0.5 s \(timeout\)", cause
     )

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from dw import history
+from dw import run_record
+from dw.events import Cancelled, Died, Failed, Finished, Started
 from dw.worker.client import WorkerClient
-from dw.worker.protocol import Cancelled, Died, Failed, Finished, Started
 from tests.acceptance.conftest import Shell, a_run, denoised
 from tests.processes import footprint, grown
 
@@ -72,7 +72,7 @@ def test_no_run_is_lost_and_the_shell_stays_as_it_was(shell: Shell, client: Work
     before, folders = footprint(), []
     for fate in fates():
         folder, end = live(shell, fate, moments.randint(0, 40))
-        record = history.read(folder)
+        record = run_record.read(folder)
         assert (type(end), record["state"]) == (fate.end, fate.state)
         if isinstance(end, Died):
             assert (record["cause"], record["last_step"]) == (end.cause, end.last_step)

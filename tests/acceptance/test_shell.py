@@ -14,7 +14,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from dw import history
+from dw import run_record
 from tests.acceptance.conftest import EXAMPLES, write_examples
 from tests.acceptance.test_checklist import CACHED_RUN, FIRST_RUN, assert_transcript
 from tests.processes import assert_gone
@@ -255,4 +255,4 @@ def test_a_shell_that_is_killed_while_it_saves_leaves_no_half_written_picture_bu
         process.kill()
     assert_gone(children)
     assert list((folder / "outputs").rglob("*.png")) == []
-    assert [run.state for run in history.past(folder / "outputs")] == ["lost"]
+    assert [run.state for run in run_record.past(folder / "outputs")] == ["lost"]

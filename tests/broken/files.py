@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from dw.engine import Engine
-from dw.report import Problem
+from dw.types import Problem
 from dw.workflow import judge_file
 
 FOLDER = Path(__file__).parent

@@ -12,7 +12,7 @@ from dw.engine import Cancelled, Engine, RunControl, RunResult
 from dw.engine.device import Cpu
 from dw.errors import DwError
 from dw.rehearsal import store
-from dw.report import Output
+from dw.types import Output
 from dw.workflow import Document, parse_document
 
 Json = dict[str, Any]

@@ -17,8 +17,8 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
 from dw.engine import Cancelled, Engine, RunControl
-from dw.engine.models import reading
-from dw.engine.tasks import glue
+from dw.engine.patches import weight_reading
+from dw.engine.tasks import gather
 from tests.engine.session import PNG, CancelsAt, Json, Session, generate, text_to_image, workflow
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -150,7 +150,7 @@ class TestLoading:
         self, session: Session, sd15: Path, cancels: Cancels, tensor: int, there: list[str]
     ) -> None:
         before = Session(Engine(), session.folder).hashes(text_to_image(sd15))
-        cancels.at(reading, "count", tensor)
+        cancels.at(weight_reading, "count", tensor)
         session.cancel(text_to_image(sd15), cancels.control)
         assert len(cancels.calls) == tensor
         assert [row.name for row in session.engine.memory().components] == there
@@ -216,9 +216,9 @@ class TestSteps:
         assert json.loads((folder / "run.json").read_text())["state"] == "cancelled"
 
     def test_in_a_task(self, session: Session, cancels: Cancels) -> None:
-        cancels.at(glue, "read_image", 2)
+        cancels.at(gather, "read_image", 2)
         session.cancel(workflow({"name": "all", "task": ALL}), cancels.control)
-        assert cancels.calls == ["dw.engine.tasks.glue.read_image"] * 2
+        assert cancels.calls == ["dw.engine.tasks.gather.read_image"] * 2
 
     def test_in_a_sub_workflow(self, session: Session, cancels: Cancels) -> None:
         child = workflow(small("cat.png"), small("cat.png", "next"), id="child")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import dw.repl.commands  # noqa: F401 - it fills the registry
-from dw.repl.renderers.plain import PlainRenderer
-from dw.repl.renderers.renderer import Stream
+from dw.events import Run
 from dw.repl.session import Habits, Session
 from dw.settings import Settings
-from dw.worker.protocol import Run
+from dw.terminal.plain import PlainRenderer
+from dw.terminal.renderer import Stream
 from tests.repl.fake import FakeClient
 
 FLUX: dict[str, Any] = {

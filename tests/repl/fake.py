@@ -7,10 +7,7 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 from dw.errors import WorkerLost
-from dw.report import ComponentRow, Memory, Output, Problem
-from dw.settings import Settings
-from dw.worker.client import INTERRUPTED, Interrupted, WorkerStatus
-from dw.worker.protocol import (
+from dw.events import (
     TERMINAL,
     Cancelled,
     CancelRequested,
@@ -39,7 +36,10 @@ from dw.worker.protocol import (
     StepStarted,
     StopRequested,
 )
-from dw.worker.whereabouts import Whereabouts
+from dw.settings import Settings
+from dw.types import ComponentRow, Memory, Output, Problem
+from dw.worker.client import INTERRUPTED, Interrupted, WorkerStatus
+from dw.worker.process.stack import Whereabouts
 
 MB = 2**20
 PARTS = ("gen.vae", "gen.text_encoder", "gen.tokenizer", "gen.unet", "gen.scheduler")

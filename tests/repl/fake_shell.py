@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from dw.events import Died, Event, Executing, Failed, Run, TimedOut
 from dw.repl.app import main, run_main
 from dw.settings import Settings
-from dw.worker.protocol import Died, Event, Executing, Failed, Run, TimedOut
 from tests.repl.fake import Answer, FakeClient, ending_with, load, succeed
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from dw.repl.commands.registry import COMMANDS
 from dw.repl.completion import complete
-from dw.repl.registry import COMMANDS
 from tests.repl.conftest import FLUX, Shell, write
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from dw import history
+from dw import run_record
 from dw.repl.commands.history import LISTED
 from dw.repl.completion import complete
-from dw.repl.renderers.ndjson import JsonRenderer
-from dw.repl.renderers.renderer import Stream
+from dw.terminal.ndjson import JsonRenderer
+from dw.terminal.renderer import Stream
 from tests.repl.conftest import Shell
 
 GOOD: dict[str, Any] = {
@@ -52,7 +52,7 @@ def past(folder: Path) -> None:
 
 def keep(folder: Path, name: str, facts: dict[str, Any]) -> None:
     (folder / "outputs" / name).mkdir(parents=True)
-    history.write(folder / "outputs" / name, facts)
+    run_record.write(folder / "outputs" / name, facts)
 
 
 def rows(text: str) -> list[list[str]]:

@@ -11,7 +11,7 @@ HEAVY = ("torch", "diffusers", "transformers", "numpy")
 LATER = ("rich", "pydantic", "PIL")
 
 AT_THE_PROMPT = """
-import dw.repl.app, dw.repl.commands, dw.repl.prompt, dw.repl.renderers.live, dw.worker.client
+import dw.repl.app, dw.repl.commands, dw.repl.prompt, dw.terminal.live, dw.worker.client
 """
 AFTER_A_SCRIPT = """
 import sys

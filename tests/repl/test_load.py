@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dw.report import Problem
-from dw.worker.protocol import Prepare
+from dw.events import Prepare
+from dw.types import Problem
 from tests.repl.conftest import FLUX, Shell, write
 
 

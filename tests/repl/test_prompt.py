@@ -13,7 +13,7 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from dw.repl.prompt import do, make_prompt, toolbar
-from dw.repl.terminal import Terminal
+from dw.terminal.capabilities import Terminal
 from tests.repl.conftest import Shell
 
 TERMINAL = Terminal(has_input=True, has_output=True, is_simple=False, environment={"TERM": "xterm"})

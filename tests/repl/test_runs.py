@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from dw.errors import EXIT_BUG
+from dw.events import Died, Failed
 from dw.repl.session import Session
-from dw.report import Problem
 from dw.settings import Settings
-from dw.worker.protocol import Died, Failed
+from dw.types import Problem
 from tests.repl.conftest import FLUX, Shell
 from tests.repl.fake import ending_with
 

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dw.errors import EXIT_BUG, UsageError
+from dw.repl.commands.registry import parse
 from dw.repl.lexer import lex
-from dw.repl.registry import parse
-from dw.repl.renderers.plain import PlainRenderer
-from dw.repl.renderers.renderer import Stream
 from dw.repl.session import Leave, Session
-from dw.repl.traces import Traces
+from dw.repl.tracebacks import Traces
 from dw.settings import Settings
+from dw.terminal.plain import PlainRenderer
+from dw.terminal.renderer import Stream
 from dw.worker.client import WorkerStatus
 from tests.repl.conftest import Shell
 from tests.repl.fake import FakeClient

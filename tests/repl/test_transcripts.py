@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from dw.events import Died, Failed, Planned, TimedOut
 from dw.worker.client import INTERRUPTED
-from dw.worker.protocol import Died, Failed, Planned, TimedOut
 from tests.repl.conftest import Shell
 from tests.repl.fake import PARTS, ending_with, execute, pressing
 

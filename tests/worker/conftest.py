@@ -4,10 +4,10 @@ from dataclasses import replace
 import psutil
 import pytest
 
+from dw.events import Run
 from dw.settings import Settings
 from dw.worker.client import WorkerClient
-from dw.worker.job import Limits
-from dw.worker.protocol import Run
+from dw.worker.supervision.command_state import Limits
 
 LIMITS = Limits(stall_s=30.0, grace_s=0.5, quit_s=1.0, standby_delay_s=0.05, standby=False)
 

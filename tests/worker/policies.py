@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from dw.report import Memory
-from dw.worker.job import Limits
-from dw.worker.protocol import (
+from dw.events import (
     VERSION,
     Greeted,
     Run,
 )
-from dw.worker.supervisor import Supervisor
+from dw.types import Memory
+from dw.worker.supervision.command_state import Limits
+from dw.worker.supervision.supervisor import Supervisor
 
 MEMORY = Memory("CPU", 0, 0, 0, 0, 0)
 LIMITS = Limits(

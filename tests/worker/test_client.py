@@ -5,8 +5,7 @@ import time
 import pytest
 
 from dw.errors import WorkerLost
-from dw.worker.client import INTERRUPTED
-from dw.worker.protocol import (
+from dw.events import (
     VERSION,
     Cancelled,
     CancelRequested,
@@ -29,6 +28,7 @@ from dw.worker.protocol import (
     TimedOut,
     Warned,
 )
+from dw.worker.client import INTERRUPTED
 from tests.worker.conftest import a_run, obey_from_now_on, workers
 
 TOLD_WITHIN_S = 0.5

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
-from dw.worker import autopsy
-from dw.worker.protocol import TERMINAL, Died, Executing, Failed, Finished, Run, TimedOut
+from dw.events import TERMINAL, Died, Executing, Failed, Finished, Run, TimedOut
+from dw.worker.process import exit_cause
 from tests.processes import footprint, grown
 from tests.worker.conftest import a_run, obey_from_now_on, workers
 
@@ -48,7 +48,7 @@ DEATHS = [
     Fault("segfaults", "signal", "killed by signal 11 (SIGSEGV)"),
     Fault("exits_with_zero", "exit", "exited with code 0"),
     Fault("forks_and_dies", "exit", "exited with code 7"),
-    Fault("is_oom_killed", "oom-killer", autopsy.OOM_KILLED),
+    Fault("is_oom_killed", "oom-killer", exit_cause.OOM_KILLED),
     Fault("sends_an_unpicklable", "exit", "exited with code 1"),
     Fault("sends_the_unreadable", "killed", "it sent what cannot be read (ValueError)"),
     Fault("sends_no_event", "killed", "it sent a str, which is no event"),
@@ -74,8 +74,8 @@ def memory_events(tmp_path, monkeypatch):
     path = tmp_path / "memory.events"
     path.write_text("oom_kill 0\n")
     monkeypatch.setenv("MEMORY_EVENTS", str(path))
-    monkeypatch.setattr(autopsy, "CGROUPS", tmp_path)
-    monkeypatch.setattr(autopsy, "SELF_CGROUP", tmp_path / "none")
+    monkeypatch.setattr(exit_cause, "CGROUPS", tmp_path)
+    monkeypatch.setattr(exit_cause, "SELF_CGROUP", tmp_path / "none")
 
 
 class Watch(contextlib.AbstractContextManager):

@@ -15,7 +15,7 @@ SHELL = """
 import sys, time
 from dw.settings import Settings
 from dw.worker.client import WorkerClient
-from dw.worker.protocol import Run
+from dw.events import Run
 
 if __name__ == "__main__":
     client = WorkerClient(Settings(), serve=f"tests.worker.children.{sys.argv[1]}:serve")

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from dw.worker import pipes, process
-from dw.worker.pipes import Bell, ThreadReader
-from dw.worker.protocol import Died, Executing, Finished, Said, Stepped
+from dw.events import Died, Executing, Finished, Said, Stepped
+from dw.worker.process import pipes, process
+from dw.worker.process.pipes import Bell, ThreadReader
 from tests.worker.conftest import a_run, workers
 
 

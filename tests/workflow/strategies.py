@@ -14,9 +14,9 @@ from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
-from dw.workflow.keys import known_keys
-from dw.workflow.model import Step, Workflow
-from dw.workflow.section import Section
+from dw.workflow.checks.keys import known_keys
+from dw.workflow.format.model import Step, Workflow
+from dw.workflow.format.section import Section
 
 Strategy = st.SearchStrategy[Any]
 

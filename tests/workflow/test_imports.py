@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import dw.workflow
-from dw.workflow.classes import DTYPES, diffusers_names
+from dw.workflow.checks.classes import DTYPES, diffusers_names
 
 HEAVY = "{'torch', 'diffusers', 'transformers', 'numpy', 'PIL', 'accelerate'}"
 

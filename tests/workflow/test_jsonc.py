@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dw.workflow.json_path import walk
 from dw.workflow.jsonc import DEPTH_LIMIT, JsonError, line_column, parse_json
-from dw.workflow.tree import walk
 from tests.workflow.samples import unmarked
 
 FILLING = ["", " ", "\n", "\t", "// note\n", "/* note */", "/**/", "/* two\nlines */", '// "{[,\n']

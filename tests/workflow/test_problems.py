@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dw.errors import WorkflowError
 from dw.workflow import Problem, parse_document
-from dw.workflow.tree import walk
+from dw.workflow.json_path import walk
 from tests.workflow.samples import (
     PATH,
     messages,
@@ -422,14 +422,14 @@ def test_an_unknown_package_is_named_and_trust_allows_it() -> None:
 
 
 def test_a_known_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dw.workflow.classes.is_installed", lambda package: False)
+    monkeypatch.setattr("dw.workflow.checks.classes.is_installed", lambda package: False)
     assert messages(of_pipeline(configuration={"component_type": "sdnq.Pipeline"})) == [
         "'sdnq.Pipeline' needs the package 'sdnq', which is not installed: pip install 'dw[sdnq]'"
     ]
 
 
 def test_without_diffusers_its_names_are_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dw.workflow.classes.diffusers_names", frozenset)
+    monkeypatch.setattr("dw.workflow.checks.classes.diffusers_names", frozenset)
     assert parse(of_pipeline(configuration={"component_type": "Whatever"}))
 
 

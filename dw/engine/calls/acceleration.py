@@ -13,12 +13,12 @@ from diffusers.models.attention_dispatch import attention_backend
 from dw.engine.calls import step_cache, teacache
 from dw.engine.calls.denoising import MODELS
 from dw.engine.calls.weighting import takes_weights
-from dw.engine.classes import component_types, constructor_signature
-from dw.engine.run import Run
+from dw.engine.execution.run import Run
+from dw.engine.python.signatures import component_types, constructor_signature
 from dw.errors import RunFailed
-from dw.workflow.configuration import Configuration
-from dw.workflow.problem import Finding
-from dw.workflow.tree import JsonPath
+from dw.workflow.format.configuration import Configuration
+from dw.workflow.json_path import JsonPath
+from dw.workflow.problems import Finding
 
 
 @contextmanager

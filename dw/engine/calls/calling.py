@@ -11,14 +11,14 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
-from dw.engine import names
-from dw.engine.artifacts import on_host
 from dw.engine.calls.acceleration import accelerated
 from dw.engine.calls.weighting import weighted
-from dw.engine.classes import call_parameters
-from dw.engine.control import RunControl, watching
-from dw.engine.media.films import plain
-from dw.workflow.configuration import Configuration
+from dw.engine.cancellation import RunControl, watching
+from dw.engine.files.artifacts import on_host
+from dw.engine.media.video import plain
+from dw.engine.python import resolve
+from dw.engine.python.signatures import call_parameters
+from dw.workflow.format.configuration import Configuration
 
 INVERTED = ("inverted_latents", "image_latents", "latent_image_ids")
 """What pipelines give that invert a picture."""
@@ -45,7 +45,7 @@ def call(
             arguments = weighted(pipeline, arguments)
         given = {name: plain(value, rate) for name, value in arguments.items()}
         output = _named(getattr(pipeline, method)(**given), method)
-    if names.is_modular(type(pipeline)):
+    if resolve.is_modular(type(pipeline)):
         from dw.engine.models import modular  # what it imports is needed by few workflows
 
         modular.free_hooks(pipeline)
@@ -91,16 +91,16 @@ def _named(output: Any, method: str) -> Any:
 
 def takes_generator(pipeline: Any, method: str) -> bool:
     """Whether the method is given the step's own generator; others draw from the global ones."""
-    if method != "__call__" or names.is_foreign(type(pipeline)):
+    if method != "__call__" or resolve.is_foreign(type(pipeline)):
         return False
-    if names.is_modular(type(pipeline)):
+    if resolve.is_modular(type(pipeline)):
         return "generator" in pipeline._blocks.input_names
     return "generator" in call_parameters(pipeline.__class__)
 
 
 def call_default(pipeline: Any, name: str) -> Any:
     """Of an argument of the call; None when it has no default, or is none."""
-    if names.is_modular(type(pipeline)):
+    if resolve.is_modular(type(pipeline)):
         from dw.engine.models import modular
 
         parameter = modular.call_parameters(pipeline._blocks).get(name)
@@ -112,7 +112,7 @@ def call_default(pipeline: Any, name: str) -> Any:
 def free_hooks(pipeline: Any) -> None:
     """Take offloaded models off the device, and reset step caches, which else change the next
     picture."""
-    if names.is_modular(type(pipeline)):
+    if resolve.is_modular(type(pipeline)):
         from dw.engine.models import modular
 
         modular.free_hooks(pipeline)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
-from dw.engine.classes import call_parameters
+from dw.engine.python.signatures import call_parameters
 from dw.errors import RunFailed
 
 MODELS = ("transformer", "transformer_ref")

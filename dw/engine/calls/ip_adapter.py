@@ -17,12 +17,12 @@ import torch
 from safetensors import safe_open
 from transformers import CLIPImageProcessor
 
+from dw.engine.files.access import Reach
 from dw.engine.models.source import Sources, refuse_pickles
-from dw.engine.reach import Reach
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_ip_adapter
-from dw.workflow.adapters import IpAdapter
-from dw.workflow.pipeline import Component, Pipeline
+from dw.workflow.format.adapters import IpAdapter
+from dw.workflow.format.pipeline import Component, Pipeline
 
 PLACES = ("encoder_hid_proj", "text_encoder_hid_proj", "image_proj")
 """Where models keep what makes tokens out of the picture."""

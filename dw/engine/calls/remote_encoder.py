@@ -15,9 +15,9 @@ from huggingface_hub import get_token
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
-from dw.engine.fetching import fetch
+from dw.engine.files.access import Reach
+from dw.engine.files.download import fetch
 from dw.engine.models.address import HOSTS
-from dw.engine.reach import Reach
 from dw.errors import RunFailed
 
 Tensors = dict[str, torch.Tensor]

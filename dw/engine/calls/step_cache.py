@@ -35,7 +35,7 @@ from dw.engine.calls.denoising import (
     tells_passes,
 )
 from dw.errors import RunFailed
-from dw.workflow.step_cache import StepCache, presets
+from dw.workflow.format.step_cache import StepCache, presets
 
 CONFIGS: dict[str, Callable[..., Any]] = {
     "first_block": FirstBlockCacheConfig,

@@ -22,7 +22,7 @@ from diffusers.hooks import HookRegistry, ModelHook
 
 from dw.engine.calls.denoising import Passes, counted, denoiser, denoising_steps
 from dw.errors import RunFailed
-from dw.workflow.step_cache import TeaCache
+from dw.workflow.format.step_cache import TeaCache
 
 COEFFICIENTS = {
     "flux": (498.651651, -283.781631, 55.8554382, -3.82021401, 0.264230861),

@@ -18,7 +18,7 @@ from diffusers.utils import scale_lora_layers, unscale_lora_layers
 from diffusers.utils.torch_utils import get_module_execution_device
 
 from dw.engine.calls.prompt_syntax import Segment, has_weights, joined, parse
-from dw.engine.classes import call_parameters
+from dw.engine.python.signatures import call_parameters
 
 EMBEDS = ("prompt_embeds", "pooled_prompt_embeds")
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from dw.engine.checks.signatures import check_action, component_names
 from dw.engine.models import modular
-from dw.engine.models.draft import LOADER_ARGUMENTS
+from dw.engine.models.spec_builder import LOADER_ARGUMENTS
 from dw.errors import WorkflowError, did_you_mean
-from dw.workflow.model import Step
-from dw.workflow.pipeline import Pipeline
-from dw.workflow.problem import Finding
-from dw.workflow.tree import JsonPath, spell_value
+from dw.workflow.format.model import Step
+from dw.workflow.format.pipeline import Pipeline
+from dw.workflow.json_path import JsonPath, spell_value
+from dw.workflow.problems import Finding
 
 
 @dataclass(frozen=True)

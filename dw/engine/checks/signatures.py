@@ -11,29 +11,29 @@ from typing import Any
 
 from diffusers import SchedulerMixin
 
-from dw.engine import names
 from dw.engine.calls.acceleration import check_acceleration
 from dw.engine.calls.calling import method_of
-from dw.engine.checks.annotations import misfit
-from dw.engine.checks.fit import check_placement, check_settings, no_component
-from dw.engine.checks.foreign import check_foreign
 from dw.engine.checks.keywords import refusal
-from dw.engine.classes import call_parameters, constructor_signature
-from dw.engine.media import sounds
-from dw.engine.models.draft import LOADER_ARGUMENTS
+from dw.engine.checks.placement import check_placement, check_settings, no_component
+from dw.engine.checks.transformers_models import check_foreign
+from dw.engine.files.objects import check_objects
+from dw.engine.media import audio
 from dw.engine.models.spec import PipelineSpec
-from dw.engine.objects import check_objects
+from dw.engine.models.spec_builder import LOADER_ARGUMENTS
+from dw.engine.python import resolve
+from dw.engine.python.annotations import misfit
+from dw.engine.python.signatures import call_parameters, constructor_signature
 from dw.engine.tasks import check_reference, check_task
 from dw.errors import RunFailed, WorkflowError, did_you_mean
 from dw.workflow import Document, Problem
-from dw.workflow.chain import REFERENCES, Chain
-from dw.workflow.model import ACTIONS, PipelineReference, Step, Task, Workflow
-from dw.workflow.modular import MODULAR
-from dw.workflow.pipeline import Component, Pipeline, Scheduler
-from dw.workflow.problem import Finding
+from dw.workflow.format.chain import REFERENCES, Chain
+from dw.workflow.format.model import ACTIONS, PipelineReference, Step, Task, Workflow
+from dw.workflow.format.modular import MODULAR
+from dw.workflow.format.pipeline import Component, Pipeline, Scheduler
+from dw.workflow.format.result import Result
+from dw.workflow.json_path import JsonPath
+from dw.workflow.problems import Finding
 from dw.workflow.references import is_reference
-from dw.workflow.result import Result
-from dw.workflow.tree import JsonPath
 
 
 def check_workflow(
@@ -160,19 +160,19 @@ def _step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> Iterat
         yield from _pipeline(step.pipeline, (*path, "pipeline"), trust)
     if (pipeline := workflow.pipeline_of(step)) is not None:
         with suppress(WorkflowError):  # told where the class is named
-            cls = names.pipeline_class(pipeline.configuration.component_type, trust=trust)
+            cls = resolve.pipeline_class(pipeline.configuration.component_type, trust=trust)
             if not _is_custom(pipeline):
                 yield from _step_fits(cls, step, path)
     elif step.task is not None:
         yield from _task(step.task, (*path, "task"))
-    if step.result is not None and step.result.content_type in sounds.FORMATS:
+    if step.result is not None and step.result.content_type in audio.FORMATS:
         yield from _sound(step.result, (*path, "result"))
 
 
 def _sound(result: Result, path: JsonPath) -> Iterator[Finding]:
     """A format and a subtype that libsndfile does not have."""
     try:
-        sounds.settings(result)
+        audio.settings(result)
     except RunFailed as error:
         key = "format" if result.subtype is None else "subtype"
         yield Finding((*path, key), error.message)
@@ -203,7 +203,7 @@ def _task(task: Task, path: JsonPath) -> Iterator[Finding]:
 def _pipeline(pipeline: Pipeline, path: JsonPath, trust: bool) -> Iterator[Finding]:
     where = (*path, "configuration", "component_type")
     try:
-        names.pipeline_class(pipeline.configuration.component_type, trust=trust)
+        resolve.pipeline_class(pipeline.configuration.component_type, trust=trust)
     except WorkflowError as error:
         yield Finding(where, error.message)
     yield from check_settings(pipeline, path, trust=trust)
@@ -215,17 +215,17 @@ def _pipeline(pipeline: Pipeline, path: JsonPath, trust: bool) -> Iterator[Findi
 
 def _step_fits(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> Iterator[Finding]:
     """`blocks`: of a modular pipeline whose model is known."""
-    if names.is_generic(cls):
+    if resolve.is_generic(cls):
         return  # the model's index names the class; the run checks it then
     action = step.pipeline or step.pipeline_reference
     assert action is not None
     here = (*path, "pipeline_reference" if step.pipeline is None else "pipeline")
-    if names.is_modular(cls):
+    if resolve.is_modular(cls):
         from dw.engine.checks.blocks import check_step  # what it imports is needed by few workflows
 
         yield from check_step(cls, blocks, step, here)
         return
-    if names.is_foreign(cls):
+    if resolve.is_foreign(cls):
         if step.pipeline is not None:
             yield from check_foreign(cls, step.pipeline, here)
         return
@@ -275,7 +275,7 @@ def _scheduler(scheduler: Scheduler, path: JsonPath, trust: bool) -> Iterator[Fi
     if scheduler.scheduler_type is None:
         return
     try:
-        cls = names.scheduler_class(scheduler.scheduler_type, trust=trust)
+        cls = resolve.scheduler_class(scheduler.scheduler_type, trust=trust)
     except WorkflowError as error:
         yield Finding((*path, "configuration", "scheduler_type"), error.message)
         return
@@ -289,7 +289,7 @@ def _scheduler(scheduler: Scheduler, path: JsonPath, trust: bool) -> Iterator[Fi
 
 def _component(component: Component, path: JsonPath, trust: bool) -> Iterator[Finding]:
     try:
-        cls = names.component_class(component.configuration.component_type, trust=trust)
+        cls = resolve.component_class(component.configuration.component_type, trust=trust)
     except WorkflowError as error:
         yield Finding((*path, "configuration", "component_type"), error.message)
     else:

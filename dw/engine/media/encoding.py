@@ -13,13 +13,13 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from dw.engine.media import films, pictures, sounds
-from dw.engine.media.extent import Extent, kind_of
-from dw.engine.media.films import as_film, encode_film, film_extent
-from dw.engine.media.pictures import as_picture, encode_gif, encode_picture, picture_extent
-from dw.engine.media.sounds import encode_sound, sound_extent
+from dw.engine.media import audio, image, video
+from dw.engine.media.audio import encode_sound, sound_extent
+from dw.engine.media.image import as_picture, encode_gif, encode_picture, picture_extent
+from dw.engine.media.media_info import Extent, kind_of
+from dw.engine.media.video import as_film, encode_film, film_extent
 from dw.errors import RunFailed
-from dw.workflow.result import Result
+from dw.workflow.format.result import Result
 
 EXTENSIONS = {
     "image/png": ".png",
@@ -58,35 +58,35 @@ class Encoded:
 def encode(value: Any, spec: Result, metadata: Mapping[str, Any] | None = None) -> Encoded:
     """Raises RunFailed when `value` is nothing that a file of this type can hold."""
     content_type = spec.content_type
-    if content_type in pictures.FORMATS:
+    if content_type in image.FORMATS:
         return Encoded(*encode_picture(as_picture(value, content_type), content_type, metadata))
-    if content_type in sounds.FORMATS:
+    if content_type in audio.FORMATS:
         return Encoded(*encode_sound(value, spec))
-    if content_type in films.CONTAINERS:
+    if content_type in video.CONTAINERS:
         film = audible(as_film(value, content_type), spec)
-        return Encoded(*encode_film(film, content_type, spec.fps or film.fps or films.FPS))
+        return Encoded(*encode_film(film, content_type, spec.fps or film.fps or video.FPS))
     if content_type == "image/gif":
         film = as_film(value, content_type)
         frames = [frame.convert("RGB") for frame in film]
-        return Encoded(*encode_gif(frames, spec.fps or film.fps or films.FPS))
+        return Encoded(*encode_gif(frames, spec.fps or film.fps or video.FPS))
     if content_type == "application/json":
         return Encoded(_json(value), Extent())
     return Encoded(_text(value, content_type), Extent())
 
 
-def audible(film: films.Film, spec: Result) -> films.Film:
+def audible(film: video.Film, spec: Result) -> video.Film:
     """The film with its sound at the rate that the result is to have, without it when nobody
     knows the rate: see `is_muted`."""
     if film.sound is None or is_muted(film, spec):
-        return films.Film(film.frames, fps=film.fps)
+        return video.Film(film.frames, fps=film.fps)
     rate = spec.audio_sample_rate or film.sound.rate
     assert rate is not None
-    return films.Film(film.frames, film.sound.at(rate), film.fps)
+    return video.Film(film.frames, film.sound.at(rate), film.fps)
 
 
 def is_muted(value: Any, spec: Result) -> bool:
     """Whether a film has a sound that cannot be written, since its rate is not known."""
-    sound = value.sound if isinstance(value, films.Film) else None
+    sound = value.sound if isinstance(value, video.Film) else None
     return sound is not None and not (sound.rate or spec.audio_sample_rate)
 
 
@@ -105,9 +105,9 @@ def verify(file: BinaryIO, content_type: str, expected: Extent) -> None:
 
 
 def _reader(content_type: str) -> Callable[[BinaryIO], Extent]:
-    if content_type in sounds.FORMATS:
+    if content_type in audio.FORMATS:
         return sound_extent
-    if content_type in films.CONTAINERS:
+    if content_type in video.CONTAINERS:
         return film_extent
     if content_type.startswith("image/"):
         return picture_extent

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dw.engine.media.films import FPS, Film, Reel
-from dw.engine.media.pictures import as_picture
+from dw.engine.media.audio import RATE, Samples, Sound, fitted
+from dw.engine.media.image import as_picture
 from dw.engine.media.segments import DECLICK_S, Splice, splices
-from dw.engine.media.sounds import RATE, Samples, Sound, fitted
+from dw.engine.media.video import FPS, Film, Reel
 from dw.errors import RunFailed
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from dw.workflow.chain import FrameSnap
+from dw.workflow.format.chain import FrameSnap
 
 DECLICK_S = 0.003
 """A sound that begins or ends at once is a click: this much is faded where nothing overlaps."""

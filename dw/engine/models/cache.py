@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from dw.engine.models.ledger import Ledger, base_dtypes, tensor_bytes, tensors
+from dw.engine.models.live_models import Ledger, base_dtypes, tensor_bytes, tensors
 from dw.engine.models.loading import FileContent, load_component, load_single_file
 from dw.engine.models.spec import ComponentSpec, PipelineSpec, SchedulerSpec
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from dw.engine import names
-from dw.workflow.pipeline import Pipeline
+from dw.engine.python import resolve
+from dw.workflow.format.pipeline import Pipeline
 
 
 class Dtypes:
@@ -24,13 +24,13 @@ class Dtypes:
         if (loads := pipeline.configuration.load_components) is not None:
             given = loads.dtype or given
         named = dict(given) if isinstance(given, Mapping) else {"default": given}
-        self.default = names.dtype(named.pop("default", None))
+        self.default = resolve.dtype(named.pop("default", None))
         arguments = {n: c.from_pretrained_arguments for n, c in pipeline.components.items()}
         own = {n: _dtype_argument(a) for n, a in arguments.items() if _dtype_argument(a)}
         blocks: dict[str, Any] = dict(pipeline.configuration.component_dtypes)
         if pipeline.configuration.vae and pipeline.configuration.vae.torch_dtype:
             blocks["vae"] = pipeline.configuration.vae.torch_dtype
-        self.named = {n: names.dtype(d) for n, d in {**named, **own, **blocks}.items()}
+        self.named = {n: resolve.dtype(d) for n, d in {**named, **own, **blocks}.items()}
 
     def __getitem__(self, component: str) -> torch.dtype:
         return self.named.get(component, self.default)
@@ -39,7 +39,7 @@ class Dtypes:
 def given_dtype(pipeline: Pipeline) -> torch.dtype | None:
     """The dtype that the workflow names for all of it."""
     given = _dtype_argument(pipeline.from_pretrained_arguments)
-    return names.dtype(given) if isinstance(given, str) else None
+    return resolve.dtype(given) if isinstance(given, str) else None
 
 
 def _dtype_argument(arguments: Mapping[str, Any]) -> Any:

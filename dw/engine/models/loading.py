@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 
-from dw.engine.classes import constructor_signature
-from dw.engine.models.changes import changed
+from dw.engine.models.modifiers import changed
 from dw.engine.models.quantization import built
 from dw.engine.models.spec import ComponentSpec, Layout, SchedulerSpec, SingleFile
+from dw.engine.python.signatures import constructor_signature
 
 
 @contextmanager

@@ -26,14 +26,14 @@ from diffusers.modular_pipelines.components_manager import CustomOffloadHook
 from diffusers.modular_pipelines.modular_pipeline import PipelineState
 from diffusers.modular_pipelines.modular_pipeline_utils import INPUT_PARAM_TEMPLATES, InputParam
 
-from dw.engine.classes import library_class
+from dw.engine.files.access import Reach
 from dw.engine.models.source import Sources
 from dw.engine.models.spec import PipelineSpec
-from dw.engine.reach import Reach
+from dw.engine.python.signatures import library_class
 from dw.errors import RunFailed, WorkflowError, did_you_mean
-from dw.workflow.configuration import Configuration
-from dw.workflow.modular import RESERVE
-from dw.workflow.pipeline import Pipeline
+from dw.workflow.format.configuration import Configuration
+from dw.workflow.format.modular import RESERVE
+from dw.workflow.format.pipeline import Pipeline
 
 Json = Mapping[str, Any]
 

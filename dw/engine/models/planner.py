@@ -9,13 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from dw.engine import names
-from dw.engine.calls.adapters import Adapter, find_adapter
 from dw.engine.calls.ip_adapter import Adapted, find_ip_adapter
+from dw.engine.calls.loras import Adapter, find_adapter
 from dw.engine.device import Device
+from dw.engine.files.access import Reach
 from dw.engine.models.cache import Need
-from dw.engine.models.draft import Draft
-from dw.engine.models.layout import OFFLOADS, Layouts
+from dw.engine.models.placement_plan import OFFLOADS, Layouts
 from dw.engine.models.quantization import (
     cannot_rehearse,
     quantization_spec,
@@ -29,15 +28,16 @@ from dw.engine.models.spec import (
     Placement,
     QuantizationSpec,
 )
-from dw.engine.reach import Reach
+from dw.engine.models.spec_builder import Draft
+from dw.engine.models.task_models import Parts, TaskModels, part_spec
+from dw.engine.python import resolve
 from dw.engine.tasks import models_of
-from dw.engine.tasks.models import Parts, TaskModels, part_spec
 from dw.errors import RunFailed, UsageError
 from dw.rehearsal import stand_in
-from dw.workflow.classes import missing_package
-from dw.workflow.model import Task
-from dw.workflow.pipeline import Pipeline
-from dw.workflow.placement import Quantization
+from dw.workflow.checks.classes import missing_package
+from dw.workflow.format.model import Task
+from dw.workflow.format.pipeline import Pipeline
+from dw.workflow.format.placement import Quantization
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Planner:
         if self.rehearse and (message := missing_package(module)):
             self.warn(f"rehearsed without it: {message}")
         else:
-            names.import_module(module, trust=self.trust)
+            resolve.import_module(module, trust=self.trust)
 
     @property
     def _layouts(self) -> Layouts:

@@ -11,12 +11,12 @@ from diffusers import ModelMixin, PipelineQuantizationConfig
 from diffusers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as OF_DIFFUSERS
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as OF_TRANSFORMERS
 
-from dw.engine import names
 from dw.engine.models.spec import QuantizationSpec
+from dw.engine.python import resolve
 from dw.errors import RunFailed, WorkflowError, did_you_mean
-from dw.workflow.classes import EXTRAS, missing_package
-from dw.workflow.construction import is_dtype_key, is_type_key
-from dw.workflow.placement import Quantization
+from dw.workflow.checks.classes import EXTRAS, missing_package
+from dw.workflow.format.construction import is_dtype_key, is_type_key
+from dw.workflow.format.placement import Quantization
 
 PACKAGES = {
     "BitsAndBytesConfig": "bitsandbytes",
@@ -64,7 +64,7 @@ def _missing(config_type: str) -> str | None:
 
 def config_class(name: str, *, trust: bool = False) -> Any:
     """Raises WorkflowError for a class that is no quantization config."""
-    found = names.resolve(name, trust=trust)
+    found = resolve.resolve(name, trust=trust)
     bases = {base.__name__ for base in getattr(found, "__mro__", ())}
     if found is PipelineQuantizationConfig or "QuantizationConfigMixin" in bases:
         return found
@@ -143,6 +143,6 @@ def _value(name: str, value: Any, trust: bool) -> Any:
     if value.startswith("{") and value.endswith("}"):
         return value[1:-1]
     if is_dtype_key(name):
-        return names.dtype(value)
-    found = names.resolve(value, trust=trust)
+        return resolve.dtype(value)
+    found = resolve.resolve(value, trust=trust)
     return found() if isinstance(found, type) else found

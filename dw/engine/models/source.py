@@ -19,11 +19,11 @@ from diffusers import DiffusionPipeline
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
 
+from dw.engine.files.access import Reach
 from dw.engine.models.address import hub_file
-from dw.engine.reach import Reach
 from dw.errors import RunFailed
 from dw.workflow.builtin import is_builtin, require_model
-from dw.workflow.world import resolve
+from dw.workflow.paths import resolve
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")

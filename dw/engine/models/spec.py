@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from dw.engine.classes import constructor_signature
+from dw.engine.python.signatures import constructor_signature
 
 Offload = Literal["model", "sequential", "group", "on_demand"]
 

@@ -1,21 +1,21 @@
 """The commands of task steps: one small function each, registered under its name."""
 
-from dw.engine.tasks import (  # noqa: F401  # they register themselves
+from dw.engine.tasks import (  # noqa: F401  # importing one registers its commands
+    audio,
     border,
     codes,
     depth,
     detectors,
     edges,
     faces,
-    film,
-    glue,
+    gather,
     interpolation,
     language,
     masks,
     resize,
-    sound,
     text,
     upscale,
+    video,
     watermark,
 )
 from dw.engine.tasks.registry import (

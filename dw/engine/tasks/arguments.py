@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from dw.workflow.construction import construction, is_type_key
+from dw.workflow.checks.shape import wording
+from dw.workflow.format.construction import construction, is_type_key
+from dw.workflow.json_path import JsonPath, spell_path, walk
 from dw.workflow.media import is_media_reference, media_kind
-from dw.workflow.problem import Finding
+from dw.workflow.problems import Finding
 from dw.workflow.references import is_reference
-from dw.workflow.shape import wording
-from dw.workflow.tree import JsonPath, spell_path, walk
 
 LONGEST_SIDE = 16384  # pixels; four times what models draw, a slip of a zero is beyond it
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from dw.engine.models.task_models import Part, Parts
 from dw.engine.tasks.extras import needing
-from dw.engine.tasks.models import Part, Parts
 from dw.engine.tasks.registry import TaskContext, task
 
 ANNOTATORS = "lllyasviel/Annotators"

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dw.engine.progress import counting
+from dw.engine.models.task_models import Part, Parts
+from dw.engine.patches.progress_bars import counting
 from dw.engine.tasks.arguments import Count, Positive
 from dw.engine.tasks.extras import needing
-from dw.engine.tasks.models import Part, Parts
 from dw.engine.tasks.registry import TaskContext, task
 from dw.engine.tasks.upscale import Upscaler
 from dw.settings import cache_dir

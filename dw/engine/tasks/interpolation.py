@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
-from dw.engine.media.films import FPS, Film, as_film
-from dw.engine.media.pictures import as_picture, as_pixels
-from dw.engine.progress import Bar
-from dw.engine.tasks.models import Part, Parts
+from dw.engine.media.image import as_picture, as_pixels
+from dw.engine.media.video import FPS, Film, as_film
+from dw.engine.models.task_models import Part, Parts
+from dw.engine.patches.progress_bars import Bar
 from dw.engine.tasks.registry import TaskContext, task
 from dw.engine.tasks.rife import IFNet
 from dw.errors import RunFailed

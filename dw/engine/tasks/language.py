@@ -10,10 +10,10 @@ from PIL import Image
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from dw.engine.calls.writing import Tokens
+from dw.engine.calls.generation import Tokens
 from dw.engine.checks.keywords import generation_refusal
+from dw.engine.models.task_models import Part, Parts
 from dw.engine.tasks.arguments import Positive
-from dw.engine.tasks.models import Part, Parts
 from dw.engine.tasks.registry import TaskContext, task
 
 TEXT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"

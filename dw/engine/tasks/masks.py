@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dw.engine.models.task_models import Part, Parts
 from dw.engine.tasks.arguments import Share
-from dw.engine.tasks.models import Part, Parts
 from dw.engine.tasks.palette import ADE20K
 from dw.engine.tasks.registry import TaskContext, task
 

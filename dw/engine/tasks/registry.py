@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from dw.engine.reach import Reach
+from dw.engine.files.access import Reach
+from dw.engine.models.task_models import Parts
 from dw.engine.tasks.arguments import misfits
-from dw.engine.tasks.models import Parts
 from dw.errors import RunFailed, did_you_mean
-from dw.workflow.pipeline import Pipeline
-from dw.workflow.problem import Finding
+from dw.workflow.format.pipeline import Pipeline
+from dw.workflow.format.scalars import Device
+from dw.workflow.problems import Finding
 from dw.workflow.references import PREVIOUS
-from dw.workflow.scalars import Device
 
 
 @dataclass(frozen=True, slots=True)

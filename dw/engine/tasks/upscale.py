@@ -10,14 +10,14 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
-from dw.engine.media.pictures import as_picture, as_pixels
-from dw.engine.progress import counting
+from dw.engine.media.image import as_picture, as_pixels
+from dw.engine.models.task_models import Part, Parts
+from dw.engine.patches.progress_bars import counting
 from dw.engine.tasks.arguments import Count, Positive
 from dw.engine.tasks.extras import needing
-from dw.engine.tasks.models import Part, Parts
 from dw.engine.tasks.registry import TaskContext, task
 from dw.errors import RunFailed
-from dw.workflow.pipeline import Pipeline
+from dw.workflow.format.pipeline import Pipeline
 
 
 class Upscaler(torch.nn.Module):

@@ -6,9 +6,9 @@ from typing import Any
 
 from dw.errors import UsageError
 from dw.repl import candidates
-from dw.repl.registry import Call, Parameter, command
+from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
-from dw.repl.table import as_text, in_one_line
+from dw.terminal.table import as_text, in_one_line
 
 
 @command(

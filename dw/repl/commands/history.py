@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from dw import history
+from dw import run_record
 from dw.errors import UsageError
-from dw.history import Past
 from dw.repl import candidates
-from dw.repl.narrator import shown
-from dw.repl.registry import Call, Parameter, command
+from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
-from dw.repl.table import as_text
+from dw.run_record import Past
+from dw.terminal.messages import shown
+from dw.terminal.table import as_text
 
 LISTED = 20
 HEADER = ("N", "started", "run", "state", "seconds", "seed", "result")
@@ -26,7 +26,7 @@ HEADER = ("N", "started", "run", "state", "seconds", "seed", "result")
     example="history fox died",
 )
 def history_(session: Session, call: Call) -> None:
-    runs = reversed(history.past(session.output_dir))
+    runs = reversed(run_record.past(session.output_dir))
     found = [run for run in runs if all(map(run.mentions, call.words))]
     listed = found if "--all" in call.flags else found[:LISTED]
     session.renderer.table(HEADER, [_row(run) for run in listed])
@@ -45,7 +45,7 @@ def history_(session: Session, call: Call) -> None:
     example="show 12",
 )
 def show(session: Session, call: Call) -> None:
-    runs = history.past(session.output_dir)
+    runs = run_record.past(session.output_dir)
     session.renderer.table(("what", "is"), [*_rows(_chosen(runs, call.word(), session))])
 
 

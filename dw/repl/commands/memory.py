@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dw.repl.registry import Call, Parameter, command
+from dw.events import Clear, Report, Reported
+from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
-from dw.worker.protocol import Clear, Report, Reported
 
 
 @command("memory", "show the GPU's memory and each component in it", example="memory")

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from dw.errors import UsageError
-from dw.repl import candidates, sweep
-from dw.repl.narrator import shown
-from dw.repl.opened import draw_seed
-from dw.repl.registry import Call, Parameter, command
+from dw.events import Finished, Run
+from dw.jobs import sweep
+from dw.jobs.workflow_arguments import draw_seed
+from dw.repl import candidates
+from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.repl.variables import LastRun
 from dw.settings import parse_seconds
-from dw.worker.protocol import Finished, Run
+from dw.terminal.messages import shown
 
 LISTED = 8
 """A sweep of more runs says first what they are."""
@@ -85,7 +86,7 @@ def _save_sheet(session: Session, done: Sequence[tuple[Finished, str]]) -> None:
         if output.content_type.startswith("image/")
     ]
     if len(pictures) > 1:
-        from dw.repl.sheet import save_sheet
+        from dw.terminal.contact_sheet import save_sheet
 
         first, last = (Path(finished.output_dir) for finished in (done[0][0], done[-1][0]))
         path = first.parent / f"sheet-{first.name}-{last.name}.png"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dw.repl import candidates, script
-from dw.repl.registry import Call, Parameter, command
+from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import AlreadyShown, Session
-from dw.repl.table import as_text
+from dw.terminal.table import as_text
 
 
 @command(

@@ -7,10 +7,10 @@ from dataclasses import fields
 
 from dw.errors import UsageError, did_you_mean
 from dw.repl import candidates
-from dw.repl.registry import Call, Parameter, command
+from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
-from dw.repl.table import as_text
 from dw.settings import Settings, config_file, save_setting
+from dw.terminal.table import as_text
 
 
 @command(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dw.errors import UsageError
 from dw.repl import candidates
-from dw.repl.registry import COMMANDS, Call, Command, Parameter, command, find_command
+from dw.repl.commands.registry import COMMANDS, Call, Command, Parameter, command, find_command
 from dw.repl.session import Leave, Session
-from dw.repl.table import aligned, indented
+from dw.terminal.table import aligned, indented
 
 MAX_EXIT_CODE = 125  # above it a shell means signals and its own trouble
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dw.errors import UsageError, did_you_mean
-from dw.repl.narrator import megabytes
-from dw.repl.registry import Call, Candidate, Parameter, Words, command
+from dw.events import Prepare
+from dw.repl.commands.registry import Call, Candidate, Parameter, Words, command
 from dw.repl.session import Session
-from dw.repl.table import in_one_line
-from dw.worker.protocol import Prepare
+from dw.terminal.messages import megabytes
+from dw.terminal.table import in_one_line
 from dw.worker.vitals import silence
 
 VERBS = {

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from dw.errors import WorkflowError
+from dw.events import Prepare
+from dw.jobs.workflow_arguments import OpenWorkflow
 from dw.repl import candidates
-from dw.repl.narrator import shown
-from dw.repl.opened import OpenWorkflow
-from dw.repl.registry import Call, Parameter, command
+from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
-from dw.repl.table import aligned, in_one_line, indented
-from dw.worker.protocol import Prepare
+from dw.terminal.messages import shown
+from dw.terminal.table import aligned, in_one_line, indented
 
 
 @command(

@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dw.engine.calls.chaining import Chaining
-from dw.engine.media.films import Film, Reel
-from dw.engine.results import spilled
-from dw.engine.run import Run
+from dw.engine.calls.chain import Chaining
+from dw.engine.execution.run import Run
+from dw.engine.files.outputs import spilled
+from dw.engine.media.video import Film, Reel
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in
-from dw.workflow.chain import Chain
+from dw.workflow.format.chain import Chain
 from tests.engine.session import CancelsAt, Json, Session, workflow
 
 MP4 = {"content_type": "video/mp4"}

@@ -11,10 +11,10 @@ from PIL import Image
 
 from dw.engine.media.encoding import Encoded, verify
 from dw.engine.media.encoding import encode as encode_as
-from dw.engine.media.extent import Extent
-from dw.engine.media.pictures import EXIF_IFD, FORMATS, USER_COMMENT
+from dw.engine.media.image import EXIF_IFD, FORMATS, USER_COMMENT
+from dw.engine.media.media_info import Extent
 from dw.errors import RunFailed
-from dw.workflow.result import Result
+from dw.workflow.format.result import Result
 
 PICTURE = Image.radial_gradient("L").resize((48, 32)).convert("RGB")
 CLIP = [PICTURE.rotate(angle) for angle in (0, 10, 20)]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dw.engine.media.segments import Segment, Splice, planned, samples_at, splices
-from dw.workflow.chain import FrameSnap
+from dw.workflow.format.chain import FrameSnap
 
 
 @pytest.mark.parametrize(

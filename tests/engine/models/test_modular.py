@@ -14,7 +14,7 @@ from diffusers.modular_pipelines.components_manager import CustomOffloadHook, To
 from PIL import Image
 
 from dw.engine import Engine
-from dw.workflow.classes import is_installed
+from dw.workflow.checks.classes import is_installed
 from tests.engine.session import CancelsAt, Json, Session, on_a_gpu, text_to_image, workflow
 
 pytestmark = [

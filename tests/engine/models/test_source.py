@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from dw.engine.files.access import Reach
 from dw.engine.models.source import Sources, has_only_pickles, has_variant
-from dw.engine.reach import Reach
 from dw.errors import RunFailed
 from tests.engine.session import Session, text_to_image
 

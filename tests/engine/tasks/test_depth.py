@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dw.engine.reach import Reach
+from dw.engine.files.access import Reach
 from dw.engine.tasks import TaskContext, run_task
 from tests.engine.session import Session
 from tests.engine.tasks.commands import run

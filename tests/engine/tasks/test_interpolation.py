@@ -13,15 +13,15 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from dw.engine import RunControl
+from dw.engine.files.access import Reach
+from dw.engine.media.audio import Sound
 from dw.engine.media.encoding import encode
-from dw.engine.media.films import Film
-from dw.engine.media.sounds import Sound
-from dw.engine.reach import Reach
+from dw.engine.media.video import Film
 from dw.engine.tasks import TaskContext, models_of, run_task
 from dw.engine.tasks.rife import IFNet
 from dw.errors import RunFailed
 from dw.rehearsal.tasks import Blender
-from dw.workflow.result import Result
+from dw.workflow.format.result import Result
 from tests.engine.session import Json, Session, workflow
 from tests.engine.tasks.commands import step
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dw.engine.reach import Reach
+from dw.engine.files.access import Reach
 from dw.engine.tasks import TaskContext, run_task
 from dw.engine.tasks.palette import ADE20K
 from tests.engine.session import Session, workflow

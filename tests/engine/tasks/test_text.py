@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dw.engine.reach import Reach
+from dw.engine.files.access import Reach
 from dw.engine.tasks import TaskContext, check_reference, run_task
 from dw.errors import RunFailed
-from tests.engine.models.test_foreign import step as pipeline
+from tests.engine.models.test_transformers_models import step as pipeline
 from tests.engine.session import Session, workflow
 
 IDS = torch.tensor([[0, 7, 3, 2]])

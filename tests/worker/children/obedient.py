@@ -6,9 +6,7 @@ import time
 from pathlib import Path
 from queue import SimpleQueue
 
-from dw.report import Memory
-from dw.worker.output import DRAINED
-from dw.worker.protocol import (
+from dw.events import (
     VERSION,
     Beat,
     Cancel,
@@ -32,6 +30,8 @@ from dw.worker.protocol import (
     Stepped,
     Stop,
 )
+from dw.types import Memory
+from dw.worker.process.output import DRAINED
 
 STEP_S = 0.02
 BEAT_S = 0.05

@@ -1,4 +1,4 @@
-from dw.worker.protocol import Stepped
+from dw.events import Stepped
 from tests.worker.children.obedient import Obedient
 
 

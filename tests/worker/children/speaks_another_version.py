@@ -1,6 +1,6 @@
 import os
 
-from dw.worker.protocol import VERSION, Greeted
+from dw.events import VERSION, Greeted
 from tests.worker.children.obedient import Obedient
 
 

@@ -1,4 +1,4 @@
-from dw.worker.protocol import Started
+from dw.events import Started
 from tests.worker.children.obedient import Obedient
 
 

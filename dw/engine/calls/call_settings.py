@@ -1,0 +1,200 @@
+"""What is set on models for a call and can be put back: tiling, slicing, memory formats, attention.
+
+The models are shared by every pipeline, so the switches of the last call are still set; those that
+the next one does not want are put back first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+
+from dw.engine.patches import progress_bars
+from dw.engine.python import resolve
+from dw.errors import RunFailed, did_you_mean
+from dw.workflow.format.configuration import Configuration
+
+Wanted = Mapping[str, Any]
+"""The switches of one module: name to value."""
+
+Undo = Callable[[Any], None]
+"""Puts a module back as it was. Refers to no module, which it would keep alive."""
+
+
+class Switch(Protocol):
+    def __call__(self, module: Any, value: Any, /) -> Undo: ...
+
+
+class Switches:
+    """Reconciles models with the switches that they should have."""
+
+    def __init__(self) -> None:
+        self._set: WeakKeyDictionary[torch.nn.Module, tuple[Wanted, list[Undo]]]
+        self._set = WeakKeyDictionary()
+
+    def reconcile(self, pipeline: DiffusionPipeline, configuration: Configuration) -> None:
+        """Raises RunFailed for a module that is not there and for a switch with a wrong value."""
+        wanted = wanted_switches(pipeline, configuration)
+        for module in _modules(pipeline) if self._set else ():
+            if module in self._set and self._set[module][0] != wanted.get(module, {}):
+                self._put_back(module)
+        for module, switches in wanted.items():
+            if switches and module not in self._set:
+                self._flip(module, switches)
+
+    def put_back(self) -> None:
+        """Every module as it was loaded."""
+        for module in list(self._set):
+            self._put_back(module)
+
+    def _flip(self, module: torch.nn.Module, switches: Wanted) -> None:
+        undone: list[Undo] = []
+        self._set[module] = switches, undone
+        for name, value in switches.items():
+            undone.append(_SWITCHES[name](module, value))
+
+    def _put_back(self, module: torch.nn.Module) -> None:
+        _, undone = self._set.pop(module)
+        for undo in reversed(undone):
+            undo(module)
+
+
+def wanted_switches(
+    pipeline: DiffusionPipeline, configuration: Configuration
+) -> dict[torch.nn.Module, dict[str, Any]]:
+    wanted: dict[torch.nn.Module, dict[str, Any]] = {}
+    if slices_attention(pipeline, configuration):
+        sliced = (m for m in _models(pipeline) if hasattr(m, "set_attention_slice"))
+        wanted = {module: {"attention_slicing": True} for module in sliced}
+    named = {name: block.switches for name, block in configuration.settings.items()}
+    for name, entry in configuration.components.items():
+        given = {"enable_tiling": entry.enable_tiling, "attention_backend": entry.attention_backend}
+        named[name] = named.get(name, {}) | {n: v for n, v in given.items() if v}
+    for name, switches in named.items():
+        if switches and (module := _find(pipeline, name)) is not None:
+            wanted.setdefault(module, {}).update(switches)
+    return wanted
+
+
+def slices_attention(pipeline: DiffusionPipeline, configuration: Configuration) -> bool:
+    """Slicing is on by default on MPS, whose memory is small."""
+    if configuration.enable_attention_slicing or configuration.disable_attention_slicing:
+        return configuration.enable_attention_slicing
+    return torch.backends.mps.is_available() and pipeline.device.type == "mps"
+
+
+def _find(pipeline: DiffusionPipeline, name: str) -> torch.nn.Module | None:
+    """The module at a dotted path; None when the pipeline runs without that component."""
+    component, _, path = name.partition(".")
+    module = pipeline.components.get(component)
+    if not isinstance(module, torch.nn.Module):
+        return None
+    try:
+        return module.get_submodule(path)
+    except AttributeError:
+        known = [inner for inner, _ in module.named_modules()]
+        raise RunFailed(
+            f"{type(module).__name__} has no module {path!r}{did_you_mean(path, known)}"
+        ) from None
+
+
+def _modules(pipeline: DiffusionPipeline) -> list[torch.nn.Module]:
+    return [inner for module in _models(pipeline) for inner in module.modules()]
+
+
+def _models(pipeline: DiffusionPipeline) -> list[torch.nn.Module]:
+    return [m for m in pipeline.components.values() if isinstance(m, torch.nn.Module)]
+
+
+def _method(name: str) -> Switch:
+    """A method that only sets plain attributes of its model: those are what is put back."""
+
+    def flip(module: Any, value: Any) -> Undo:
+        if not hasattr(module, name):
+            return _nothing(module, name)
+        before = dict(vars(module))
+        _called(module, name, value)
+        changed = {n: v for n, v in before.items() if vars(module)[n] is not v}
+        return lambda module: module.__dict__.update(changed)
+
+    return flip
+
+
+def _called(module: Any, name: str, value: Any) -> None:
+    try:
+        getattr(module, name)(**(value if isinstance(value, dict) else {}))
+    except TypeError as error:
+        raise RunFailed(f"{type(module).__name__}.{name}: {error}") from error
+
+
+def _nothing(module: Any, name: str) -> Undo:
+    progress_bars.remark(f"{type(module).__name__} has no {name}: it does nothing")
+    return lambda _: None
+
+
+def _attention_slicing(module: Any, _: Any) -> Undo:
+    processors = dict(getattr(module, "attn_processors", {}))
+    module.set_attention_slice("auto")
+
+    def undo(module: Any) -> None:
+        module.set_attention_slice(None)
+        if processors:
+            module.set_attn_processor(dict(processors))
+
+    return undo
+
+
+def _channels_last(module: Any, _: Any) -> Undo:
+    module.to(memory_format=torch.channels_last)
+    return lambda module: module.to(memory_format=torch.contiguous_format)
+
+
+def _forward_chunking(module: Any, _: Any) -> Undo:
+    if not hasattr(module, "enable_forward_chunking"):
+        return _nothing(module, "enable_forward_chunking")
+    module.enable_forward_chunking()
+
+    def undo(module: Any) -> None:
+        for inner in module.modules():
+            if hasattr(inner, "set_chunk_feed_forward"):
+                inner.set_chunk_feed_forward(None, dim=0)  # some take it by name alone
+
+    return undo
+
+
+def _attn_processor(module: Any, value: str) -> Undo:
+    if not hasattr(module, "set_attn_processor"):
+        return _nothing(module, "set_attn_processor")
+    processors = dict(module.attn_processors)
+    module.set_attn_processor(resolve.resolve(value)())
+    return lambda module: module.set_attn_processor(dict(processors))
+
+
+def _attention_backend(module: Any, value: str) -> Undo:
+    """diffusers would make the backend that of all models, which is put right at once."""
+    if not hasattr(module, "set_attention_backend"):
+        return _nothing(module, "set_attention_backend")
+    active = _AttentionBackendRegistry._active_backend
+    try:
+        module.set_attention_backend(value)
+    except (ValueError, ImportError, RuntimeError) as error:
+        raise RunFailed(f"attention_backend {value!r}: {error}") from error
+    finally:
+        _AttentionBackendRegistry.set_active_backend(active)
+    return lambda module: module.reset_attention_backend()
+
+
+_SWITCHES: dict[str, Switch] = {
+    "attention_slicing": _attention_slicing,
+    "enable_slicing": _method("enable_slicing"),
+    "enable_tiling": _method("enable_tiling"),
+    "channels_last": _channels_last,
+    "enable_forward_chunking": _forward_chunking,
+    "attn_processor_type": _attn_processor,
+    "attention_backend": _attention_backend,
+}

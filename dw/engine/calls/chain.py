@@ -1,0 +1,236 @@
+"""Making a chain: a pipeline is called for one segment of a film after the other, and each is given
+what the one before ended with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from dw.engine.calls.calling import call_default
+from dw.engine.execution.run import Run
+from dw.engine.files.artifacts import artifacts
+from dw.engine.files.objects import accepts
+from dw.engine.files.outputs import spilled
+from dw.engine.media.audio import Sound, as_sound, fitted
+from dw.engine.media.joining import joined_films
+from dw.engine.media.segments import Segment, planned, samples_at
+from dw.engine.media.video import Film, as_film
+from dw.errors import RunFailed
+from dw.workflow.format.chain import REFERENCES, Chain, FrameSnap
+
+Arguments = Mapping[str, Any]
+Runner = Callable[[Any], list[Any]]
+"""From the arguments of one iteration to its results."""
+
+_ANY = FrameSnap.model_validate({"modulus": 1})
+
+
+@dataclass(frozen=True, slots=True)
+class Chaining:
+    """One chain, and what it is made with."""
+
+    chain: Chain
+    prompts: Sequence[str]  # the chain's own, results filled in
+    make: Callable[[Arguments], Any]  # calls the pipeline
+    default: Callable[[str], Any]  # of an argument of the call, None without one
+    goes_on: Callable[[int, int], bool]  # is told how many of how many segments there are
+    spill: Callable[[Film, int], Film] | None  # puts the frames of a segment into a file
+
+    def film(self, arguments: Arguments) -> Film:
+        """The whole film. Raises RunFailed for arguments and results that make no chain."""
+        fps = self._fps(arguments)
+        track = self._track(arguments, fps) if self.chain.match_audio else None
+        calls = list(self._calls(arguments, track, fps))
+        films: list[Film] = []
+        before: Film | None = None
+        for index, call in enumerate(calls):
+            given = call if before is None else self._going_on(call, before, fps)
+            before = self._segment(given, fps)
+            films.append(before if self.spill is None else self.spill(before, index))
+            if not self.goes_on(len(films), len(calls)):
+                break
+        trim, crossfade_ms = self.chain.trim_frames, self.chain.crossfade_ms
+        film = joined_films(films, trim=trim, crossfade_ms=crossfade_ms, fps=fps)
+        return film if track is None or fps is None else _to_track(film, track, fps)
+
+    def _fps(self, arguments: Arguments) -> float | None:
+        return self.chain.fps or arguments.get("frame_rate") or self.default("frame_rate")
+
+    def _track(self, arguments: Arguments, fps: float | None) -> Sound:
+        """The sound that the film is made for."""
+        if fps is None:
+            raise RunFailed("'match_audio' needs 'fps' in the chain, or the argument 'frame_rate'")
+        sound = as_sound(_only_sound(arguments))
+        if sound.rate is None:
+            raise RunFailed("'match_audio' needs a sound that tells its sample rate")
+        return sound
+
+    def _calls(
+        self, arguments: Arguments, track: Sound | None, fps: float | None
+    ) -> Iterator[Arguments]:
+        """The arguments of each call, but for what the call before it gives."""
+        if track is None or fps is None:
+            for index in range(self.chain.segments or 1):
+                yield {**arguments, **self._prompt(index)}
+            return
+        for index, segment in enumerate(self._planned(arguments, track, fps)):
+            references = _with_part(arguments[REFERENCES], track, segment, fps)
+            own = {"num_frames": segment.frames, REFERENCES: references}
+            yield {**arguments, **own, **self._prompt(index)}
+
+    def _prompt(self, index: int) -> dict[str, str]:
+        return {"prompt": self.prompts[min(index, len(self.prompts) - 1)]} if self.prompts else {}
+
+    def _planned(self, arguments: Arguments, track: Sound, fps: float) -> list[Segment]:
+        frames = arguments.get("num_frames") or self.default("num_frames")
+        snap, trim = self.chain.frame_snap or _ANY, self.chain.trim_frames
+        if not isinstance(frames, int):
+            raise RunFailed("'match_audio' needs the argument 'num_frames'")
+        if frames <= trim or not snap.fits(frames):
+            raise RunFailed(f"'num_frames' must be {snap}, and above {trim}, got {frames}")
+        assert track.rate is not None
+        total = max(1, round(len(track) / track.rate * fps))
+        return planned(total, frames=frames, trim=trim, snap=snap)
+
+    def _segment(self, arguments: Arguments, fps: float | None) -> Film:
+        """What one call makes, as pictures: they take a quarter of the memory of floats."""
+        films = [as_film(each, "a segment") for each in artifacts(self.make(arguments))]
+        if len(films) != 1:
+            raise RunFailed(f"a chain goes on from one film, and this call made {len(films)}")
+        [film] = films
+        if film.sound is not None and fps is None:
+            raise RunFailed("the segments have sounds: 'chain' needs 'fps' to cut them")
+        return Film(list(film), film.sound, fps or film.fps)
+
+    def _going_on(self, arguments: Arguments, before: Film, fps: float | None) -> Arguments:
+        name = self.chain.segment_argument
+        given = arguments.get(name)
+        if self.chain.continuity == "last_segment":
+            if not isinstance(given, list):
+                raise RunFailed(f"'last_segment' needs a list of references in {name!r}")
+            return {**arguments, name: [*given, self._film_reference(given, before, fps)]}
+        frame = before.frame(-1)
+        if not isinstance(given, list):
+            return {**arguments, name: frame}
+        cls = _reference_class(given, "image")
+        return {**arguments, name: [*given, frame if cls is None else cls(image=frame)]}
+
+    def _film_reference(self, given: list[Any], before: Film, fps: float | None) -> Any:
+        """The film before, or its end, as an object of the class that the pipeline takes."""
+        cls = _reference_class(given, "video")
+        if cls is None:
+            name = self.chain.segment_argument
+            raise RunFailed(f"'last_segment' needs a reference in {name!r}, to know their class")
+        film = _ending(before, self.chain.carry_frames or len(before), fps)
+        known: dict[str, Any] = {"frames": list(film)}
+        if fps is not None and accepts(cls, "fps"):
+            known["fps"] = fps
+        if film.sound is not None and self.chain.carry_audio:
+            known |= {"audio": film.sound.tensor, "sample_rate": film.sound.rate}
+        return cls(**known)
+
+
+def chain_runner(
+    run: Run, chain: Chain, prompts: Sequence[str], runner: Runner, stem: str
+) -> Runner:
+    """A runner that makes a chain of what `runner` makes; its segments' files begin with `stem`."""
+    iterations = count()
+
+    def make_film(arguments: Arguments) -> list[Any]:
+        iteration, stops = next(iterations), run.stops
+
+        def goes_on(done: int, total: int) -> bool:
+            run.report("segment", done, total)
+            run.control.check()
+            run.take_stop()
+            is_cut = run.stops > stops and done < total
+            run.cuts += is_cut
+            return not is_cut
+
+        def spill(film: Film, index: int) -> Film:
+            name = f"{stem}.{iteration}.segment-{index:03d}.mp4"
+            kept, output = spilled(film, run.folder / name)
+            if chain.keep_segments:
+                run.collect(iter([(run.step, output)]))
+            else:
+                run.scratch.append(Path(output.path))
+            return kept
+
+        chaining = Chaining(
+            chain=chain,
+            prompts=prompts,
+            make=lambda given: runner(given)[0],
+            default=lambda name: call_default(run.pipeline, name),
+            goes_on=goes_on,
+            spill=spill if chain.save_segments else None,
+        )
+        return [chaining.film(arguments)]
+
+    return make_film
+
+
+def _only_sound(arguments: Arguments) -> Any:
+    references = arguments.get(REFERENCES)
+    sounds = [each for each in _listed(references) if _kind(each) == "audio"]
+    if len(sounds) != 1:
+        raise RunFailed(f"'match_audio' needs one sound in {REFERENCES!r}, got {len(sounds)}")
+    return sounds[0]
+
+
+def _with_part(references: list[Any], track: Sound, segment: Segment, fps: float) -> list[Any]:
+    """The references, with the part of the sound that belongs to a segment; the rest is silence."""
+    assert track.rate is not None
+    begin = samples_at(segment.begin, fps, track.rate)
+    end = samples_at(segment.begin + segment.frames, fps, track.rate)
+    part = Sound(fitted(track.samples[begin:], end - begin), track.rate)
+    return [
+        replace(each, audio=part.tensor, sample_rate=part.rate) if _kind(each) == "audio" else each
+        for each in references
+    ]
+
+
+def _to_track(film: Film, track: Sound, fps: float) -> Film:
+    """The film as long as the sound, with it; the sound is cut when a stop has made it shorter."""
+    assert track.rate is not None
+    total = max(1, round(len(track) / track.rate * fps))
+    if len(film) < total:
+        track = Sound(track.samples[: samples_at(len(film), fps, track.rate)], track.rate)
+    return Film(film.frames[:total], track, fps)
+
+
+def _ending(film: Film, frames: int, fps: float | None) -> Film:
+    """The last frames, and the sound that belongs to them."""
+    kept = film.frames[-frames:]
+    sound, rate = film.sound, film.sound.rate if film.sound else None
+    if sound is None or rate is None or fps is None:
+        return Film(kept, sound, fps)
+    whole = fitted(sound.samples, samples_at(len(film), fps, rate))
+    begin = samples_at(len(film) - len(kept), fps, rate)
+    return Film(kept, Sound(whole[begin:], rate), fps)
+
+
+def _reference_class(references: list[Any], kind: str) -> Any:
+    """The class of a pipeline's references that hold such a thing: that of one which is there, or
+    else one beside the class of another."""
+    own = [each for each in references if _kind(each)]
+    for each in own:
+        if _kind(each) == kind:
+            return type(each)
+    for module in (sys.modules[type(each).__module__] for each in own):
+        for found in vars(module).values():
+            if isinstance(found, type) and getattr(found, "kind", None) == kind:
+                return found
+    return None
+
+
+def _kind(value: Any) -> str | None:
+    kind = getattr(value, "kind", None)
+    return kind if isinstance(kind, str) else None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,118 @@
+"""LoRAs: for each call, the adapters that sit on a pipeline's models become the ones that are
+wanted.
+
+The models are shared by every pipeline, so the adapters of the last call are still there. They are
+named by the content of their file. Nothing is ever fused: unfusing does not give the same bits
+back.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusers import DiffusionPipeline
+
+from dw.engine.files.access import Reach
+from dw.engine.models.source import Sources, refuse_pickles
+from dw.errors import RunFailed
+from dw.rehearsal import stand_in_lora
+from dw.workflow.format.adapters import Lora
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    name: str  # says what is in the file
+    path: Path
+    scale: float
+    title: str  # what the user calls it
+
+
+def find_adapter(
+    lora: Lora,
+    *,
+    sources: Sources,
+    reach: Reach,
+    stand_in_folder: Path | None,
+) -> Adapter:
+    """The file of a LoRA; downloads it when it is not here. `stand_in_folder`: the pipeline of a
+    rehearsal. Raises RunFailed for a pickle, which needs trust."""
+    title = lora.adapter_name or f"{lora.model_name}/{lora.weight_name or ''}".rstrip("/")
+    if stand_in_folder is not None:
+        path = stand_in_lora(stand_in_folder, lora.model_name, lora.weight_name)
+    else:
+        inside = "/".join(filter(None, (lora.subfolder, lora.weight_name))) or None
+        path = sources.file(lora.model_name, inside, reach=reach, options={})
+        if not reach.trust:
+            refuse_pickles(path)
+    return Adapter(f"dw_{sources.fingerprint(path)}", path, lora.scale, title)
+
+
+class Adapters:
+    """Reconciles pipelines with the adapters that they should have."""
+
+    def __init__(self) -> None:
+        # For each adapter, the components that its file has weights for.
+        self._reach: dict[str, frozenset[str]] = {}
+
+    def reconcile(self, pipeline: DiffusionPipeline, wanted: Sequence[Adapter]) -> None:
+        """Raises RunFailed when an adapter does not fit the pipeline, which then has none."""
+        if not hasattr(pipeline, "load_lora_weights"):
+            if wanted:
+                raise RunFailed(f"{type(pipeline).__name__} takes no LoRA")
+            return _unload_from_parts(pipeline)
+        if not wanted:
+            if pipeline.get_list_adapters():
+                pipeline.unload_lora_weights()
+            return None
+        if not self._has_exactly(pipeline, wanted):
+            self._load(pipeline, wanted)
+        scales: dict[str, float] = {}
+        for adapter in wanted:
+            scales[adapter.name] = scales.get(adapter.name, 0.0) + adapter.scale
+        # Always set, as a cancelled call may have left a text encoder's adapter scaled.
+        pipeline.set_adapters(list(scales), adapter_weights=list(scales.values()))
+        return None
+
+    def _has_exactly(self, pipeline: DiffusionPipeline, wanted: Sequence[Adapter]) -> bool:
+        found = _reach(pipeline)
+        return set(found) == {a.name for a in wanted} and all(
+            found[n] == self._reach.get(n) for n in found
+        )
+
+    def _load(self, pipeline: DiffusionPipeline, wanted: Sequence[Adapter]) -> None:
+        try:
+            pipeline.unload_lora_weights()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # peft warns of a second adapter
+                for adapter in {a.name: a for a in wanted}.values():
+                    pipeline.load_lora_weights(
+                        str(adapter.path.parent),
+                        weight_name=adapter.path.name,
+                        adapter_name=adapter.name,
+                    )
+        except BaseException:
+            pipeline.unload_lora_weights()  # half of an adapter is worse than none
+            raise
+        self._reach |= _reach(pipeline)
+        for adapter in wanted:
+            if not self._reach.get(adapter.name):
+                raise RunFailed(
+                    f"the LoRA {adapter.title!r} has no weights for {type(pipeline).__name__}"
+                )
+
+
+def _reach(pipeline: DiffusionPipeline) -> dict[str, frozenset[str]]:
+    """For each adapter on the pipeline, the components that it is on."""
+    listed = pipeline.get_list_adapters()
+    adapters = {name for names in listed.values() for name in names}
+    return {a: frozenset(c for c, names in listed.items() if a in names) for a in adapters}
+
+
+def _unload_from_parts(pipeline: DiffusionPipeline) -> None:
+    """For a pipeline that knows nothing of LoRAs on a model that another pipeline gave some."""
+    for component in pipeline.components.values():
+        if getattr(component, "peft_config", None) and hasattr(component, "unload_lora"):
+            component.unload_lora()

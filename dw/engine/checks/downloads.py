@@ -1,0 +1,108 @@
+"""Which models of a workflow are here, and how much of the others would be downloaded."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from diffusers.pipelines.pipeline_loading_utils import variant_compatible_siblings
+from huggingface_hub import constants
+
+from dw.engine.files.download import fetch
+from dw.engine.memory.out_of_memory import size_in_words
+from dw.engine.models.address import HubFile, hub_file
+from dw.engine.models.source import PICKLES, Sources
+from dw.errors import RunFailed
+from dw.workflow import Document, Problem
+from dw.workflow.json_path import JsonPath
+from dw.workflow.paths import models_in, resolve
+
+PATIENCE_S = 2.0  # for all answers of the hub together; a validation must not wait for it
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A model of the hub that is not in its cache, and where the workflow names it."""
+
+    path: JsonPath
+    file: HubFile
+    variant: str | None
+
+
+def survey(document: Document, sources: Sources) -> tuple[Problem, ...]:
+    """A note for each model that is not here, in sub-workflows too. Sizes are told when the hub
+    tells them soon."""
+    missing = tuple(_missing(document, sources))
+    sizes = _sizes({each.file.repository: each for each in missing})
+    own = (
+        document.problem_at(each.path, _note(each, sizes.get(each.file.repository)), "note")
+        for each in missing
+    )
+    inner = (note for child in document.children.values() for note in survey(child, sources))
+    return (*own, *inner)
+
+
+def _missing(document: Document, sources: Sources) -> Iterator[Missing]:
+    data = document.filled()
+    for path, name in models_in(data):
+        if ":" in name.partition("/")[0] or resolve(name, document.path.parent).exists():
+            continue
+        try:
+            file = hub_file(name)
+        except RunFailed:
+            continue  # a URL of another host: an error of another stage
+        options = _at(data, path[:-1])
+        if not sources.has(file.repository, options.get("subfolder"), options):
+            yield Missing(path, file, options.get("variant"))
+
+
+def _at(data: Any, path: JsonPath) -> Mapping[str, Any]:
+    for part in path:
+        data = data[part]
+    return data if isinstance(data, Mapping) else {}
+
+
+def _note(missing: Missing, size: int | None) -> str:
+    message = f"{missing.file.repository!r} is not in the local cache"
+    return f"{message}; about {size_in_words(size)} will be downloaded" if size else message
+
+
+def _sizes(wanted: Mapping[str, Missing]) -> dict[str, int]:
+    """Bytes by repository, as far as the hub answers in time."""
+    if constants.HF_HUB_OFFLINE:
+        return {}
+    answers: SimpleQueue[tuple[str, int]] = SimpleQueue()
+    for missing in wanted.values():  # in daemons, as looking up a name may take very long
+        threading.Thread(target=_ask, args=(missing, answers), daemon=True).start()
+    found: dict[str, int] = {}
+    until = time.monotonic() + PATIENCE_S
+    with suppress(Empty):
+        for _ in wanted:
+            name, size = answers.get(timeout=max(0.0, until - time.monotonic()))
+            found[name] = size
+    return found
+
+
+def _ask(missing: Missing, answers: SimpleQueue[tuple[str, int]]) -> None:
+    name, size = missing.file.repository, 0
+    url = f"{constants.ENDPOINT}/api/models/{name}?blobs=true"
+    with suppress(RunFailed, ValueError, KeyError, TypeError):  # the size is not told then
+        answer = json.loads(fetch(url, private=True, is_named=True, check=lambda: None))
+        files = {each["rfilename"]: each.get("size") or 0 for each in answer["siblings"]}
+        size = sum(files[name] for name in _loaded(files, missing))
+    answers.put((name, size))
+
+
+def _loaded(files: Mapping[str, int], missing: Missing) -> set[str]:
+    """The weights that a loader would fetch."""
+    if missing.file.path is not None:
+        return files.keys() & {missing.file.path}
+    weights, _ = variant_compatible_siblings(files, variant=missing.variant)
+    safe = {name for name in weights if name.endswith(".safetensors")}
+    return safe or {name for name in files if name.endswith((*PICKLES, ".safetensors"))}

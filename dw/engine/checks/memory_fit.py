@@ -1,0 +1,109 @@
+"""Whether the models of a workflow will fit on their devices, as far as they are here. Loads and
+downloads nothing, and touches no device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from dw.engine.device import Device
+from dw.engine.errors import failing
+from dw.engine.files.access import Reach
+from dw.engine.memory.footprint import Footprint, Weights
+from dw.engine.models.cache import ComponentCache, Need
+from dw.engine.models.live_models import Ledger
+from dw.engine.models.planner import Planner
+from dw.engine.models.source import Sources
+from dw.errors import DwError
+from dw.workflow import Document, Problem, Workflow
+from dw.workflow.format.model import Step
+from dw.workflow.json_path import JsonPath
+from dw.workflow.paths import models_in
+from dw.workflow.references import result_references
+
+FindDevice = Callable[[str | None], Device]
+
+
+def forecast(
+    document: Document, find_device: FindDevice, device: str | None = None
+) -> tuple[Problem, ...]:
+    """A warning where a model is named that is too large for its device, alone or with the others.
+
+    Not an error: a run that is out of memory tries again with models offloaded.
+    """
+    found: dict[str, Problem] = {}
+    with suppress(DwError):  # there is no such device
+        planner = _planner(document, find_device, device)
+        named = _named(document, document.sound_part(), planner)
+        for _, together in groupby(named, key=lambda each: each is None):
+            for problem in _shortages([each for each in together if each], find_device):
+                found.setdefault(problem.place, problem)
+    return tuple(found.values())
+
+
+def _planner(document: Document, find_device: FindDevice, device: str | None) -> Planner:
+    # Trust opens every folder here, and no more: code that comes with a model is for the run.
+    everywhere = [Path(document.path.absolute().anchor)] if document.trust else []
+    return Planner(
+        sources=Sources(downloads=False),
+        reach=Reach(document.path.parent, allowed=(*document.allowed, *everywhere)),
+        device=find_device(device),
+        find_device=find_device,
+        warn=lambda _: None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What a step needs, and the step that names it."""
+
+    need: Need
+    document: Document
+    path: JsonPath  # of the step
+
+    def place(self, weights: Weights) -> JsonPath:
+        """Of the name of the model that they are of."""
+        component = weights.label.removeprefix(f"{self.need.step}.")
+        models = [path for path, _ in models_in(self.document.filled()) if path[:2] == self.path]
+        own = (path for path in models if component in path)
+        return next(own, min(models, key=len, default=self.path))
+
+
+def _named(
+    document: Document, workflow: Workflow, planner: Planner, prefix: str = ""
+) -> Iterator[_Named | None]:
+    """What every step needs, in the order of the run; None after a step that releases models."""
+    for index, step in enumerate(workflow.steps):
+        label = f"{prefix}{step.name}"
+        with suppress(DwError), failing(lambda: ""):  # what is wrong is told elsewhere
+            if step.workflow is not None:
+                child, arguments = document.children[step.workflow.path], step.workflow.arguments
+                known = {n: v for n, v in arguments.items() if not any(result_references(v))}
+                beside = planner.beside(child.path.parent)
+                yield from _named(child, child.sound_part(known), beside, f"{label}.")
+            for need in _needs(step, label, workflow, planner):
+                yield _Named(need, document, ("steps", index))
+        if step.release_models or step.release_pipeline:
+            yield None
+
+
+def _needs(step: Step, label: str, workflow: Workflow, planner: Planner) -> Iterator[Need]:
+    if (pipeline := workflow.pipeline_of(step)) is not None:
+        yield Need(label, planner.pipeline(pipeline, workflow.sharers_of(pipeline)))
+    elif step.task is not None:
+        yield from planner.needs_of(step.task, label)
+
+
+def _shortages(named: Sequence[_Named], find_device: FindDevice) -> Iterator[Problem]:
+    """On each device, of what is there at the same time."""
+    loads = ComponentCache(Ledger()).plan([each.need for each in named]).loads
+    placements = [load.spec.placement for load in loads if load.spec is not None]
+    for device in dict.fromkeys(each.device for each in placements if each is not None):
+        footprint = Footprint.of(loads, find_device(device))
+        if message := footprint.shortage(ever=True):
+            weights = max(footprint.exact, key=lambda each: each.nbytes)
+            owner = next(each for each in named if each.need is weights.need)
+            yield owner.document.problem_at(owner.place(weights), message, "warning")

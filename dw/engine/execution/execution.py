@@ -1,0 +1,368 @@
+"""Running the steps of a bound workflow, one after the other, sub-workflows inside their step."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import torch
+from PIL import Image
+
+from dw.engine.calls.acceleration import usable
+from dw.engine.calls.calling import call, method_of, seeded_generator, takes_generator
+from dw.engine.calls.chain import Runner, chain_runner
+from dw.engine.calls.generation import Tokens
+from dw.engine.calls.remote_encoder import encoded
+from dw.engine.cancellation import watched, watching_modules
+from dw.engine.errors import failing
+from dw.engine.execution.iterations import iterations
+from dw.engine.execution.run import Run
+from dw.engine.execution.seeds import own_seed
+from dw.engine.files.artifacts import Results, on_host
+from dw.engine.files.inputs import realize
+from dw.engine.files.objects import built
+from dw.engine.files.outputs import file_names
+from dw.engine.media.encoding import is_muted
+from dw.engine.memory.footprint import Footprint
+from dw.engine.models import transformers_models
+from dw.engine.models.assembly import replace_scheduler, wire
+from dw.engine.models.cache import Need
+from dw.engine.models.spec import Placement
+from dw.engine.models.task_models import TaskModels, visiting
+from dw.engine.python import resolve
+from dw.engine.python.signatures import call_parameters
+from dw.engine.tasks import TaskContext, borrowed_by, models_of, require_fit, run_task
+from dw.rehearsal.arguments import FRAMES, FRAMES_OF, GIVEN, chosen, smaller, told
+from dw.workflow import Document, Workflow
+from dw.workflow.format.chain import Chain
+from dw.workflow.format.model import ACTIONS, Step, Task
+from dw.workflow.format.pipeline import Pipeline
+from dw.workflow.references import PREVIOUS, result_references
+
+_MUTED = (
+    "step {0!r}: its film is saved without its sound, whose sample rate is not known; "
+    "'audio_sample_rate' in its result sets it"
+)
+
+
+class Execution:
+    """One workflow being executed. `prefix` tells the steps of a sub-workflow from its parent's."""
+
+    def __init__(
+        self,
+        run: Run,
+        document: Document,
+        workflow: Workflow,
+        *,
+        seed: int,
+        prefix: str = "",
+        chosen: Collection[str] = (),  # the variables that the user set
+    ) -> None:
+        self._run = run
+        self._document = document
+        self._workflow = workflow
+        self._seed = seed
+        self._prefix = prefix
+        self._chosen = chosen
+        self._planner = run.planner.beside(document.path.parent)
+        self._reach = self._planner.reach
+        self._results = Results(step.name for step in workflow.steps)
+        self._arguments: list[Any] = []
+
+    def prepare(self) -> None:
+        """Read the pictures and videos of all steps, before anything that takes long."""
+        for step in self._workflow.steps:
+            self._run.step = f"{self._prefix}{step.name}"
+            with failing(self._run.where):
+                arguments = _arguments(step)
+                realized = realize(arguments, reach=self._reach)
+                self._arguments.append(built(realized, self._reach))
+
+    def execute(self) -> list[Any]:
+        """The results of the last step."""
+        results: list[Any] = []
+        for index, step in enumerate(self._workflow.steps):
+            self._begin(step, index)
+            with failing(self._run.where):
+                results = list(self._step(step, index, self._arguments[index]))
+            self._results.keep(step.name, results)
+            if step.release_models:
+                self._release_models()
+            if step.release_pipeline:
+                self._release_pipeline(index)
+            steps = self._workflow.steps[index + 1 :]
+            later = [
+                *self._arguments[index + 1 :],
+                *(list(s.chain.prompts) for s in steps if s.chain),
+            ]
+            self._results.retain(text for _, text in result_references(later))
+        return results
+
+    def _release_pipeline(self, index: int) -> None:
+        """Free what the pipeline of a step needed, unless another step needs it, too."""
+        needs = {i: self._need(i) for i in range(index, len(self._workflow.steps))}
+        released = needs.pop(index)
+        if released is not None:
+            others = [n for n in self._run.needs if n.pipeline != released.pipeline]
+            later = [need for need in needs.values() if need is not None]
+            self._run.cache.release([released], but=[*others, *later])
+            self._run.planner.device.empty_cache()
+
+    def _need(self, index: int) -> Need | None:
+        """What the pipeline of a step needs, if it has one."""
+        step = self._workflow.steps[index]
+        if (pipeline := self._workflow.pipeline_of(step)) is None:
+            return None
+        sharers = self._workflow.sharers_of(pipeline)
+        return Need(f"{self._prefix}{step.name}", self._planner.pipeline(pipeline, sharers))
+
+    def _release_models(self) -> None:
+        """Free every model of a command; what else the run holds stays."""
+        of_tasks = [n for n in self._run.needs if n.pipeline.cls is TaskModels]
+        others = [n for n in self._run.needs if n.pipeline.cls is not TaskModels]
+        self._run.cache.release(of_tasks, but=others)
+        self._run.planner.device.empty_cache()
+
+    def _begin(self, step: Step, index: int) -> None:
+        run = self._run
+        run.control.check()
+        run.control.stepped(0, 0)
+        run.step = f"{self._prefix}{step.name}"
+        run.observer.step_started(run.step, index + 1, len(self._workflow.steps))
+
+    def _step(self, step: Step, index: int, arguments: Any) -> Iterator[Any]:
+        """Yield the results of the step's iterations, each saved as soon as it is there."""
+        run, runner = self._run, self._runner(step, index)
+        count = iterations_done = 0
+        stops = run.stops
+        for each in self._iterations(step, arguments):
+            if run.stops > stops:  # one was taken in this step, or in a step inside it
+                run.cuts += 1
+                return
+            run.control.check()
+            each = self._rehearsed(step, index, each)
+            for result in runner(each):
+                self._save(step, index, result, count, each)
+                count += 1
+                yield result
+            run.take_stop()  # one that came too late for the denoising
+            iterations_done += 1
+        if iterations_done == 0:
+            run.observer.warned(f"step {run.step!r} did nothing: a result that it takes is empty")
+
+    def _rehearsed(self, step: Step, index: int, arguments: Any) -> Any:
+        """The arguments, which a rehearsal makes smaller: it is to take seconds."""
+        pipeline = self._workflow.pipeline_of(step)
+        if pipeline is None or not self._planner.needs_stand_in(pipeline):
+            return arguments
+        cls = self._planner.pipeline(pipeline, self._workflow.sharers_of(pipeline)).cls
+        parameters = {} if resolve.is_modular(cls) else call_parameters(cls)
+        kept = {*chosen(self._call(index), self._chosen), *(["num_frames"] if step.chain else [])}
+        frames = FRAMES_OF.get(cls.__name__, FRAMES)
+        replaced = smaller(parameters, arguments, kept, frames=frames)
+        if note := told(arguments, replaced):
+            self._run.warn(f"step {self._run.step!r}: {note}")
+        return {**GIVEN.get(cls.__name__, {}), **arguments, **replaced}
+
+    def _call(self, index: int) -> Mapping[str, Any]:
+        """The arguments of a step, as its file has them."""
+        step = self._document.data["steps"][index]
+        actions = [step[name] for name in ACTIONS if step.get(name)]
+        return actions[0].get("arguments") or {} if actions else {}
+
+    def _iterations(self, step: Step, arguments: Any) -> Iterator[Any]:
+        items = arguments if step.task is not None and step.task.inputs is not None else [arguments]
+        for item in items:
+            for each in iterations(item, self._results.values):
+                yield built(each, self._reach)
+
+    def _runner(self, step: Step, index: int) -> Runner:
+        if (pipeline := self._workflow.pipeline_of(step)) is not None:
+            runner = self._pipeline_runner(pipeline, self._seed_of(step))
+            return runner if step.chain is None else self._chain_runner(step, step.chain, runner)
+        if step.task is not None:
+            return self._task_runner(step.task, self._seed_of(step))
+        assert step.workflow is not None
+        child, seed = self._document.children[step.workflow.path], self._seed_of(step)
+        return lambda arguments: self._sub_workflow(child, arguments, seed, step.name, index)
+
+    def _seed_of(self, step: Step) -> int:
+        own = own_seed(step)
+        return self._seed if own is None else own
+
+    def _pipeline_runner(self, pipeline: Pipeline, seed: int) -> Runner:
+        prepared, run = self._prepared(pipeline), self._run
+        configuration = usable(pipeline.configuration, run)
+        run.seeds[run.step] = seed
+        generator = seeded_generator(seed)
+        extra = {}
+        is_taken = takes_generator(prepared, method_of(configuration))
+        if is_taken and not configuration.no_generator:
+            extra["generator"] = generator
+        encoder = None if self._planner.rehearse else pipeline.remote_text_encoder
+
+        def runner(arguments: Mapping[str, Any]) -> list[Any]:
+            if encoder is not None:
+                arguments = encoded(arguments, encoder.url, self._reach)
+            given = {**arguments, **extra}
+            if resolve.is_foreign(type(prepared)):
+                given = transformers_models.on_its_device(prepared, given)
+            if configuration.generate:
+                counted = Tokens(given.get("max_new_tokens"), run.cut)
+                given = {"stopping_criteria": [counted], **given}
+            output = call(prepared, given, run.control, configuration=configuration, warn=run.warn)
+            return output if isinstance(output, list) else [output]
+
+        return runner
+
+    def _task_runner(self, task: Task, seed: int) -> Runner:
+        run, command = self._run, task.command
+        generator = seeded_generator(seed)
+
+        def runner(arguments: Any) -> list[Any]:
+            require_fit(command, arguments)
+            models, placement = self._models(task, arguments)
+            if models:
+                run.seeds[run.step] = seed
+            context = TaskContext(
+                reach=self._reach,
+                check=run.control.check,
+                models=models,
+                device=placement.device,
+                generator=generator,
+                take_stop=run.cut,
+            )
+            with (
+                visiting(models, placement),
+                watching_modules(watched(models.values()), run.control.check),
+                torch.inference_mode(),
+            ):
+                return [on_host(result) for result in run_task(command, arguments, context)]
+
+        return runner
+
+    def _models(self, task: Task, arguments: Any) -> tuple[Mapping[str, Any], Placement]:
+        """What the command runs on, loaded, and where it is."""
+        if (name := borrowed_by(task.command)) and task.pipeline_reference is not None:
+            lender = self._workflow.pipeline_named(task.pipeline_reference)
+            return {name: self._prepared(lender)} if lender else {}, Placement("cpu")
+        wanted = models_of(task.command, arguments)
+        if not wanted:
+            return {}, Placement("cpu")
+        device = arguments.get("device")
+        spec = self._planner.task(wanted, device)
+        if isinstance(wanted, Pipeline):
+            return {"pipeline": self._prepared(wanted)}, spec.placement
+        self._load_late(Need(self._run.step, spec))
+        return self._run.cache.parts(spec), spec.placement
+
+    def _chain_runner(self, step: Step, chain: Chain, runner: Runner) -> Runner:
+        prompts = [
+            self._results.first(text) if text.startswith(PREVIOUS) else text
+            for text in chain.prompts
+        ]
+        stem = f"{self._workflow.id}-{step.name}"
+        return chain_runner(self._run, chain, prompts, runner, stem)
+
+    def _prepared(self, pipeline: Pipeline) -> Any:
+        """The pipeline, wired, with its scheduler, switches and adapters."""
+        run = self._run
+        sharers = self._workflow.sharers_of(pipeline)
+        spec = self._planner.pipeline(pipeline, sharers)
+        self._load_late(Need(run.step, spec))
+        cache = run.cache
+        wired = wire(spec, cache.parts(spec), cache.schedulers(spec), cache.scalars(spec))
+        if resolve.is_foreign(spec.cls):
+            return wired
+        run.pipeline = wired
+        theirs = {n: each.schedulers[n] for n, each in sharers.items() if n in each.schedulers}
+        for name, scheduler in {**theirs, **pipeline.schedulers}.items():
+            replace_scheduler(wired, name, scheduler, self._reach)
+        run.switches.reconcile(wired, pipeline.configuration)
+        run.adapters.reconcile(wired, self._planner.adapters(pipeline))
+        run.ip_adapters.reconcile(wired, self._planner.ip_adapter(pipeline))
+        return wired
+
+    def _load_late(self, need: Need) -> None:
+        """Load what only the results of earlier steps have told to be needed, or what an earlier
+        step has released."""
+        run = self._run
+        if all(need.pipeline != known.pipeline for known in run.needs):
+            run.needs.append(need)
+        if loads := run.cache.plan([need]).loads:
+            needs = run.needs
+            if not Footprint.of(loads, run.planner.device).has_room():
+                # Models of other commands give way.
+                needs = [n for n in needs if n.pipeline.cls is not TaskModels or n is need]
+            plan = run.cache.plan(needs)
+            run.cache.keep_only(plan)  # what the run before needed may not be needed now
+            if plan.dropped:
+                run.planner.device.empty_cache()
+            run.cache.load(run.cache.plan([need]), before=run.loading)
+            run.step = need.step
+            run.observer.executing(run.workflow.id)
+
+    def _sub_workflow(
+        self, child: Document, arguments: Mapping[str, Any], seed: int, name: str, index: int
+    ) -> list[Any]:
+        bound = child.bind(arguments)
+        own = seed if bound.seed is None else bound.seed
+        outer = self._run.step
+        execution = Execution(
+            self._run,
+            child,
+            bound,
+            seed=own,
+            prefix=f"{self._prefix}{name}.",
+            chosen=chosen(self._call(index), self._chosen),
+        )
+        execution.prepare()
+        results = execution.execute()
+        self._run.step = outer
+        return results
+
+    def _save(self, step: Step, index: int, result: Any, result_index: int, arguments: Any) -> None:
+        run, spec = self._run, step.result
+        if spec is not None and spec.save:
+            stem = f"{self._workflow.id}-{step.name}.{index}"
+            metadata = self._metadata(step, arguments) if spec.embed_metadata else None
+            for name, value in file_names(result, spec, stem, result_index):
+                if is_muted(value, spec):
+                    run.warn(_MUTED.format(run.step))
+                self._compare_size(step, value, arguments)
+                run.writer.write(run.step, run.folder / name, value, spec, metadata)
+        run.collect(run.writer.done())
+
+    def _compare_size(self, step: Step, picture: Any, arguments: Any) -> None:
+        """Warn of a picture whose size is not the one that the pipeline was asked for."""
+        if self._workflow.pipeline_of(step) is None or not isinstance(picture, Image.Image):
+            return
+        made = {"width": picture.width, "height": picture.height}
+        asked = {side: arguments.get(side) or pixels for side, pixels in made.items()}
+        if asked != made:
+            self._run.warn(
+                f"step {self._run.step!r} made {made['width']}x{made['height']} pixels, "
+                f"not the {asked['width']}x{asked['height']} that were asked for"
+            )
+
+    def _metadata(self, step: Step, arguments: Any) -> dict[str, Any]:
+        """How a picture was made, for the picture itself."""
+        made_by: dict[str, Any] = {}
+        if (pipeline := self._workflow.pipeline_of(step)) is not None:
+            made_by = {"seed": self._seed_of(step)}
+            if source := pipeline.from_pretrained_arguments.get("model_name"):
+                made_by["model_name"] = source
+        elif step.task is not None:
+            made_by = {"command": step.task.command}
+        return {"step": step.name, **made_by, "arguments": arguments}
+
+
+def _arguments(step: Step) -> Any:
+    if step.pipeline is not None:
+        return step.pipeline.arguments
+    if step.pipeline_reference is not None:
+        return step.pipeline_reference.arguments
+    if step.task is not None:
+        return step.task.inputs if step.task.inputs is not None else step.task.arguments or {}
+    assert step.workflow is not None
+    return step.workflow.arguments

@@ -1,0 +1,52 @@
+"""A step's iterations: one for each combination of the previous results that its arguments name."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from dw.errors import RunFailed
+from dw.workflow.json_path import JsonPath
+from dw.workflow.references import result_references
+
+MOST_ITERATIONS = 10_000
+"""More is a mistake in the workflow rather than a wish."""
+
+
+def iterations(arguments: Any, values: Callable[[str], list[Any]]) -> Iterator[Any]:
+    """`arguments` with each reference replaced by one of its `values`, for every combination of
+    them.
+
+    The last reference varies fastest. Two references to one step multiply, too. Only what lies on
+    the way to a reference is copied. Raises RunFailed for more than MOST_ITERATIONS.
+    """
+    found = list(result_references(arguments))
+    choices = [values(text) for _, text in found]
+    count = math.prod(map(len, choices))
+    if count > MOST_ITERATIONS:
+        raise RunFailed(
+            f"the previous results give {count} combinations; at most {MOST_ITERATIONS} are run"
+        )
+    for combination in itertools.product(*choices):
+        iteration = arguments
+        for (path, _), value in zip(found, combination, strict=True):
+            iteration = _replaced(iteration, path, value)
+        yield iteration
+
+
+def _replaced(data: Any, path: JsonPath, value: Any) -> Any:
+    if not path:
+        return value
+    copy = dict(data) if isinstance(data, Mapping) else list(data)
+    copy[path[0]] = _replaced(data[path[0]], path[1:], _member(value, path))  # type: ignore[index]
+    return copy
+
+
+def _member(value: Any, path: JsonPath) -> Any:
+    """A mapping that has a member of the argument's own name stands for that member, so that
+    `{"mask": "previous_result:border"}` takes the mask out of `{bordered_image, mask}`."""
+    if len(path) == 1 and isinstance(value, Mapping) and path[0] in value:
+        return value[path[0]]
+    return value

@@ -1,0 +1,70 @@
+"""Which seed each pipeline step draws with: the nearest one, `pipeline.seed` before `step.seed`
+before the one around it, which is the run's in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from dw.errors import DwError
+from dw.workflow import Document, Workflow
+from dw.workflow.format.model import Step
+from dw.workflow.references import result_references
+
+
+def own_seed(step: Step) -> int | None:
+    """The seed that the step itself names."""
+    if step.pipeline is not None and step.pipeline.seed is not None:
+        return step.pipeline.seed
+    return step.seed
+
+
+def run_seed(
+    document: Document,
+    workflow: Workflow,
+    *,
+    typed: int | None,
+    drawn: int,
+    warn: Callable[[str], None],
+) -> int:
+    """The seed of a run: the one that the user typed, the workflow's, or else `drawn`.
+
+    When every step has a seed of its own, it is that of the first one; `warn` tells of a typed
+    one that has no effect.
+    """
+    seeds = list(_seeds(document, workflow))
+    named = [seed for _, seed in seeds if seed is not None]
+    if named and len(named) == len(seeds):
+        if typed is not None and set(named) != {typed}:
+            steps = ", ".join(f"{name} {seed}" for name, seed in seeds)
+            warn(f"seed {typed} has no effect: the workflow sets the seed of each step: {steps}")
+        return named[0]
+    return next(seed for seed in (typed, workflow.seed, drawn) if seed is not None)
+
+
+def _seeds(
+    document: Document, workflow: Workflow, around: int | None = None, prefix: str = ""
+) -> Iterator[tuple[str, int | None]]:
+    """Each pipeline step and its seed, as far as is known before the run; None: the run's own."""
+    for step in workflow.steps:
+        own = own_seed(step)
+        seed, name = around if own is None else own, f"{prefix}{step.name}"
+        if workflow.pipeline_of(step) is not None:
+            yield name, seed
+        elif step.workflow is not None:
+            child = document.children[step.workflow.path]
+            bound = _bound(child, step)
+            if bound is None:
+                yield name, None
+            else:
+                inner = seed if bound.seed is None else bound.seed
+                yield from _seeds(child, bound, inner, f"{name}.")
+
+
+def _bound(child: Document, step: Step) -> Workflow | None:
+    """The sub-workflow of a step with the arguments that are no results."""
+    assert step.workflow is not None
+    given = step.workflow.arguments
+    with suppress(DwError):
+        return child.bind({n: v for n, v in given.items() if not any(result_references(v))})
+    return None

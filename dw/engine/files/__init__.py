@@ -1,0 +1,1 @@
+"""What a workflow reads and writes: access, downloads, inputs, objects, artifacts, outputs."""

@@ -1,0 +1,70 @@
+"""Which files and addresses a workflow may read. Whatever reads media or models asks here."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dw.engine.files.download import fetch
+from dw.errors import RunFailed
+from dw.workflow.json_path import walk
+from dw.workflow.media import is_url
+from dw.workflow.paths import is_allowed, outside, resolve
+
+
+def _never() -> None:
+    """Nobody cancels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A workflow reads below its own folder, the folder of the run's workflow, the current one and
+    those that are allowed; what the user typed, or trusts, may lie anywhere."""
+
+    folder: Path  # where relative names start
+    root: Path | None = None  # the folder of the run's workflow, if it is another one
+    allowed: tuple[Path, ...] = ()  # further folders
+    typed: frozenset[str] = frozenset()
+    trust: bool = False
+    check: Callable[[], None] = _never  # raises when the run was cancelled
+
+    def source(self, place: str) -> str | io.BytesIO:
+        """What to open for a path or URL: a path, or what the URL holds.
+
+        Raises RunFailed when the workflow may not read it or it cannot be fetched.
+        """
+        if is_url(place):
+            is_named = place in self.typed
+            return io.BytesIO(fetch(place, private=self.trust, is_named=is_named, check=self.check))
+        return str(self.path(place))
+
+    def path(self, name: str) -> Path:
+        """The file or folder that `name` means, there or not. Raises RunFailed when the workflow
+        may not read it."""
+        path = resolve(name, self.folder)
+        self.require(path, name)
+        return path
+
+    def require(self, path: Path, name: str) -> None:
+        """Raises RunFailed when the workflow, which calls it `name`, may not read `path`."""
+        is_free = self.trust or name in self.typed
+        if not is_free and not is_allowed(path, *self._folders()):
+            raise RunFailed(outside(name))
+
+    def extended(self, pattern: str | None, places: Iterable[str]) -> Reach:
+        """With the files that match a pattern: they may be read when the user typed that."""
+        return replace(self, typed=self.typed.union(places)) if pattern in self.typed else self
+
+    def _folders(self) -> Iterator[Path]:
+        yield self.folder
+        yield from self.allowed
+        if self.root is not None:
+            yield self.root
+
+
+def typed_texts(arguments: Mapping[str, Any]) -> frozenset[str]:
+    """Every text in the arguments of a run, which name what the user wants to be read."""
+    return frozenset(value for _, value in walk(dict(arguments)) if isinstance(value, str))

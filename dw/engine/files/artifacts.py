@@ -1,0 +1,138 @@
+"""The results of steps, and what later steps and files take from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from diffusers.utils import BaseOutput
+
+from dw.engine.media.audio import Sound, as_sound
+from dw.engine.media.video import Film
+from dw.errors import RunFailed
+from dw.workflow.references import split_previous_result
+
+RATE, FPS = "audio_sample_rate", "frame_rate"
+"""The attributes of a pipeline's output that tell the rate of its sounds in Hz, and of the frames
+that belong to them."""
+
+ATTRIBUTES = ("images", "image_embeds", "image_embeddings", "frames")
+"""Where a pipeline's output keeps its artifacts, in the order in which they are looked for."""
+
+
+def artifacts(result: Any) -> list[Any]:
+    """The single things that a result is made of: pictures, films, sounds, texts, mappings.
+
+    Frames that came with a sound are films, one for each member of the batch. The first rule that
+    fits counts.
+    """
+    if isinstance(result, Film | Sound):
+        return [result]
+    for name in ATTRIBUTES:
+        if (found := getattr(result, name, None)) is not None:
+            return _films(found, result) if name == "frames" else list(found)
+    if (found := getattr(result, "audios", None)) is not None:
+        return [as_sound(each, getattr(result, RATE, None)) for each in found]
+    if (found := getattr(result, "video", None)) is not None:  # Cosmos makes one film at a time
+        return _single(found, result)
+    if isinstance(result, Mapping) and result.get("videos") is not None:
+        return _modular(dict(result))
+    if isinstance(result, Mapping) and isinstance(result.get("images"), list):
+        rest = {name: value for name, value in result.items() if name != "images"}
+        return [*result["images"], rest] if rest else list(result["images"])
+    return list(result) if isinstance(result, list) else [result]
+
+
+def _films(frames: Iterable[Any], output: Any) -> list[Any]:
+    if (sounds := getattr(output, "audio", None)) is None:
+        return list(frames)
+    return _paired(frames, sounds, getattr(output, RATE, None), getattr(output, FPS, None))
+
+
+def _single(frames: Any, output: Any) -> list[Any]:
+    if (sound := getattr(output, "sound", None)) is None:
+        return [frames]
+    return _paired([frames], [sound], getattr(output, RATE, None), getattr(output, FPS, None))
+
+
+def _modular(result: dict[str, Any]) -> list[Any]:
+    """What a modular pipeline gives by name: its videos, with their sounds, then all the rest."""
+    videos = list(result.pop("videos"))
+    if (sounds := result.pop("audio", None)) is not None:
+        videos = _paired(videos, sounds, result.pop("sampling_rate", None), None)
+    return [*videos, result] if result else videos
+
+
+def _paired(
+    films: Iterable[Any], sounds: Iterable[Any], rate: int | None, fps: float | None
+) -> list[Any]:
+    """Films with the sounds of their batch: (batch, channels, samples)."""
+    pairs = zip(films, sounds, strict=True)
+    return [Film(frames, as_sound(sound, rate), fps) for frames, sound in pairs]
+
+
+class Results:
+    """The results of the steps that ran, while a later step needs them."""
+
+    def __init__(self, steps: Iterable[str]) -> None:
+        self._names = tuple(steps)
+        self._results: dict[str, list[Any]] = {}
+
+    def keep(self, step: str, results: list[Any]) -> None:
+        self._results[step] = results
+
+    def retain(self, references: Iterable[str]) -> None:
+        """Drop every result that none of the `previous_result:` references means."""
+        needed = {self._step_and_property(text)[0] for text in references}
+        self._results = {name: found for name, found in self._results.items() if name in needed}
+
+    def values(self, reference: str) -> list[Any]:
+        """What `previous_result:STEP` or `previous_result:STEP.PROPERTY` stands for: one value per
+        iteration.
+
+        Raises RunFailed when the results have no such property.
+        """
+        step, name = self._step_and_property(reference)
+        results = self._results[step]
+        if name is None:
+            return [artifact for result in results for artifact in artifacts(result)]
+        found = (_property(result, name, step) for result in results if not _lacks(result, name))
+        return list(found)
+
+    def first(self, reference: str) -> Any:
+        """The first of these values. Raises RunFailed when there is none."""
+        for value in self.values(reference):
+            return value
+        raise RunFailed(f"{reference!r} is empty")
+
+    def _step_and_property(self, reference: str) -> tuple[str, str | None]:
+        found = split_previous_result(reference, self._names)
+        if found is None:
+            raise RunFailed(f"there is no step for {reference!r}")
+        return found
+
+
+def on_host(result: Any) -> Any:
+    """The same result with its tensors in host memory, so that it holds nothing on the device."""
+    if isinstance(result, torch.Tensor):
+        return result.cpu()
+    if isinstance(result, Mapping):
+        for name, value in result.items():
+            if isinstance(value, torch.Tensor) and value.device.type != "cpu":
+                result[name] = value.cpu()  # type: ignore[index]
+    return result
+
+
+def _lacks(result: Any, name: str) -> bool:
+    """A plain mapping without the name is skipped; a pipeline's output must have it."""
+    return isinstance(result, Mapping) and not isinstance(result, BaseOutput) and name not in result
+
+
+def _property(result: Any, name: str, step: str) -> Any:
+    if isinstance(result, Mapping) and name in result:
+        return result[name]
+    value = getattr(result, name, None)
+    if value is None or callable(value):
+        raise RunFailed(f"the result of step {step!r} has no {name!r}")
+    return value

@@ -1,0 +1,210 @@
+"""Result files: their names, and the one thread that writes and verifies them off the critical
+path.
+
+A file appears under its name when it is complete: it is written under a temporary one in the same
+folder, flushed, read back, decoded, compared, and renamed. A run is over when its last file is
+verified.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dw.engine.errors import failing
+from dw.engine.files.artifacts import artifacts
+from dw.engine.media.audio import waveforms
+from dw.engine.media.encoding import EXTENSIONS, Encoded, audible, encode, verify
+from dw.engine.media.video import FPS, Film, Reel, encode_film
+from dw.errors import DwError, OutOfResources, RunFailed
+from dw.types import Output
+from dw.workflow.format.result import Result
+
+NO_FILE_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
+_SPILL, _SPILL_CRF = Result.model_validate({"content_type": "video/mp4"}), 4
+"""Nearly lossless, as the frames are encoded once more afterwards."""
+LONGEST_PART = 80  # characters of a result's key; a file's name may have 255 bytes
+
+
+def new_run_folder(output_dir: Path, workflow: str) -> Path:
+    """`{output_dir}/{workflow}/{0001, 0002, ...}`, the next free one; two runs never get the same.
+
+    Raises RunFailed when it cannot be made.
+    """
+    parent = output_dir / workflow
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = parent / f"{_last_run(parent) + 1:04d}"
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise write_failure(error, parent) from error
+
+
+def file_names(
+    result: Any, spec: Result, stem: str, result_index: int
+) -> Iterator[tuple[str, Any]]:
+    """Name and content of each file of one result. `stem` is `{workflow}-{step}.{step index}`."""
+    extension = EXTENSIONS[spec.content_type]
+    base = f"{spec.file_base_name}{stem}-{result_index}"
+    if spec.content_type == "application/json":
+        yield f"{base}{extension}", result
+        return
+    for index, artifact in enumerate(artifacts(result)):
+        for part, member in _parts(artifact, spec):
+            if member is not None:
+                yield f"{base}.{index}{part}{extension}", member
+
+
+def _parts(artifact: Any, spec: Result) -> Iterable[tuple[str, Any]]:
+    """What goes into files of their own, each with its part of the name."""
+    is_sound = spec.content_type.startswith("audio/")
+    if is_sound and (waves := waveforms(artifact)) is not None:
+        artifact = dict(enumerate(waves))
+    if not isinstance(artifact, Mapping):
+        return [("", artifact)]
+    names = (f"-{part}" for part in _name_parts(artifact))
+    return zip(names, artifact.values(), strict=True)
+
+
+def _name_parts(keys: Iterable[Any]) -> list[str]:
+    """The keys of a result as parts of file names, each another one."""
+    parts: list[str] = []
+    for key in keys:
+        part = base = NO_FILE_NAME.sub("_", str(key))[:LONGEST_PART]
+        number = 1
+        while part.lower() in map(str.lower, parts):
+            number += 1
+            part = f"{base}_{number}"
+        parts.append(part)
+    return parts
+
+
+class Writer:
+    """Writes files in one thread. `write` returns at once; `done` and `drain` give what is
+    finished.
+
+    Not shared between runs' threads: one run submits and collects at a time.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._pending: list[tuple[str, Future[Output]]] = []
+
+    def write(
+        self, step: str, path: Path, value: Any, spec: Result, metadata: Mapping[str, Any] | None
+    ) -> None:
+        def job() -> Output:
+            return save(path, encode(value, spec, metadata), spec.content_type)
+
+        self._pending.append((step, self._thread.submit(job)))
+
+    def done(self) -> Iterator[tuple[str, Output]]:
+        """Step and file of each one that is finished, in the order in which they were given.
+
+        Raises the error of a file that could not be written.
+        """
+        while self._pending and self._pending[0][1].done():
+            yield self._next()
+
+    def drain(self) -> Iterator[tuple[str, Output]]:
+        """Like `done`, but waits for all."""
+        while self._pending:
+            yield self._next()
+
+    def _next(self) -> tuple[str, Output]:
+        step, future = self._pending.pop(0)
+        with failing(lambda: f"step {step!r}, writing"):
+            return step, future.result()
+
+    def settle(self) -> list[Output]:
+        """Wait for what was given and forget the failures: the run has failed for another
+        reason."""
+        finished = []
+        for _, future in self._pending:
+            with suppress(DwError):
+                finished.append(future.result())
+        self._pending = []
+        return finished
+
+
+def save(path: Path, encoded: Encoded, content_type: str) -> Output:
+    """Raises OutOfResources when the disk is full and RunFailed for anything else that keeps it
+    from being there."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        write_bytes(temporary, encoded.data)
+        digest = _verified(temporary, encoded, content_type, path)
+        temporary.replace(path)
+    except OSError as error:
+        raise write_failure(error, path) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    extent = encoded.extent
+    return Output(
+        str(path),
+        content_type,
+        len(encoded.data),
+        digest,
+        extent.width,
+        extent.height,
+        extent.frames,
+        extent.seconds,
+        extent.sample_rate,
+    )
+
+
+def spilled(film: Film, path: Path) -> tuple[Film, Output]:
+    """The film with its frames in a file, and that file. Its sound stays in memory, unchanged."""
+    heard = audible(film, _SPILL)
+    encoded = Encoded(*encode_film(heard, _SPILL.content_type, film.fps or FPS, crf=_SPILL_CRF))
+    output = save(path, encoded, _SPILL.content_type)
+    return Film(Reel((path, 0, len(film))), film.sound, film.fps), output
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())  # a full disk or quota may show only here
+
+
+def write_failure(error: OSError, path: Path) -> RunFailed:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfResources(
+            f"no space left for {str(path)!r}", hints=["config output_dir=... writes elsewhere"]
+        )
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    return RunFailed(
+        f"cannot write {str(path)!r}: {reason}", hints=["config output_dir=... writes elsewhere"]
+    )
+
+
+def _verified(temporary: Path, encoded: Encoded, content_type: str, path: Path) -> str:
+    """The sha256 of the file, which is what was encoded and can be decoded."""
+    with temporary.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            if digest != hashlib.sha256(encoded.data).hexdigest():
+                size = f"{file.tell()} bytes were read back of {len(encoded.data)}"
+                raise RunFailed(f"{size} that were written")
+            file.seek(0)
+            verify(file, content_type, encoded.extent)
+        except RunFailed as error:
+            raise RunFailed(f"{str(path)!r} was not written right: {error.message}") from error
+    return digest
+
+
+def _last_run(parent: Path) -> int:
+    numbers = [int(name) for name in os.listdir(parent) if re.fullmatch(r"\d{4,}", name)]
+    return max(numbers, default=0)

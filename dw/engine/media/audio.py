@@ -1,0 +1,252 @@
+"""Sounds: waveforms that know their sample rate, as the bytes of a file and back."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import torch
+
+from dw.engine.media.media_info import Extent, kind_of
+from dw.errors import RunFailed, did_you_mean
+from dw.workflow.format.result import Result
+
+Samples = npt.NDArray[np.float32]
+
+RATE = 44_100  # Hz, of a sound whose maker did not tell
+BLOCK = 2**20
+"""Samples that are written at once: libsndfile's Vorbis encoder overflows its stack with more."""
+
+FORMATS = {
+    "audio/wav": ("WAV", None),
+    "audio/x-wav": ("WAV", None),
+    "audio/aiff": ("AIFF", None),
+    "audio/x-aiff": ("AIFF", None),
+    "audio/flac": ("FLAC", None),
+    "audio/mpeg": ("MP3", None),
+    "audio/mp3": ("MP3", None),
+    "audio/ogg": ("OGG", "VORBIS"),
+    "audio/opus": ("OGG", "OPUS"),
+}
+"""Content types, and libsndfile's names for their format and subtype."""
+
+_MPEG = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_RATES = {
+    "MP3": _MPEG,
+    "OPUS": (8000, 12000, 16000, 24000, 48000),
+    "aac": (*_MPEG, 64000, 88200, 96000),
+    "libopus": (48000,),  # the one at which it is read back
+}
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """A waveform: `samples` (samples, channels) from -1 to 1, and their `rate` in Hz, None when
+    its maker did not tell."""
+
+    samples: Samples
+    rate: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def channels(self) -> int:
+        return int(self.samples.shape[1])
+
+    @property
+    def layout(self) -> str:
+        """FFmpeg's name for the channels. Raises RunFailed when there is none."""
+        if (name := _LAYOUTS.get(self.channels)) is None:
+            raise RunFailed(f"a sound of {self.channels} channels cannot be played")
+        return name
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The waveform as pipelines take it: (channels, samples)."""
+        return torch.from_numpy(np.ascontiguousarray(self.samples.T))
+
+    def assumed(self, rate: int | None) -> Sound:
+        """The same, with this rate if it had none."""
+        return replace(self, rate=rate) if self.rate is None else self
+
+    def at(self, rate: int) -> Sound:
+        """The same sound at this rate: resampled, or only named when it had none."""
+        if self.rate in (None, rate) or not len(self):
+            return replace(self, rate=rate)
+        resampler = av.AudioResampler(format="fltp", layout=self.layout, rate=rate)
+        frames = [*resampler.resample(self.frame()), *resampler.resample(None)]
+        samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1).T
+        return Sound(fitted(samples, round(len(self) * rate / self.rate)), rate)
+
+    def frame(self, begin: int = 0, end: int | None = None) -> av.AudioFrame:
+        """The samples from `begin` to `end` as FFmpeg takes them."""
+        part = np.ascontiguousarray(self.samples[begin:end].T)
+        frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=self.layout)
+        frame.sample_rate, frame.pts = self.rate, begin
+        frame.time_base = Fraction(1, self.rate or RATE)
+        return frame
+
+
+def fitted(samples: Samples, length: int) -> Samples:
+    """Cut, or continued with silence, to this many samples."""
+    missing = length - len(samples)
+    return samples[:length] if missing <= 0 else np.pad(samples, ((0, missing), (0, 0)))
+
+
+def as_sound(value: Any, rate: int | None = None) -> Sound:
+    """A sound from a waveform, whose `rate` counts when it knows none itself.
+
+    Tensors and arrays are (samples), (channels, samples) or a batch of one; the shorter side is
+    the channels. What has a sound, as a film or a reference of a pipeline has, stands for it.
+    Raises RunFailed for anything else.
+    """
+    if isinstance(value, Sound):
+        return value.assumed(rate)
+    for name in ("sound", "audio"):
+        if (own := getattr(value, name, None)) is not None:
+            return as_sound(own, getattr(value, "sample_rate", None) or rate)
+    if isinstance(value, torch.Tensor):
+        value = (value.float() if value.is_floating_point() else value).cpu().numpy()
+    if not isinstance(value, np.ndarray):
+        raise RunFailed(f"a sound cannot be made of {kind_of(value)}")
+    if value.ndim == 3 and len(value) == 1:
+        value = value[0]
+    if value.ndim not in (1, 2):
+        raise RunFailed(f"a sound cannot be made of {kind_of(value)}")
+    samples = value[:, None] if value.ndim == 1 else value
+    samples = samples.T if samples.shape[0] < samples.shape[1] else samples
+    scale = 1 if samples.dtype.kind == "f" else -float(np.iinfo(samples.dtype).min)
+    return Sound((samples / scale).astype(np.float32), rate)
+
+
+def waveforms(value: Any) -> list[Any] | None:
+    """The members of a batch (batch, channels, samples) of several waveforms; None for one."""
+    is_batch = isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 3 and len(value) > 1
+    return list(value) if is_batch else None
+
+
+def encode_sound(value: Any, spec: Result) -> tuple[bytes, Extent]:
+    """Raises RunFailed when the value is no sound, or the format does not take these settings."""
+    sound = as_sound(value)
+    form, subtype = settings(spec)
+    sound = sound.at(codec_rate(spec.sample_rate or sound.rate or RATE, subtype or form))
+    assert sound.rate is not None
+    buffer = io.BytesIO()
+    level, mode = spec.compression_level, spec.bitrate_mode
+    if mode is not None and level is None:
+        level = 0.5  # libsndfile takes a mode only together with a level
+    try:
+        with soundfile.SoundFile(
+            buffer,
+            "w",
+            sound.rate,
+            sound.channels,
+            subtype,
+            format=form,
+            compression_level=level,
+            bitrate_mode=mode,
+        ) as file:
+            for begin in range(0, len(sound), BLOCK):
+                file.write(sound.samples[begin : begin + BLOCK])
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise RunFailed(f"{spec.content_type}: {_reason(error)}") from error
+    data = _without_chance(buffer.getvalue(), form)
+    return data, Extent(samples=len(sound), sample_rate=sound.rate)
+
+
+def settings(spec: Result) -> tuple[str, str | None]:
+    """libsndfile's format and subtype. Raises RunFailed for what it does not have."""
+    form, subtype = FORMATS[spec.content_type]
+    form, subtype = (spec.format or form).upper(), (spec.subtype or subtype or "").upper() or None
+    if form not in (formats := soundfile.available_formats()):
+        raise RunFailed(f"there is no sound format {form!r}{did_you_mean(form, formats)}")
+    if subtype is not None and not soundfile.check_format(form, subtype):
+        known = ", ".join(soundfile.available_subtypes(form))
+        raise RunFailed(f"{form} has no subtype {subtype!r}; it has {known}")
+    return form, subtype
+
+
+def codec_rate(rate: int, codec: str) -> int:
+    """The next rate, upwards, that the codec has."""
+    rates = _RATES.get(codec, (rate,))
+    return min((each for each in rates if each >= rate), default=rates[-1])
+
+
+def sound_extent(file: BinaryIO) -> Extent:
+    """Of any file that libsndfile reads, decoded whole. Raises OSError or ValueError."""
+    try:
+        with soundfile.SoundFile(file) as sound:
+            samples = 0
+            while read := len(sound.read(BLOCK)):
+                samples += read
+            return Extent(samples=samples, sample_rate=sound.samplerate)
+    except soundfile.SoundFileError as error:
+        raise ValueError(_reason(error)) from error
+
+
+def decode_sound(container: av.container.InputContainer) -> Sound | None:
+    """The sound of an open file, if it has one; the container is at its end afterwards."""
+    stream = next(iter(container.streams.audio), None)
+    if stream is None:
+        return None
+    resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+    parts = [part.to_ndarray().T for part in _resampled(container, stream, resampler)]
+    if not parts:
+        return None
+    return Sound(np.concatenate(parts).astype(np.float32, copy=False), stream.rate)
+
+
+def _resampled(
+    container: av.container.InputContainer, stream: Any, resampler: av.AudioResampler
+) -> Iterator[av.AudioFrame]:
+    for frame in container.decode(stream):
+        yield from resampler.resample(frame)
+    yield from resampler.resample(None)
+
+
+def _without_chance(data: bytes, form: str) -> bytes:
+    """The same file without what libsndfile adds of its own: the serial number that it draws for
+    an Ogg stream, and the time in the peak chunk of samples that are floats."""
+    if form == "OGG":
+        return b"".join(_numbered_zero(page) for page in _pages(data))
+    return re.sub(rb"(PEAK.{8}).{4}", rb"\1\0\0\0\0", data, count=1, flags=re.DOTALL)
+
+
+def _pages(data: bytes) -> Iterator[bytes]:
+    """The pages of an Ogg stream, RFC 3533: 27 bytes, the sizes of the segments, and those."""
+    begin = 0
+    while begin < len(data):
+        sizes = begin + 27
+        body = sizes + data[begin + 26]
+        end = body + sum(data[sizes:body])
+        yield data[begin:end]
+        begin = end
+
+
+def _numbered_zero(page: bytes) -> bytes:
+    """With 0 as the serial number of its stream, in bytes 14 to 17, and the checksum that follows.
+
+    The checksum, in bytes 22 to 25, is taken with zeros in its place. It is zlib's CRC-32 with all
+    bits in the other order, beginning at 0 and not inverted.
+    """
+    page = page[:14] + bytes(4) + page[18:22] + bytes(4) + page[26:]
+    reflected = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    checksum = reflected.to_bytes(4, "big").translate(_REVERSED)
+    return page[:22] + checksum + page[26:]
+
+
+def _reason(error: Exception) -> str:
+    """libsndfile's own words, without the name of the buffer."""
+    return str(error).rpartition("Error : ")[2].rstrip(".").lower()

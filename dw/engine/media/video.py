@@ -1,0 +1,212 @@
+"""Films: frames with their sound, as the bytes of a file and back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO, overload
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+
+from dw.engine.media.audio import Sound, codec_rate
+from dw.engine.media.image import as_picture
+from dw.engine.media.media_info import Extent, kind_of
+from dw.errors import RunFailed
+
+FPS = 8  # of a film whose maker did not tell
+
+CONTAINERS = {
+    "video/mp4": ("mp4", "libx264", "aac"),
+    "video/quicktime": ("mov", "libx264", "aac"),
+    "video/x-matroska": ("matroska", "libx264", "aac"),
+    "video/webm": ("webm", "libvpx-vp9", "libopus"),
+}
+"""Content types, and FFmpeg's names for their container and codecs."""
+
+OPTIONS = {
+    "libx264": {"crf": "17", "x264-params": "cpu-independent=1"},
+    "libvpx-vp9": {"crf": "24", "b:v": "0", "deadline": "good", "cpu-used": "4"},
+}
+"""Constant quality, where artefacts are hardly seen any more. Without the last word x264 chooses
+its algorithms by the processor, and with AVX-512 it made six different files of eight equal films.
+"""
+
+THREADS = 4
+"""The encoders divide a picture among them: with the machine's own number the bytes would depend
+on it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Film:
+    """Frames, and the sound that belongs to them.
+
+    `frames` are pictures, an array (frames, height, width, channels) or a tensor (frames,
+    channels, height, width); they can be gone through more than once. `fps` is None when nobody
+    told it.
+    """
+
+    frames: Any
+    sound: Sound | None = None
+    fps: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return (as_picture(frame) for frame in self.frames)
+
+    def frame(self, index: int) -> Image.Image:
+        return as_picture(self.frames[index])
+
+
+class Reel(Sequence[Image.Image]):
+    """Frames that lie in files and are read anew each time, so that none of them is in memory.
+
+    Each part is a file, and the first and last frame of it, the last not included.
+    """
+
+    def __init__(self, *parts: tuple[Path, int, int]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(end - begin for _, begin, end in self._parts)
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        for path, begin, end in self._parts:
+            with av.open(str(path)) as container:
+                frames = islice(container.decode(video=0), begin, end)
+                yield from (frame.to_image() for frame in frames)
+
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Reel: ...
+
+    def __getitem__(self, index: int | slice) -> Image.Image | Reel:
+        if isinstance(index, slice):
+            return self._part(*index.indices(len(self))[:2])
+        number = range(len(self))[index]
+        return next(iter(self._part(number, number + 1)))
+
+    def __add__(self, other: Reel) -> Reel:
+        return Reel(*self._parts, *other._parts)
+
+    def _part(self, first: int, last: int) -> Reel:
+        parts, passed = [], 0
+        for path, begin, end in self._parts:
+            start, stop = begin + max(0, first - passed), begin + min(end - begin, last - passed)
+            if start < stop:
+                parts.append((path, start, stop))
+            passed += end - begin
+        return Reel(*parts)
+
+
+def plain(value: Any, rate: int | None = None) -> Any:
+    """What pipelines take for films and sounds, alone or in a list: the frames, and the waveform
+    (channels, samples), resampled to `rate`."""
+    if isinstance(value, Film):
+        return list(value.frames) if isinstance(value.frames, Reel) else value.frames
+    if isinstance(value, Sound):
+        return (value if rate is None else value.at(rate)).tensor
+    return [plain(item, rate) for item in value] if isinstance(value, list) else value
+
+
+def as_film(value: Any, content_type: str = "a film") -> Film:
+    """A film from what pipelines and commands give: frames, or one picture.
+
+    Raises RunFailed for what is none.
+    """
+    if isinstance(value, Image.Image):
+        return Film([value])
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    is_array = isinstance(value, np.ndarray | torch.Tensor) and value.ndim == 4
+    film = value if isinstance(value, Film) else Film(value)
+    if (isinstance(value, Film) or is_list or is_array) and len(film):
+        return film
+    raise RunFailed(f"{content_type} cannot hold {kind_of(value)}")
+
+
+def encode_film(
+    film: Film, content_type: str, fps: float, *, crf: int | None = None
+) -> tuple[bytes, Extent]:
+    """The film and its sound, one frame after the other, so that no second copy of them is made.
+    `crf`: another quality than the usual one, 0 the best.
+
+    4:2:0 chroma needs even sides: an odd one loses its last line.
+    """
+    container, codec, sound_codec = CONTAINERS[content_type]
+    frames = (frame.convert("RGB") for frame in film)
+    first = next(frames)
+    size = width, height = first.width & ~1, first.height & ~1
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container, options={"fflags": "+bitexact"}) as file:
+        options = OPTIONS[codec] if crf is None else {**OPTIONS[codec], "crf": str(crf)}
+        stream = file.add_stream(codec, rate=_fraction(fps), options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = THREADS
+        track = None if film.sound is None else _Track(file, film.sound, sound_codec)
+        for number, frame in enumerate(chain([first], frames), start=1):
+            picture = av.VideoFrame.from_image(frame.crop((0, 0, *size)))
+            file.mux(stream.encode(picture))
+            if track is not None:
+                track.write_until(number / fps)
+        file.mux(stream.encode())
+        if track is not None:
+            track.finish()
+    extent = Extent(width, height, len(film), fps=fps)
+    if track is not None:
+        extent = replace(extent, samples=track.samples, sample_rate=track.rate)
+    return buffer.getvalue(), extent
+
+
+class _Track:
+    """A sound being written beside the frames that it belongs to: containers want them mixed."""
+
+    def __init__(self, file: Any, sound: Sound, codec: str) -> None:
+        assert sound.rate is not None
+        self.rate = codec_rate(sound.rate, codec)
+        self.samples = round(len(sound) * self.rate / sound.rate)
+        self._file = file
+        self._sound = sound
+        self._stream = file.add_stream(codec, rate=self.rate, layout=sound.layout)
+        self._done = 0
+
+    def write_until(self, seconds: float) -> None:
+        assert self._sound.rate is not None
+        self._write(min(len(self._sound), round(seconds * self._sound.rate)))
+
+    def finish(self) -> None:
+        self._write(len(self._sound))
+        self._file.mux(self._stream.encode())
+
+    def _write(self, end: int) -> None:
+        if end > self._done:
+            self._file.mux(self._stream.encode(self._sound.frame(self._done, end)))
+            self._done = end
+
+
+def film_extent(file: BinaryIO) -> Extent:
+    """Of any film that FFmpeg reads, decoded whole. Raises OSError or ValueError."""
+    with av.open(file) as container:
+        stream = container.streams.video[0]
+        sound = next(iter(container.streams.audio), None)
+        frames = samples = 0
+        for frame in container.decode(*filter(None, (stream, sound))):
+            if isinstance(frame, av.VideoFrame):
+                frames += 1
+            else:
+                samples += frame.samples
+        extent = Extent(stream.width, stream.height, frames, fps=float(stream.average_rate or 0))
+        return extent if sound is None else replace(extent, samples=samples, sample_rate=sound.rate)
+
+
+def _fraction(fps: float) -> Fraction:
+    return Fraction(fps).limit_denominator(1001)

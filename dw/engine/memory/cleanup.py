@@ -1,0 +1,141 @@
+"""What is in memory, how it is freed, and how models are put right after a run that ended badly."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+
+from dw.engine.calls.calling import free_hooks
+from dw.engine.device import Device
+from dw.engine.models.cache import Component, ComponentCache
+from dw.engine.models.live_models import Ledger, base_dtypes, tensors
+from dw.engine.models.offload_hooks import rested
+from dw.types import ComponentRow, Memory
+
+
+@dataclass(frozen=True, slots=True)
+class ClearReport:
+    """`survivors` name components that still live and the types of what holds them."""
+
+    freed: int  # bytes
+    survivors: tuple[str, ...]
+
+
+def report(device: Device, cache: ComponentCache, runs: int) -> Memory:
+    memory = device.memory()
+    return Memory(
+        device=device.name,
+        allocated=memory.allocated,
+        reserved=memory.reserved,
+        free=memory.free,
+        total=memory.total,
+        runs=runs,
+        components=tuple(_row(component) for component in cache.components()),
+    )
+
+
+def free(device: Device, cache: ComponentCache, ledger: Ledger) -> ClearReport:
+    """Drop every component and prove it: what still lives afterwards is named."""
+    before = device.memory().allocated
+    cache.clear()
+    _forget_exceptions()
+    gc.collect()
+    device.empty_cache()
+    return ClearReport(max(0, before - device.memory().allocated), _survivors(ledger))
+
+
+def settle(pipeline: DiffusionPipeline | None, cache: ComponentCache, device: Device) -> None:
+    """After an error, a cancel or an out-of-memory: models as they were loaded, nothing held that
+    was not before.
+
+    Must be called outside the `except` block, whose exception holds the frames and their tensors.
+    """
+    _forget_exceptions()
+    if pipeline is not None:
+        try:
+            free_hooks(pipeline)
+        except (RuntimeError, MemoryError):
+            cache.clear()  # no room for that either; what is half moved can only be loaded again
+    for component in cache.components():
+        if not _restored(component):
+            cache.forget(component)
+    gc.collect()
+    device.empty_cache()
+
+
+def _restored(component: Component) -> bool:
+    """Give a model back the dtype and attention processors that it was loaded with.
+
+    False when that cannot be done: casting a quantized model, or one of several dtypes, would not
+    give the same bits.
+    """
+    model = component.value
+    if not isinstance(model, torch.nn.Module):
+        return True
+    rested(model)
+    if base_dtypes(model) != component.dtypes:
+        if len(component.dtypes) != 1 or component.spec.quantization is not None:
+            return False
+        component.value.to(dtype=next(iter(component.dtypes)))
+    processors = getattr(model, "attn_processors", {})
+    if any(component.processors.get(name) is not p for name, p in processors.items()):
+        component.value.set_attn_processor(dict(component.processors))
+    return True
+
+
+def _row(component: Component) -> ComponentRow:
+    dtypes = sorted(str(d).removeprefix("torch.") for d in component.dtypes)
+    return ComponentRow(
+        name=component.label,
+        class_name=type(component.value).__name__,
+        dtype="+".join(dtypes) or "-",
+        device=_device(component),
+        nbytes=component.nbytes,
+        last_used=component.last_used,
+    )
+
+
+def _device(component: Component) -> str:
+    """Where it rests. One that is being moved for a call may be anywhere meanwhile."""
+    placement = component.spec.placement
+    if placement is None or placement.offload is not None:
+        return "cpu"
+    first = next(tensors(component.value), None)
+    return placement.device if first is None else str(first.device)
+
+
+def _survivors(ledger: Ledger) -> tuple[str, ...]:
+    living = ledger.living()
+    own = {id(living), *map(id, living)}
+    return tuple(f"{entry[0]} (held by {_holders(entry[1], own)})" for entry in living)
+
+
+def _holders(model: Any, own: Collection[int]) -> str:
+    """The types of the objects that refer to `model`, but for those whose ids are `own`."""
+    referrers = [
+        r for r in gc.get_referrers(model) if id(r) not in own and r is not sys._getframe()
+    ]
+    kinds = {type(_owner(r)).__name__ for r in referrers}
+    return ", ".join(sorted(kinds)) or "native code"
+
+
+def _owner(holder: Any) -> Any:
+    """The object whose attributes a dict holds, or the holder itself."""
+    if isinstance(holder, dict):
+        return next(
+            (o for o in gc.get_referrers(holder) if getattr(o, "__dict__", None) is holder), holder
+        )
+    return holder
+
+
+def _forget_exceptions() -> None:
+    """The interpreter keeps the last uncaught exception, and that its frames and their tensors."""
+    for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+        if hasattr(sys, name):
+            delattr(sys, name)

@@ -1,0 +1,154 @@
+"""What models take of a device's memory, from the headers of their files: nothing is loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dw.engine.device import Device
+from dw.engine.memory.out_of_memory import NO_SMALLER, QUANTIZED, largest, savings, size_in_words
+from dw.engine.models.cache import Load, Need
+from dw.engine.models.source import weight_files
+from dw.engine.models.spec import ComponentSpec
+from dw.engine.models.task_models import TaskModels
+
+VISITS = ("model", "on_demand")
+"""Offloads that bring a model to the device as a whole; of those of its parts little is there."""
+
+_LONGEST_HEADER = 100 * 2**20  # bytes; safetensors' own limit
+_FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Of one component, as they will lie in memory. `is_exact`: they take `nbytes`, not less."""
+
+    label: str
+    spec: ComponentSpec
+    need: Need
+    nbytes: int
+    is_exact: bool
+
+    @property
+    def dtypes(self) -> frozenset[torch.dtype | None]:
+        return frozenset({self.spec.dtype})
+
+    @property
+    def offload(self) -> str | None:
+        return None if self.spec.placement is None else self.spec.placement.offload
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The weights that are to come to one device."""
+
+    device: Device
+    weights: tuple[Weights, ...]
+
+    @classmethod
+    def of(cls, loads: Iterable[Load], device: Device) -> Footprint:
+        found: dict[Any, Weights] = {}
+        for load in loads:
+            spec = load.spec
+            if spec is not None and spec.placement and spec.placement.device == device.spec:
+                # The parts of a single file are read together.
+                key = spec if spec.part is None else spec.source
+                found.setdefault(key, _weights(load, spec))
+        return cls(device, tuple(found.values()))
+
+    @property
+    def exact(self) -> list[Weights]:
+        return [each for each in self.weights if each.is_exact]
+
+    def has_room(self) -> bool:
+        """Whether they fit beside what is in memory, even if none turns out to be smaller."""
+        most = _at_once(self.weights)
+        return not most or most <= self.device.memory().free  # which takes a while on a CPU
+
+    def shortage(self, *, ever: bool = False) -> str | None:
+        """Why they do not fit into what is free, or `ever`, and the smallest change that would do.
+
+        None when they fit, and when nobody knows: what is quantized, cast or cut while it is loaded
+        counts as nothing.
+        """
+        if not (needed := _at_once(self.exact)):
+            return None
+        room = self.device.capacity() if ever else self.device.memory().free
+        if room is None or needed <= room:
+            return None
+        fitting = (change for change, saved in self._changes() if saved >= needed - room)
+        return (
+            f"the weights take {size_in_words(needed)} on {self.device.spec}, "
+            f"which has {size_in_words(room)}{'' if ever else ' free'}: {largest(self.exact)}; "
+            f"would fit: {next(fitting, NO_SMALLER)}"
+        )
+
+    def _changes(self) -> Iterator[tuple[str, int]]:
+        """Each change to the workflow with about the bytes that it saves. None is known for the
+        models of commands."""
+        held = [each for each in self.exact if each.need.pipeline.cls is not TaskModels]
+        if held:
+            yield from savings(held, has_host=self.device.kind == "cuda")
+            yield QUANTIZED, sum(each.nbytes for each in held) * 3 // 4
+
+
+def _at_once(weights: Iterable[Weights]) -> int:
+    """Bytes on the device at one time: all that stays, and the largest of what comes and goes."""
+    known = [(each.nbytes, each.offload) for each in weights]
+    resident = sum(nbytes for nbytes, offload in known if offload is None)
+    return resident + max((nbytes for nbytes, offload in known if offload in VISITS), default=0)
+
+
+def _weights(load: Load, spec: ComponentSpec) -> Weights:
+    files = weight_files(spec.source, spec.variant)
+    dtype = None if _is_quantized(spec.source) else spec.dtype
+    nbytes = sum(_bytes(file, dtype) for file in files)
+    return Weights(load.label, spec, load.need, nbytes, _is_exact(spec, files))
+
+
+def _is_exact(spec: ComponentSpec, files: Iterable[Path]) -> bool:
+    """Not when they are quantized, cast or cut while they are loaded, or a part of a file, or in
+    one that does not tell what it holds."""
+    is_packed = spec.source.suffix == ".gguf"  # and stays so in memory
+    is_shrunk = any(change.name != "compile" for change in spec.changes)
+    is_read_as_it_is = (spec.quantization is None or is_packed) and not is_shrunk
+    tells = all(file.suffix in (".safetensors", ".gguf") for file in files)
+    return tells and is_read_as_it_is and spec.part is None
+
+
+def _is_quantized(source: Path) -> bool:
+    """Whether the weights were quantized before they were saved, and stay as they are."""
+    config = source / "config.json"
+    return config.is_file() and "quantization_config" in json.loads(config.read_bytes())
+
+
+def _bytes(file: Path, dtype: torch.dtype | None) -> int:
+    """What the weights in a file take in memory as `dtype`, or as they are stored; nothing when its
+    header is broken."""
+    if file.suffix != ".safetensors":
+        return file.stat().st_size
+    with suppress(AttributeError, LookupError, TypeError, ValueError):
+        return sum(_tensor_bytes(entry, dtype) for entry in _header(file))
+    return 0
+
+
+def _header(file: Path) -> Iterator[Any]:
+    """What a safetensors file tells of each of its tensors."""
+    with file.open("rb") as data:
+        length = int.from_bytes(data.read(8), "little")
+        entries = json.loads(data.read(min(length, _LONGEST_HEADER)))
+    return (entry for name, entry in entries.items() if name != "__metadata__")
+
+
+def _tensor_bytes(entry: Any, dtype: torch.dtype | None) -> int:
+    if dtype is not None and entry["dtype"] in _FLOATS:
+        return int(math.prod(entry["shape"])) * dtype.itemsize
+    begin, end = entry["data_offsets"]
+    return int(end - begin)

@@ -1,0 +1,327 @@
+"""The load spec of one pipeline in the making."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffusers import ModelMixin
+
+from dw.engine.calls.ip_adapter import encoder_of
+from dw.engine.models.dtypes import Dtypes
+from dw.engine.models.quantization import (
+    component_quantization,
+    takes_quantization,
+)
+from dw.engine.models.source import HUB_OPTIONS, has_variant, refuse_pickles
+from dw.engine.models.spec import (
+    ComponentSpec,
+    Layout,
+    Part,
+    PipelineSpec,
+    QuantizationSpec,
+    SchedulerSpec,
+    SingleFile,
+)
+from dw.engine.models.transformers_models import foreign_spec
+from dw.engine.python import remote_code, resolve
+from dw.engine.python.signatures import constructor_signature, has_weights, library_class
+from dw.errors import RunFailed, WorkflowError
+from dw.rehearsal import stand_in_component
+from dw.workflow.format.pipeline import Component, Pipeline
+from dw.workflow.format.placement import Quantization
+
+if TYPE_CHECKING:
+    from dw.engine.models.planner import Planner
+
+LOAD_OPTIONS = ("use_safetensors", "low_cpu_mem_usage")
+DEVICE_MAP = "device_map"
+FILE_OPTIONS = ("config", "subfolder")
+CODE_OPTIONS = ("custom_pipeline", "custom_revision", "trust_remote_code")
+LOADER_ARGUMENTS = (
+    *("model_name", "from_single_file", "torch_dtype", "dtype", "variant"),
+    *HUB_OPTIONS,
+    *LOAD_OPTIONS,
+    *FILE_OPTIONS,
+    DEVICE_MAP,
+    *CODE_OPTIONS,
+)
+
+MADE_AFRESH = ("scheduler_config.json", "guider_config.json")
+"""The configs of what counts steps: schedulers, and the guiders of modular pipelines."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The spec of one pipeline in the making."""
+
+    planner: Planner
+    pipeline: Pipeline
+    layout: Layout
+    reused: Mapping[str, Part]
+
+    def spec(self) -> PipelineSpec:
+        component_type = self.pipeline.configuration.component_type
+        generic = resolve.pipeline_class(component_type, trust=self.planner.trust)
+        if resolve.is_modular(generic):
+            return self._from_blocks(generic)
+        if resolve.is_foreign(generic):
+            return foreign_spec(generic, self.pipeline, self.planner, self.layout, self._overrides)
+        if self.planner.rehearse:
+            return self._from_folder(generic, self.planner.stand_in(self.pipeline))
+        if "from_single_file" in self._arguments:
+            return self._from_single_file(generic, str(self._arguments["from_single_file"]))
+        if "model_name" in self._arguments:
+            return self._from_folder(generic, self._folder(str(self._arguments["model_name"])))
+        return self._from_parts(generic)
+
+    def _from_folder(self, generic: Any, folder: Path) -> PipelineSpec:
+        index = self.planner.sources.index(folder)
+        cls = self._class(generic, folder)
+        known = constructor_signature(cls).components
+        listed = {n: v for n, v in index.items() if n in known and isinstance(v, list | tuple)}
+        parts: dict[str, Part] = {}
+        for name, (library, class_name) in listed.items():
+            if library is not None and not self._is_given(name):
+                own = self._component_class(folder / name, library, class_name)
+                parts[name] = self._indexed(name, own, folder)
+        parts |= self._overrides
+        return self._assembled(cls, parts, {n: v for n, v in index.items() if n not in listed})
+
+    def _class(self, generic: Any, folder: Path) -> Any:
+        """The class of the pipeline in `folder`, whose index may name code of its own."""
+        named = self.planner.sources.index(folder)["_class_name"]
+        if custom := self._arguments.get("custom_pipeline"):
+            revision = self._arguments.get("custom_revision")
+            return remote_code.custom_pipeline(custom, reach=self.planner.reach, revision=revision)
+        if isinstance(named, str):
+            return resolve.concrete_class(generic, named)
+        module, name = named
+        return self._own_class(folder / f"{module}.py", name)
+
+    def _component_class(self, folder: Path, library: str, name: str) -> Any:
+        own = folder / f"{library}.py"
+        if own.is_file():
+            return self._own_class(own, name)
+        return library_class(library, name, trust=self.planner.trust)
+
+    def _own_class(self, file: Path, name: str) -> Any:
+        """A class that comes with the model. Raises WorkflowError unless the user trusts it and
+        the workflow says so, too."""
+        remote_code.require_trust(f"{str(file)!r}", trust=self.planner.trust)
+        if not self._arguments.get("trust_remote_code"):
+            raise WorkflowError(
+                f"{str(file)!r} is code that comes with the model",
+                hints=['"trust_remote_code": true   in from_pretrained_arguments runs it'],
+            )
+        return remote_code.class_in(file, name)
+
+    def _from_blocks(self, generic: Any) -> PipelineSpec:
+        from dw.engine.models import modular  # what it imports is needed by few workflows
+
+        planner, configuration = self.planner, self.pipeline.configuration
+        blueprint = modular.Blueprint(
+            generic, self._modular_folder(), modular.options(self.pipeline)
+        )
+        skeleton = blueprint.read(planner.sources, trust=planner.trust)
+        parts: dict[str, Part] = {}
+        for name, place in modular.places(skeleton).items():
+            if modular.is_wanted(name, configuration) and not self._is_given(name):
+                source = place.find(planner.sources, planner.reach, self._hub_options)
+                cls = place.cls or modular.own_class(planner.sources.json(source / "config.json"))
+                parts[name] = self._part(name, cls, source, self._arguments)
+        parts = self._with_encoder(skeleton._component_specs, parts | self._overrides)
+        return modular.ModularSpec(
+            cls=type(skeleton),
+            components={n: p for n, p in parts.items() if not isinstance(p, SchedulerSpec)},
+            schedulers={n: p for n, p in parts.items() if isinstance(p, SchedulerSpec)},
+            scalars={},
+            layout=self.layout,
+            blueprint=blueprint,
+            configs=configuration.configs,
+            reserve=modular.reserve(configuration),
+            blocks=skeleton._blocks,
+        )
+
+    def _modular_folder(self) -> Path:
+        planner, name = self.planner, self._arguments.get("model_name")
+        if planner.rehearse:
+            return planner.stand_in(self.pipeline)
+        if name is None:
+            raise WorkflowError("a modular pipeline needs a model_name")
+        return planner.sources.modular(str(name), reach=planner.reach, options=self._hub_options)
+
+    def _from_single_file(self, cls: Any, name: str) -> PipelineSpec:
+        if resolve.is_generic(cls):
+            raise WorkflowError(f"{cls.__name__} cannot load a single file; name the class itself")
+        planner = self.planner
+        path = planner.sources.file(name, None, reach=planner.reach, options=self._hub_options)
+        self._refuse_pickles(path)
+        dtypes, config = self._dtypes, self._arguments.get("config")
+        file = SingleFile(
+            cls=cls,
+            path=path,
+            fingerprint=planner.sources.fingerprint(path),
+            config=None if config is None else self._folder(str(config)),
+            dtype=dtypes.default,
+            dtypes=dtypes.named,
+        )
+        nulls = {n: None for n in constructor_signature(cls).components if self._is_null(n)}
+        return replace(self._spec(cls, {**nulls, **self._overrides}, {}), single_file=file)
+
+    def _from_parts(self, cls: Any) -> PipelineSpec:
+        if resolve.is_generic(cls):
+            raise WorkflowError(f"{cls.__name__} needs a model_name")
+        return self._assembled(cls, self._overrides, {})
+
+    def _assembled(
+        self, cls: Any, parts: Mapping[str, Part], settings: Mapping[str, Any]
+    ) -> PipelineSpec:
+        required = constructor_signature(cls).required
+        missing = [n for n in required if n not in parts and not self._is_null(n)]
+        if missing:
+            raise RunFailed(
+                f"{cls.__name__} needs {', '.join(missing)}, which the model does not have",
+                hints=["component_type and model_name do not belong together"],
+            )
+        nulls = {name: None for name in required if name not in parts}
+        return self._spec(cls, {**nulls, **parts}, settings)
+
+    def _spec(
+        self, cls: Any, parts: Mapping[str, Part], settings: Mapping[str, Any]
+    ) -> PipelineSpec:
+        signature = constructor_signature(cls)
+        parts = self._with_encoder(signature.components, parts)
+        given = {**settings, **self._arguments}
+        return PipelineSpec(
+            cls=cls,
+            components={n: p for n, p in parts.items() if not isinstance(p, SchedulerSpec)},
+            schedulers={n: p for n, p in parts.items() if isinstance(p, SchedulerSpec)},
+            scalars={n: given[n] for n in signature.scalars if n in given},
+            layout=self.layout,
+        )
+
+    @cached_property
+    def _overrides(self) -> dict[str, Part]:
+        own = {n: self._override(n, c) for n, c in self.pipeline.components.items()}
+        return {**own, **self.reused}
+
+    def _with_encoder(self, known: Iterable[str], parts: Mapping[str, Part]) -> dict[str, Part]:
+        """The parts with the encoder of an IP-Adapter's pictures, unless there is one."""
+        adapter = self.pipeline.ip_adapter
+        is_wanted = "image_encoder" in known and parts.get("image_encoder") is None
+        encoder = encoder_of(adapter, self.pipeline) if adapter and is_wanted else None
+        own = {} if encoder is None else {"image_encoder": self._override("image_encoder", encoder)}
+        return {**parts, **own}
+
+    def _override(self, name: str, component: Component) -> Part:
+        planner, arguments = self.planner, component.from_pretrained_arguments
+        cls = resolve.component_class(component.configuration.component_type, trust=planner.trust)
+        if planner.rehearse:
+            source = self._component_stand_in(name, cls, component)
+            return self._part(name, cls, source, {})
+        hub = {n: arguments[n] for n in (*HUB_OPTIONS, "variant") if n in arguments}
+        if (file := arguments.get("from_single_file")) is not None:
+            source = planner.sources.file(str(file), None, reach=planner.reach, options=hub)
+        else:
+            source = planner.sources.component(
+                str(arguments.get("model_name")),
+                arguments.get("subfolder"),
+                reach=planner.reach,
+                options=hub,
+            )
+        return self._part(name, cls, source, arguments)
+
+    def _indexed(self, name: str, cls: Any, folder: Path) -> Part:
+        own = folder / name
+        arguments = {} if self.planner.rehearse else self._arguments
+        arguments = {n: v for n, v in arguments.items() if n != DEVICE_MAP}  # the whole pipeline's
+        return self._part(name, cls, own if own.is_dir() else folder, arguments)
+
+    def _part(self, name: str, cls: Any, source: Path, arguments: Mapping[str, Any]) -> Part:
+        sources = self.planner.sources
+        if getattr(cls, "config_name", None) in MADE_AFRESH:
+            return SchedulerSpec(cls, sources.json(source / cls.config_name))
+        fingerprint, variant = sources.fingerprint(source), arguments.get("variant")
+        finds_its_class = cls.__name__.startswith("Auto") and not issubclass(cls, ModelMixin)
+        runs_code = self.planner.trust and arguments.get("trust_remote_code") is True
+        code = (("trust_remote_code", runs_code),) if finds_its_class else ()
+        if not has_weights(cls):
+            return ComponentSpec(
+                cls, fingerprint, dtype=None, placement=None, options=code, source=source
+            )
+        self._refuse_pickles(source, are_preferred=arguments.get("use_safetensors") is False)
+        options = (*LOAD_OPTIONS, *FILE_OPTIONS) if source.is_file() else LOAD_OPTIONS
+        device_map = arguments.get(DEVICE_MAP)
+        return ComponentSpec(
+            cls=cls,
+            fingerprint=fingerprint,
+            dtype=self._dtypes[name],
+            placement=self.layout.of(name),
+            variant=variant if source.is_dir() and has_variant(source, variant) else None,
+            source=source,
+            options=(*code, *((n, arguments[n]) for n in options if n in arguments)),
+            device_map=None if device_map is None else json.dumps(device_map, sort_keys=True),
+            quantization=self._quantization(name, cls),
+            changes=self.layout.changes.get(name, ()),
+        )
+
+    def _quantization(self, name: str, cls: Any) -> QuantizationSpec | None:
+        if not takes_quantization(cls):
+            return None
+        whole = self.pipeline.quantization
+        wanted = self._own_quantization(name)
+        if wanted is None and whole is not None:
+            wanted = component_quantization(whole, name, cls)
+        return self.planner.quantization(name, wanted)
+
+    def _own_quantization(self, name: str) -> Quantization | None:
+        if self._is_override(name):
+            return self.pipeline.components[name].quantization
+        modular = self.pipeline.configuration.load_components
+        return None if modular is None else modular.quantization_config.get(name)
+
+    def _refuse_pickles(self, source: Path, *, are_preferred: bool = False) -> None:
+        if not self.planner.trust:
+            refuse_pickles(source, are_preferred=are_preferred)
+
+    def _component_stand_in(self, name: str, cls: Any, component: Component) -> Path:
+        arguments = component.from_pretrained_arguments
+        source = arguments.get("model_name") or arguments.get("from_single_file")
+        folder = self.planner.stand_in(self.pipeline)
+        return stand_in_component(folder, name, cls, f"{source}/{arguments.get('subfolder') or ''}")
+
+    def _folder(self, name: str) -> Path:
+        options = self._hub_options
+        return self.planner.sources.pipeline(name, reach=self.planner.reach, options=options)
+
+    def _is_given(self, name: str) -> bool:
+        """Whether the workflow says itself what this component is: another one, or none."""
+        is_other = self._is_override(name) or name in self.reused
+        return is_other or self._is_null(name)
+
+    def _is_override(self, name: str) -> bool:
+        return name in self.pipeline.components
+
+    def _is_null(self, name: str) -> bool:
+        is_remote = self.pipeline.remote_text_encoder is not None and not self.planner.rehearse
+        if name == "text_encoder" and is_remote:
+            return True
+        return name in self._arguments and self._arguments[name] is None
+
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        return self.pipeline.from_pretrained_arguments
+
+    @cached_property
+    def _dtypes(self) -> Dtypes:
+        return Dtypes(self.pipeline)
+
+    @property
+    def _hub_options(self) -> dict[str, Any]:
+        known = (*HUB_OPTIONS, "variant", "use_safetensors", "trust_remote_code")
+        return {n: self._arguments[n] for n in known if n in self._arguments}

@@ -1,0 +1,1 @@
+"""Python that a workflow names: classes, constants, signatures, annotations and remote code."""

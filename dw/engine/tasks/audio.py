@@ -1,0 +1,62 @@
+"""Commands on sounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from dw.engine.media.audio import Sound, as_sound, fitted
+from dw.engine.media.joining import crossfaded
+from dw.engine.media.segments import samples_at
+from dw.engine.tasks.arguments import Count, Positive
+from dw.engine.tasks.registry import task
+from dw.engine.tasks.video import CROSSFADE_MS, Milliseconds, Rate
+from dw.errors import RunFailed
+
+Seconds = Annotated[float, Field(ge=0)]
+
+
+@task()
+def slice_audio(
+    audio: Any,
+    start_seconds: Seconds | None = None,
+    duration_seconds: Seconds | None = None,
+    start_frame: Count | None = None,
+    num_frames: Positive | None = None,
+    fps: Rate | None = None,
+    sample_rate: Positive | None = None,
+) -> Sound:
+    """A part of a sound, told in seconds or in the frames of a film; it goes on in silence where
+    the sound ends before it."""
+    sound = as_sound(audio, sample_rate)
+    if sound.rate is None:
+        raise RunFailed("slice_audio needs 'sample_rate': this sound does not tell its own")
+    match start_seconds, duration_seconds, start_frame, num_frames, fps:
+        case float() | int(), float() | int(), None, None, None:
+            begin = round(start_seconds * sound.rate)
+            end = round((start_seconds + duration_seconds) * sound.rate)
+        case None, None, int(), int(), float() | int():
+            begin = samples_at(start_frame, fps, sound.rate)
+            end = samples_at(start_frame + num_frames, fps, sound.rate)
+        case _:
+            raise RunFailed(
+                "slice_audio needs 'start_seconds' and 'duration_seconds', or 'start_frame', "
+                "'num_frames' and 'fps'"
+            )
+    if begin >= len(sound):
+        raise RunFailed(f"the sound is over after {len(sound) / sound.rate:.2f} s, before the part")
+    return Sound(fitted(sound.samples[begin:], end - begin), sound.rate)
+
+
+@task()
+def crossfade_audio(
+    audios: list[Any],
+    crossfade_ms: Milliseconds = CROSSFADE_MS,
+    sample_rate: Positive | None = None,
+) -> Sound:
+    """The sounds behind each other, each over the end of the one before, with equal power."""
+    sounds = [as_sound(audio, sample_rate) for audio in audios]
+    if not sounds:
+        raise RunFailed("crossfade_audio needs at least one sound")
+    return crossfaded(sounds, crossfade_ms)

@@ -1,0 +1,62 @@
+"""Commands that gather and take apart values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from dw.engine.files.inputs import read_image
+from dw.engine.tasks.registry import TaskContext, task
+from dw.errors import RunFailed, did_you_mean
+from dw.workflow.media import EXTENSIONS
+
+
+@task()
+def gather_images(
+    *, context: TaskContext, glob: str | None = None, urls: Sequence[str] = ()
+) -> list[Image.Image]:
+    """The pictures that match a pattern, relative to the workflow's folder or else the current
+    one, in the order of their names; then those at the URLs."""
+    pictures, places = [], matches(glob, context.reach.folder, EXTENSIONS["image"])
+    reach = context.reach.extended(glob, places)
+    for place in [*places, *urls]:
+        context.check()
+        pictures.append(read_image(place, reach))
+    if not pictures:
+        raise RunFailed(
+            f"no pictures match {glob!r}" if glob else "gather_images needs 'glob' or 'urls'"
+        )
+    return pictures
+
+
+@task(takes_whole=True)
+def gather_inputs(inputs: Any) -> Any:
+    return inputs
+
+
+@task()
+def get_dict_value(dict: Mapping[str, Any], key: str) -> Any:  # noqa: A002  # the format's name
+    if key not in dict:
+        raise RunFailed(f"there is no {key!r} among {', '.join(dict)}{did_you_mean(key, dict)}")
+    return dict[key]
+
+
+def matches(glob: str | None, folder: Path, extensions: Sequence[str]) -> list[str]:
+    """The files of this kind that match, below `folder` or else the current one."""
+    if glob is None:
+        return []
+    for start in (folder, Path.cwd()):
+        found = sorted(p for p in _expand(start, glob) if p.suffix[1:].lower() in extensions)
+        if found:
+            return [str(path.resolve()) for path in found]
+    return []
+
+
+def _expand(start: Path, glob: str) -> list[Path]:
+    pattern = Path(glob).expanduser()
+    if pattern.is_absolute():
+        return list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
+    return list(start.glob(glob))

@@ -1,0 +1,468 @@
+"""What the shell and the worker say to each other: the wire protocol, the `--json` output and the
+test fixtures.
+
+Commands are imperative and go to the worker; events are in the past tense and come back. Every
+message names its run (`run_id`, a number the shell gives to each command, 0 for what belongs to
+none). Each command is answered by exactly one terminal event, always last. Only builtins and these
+dataclasses cross: an exception travels as the name of its type, its message and its formatted
+traceback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from dw.types import Memory, Output, Problem
+
+VERSION = 2
+"""Raised on a breaking change; a worker that greets with another version is refused."""
+
+COUNTED_IN_BYTES = ("read", "move", "download")
+"""Phases of `Stepped`."""
+
+
+# ------------------------------------------------------------------ commands: shell to worker
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run this text. The file at `path` is not read again; it is what relative paths resolve
+    against.
+
+    `arguments` hold JSON values of the types that the workflow declares. `seed` overrides the
+    workflow's.
+    """
+
+    run_id: int
+    path: str
+    text: str
+    arguments: dict[str, Any]
+    output_dir: str
+    seed: int | None = None
+    device: str | None = None  # None: the best one there is
+    rehearse: bool = False
+    trust: bool = False
+    allowed: tuple[str, ...] = ()  # further folders that the workflow may name files in
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Import what this workflow will need, so that its first run does not wait for it. Loads no
+    model.
+    """
+
+    run_id: int
+    path: str
+    text: str
+    trust: bool = False
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Compare a workflow, which may be wrong, with the installed classes and their signatures.
+    Loads no model.
+    """
+
+    run_id: int
+    path: str
+    text: str
+    device: str | None = None
+    rehearse: bool = False
+    trust: bool = False
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop run `run_id` at its next consistent point. Harmless when that run is over or unknown.
+
+    `cause`: why, for the run's record, where it was not the user's wish.
+    """
+
+    run_id: int
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the denoising of run `run_id` early and keep its picture. Harmless when that run is over
+    or unknown.
+    """
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Answer with the memory, also while a run is active."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Free every model and say what was freed and what survived."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """Leave. The worker says goodbye and is gone."""
+
+    run_id: int = 0
+
+
+Command = Run | Prepare | Check | Cancel | Stop | Report | Clear | Quit
+
+
+# ------------------------------------------------------------------ events: worker to shell
+
+
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """The worker's imports are done; it can take commands."""
+
+    version: int
+    pid: int
+    import_s: float
+    run_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Python runs in the worker, whatever its main thread does. Never shown to a user.
+
+    A missing beat means that the GIL is held or the process is stopped, not that it is dead.
+    """
+
+    rss: int  # bytes
+    run_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run was taken up: its document is valid, its seed is resolved, its folder exists."""
+
+    run_id: int
+    workflow: str
+    seed: int
+    output_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What this run keeps, loads and drops, before it is paid for. Names as in `gen.vae`.
+
+    `reason`: nothing was loaded yet (`first`), the text of the workflow differs from the last run's
+    (`changed`), the same text needs other components (`arguments`), or all is there (`cached`).
+    """
+
+    run_id: int
+    reason: Literal["first", "changed", "arguments", "cached"]
+    kept: tuple[str, ...]
+    loading: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """A component is being loaded: the `index`-th (from 1) of `total`."""
+
+    run_id: int
+    component: str
+    class_name: str
+    index: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Everything that was planned is in memory."""
+
+    run_id: int
+    workflow: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Executing:
+    """The models are there and the run's own clock, the deadline, goes on from here."""
+
+    run_id: int
+    workflow: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """Workflow step `name`, the `index`-th (from 1) of `total`, begins."""
+
+    run_id: int
+    name: str
+    index: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """`done` of `total` units of `phase` are done in workflow step `name`, or in the load of
+    component `name`: bytes where a phase reads, moves or downloads, steps where it denoises.
+    """
+
+    run_id: int
+    name: str
+    phase: str
+    done: int
+    total: int
+
+    @property
+    def position(self) -> str:
+        """`14/30`, or `3.1 of 6.9 GB` where bytes are counted."""
+        if self.phase not in COUNTED_IN_BYTES:
+            return f"{self.done}/{self.total}"
+        unit, size = ("GB", 1e9) if self.total >= 1e9 else ("MB", 1e6)
+        return f"{self.done / size:.1f} of {self.total / size:.1f} {unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """A result was written, read back and given its final name."""
+
+    run_id: int
+    step: str
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that the user should know and that does not stop the run."""
+
+    run_id: int
+    message: str
+
+
+# terminal events of the worker
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    run_id: int
+    workflow: str
+    seconds: float  # execution only, without loading
+    seed: int
+    outputs: tuple[Output, ...]
+    memory: Memory
+    output_dir: str
+    stopped_early: bool = False  # a stop left out denoising steps or iterations
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The run stopped where its models are consistent. `step` is the last one done, of `steps`."""
+
+    run_id: int
+    step: int
+    steps: int
+    keeps_models: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The command failed and the worker lives, unless `fatal` (its CUDA context is beyond repair).
+
+    `kind` is the class in dw/errors.py. `where` names step and phase. `problems` are a workflow's.
+    """
+
+    run_id: int
+    kind: Literal["workflow", "usage", "run", "resources", "bug"]
+    message: str
+    where: str | None = None
+    hints: tuple[str, ...] = ()
+    trace: str = ""
+    problems: tuple[Problem, ...] = ()
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Every problem found; none when the workflow fits what is installed."""
+
+    run_id: int
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    run_id: int
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """`survivors` name components that are still alive after the clear and the type of what holds
+    them.
+    """
+
+    run_id: int
+    freed: int  # bytes
+    memory: Memory
+    survivors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """The worker's goodbye; its process is gone right after."""
+
+    run_id: int = 0
+
+
+# ------------------------------------------------------------- events that the supervisor makes
+
+
+@dataclass(frozen=True, slots=True)
+class Launching:
+    """There was no worker, and the command needs one."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A worker stands ready. `from_standby`: it had its imports done before it was asked for."""
+
+    run_id: int
+    pid: int
+    from_standby: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line that the worker's process wrote to its standard output or error."""
+
+    run_id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The polite half of a cancel has begun: `reason` says who asked; `grace_s` is left before the
+    kill.
+
+    What was measured, where anything was: a denoising step takes `step_s`; after a kill, loading
+    the models again takes `reload_s`.
+    """
+
+    run_id: int
+    reason: Literal["user", "deadline", "stall"]
+    grace_s: float
+    step_s: float | None = None
+    reload_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """The denoising ends with the step that runs, which takes about `step_s`; its picture is
+    kept.
+    """
+
+    run_id: int
+    step_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GraceExpired:
+    """The run did not stop in the `grace_s` that it had: its stack is taken, then it is killed."""
+
+    run_id: int
+    grace_s: float
+    reload_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The worker is gone and so are its models: terminal for whatever command it was serving.
+
+    `cause` is one sentence (`killed by signal 9 (SIGKILL)`); `kind` its type. `last_step` is the
+    last progress seen. `stack` is what the worker left: of a crash, or of the moment before we
+    killed it, and then `stuck_at` is that moment in one line. `tail` are its last lines.
+    """
+
+    run_id: int
+    kind: Literal["signal", "oom-killer", "exit", "boot", "killed", "poisoned", "version"]
+    cause: str
+    pid: int
+    last_step: str | None = None
+    stack: str = ""
+    tail: tuple[str, ...] = ()
+    stuck_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """Terminal: `clock` expired after `after_s`. `keeps_models` when the run could be stopped
+    politely; else `stack` and `stuck_at` tell where it was when it was killed.
+    """
+
+    run_id: int
+    clock: Literal["deadline", "stall"]
+    after_s: float
+    keeps_models: bool
+    last_step: str | None = None
+    stack: str = ""
+    stuck_at: str | None = None
+
+    @property
+    def cause(self) -> str:
+        if self.clock == "stall":
+            return f"no progress in {self.after_s:g} s (stall)"
+        return f"not done after {self.after_s:g} s (timeout)"
+
+
+TerminalEvent = (
+    Finished
+    | Cancelled
+    | Failed
+    | Prepared
+    | Checked
+    | Reported
+    | Cleared
+    | Departed
+    | Died
+    | TimedOut
+)
+Event = (
+    Greeted
+    | Beat
+    | Started
+    | Planned
+    | Loading
+    | Loaded
+    | Executing
+    | StepStarted
+    | Stepped
+    | Produced
+    | Warned
+    | Launching
+    | Launched
+    | Said
+    | CancelRequested
+    | StopRequested
+    | GraceExpired
+    | TerminalEvent
+)
+
+COMMANDS = get_args(Command)
+EVENTS = get_args(Event)
+TERMINAL = get_args(TerminalEvent)
+
+
+def to_json(message: Command | Event) -> dict[str, Any]:
+    """The message as one flat JSON object with its name under `event`."""
+    return {"event": type(message).__name__, **asdict(message)}

@@ -1,0 +1,79 @@
+"""Sweeps: a `run` with several values for an argument is a run for each of them.
+
+A word that is given more than once has several values: `prompt="a cat" prompt="a dog"`. What is no
+text may also list them, as in `steps=20,30` and `seed=1..4`; a text keeps its commas.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from dw.errors import UsageError
+from dw.jobs.workflow_arguments import OpenWorkflow
+from dw.terminal.table import as_text, in_one_line
+
+MOST = 1000
+"""Runs of one sweep: a range with a digit too many is a mistake."""
+
+_RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
+_LISTED = frozenset({"integer", "number", "boolean"})
+
+
+def combinations(
+    opened: OpenWorkflow, given: Sequence[tuple[str, Any]]
+) -> tuple[dict[str, Any], ...]:
+    """The arguments of each run: one of every value, the last word's varying fastest.
+
+    Raises UsageError when they are too many.
+    """
+    types = {row.name: row.type for row in opened.arguments()}
+    values: dict[str, list[Any]] = {}
+    count = 1
+    for name, value in given:
+        found = list(_values(value, is_list=types.get(name) in _LISTED))
+        values.setdefault(name, []).extend(found)
+    for each in values.values():
+        count *= len(each)
+    if count > MOST:
+        raise UsageError(f"a sweep has at most {MOST} runs, this one has {count}")
+    return tuple(dict(zip(values, each, strict=True)) for each in product(*values.values()))
+
+
+def swept(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of the arguments that are not the same in all runs."""
+    return [name for name in runs[0] if any(run[name] != runs[0][name] for run in runs)]
+
+
+def caption(run: Mapping[str, Any], names: Sequence[str]) -> str:
+    """What tells one run of a sweep from the others: `seed=3, steps=20`, or a lone text itself.
+
+    What is short comes first: a sheet may have room for the beginning only.
+    """
+    if len(names) == 1 and isinstance(value := run[names[0]], str) and not value.isdigit():
+        return in_one_line(value)
+    parts = [f"{name}={in_one_line(as_text(run[name]))}" for name in names]
+    return ", ".join(sorted(parts, key=len))
+
+
+def _values(value: Any, *, is_list: bool) -> Iterator[Any]:
+    if not (is_list and isinstance(value, str)):
+        yield value
+        return
+    for part in value.split(","):
+        if match := _RANGE.fullmatch(part):
+            yield from _range(int(match[1]), int(match[2]))
+        else:
+            yield part
+
+
+def _range(first: int, last: int) -> Iterator[str]:
+    """Both ends are in it; it may count down."""
+    if abs(last - first) >= MOST:
+        raise UsageError(
+            f"a sweep has at most {MOST} runs, {first}..{last} has {abs(last - first) + 1}"
+        )
+    way = 1 if first <= last else -1
+    yield from map(str, range(first, last + way, way))

@@ -1,0 +1,193 @@
+"""The workflow that is open in a session, and the arguments that were set for it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dw.errors import DwError, UsageError, did_you_mean
+from dw.terminal.messages import shown
+
+if TYPE_CHECKING:
+    from dw.types import Problem
+    from dw.workflow import Document
+
+Seed = int | Literal["random"] | None
+
+MAX_SEED = 2**63 - 1
+TYPES = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "text",
+    list: "list",
+    dict: "object",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One row of `arg`: what the next run takes, and the default that the file declares."""
+
+    name: str
+    type: str
+    value: Any
+    default: Any
+    is_set: bool
+
+
+@dataclass
+class OpenWorkflow:
+    """`overrides` are typed values for the variables that the document declares.
+
+    `seed` is the run's own seed, for a workflow that declares no variable of that name: a number,
+    "random" for a new one in each run, or None for the file's.
+    """
+
+    document: Document
+    overrides: dict[str, Any] = field(default_factory=dict)
+    seed: Seed = None
+
+    @property
+    def name(self) -> str:
+        return self.document.id
+
+    @property
+    def path(self) -> Path:
+        return self.document.path
+
+    @property
+    def display(self) -> str:
+        return shown(self.path)
+
+    def set(self, pairs: Mapping[str, Any], last_seed: int | None = None) -> None:
+        """Set all of these, or none. Raises UsageError that names each one that does not fit."""
+        self.overrides, self.seed = self.merged(pairs, last_seed)
+
+    def merged(
+        self, pairs: Mapping[str, Any], last_seed: int | None = None
+    ) -> tuple[dict[str, Any], Seed]:
+        """The overrides and the seed as they are with these on top."""
+        overrides, seed = dict(self.overrides), self.seed
+        errors: list[UsageError] = []
+        for name, value in pairs.items():
+            try:
+                if name == "seed" and not self.declares("seed"):
+                    seed = _seed(value, last_seed)
+                else:
+                    overrides[name] = self._convert(name, value)
+            except UsageError as error:
+                errors.append(error)
+        if errors:
+            raise _together(errors, of=len(pairs))
+        return overrides, seed
+
+    def reset(self, names: Iterable[str] = ()) -> None:
+        """These, or without any all, go back to what the file says."""
+        chosen = list(names)
+        for name in chosen:
+            self._check_known(name)
+        for name in chosen or [*self.overrides, "seed"]:
+            self.overrides.pop(name, None)
+            if name == "seed":
+                self.seed = None
+
+    def update(self, document: Document) -> list[str]:
+        """Take the file as it is now. Returns a sentence for each argument that no longer fits."""
+        self.document = document
+        dropped: list[str] = []
+        for name, value in list(self.overrides.items()):
+            try:
+                self.overrides[name] = self._convert(name, value)
+            except DwError as error:
+                del self.overrides[name]
+                dropped.append(f"the argument {name} was dropped: {error.message}")
+        if self.declares("seed"):
+            self.seed = None
+        return dropped
+
+    def declares(self, name: str) -> bool:
+        return name in self.document.variables
+
+    def arguments(self) -> list[Argument]:
+        """Every argument in the order of the file; `seed` is last where the file declares none."""
+        rows = [
+            Argument(
+                name,
+                type_name(default),
+                self.overrides.get(name, default),
+                default,
+                name in self.overrides,
+            )
+            for name, default in self.document.variables.items()
+        ]
+        if not self.declares("seed"):
+            default = "random" if self.document.seed is None else self.document.seed
+            value = default if self.seed is None else self.seed
+            rows.append(Argument("seed", "integer", value, default, self.seed is not None))
+        return rows
+
+    def changed(self) -> dict[str, Any]:
+        """The arguments that differ from the file's."""
+        return {row.name: row.value for row in self.arguments() if row.is_set}
+
+    def warnings(self) -> list[Problem]:
+        """What the file warns of, but for the defaults that these arguments replace."""
+        replaced = {
+            self.document.problem_at(path, "").place
+            for path, name in self.document.uses.items()
+            if name in self.overrides
+        }
+        return [each for each in self.document.warnings if each.place not in replaced]
+
+    def argument(self, name: str) -> Argument:
+        self._check_known(name)
+        return next(row for row in self.arguments() if row.name == name)
+
+    def _convert(self, name: str, value: Any) -> Any:
+        self._check_known(name)
+        return self.document.convert(name, value)
+
+    def _check_known(self, name: str) -> None:
+        names = [*self.document.variables, "seed"]
+        if name not in names:
+            raise UsageError(
+                f"{self.name} has no argument {name!r}{did_you_mean(name, names, by_word=True)}",
+                hints=["arg   lists the arguments"],
+            )
+
+
+def draw_seed() -> int:
+    """A seed that is short enough to be typed again."""
+    return random.SystemRandom().randrange(2**32)
+
+
+def type_name(default: Any) -> str:
+    return TYPES.get(type(default), "any")
+
+
+def _seed(value: Any, last: int | None) -> Seed:
+    if value == "random":
+        return "random"
+    if value == "last" and last is not None:
+        return last
+    try:
+        seed = int(value) if isinstance(value, str) else value
+    except ValueError:
+        seed = None
+    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+        meant = " (there was no run yet)" if value == "last" else ""
+        raise UsageError(
+            f"seed must be a whole number from 0, random or last, got {value!r}{meant}"
+        )
+    return seed
+
+
+def _together(errors: list[UsageError], *, of: int) -> UsageError:
+    """One error that says them all; `set` is all or nothing."""
+    hints = list(dict.fromkeys(hint for error in errors for hint in error.hints))
+    hints += ["nothing was changed"] if of > 1 else []
+    return UsageError("; ".join(error.message for error in errors), hints=hints)

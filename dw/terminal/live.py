@@ -1,0 +1,109 @@
+"""A terminal in front of a person: plain lines, and below them a bar for what is going on.
+
+The bar is there only while a run blocks the prompt: one over a live prompt corrupts the screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from dw import events
+from dw.events import TERMINAL, Event
+from dw.terminal.plain import PlainRenderer, Style
+from dw.terminal.renderer import Stream, harmless
+from dw.terminal.table import cut
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class LiveRenderer(PlainRenderer):
+    """Starts its bar with the first progress of a command and takes it away with the last event."""
+
+    def __init__(
+        self,
+        out: Stream,
+        *,
+        color: bool = True,
+        echo: bool = False,
+        terminal: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(out, out, for_people=True, color=color, echo=echo, terminal=terminal)
+        self._bar: Progress | None = None
+        self._task: tuple[str, TaskID] | None = None
+
+    def event(self, event: Event, lines: Sequence[str]) -> None:
+        if isinstance(event, TERMINAL):
+            self.pause()
+        super().event(event, lines)
+
+    def progress(self, event: Event) -> None:
+        match event:
+            case events.Loading():
+                # The component itself is not there yet, so that the bar is full only when all are.
+                done = event.index - 1
+                position = f"{done}/{event.total}"
+                self._advance("loading", f"loading {event.component}", done, event.total, position)
+            case events.Stepped():
+                key = f"{event.name}: {event.phase}"
+                self._advance(key, key, event.done, event.total, event.position)
+            case events.Loaded() | events.StepStarted():
+                self.pause()
+            case _:
+                pass
+
+    def pause(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = self._task = None
+
+    def _advance(self, key: str, text: str, done: int, total: int, position: str) -> None:
+        if self._bar is None:
+            self._bar = _bar(self._color)
+            self._bar.start()
+        if self._task is None or self._task[0] != key:
+            if self._task is not None:
+                self._bar.remove_task(self._task[1])
+            self._task = (key, self._bar.add_task("", total=total, position=""))
+        shown = cut(harmless(text), DESCRIPTION)
+        self._bar.update(
+            self._task[1], description=shown, completed=done, total=total, position=position
+        )
+
+    def _write(self, stream: Stream, text: str, style: Style | None = None) -> None:
+        if self._bar is None:
+            super()._write(stream, text, style)
+        else:
+            self._bar.console.out(
+                harmless(text),
+                style=STYLES[style] if style and self._color else None,
+                highlight=False,
+            )
+
+
+# When its window shrinks a terminal breaks what is too long for it, which cannot be taken back: the
+# bar fits into a window of 55 cells.
+BAR, DESCRIPTION = 12, 24
+
+STYLES: dict[Style, str] = {"error": "red", "warning": "yellow", "dim": "dim"}
+
+
+def _bar(color: bool) -> Progress:
+    """A bar that vanishes when it stops."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("  {task.description}", markup=False),
+        BarColumn(bar_width=BAR),
+        TextColumn("{task.fields[position]}", markup=False),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=Console(no_color=not color),
+        transient=True,
+    )

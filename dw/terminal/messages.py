@@ -1,0 +1,214 @@
+"""A run's events in words: the lines of the acceptance checklist, and ours between them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from dw import events
+from dw.events import Event
+from dw.types import Memory
+
+KEYS = "  s ends the denoising early and keeps the picture, Ctrl-C cancels"
+MB = 2**20  # bytes; the MB of nvidia-smi
+COMPONENT_COLUMNS = ("component", "class", "dtype", "device", "size", "last used")
+
+
+class Narrator:
+    """Turns the events of one command into lines, remembering what the next ones need of the last.
+
+    `path` is how the workflow's file is shown; `tells_keys` when the user may be told which keys
+    there are.
+    """
+
+    def __init__(self, path: str = "", *, tells_keys: bool = False) -> None:
+        self.path = path
+        self.tells_keys = tells_keys
+        self._loads = False  # whether the plan had anything to say about models
+        self._activity = ""
+        self._load_s = 0.0
+
+    def lines(self, event: Event) -> list[str]:
+        """The lines for one event; none for progress, which each renderer shows in its own way."""
+        match event:
+            case events.Launching():
+                return ["Starting worker process..."]
+            case events.Launched():
+                return ["Worker process started"]
+            case events.Started():
+                return [f"Running workflow: {event.workflow}", f"Seed: {event.seed}"]
+            case events.Planned():
+                return self._planned(event)
+            case events.Loading():
+                self._activity = f"the load of {event.component} ({event.index} of {event.total})"
+            case events.Loaded():
+                self._load_s = event.seconds
+                return [f"Models loaded for workflow: {event.workflow}"] if self._loads else []
+            case events.Executing():
+                self._activity = ""
+                told, self.tells_keys = self.tells_keys, False
+                return [f"Executing workflow: {event.workflow}", *([KEYS] if told else [])]
+            case events.Produced():
+                return [shown(event.output.path)]
+            case events.CancelRequested():
+                return [self._cancelling(event)]
+            case events.StopRequested():
+                step = f" with this step{_about(event.step_s)}" if event.step_s else " early"
+                return [f"Stopping: the denoising ends{step}; the picture is kept"]
+            case events.GraceExpired():
+                return [
+                    f"It did not stop within {event.grace_s:g} s: killing the worker, whose models"
+                    f" are lost{reload_cost(event.reload_s)}"
+                ]
+            case events.Finished():
+                return [
+                    *memory_block(event.memory),
+                    *_completed(event.memory.runs),
+                    self._took(event),
+                ]
+            case events.Reported():
+                return memory_block(event.memory)
+            case events.Cleared():
+                return [
+                    *memory_block(event.memory),
+                    "GPU memory cleared successfully",
+                    *_freed(event),
+                ]
+            case _:
+                return []
+        return []
+
+    def _planned(self, event: events.Planned) -> list[str]:
+        self._loads = event.reason != "cached"
+        kept = [kept_line(event.kept, event.loading, event.dropped)]
+        match event.reason:
+            case "cached":
+                return ["Reusing loaded models from cache"]
+            case "arguments":
+                return kept
+            case "first" | "changed":
+                was_loaded = event.reason == "changed" and (event.kept or event.dropped)
+                return [
+                    "Workflow file changed - reloading models...",
+                    f"Loading workflow from {self.path}",
+                    *(kept if was_loaded else []),
+                ]
+
+    def _took(self, event: events.Finished) -> str:
+        early = ", stopped early" if event.stopped_early else ""
+        return f"{self._load_s + event.seconds:.1f} s (loading {self._load_s:.1f} s){early}"
+
+    def _cancelling(self, event: events.CancelRequested) -> str:
+        """What the first rung does and costs, and what the next one would."""
+        polite = self._polite(event)
+        reload = reload_cost(event.reload_s)
+        if event.reason == "deadline":
+            return f"Out of time: {polite}; killed after {event.grace_s:g} s{reload}"
+        if event.reason == "stall":
+            return f"No progress for too long: {polite}; killed after {event.grace_s:g} s{reload}"
+        return f"Cancelling: {polite}. Ctrl-C again kills the worker{reload}"
+
+    def _polite(self, event: events.CancelRequested) -> str:
+        if self._activity:
+            return f"stops in {self._activity}, after the tensor that is being read"
+        if event.step_s is not None:
+            return f"stops after this step{_about(event.step_s)}; the models are kept"
+        return "stops at the next step; the models are kept"
+
+
+def reload_cost(seconds: float | None) -> str:
+    """What a kill costs, as the end of a sentence; nothing where nothing was measured."""
+    return f"; reload{_about(seconds).removeprefix(',')}" if seconds else ""
+
+
+def _about(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f", about {seconds:.2g} s" if seconds < 10 else f", about {seconds:.0f} s"
+
+
+def shown(path: str | Path) -> str:
+    """A path as the user would write it: relative when it is below the current folder."""
+    try:
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
+
+
+def memory_block(memory: Memory) -> list[str]:
+    """The block that the acceptance checklist quotes."""
+    sizes = {
+        "Allocated": memory.allocated,
+        "Reserved": memory.reserved,
+        "Free": memory.free,
+        "Total": memory.total,
+    }
+    return [
+        "GPU Memory Status:",
+        f"  Device: {memory.device}",
+        *(f"  {name}: {megabytes(nbytes)}" for name, nbytes in sizes.items()),
+        f"  Runs in this session: {memory.runs}",
+    ]
+
+
+def megabytes(nbytes: int) -> str:
+    return f"{nbytes / MB:.1f} MB"
+
+
+def kept_line(kept: Sequence[str], loading: Sequence[str], dropped: Sequence[str]) -> str:
+    """What a plan keeps, reloads and drops.
+
+    Names are `step.component`; the step is left out where that is unambiguous.
+    """
+    short = _short_names([*kept, *loading, *dropped])
+    names = f" ({', '.join(short[name] for name in kept)})" if kept else ""
+    line = f"Kept {len(kept)} of {len(kept) + len(loading)} components{names}"
+    line += (
+        f"; reloading: {', '.join(short[n] for n in loading)}" if loading else "; nothing to reload"
+    )
+    if gone := [name for name in dropped if name not in loading]:
+        line += f"; dropped: {', '.join(short[name] for name in gone)}"
+    return line
+
+
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    distinct = dict.fromkeys(names)
+    counts = Counter(name.rpartition(".")[2] for name in distinct)
+    tails = {name: name.rpartition(".")[2] for name in distinct}
+    return {name: tail if counts[tail] == 1 else name for name, tail in tails.items()}
+
+
+def _completed(runs: int) -> list[str]:
+    return [
+        "Workflow completed successfully",
+        f"(Workflow has been executed {runs} time(s) in this session)",
+    ]
+
+
+def component_rows(memory: Memory) -> list[tuple[str, ...]]:
+    return [
+        (
+            row.name,
+            row.class_name,
+            row.dtype,
+            row.device,
+            megabytes(row.nbytes),
+            _ago(row.last_used),
+        )
+        for row in memory.components
+    ]
+
+
+def _ago(moment: float) -> str:
+    if not moment:
+        return "never"
+    seconds = max(0, round(time.time() - moment))
+    return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"
+
+
+def _freed(event: events.Cleared) -> list[str]:
+    if not event.survivors:
+        return [f"Freed {megabytes(event.freed)}; nothing is left"]
+    return [f"Freed {megabytes(event.freed)}; still alive: {', '.join(event.survivors)}"]

@@ -1,0 +1,75 @@
+"""One JSON object a line on standard output: the worker's own events, and what the shell adds.
+
+The shell's are `session.start`, `command`, `result`, `error` and, always last, `session.end`.
+Warnings and errors are also written to standard error, for whoever looks on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import dw
+from dw.errors import DwError, WorkflowError
+from dw.events import VERSION, Event, to_json
+from dw.terminal.renderer import Stream, error_lines
+
+
+class JsonRenderer:
+    room: int | None = None
+
+    def __init__(self, out: Stream, err: Stream) -> None:
+        self._out = out
+        self._err = err
+
+    def begin(self) -> None:
+        self._emit("session.start", dw=dw.__version__, protocol=VERSION, pid=os.getpid())
+
+    def end(self, exit_code: int) -> None:
+        self._emit("session.end", exit=exit_code)
+
+    def pause(self) -> None: ...
+
+    def command(self, text: str, at: str | None) -> None:
+        self._emit("command", at=at, text=text)
+
+    def event(self, event: Event, lines: Sequence[str]) -> None:  # noqa: ARG002 - for people
+        self._out.line(json.dumps(to_json(event), ensure_ascii=False))
+
+    def status(self, text: str) -> None:
+        """The events say it."""
+
+    def result(self, text: str) -> None:
+        self._emit("result", text=text)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self._emit("result", rows=[dict(zip(header, row, strict=True)) for row in rows])
+
+    def picture(self, path: Path, how: str) -> None:
+        """Its path is a result."""
+
+    def warning(self, text: str) -> None:
+        self._err.line(f"warning: {text}")
+
+    def error(self, error: DwError, *, at: str | None = None, trace: int | None = None) -> None:
+        for line in error_lines(error, at=at, trace=trace):
+            self._err.line(line)
+        problems = error.problems if isinstance(error, WorkflowError) else ()
+        self._emit(
+            "error",
+            kind=type(error).__name__,
+            exit=error.exit_code,
+            at=at,
+            where=error.where,
+            message=error.message,
+            hints=error.hints,
+            problems=[asdict(problem) for problem in problems],
+            trace=trace,
+        )
+
+    def _emit(self, name: str, **values: Any) -> None:
+        self._out.line(json.dumps({"event": name, **values}, ensure_ascii=False, default=str))

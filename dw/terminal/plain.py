@@ -1,0 +1,146 @@
+"""Lines of text and nothing that moves: scripts, pipes, TERM=dumb, screen readers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from dw import events
+from dw.errors import DwError
+from dw.events import Event
+from dw.terminal.messages import COMPONENT_COLUMNS, component_rows
+from dw.terminal.renderer import Stream, error_lines
+from dw.terminal.table import aligned, tab_separated
+
+Style = Literal["error", "warning", "dim"]
+
+ANSI: dict[Style, str] = {
+    "error": "\033[31m",
+    "warning": "\033[33m",
+    "dim": "\033[2m",
+}  # of the theme
+RESET = "\033[0m"
+QUARTERS = 4
+COLUMNS = 80  # of a terminal that does not say
+
+
+class PlainRenderer:
+    """Results go to `out`, everything else to `err`; at a terminal the two are the same.
+
+    `for_people` aligns tables; without it they have one tab between columns. `quiet` leaves out
+    status and progress. `terminal` is the environment of the terminal that `out` is, where
+    pictures may be shown.
+    """
+
+    def __init__(
+        self,
+        out: Stream,
+        err: Stream,
+        *,
+        for_people: bool = False,
+        color: bool = False,
+        quiet: bool = False,
+        echo: bool = False,
+        terminal: Mapping[str, str] | None = None,
+    ) -> None:
+        self._out = out
+        self._err = err
+        self._for_people = for_people
+        self._color = color
+        self._quiet = quiet
+        self._echo = echo
+        self._terminal = terminal
+        self._quarters = (("", ""), 0, 0)  # step and phase, quarters shown, units done
+
+    @property
+    def room(self) -> int | None:
+        return self._out.columns if self._for_people else None
+
+    def begin(self) -> None: ...
+
+    def end(self, exit_code: int) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def command(self, text: str, at: str | None) -> None:  # noqa: ARG002 - the line says enough
+        if self._echo:
+            self._write(self._err, f"dw> {text}")
+
+    def event(self, event: Event, lines: Sequence[str]) -> None:
+        is_result = isinstance(event, events.Produced | events.Reported)
+        for line in lines:
+            (self.result if is_result else self.status)(line)
+        match event:
+            case events.Said():
+                self._say(event.text)
+            case events.Warned():
+                self.warning(event.message)
+            case events.Reported() if event.memory.components:
+                self.table(COMPONENT_COLUMNS, component_rows(event.memory))
+            case _:
+                self.progress(event)
+
+    def progress(self, event: Event) -> None:
+        """A line for each component, each workflow step, and each quarter of a phase."""
+        match event:
+            case events.Loading():
+                where = f"{event.index} of {event.total}"
+                self.status(f"  loading {event.component} ({event.class_name}), {where}")
+            case events.StepStarted():
+                self.status(f"  step {event.index} of {event.total}: {event.name}")
+            case events.Stepped():
+                self._stepped(event)
+            case _:
+                pass
+
+    def status(self, text: str) -> None:
+        if not self._quiet:
+            self._write(self._err, text)
+
+    def result(self, text: str) -> None:
+        self._write(self._out, text)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        for_people = self._for_people
+        lines = aligned(header, rows, self.room) if for_people else tab_separated(header, rows)
+        for line in lines:
+            self.result(line)
+
+    def picture(self, path: Path, how: str) -> None:
+        if self._terminal is None:
+            return
+        from dw.terminal import images
+
+        if way := images.way(self._terminal, how):
+            self._out.line("", before=images.of_file(path, way, self._out.columns or COLUMNS))
+
+    def warning(self, text: str) -> None:
+        self._write(self._err, f"warning: {text}", "warning")
+
+    def error(self, error: DwError, *, at: str | None = None, trace: int | None = None) -> None:
+        first, *rest = error_lines(error, at=at, trace=trace)
+        self._write(self._err, first, "error")
+        for line in rest:
+            self._write(self._err, line)
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            self._write(self._err, f"  | {text}", "dim")
+
+    def _stepped(self, event: events.Stepped) -> None:
+        """A line when a quarter is full. A phase begins anew with each call of its pipeline."""
+        quarter = event.done * QUARTERS // event.total if event.total else 0
+        key, shown, done = self._quarters
+        if key != (event.name, event.phase) or event.done <= done:
+            shown = 0
+        self._quarters = ((event.name, event.phase), quarter, event.done)
+        if quarter > shown:
+            percent = 100 * event.done // event.total
+            self.status(f"  {event.name}: {event.phase} {event.position} ({percent} %)")
+
+    def _write(self, stream: Stream, text: str, style: Style | None = None) -> None:
+        if self._color and style is not None:
+            stream.line(text, before=ANSI[style], after=RESET)
+        else:
+            stream.line(text)

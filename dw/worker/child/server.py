@@ -1,0 +1,239 @@
+"""The worker: one thread that runs, one that listens, and one that shows that Python runs.
+
+Runs, clears, checks and preparations go one at a time on the main thread. The control thread reads
+commands meanwhile, so a cancel, a memory report and the end of the shell are answered during a run.
+Loading never happens in two threads at once: concurrent loads corrupt each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import sys
+import threading
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from dw import events
+from dw.events import (
+    Beat,
+    Cancel,
+    Check,
+    Clear,
+    Command,
+    Event,
+    Prepare,
+    Quit,
+    Report,
+    Run,
+    Stop,
+)
+from dw.types import Output
+from dw.worker.failure import failed
+from dw.worker.process.output import DRAINED
+from dw.worker.vitals import rss
+from dw.workflow import Document, Judged, judge_text
+
+BEAT_S = 0.5
+_began = time.monotonic()
+
+from dw.engine import Cancelled, Engine, RunControl  # noqa: E402  (timed above)
+
+
+def serve(commands: Connection[Any, Any], events: Connection[Any, Any]) -> None:
+    """Serve until the shell says quit or is gone."""
+    Worker(commands, events).serve()
+
+
+class Worker:
+    def __init__(self, commands: Connection[Any, Any], events: Connection[Any, Any]) -> None:
+        self._commands = commands
+        self._events = events
+        self._sending = threading.Lock()
+        self._engine = Engine()
+        self._work: SimpleQueue[Run | Clear | Check | Prepare] = SimpleQueue()
+        self._controls: dict[int, RunControl] = {}
+
+    def serve(self) -> None:
+        # 500,000 objects of the imports are never looked at again: a collection takes 1 ms, not
+        # 275. The bootstrap switched it off, which makes the imports a fifth faster.
+        gc.freeze()
+        gc.enable()
+        threading.Thread(target=self._listen, name="control", daemon=True).start()
+        self._send(events.Greeted(events.VERSION, os.getpid(), time.monotonic() - _began))
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+        while True:
+            self._answer(self._work.get())
+
+    # ------------------------------------------------------------------ the threads beside it
+
+    def _listen(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._hear(self._commands.recv())
+        os._exit(0)  # the shell is gone
+
+    def _beat(self) -> None:
+        """Ask CUDA nothing: a call may wait for a driver that hangs."""
+        while True:
+            self._send(Beat(rss()))
+            time.sleep(BEAT_S)
+
+    def _hear(self, command: Command) -> None:
+        match command:
+            case Run():
+                self._controls[command.run_id] = RunControl(command.run_id)
+                self._work.put(command)
+            case Clear() | Check() | Prepare():
+                self._work.put(command)
+            case Cancel():
+                if control := self._controls.get(command.run_id):
+                    control.cancel(command.cause)
+            case Stop():
+                if control := self._controls.get(command.run_id):
+                    control.stop()
+            case Report():
+                self._send(events.Reported(command.run_id, self._engine.memory()))
+            case Quit():
+                self._finish(events.Departed(command.run_id))
+                os._exit(0)  # a normal exit with torch loaded takes seconds
+
+    # ------------------------------------------------------------------ the main thread
+
+    def _answer(self, command: Run | Clear | Check | Prepare) -> None:
+        """Do it, whatever happens, and end with exactly one terminal event.
+
+        What went wrong leaves the `except` blocks as strings: an exception's traceback holds the
+        tensors of every frame, and the engine settles only when they are let go.
+        """
+        done = False
+        try:
+            terminal = self._execute(command)
+            done = True
+        except Cancelled as stop:
+            terminal = events.Cancelled(command.run_id, stop.step, stop.steps)
+            traceback.clear_frames(stop.__traceback__)
+        except (Exception, SystemExit) as error:
+            terminal = failed(command.run_id, error)
+            traceback.clear_frames(error.__traceback__)
+        if not done:
+            self._engine.settle()
+        self._controls.pop(command.run_id, None)
+        self._finish(terminal)
+
+    def _execute(self, command: Run | Clear | Check | Prepare) -> Event:
+        match command:
+            case Run():
+                return self._run(command)
+            case Clear():
+                report = self._engine.clear()
+                memory = self._engine.memory()
+                return events.Cleared(command.run_id, report.freed, memory, report.survivors)
+            case Check():
+                return self._check(command)
+            case Prepare():
+                self._engine.prepare(_document(command))
+                return events.Prepared(command.run_id)
+
+    def _check(self, command: Check) -> Event:
+        """Compare as much of it as has the right shape; the shell has found what is wrong there."""
+        document = _judged(command).document
+        found = () if document is None else self._engine.check(document)
+        if document is not None and not command.rehearse:
+            found += self._engine.survey(document, command.device)
+        return events.Checked(command.run_id, found)
+
+    def _run(self, command: Run) -> Event:
+        result = self._engine.run(
+            _document(command),
+            arguments=command.arguments,
+            seed=command.seed,
+            output_dir=Path(command.output_dir),
+            device=command.device,
+            rehearse=command.rehearse,
+            trust=command.trust,
+            control=self._controls[command.run_id],
+            observer=EventObserver(command.run_id, self._send),
+        )
+        return events.Finished(
+            command.run_id,
+            result.workflow,
+            result.seconds,
+            result.seed,
+            result.outputs,
+            self._engine.memory(),
+            str(result.output_dir),
+            result.stopped_early,
+        )
+
+    # ------------------------------------------------------------------ both threads
+
+    def _send(self, event: Event) -> None:
+        with self._sending:
+            try:
+                self._events.send(event)
+            except OSError:
+                os._exit(0)  # nobody is there to hear it
+
+    def _finish(self, terminal: Event) -> None:
+        """Everything that was printed until here stands before the mark, and the mark before the
+        event.
+        """
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)
+        os.write(1, DRAINED)
+        self._send(terminal)
+
+
+class EventObserver:
+    """What the engine reports, as events of one run."""
+
+    def __init__(self, run_id: int, send: Any) -> None:
+        self._run_id = run_id
+        self._send = send
+
+    def started(self, workflow: str, seed: int, output_dir: str) -> None:
+        self._send(events.Started(self._run_id, workflow, seed, output_dir))
+
+    def planned(
+        self, reason: Any, kept: tuple[str, ...], loading: tuple[str, ...], dropped: tuple[str, ...]
+    ) -> None:
+        self._send(events.Planned(self._run_id, reason, kept, loading, dropped))
+
+    def loading(self, component: str, class_name: str, index: int, total: int) -> None:
+        self._send(events.Loading(self._run_id, component, class_name, index, total))
+
+    def loaded(self, workflow: str, seconds: float) -> None:
+        self._send(events.Loaded(self._run_id, workflow, seconds))
+
+    def executing(self, workflow: str) -> None:
+        self._send(events.Executing(self._run_id, workflow))
+
+    def step_started(self, name: str, index: int, total: int) -> None:
+        self._send(events.StepStarted(self._run_id, name, index, total))
+
+    def stepped(self, name: str, phase: str, done: int, total: int) -> None:
+        self._send(events.Stepped(self._run_id, name, phase, done, total))
+
+    def produced(self, step: str, output: Output) -> None:
+        self._send(events.Produced(self._run_id, step, output))
+
+    def warned(self, message: str) -> None:
+        self._send(events.Warned(self._run_id, message))
+
+
+def _document(command: Run | Check | Prepare) -> Document:
+    return _judged(command).right
+
+
+def _judged(command: Run | Check | Prepare) -> Judged:
+    allowed = tuple(map(Path, command.allowed))
+    return judge_text(command.text, Path(command.path), trust=command.trust, allowed=allowed)

@@ -1,0 +1,1 @@
+"""The operating system calls of the parent: processes, pipes, output, exit causes."""

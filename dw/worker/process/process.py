@@ -1,0 +1,218 @@
+"""One worker process: every call into the operating system is here, and no decision is.
+
+A worker is spawned, never forked: the shell has threads, and CUDA does not survive a fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import select
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING
+
+from dw.worker.child import bootstrap
+from dw.worker.process import exit_cause
+from dw.worker.process.event_reader import inbox
+from dw.worker.process.exit_cause import Death
+from dw.worker.process.output import Output
+from dw.worker.process.pipes import Inherited
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dw.events import Command
+
+COMMANDS_ROOM = 1 << 20  # bytes; a workflow's text must fit, or a stopped worker stops the shell
+LONGEST_STACK = 1 << 20  # bytes
+CRASH = "Fatal Python error"  # how faulthandler begins
+
+
+class WorkerProcess:
+    """A spawned worker with its two pipes, its output, and a file for the stacks it leaves.
+
+    Spawn only from a thread that lives as long as the program: on Linux the worker dies with the
+    *thread* that made it.
+    """
+
+    def __init__(self, boot: bootstrap.Boot, log_dir: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        theirs_commands, self._commands = context.Pipe(duplex=False)
+        ours_events, theirs_events = context.Pipe(duplex=False)
+        output_fd, theirs_output = os.pipe()
+        self._stack, theirs_stack, self._leftover = _file_for_stacks()
+        passed = (theirs_commands, theirs_events, Inherited(theirs_output), Inherited(theirs_stack))
+        self._process = context.Process(target=bootstrap.main, args=(boot, *passed), daemon=False)
+        self._oom_kills = exit_cause.oom_kills()
+        self._looked_from: int | None = None
+        _widen(self._commands.fileno())
+        with _blocked_signals():
+            self._process.start()
+        # Or the end of the worker's life would never be read.
+        theirs_commands.close()
+        theirs_events.close()
+        os.close(theirs_output)
+        os.close(theirs_stack)
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+        self._pidfd = _pidfd(self.pid)
+        self.events = inbox(ours_events)
+        self.output = Output(output_fd, log_dir / f"worker-{self.pid}.log")
+
+    @property
+    def death_watch(self) -> int:
+        """A descriptor that becomes readable when the process ends.
+
+        A pidfd, where there is one: the sentinel stays silent while a grandchild holds it open.
+        """
+        return self._pidfd if self._pidfd is not None else self._process.sentinel
+
+    @property
+    def tells_its_death(self) -> bool:
+        """Whether `death_watch` can be relied on; elsewhere `is_dead` has to be asked."""
+        return self._pidfd is not None
+
+    def is_dead(self) -> bool:
+        if self._pidfd is not None:
+            return bool(select.select([self._pidfd], [], [], 0)[0])
+        if not hasattr(os, "waitid"):
+            return not self._process.is_alive()
+        try:  # does not reap it, so that its number stays its own
+            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self.pid, options) is not None
+        except ChildProcessError:
+            return True
+
+    def send(self, command: Command) -> None:
+        """Raises OSError when the worker is gone; its death is then on its way here too."""
+        self._commands.send(command)
+
+    def kill(self) -> None:
+        """SIGKILL to the worker and everything it started. Harmless when it is gone.
+
+        Its number cannot have been given to another process: it is not reaped before `bury`.
+        """
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self._process.kill()  # before its own session exists there is no group yet
+
+    def ask_stack(self) -> int:
+        """Have it leave the stacks of its threads, also while the GIL is held, in about 1 ms.
+
+        Returns where they begin, for `stack_from`. Where there are no signals nothing will come.
+        """
+        begin = self._stack_size()
+        if hasattr(signal, "SIGUSR2") and not self.is_dead():
+            os.kill(self.pid, signal.SIGUSR2)
+        return begin
+
+    def stack_from(self, begin: int) -> str:
+        os.lseek(self._stack, begin, os.SEEK_SET)
+        return os.read(self._stack, LONGEST_STACK).decode("utf-8", "replace")
+
+    def look(self) -> None:
+        """Have it leave its stack for its obituary."""
+        self._looked_from = self.ask_stack()
+
+    def bury(self) -> Death:
+        """Reap the dead process, kill what it left running, and say how it ended."""
+        self.kill()
+        self._process.join()
+        exit_code = self._process.exitcode
+        assert exit_code is not None
+        struck = exit_cause.oom_kills() > self._oom_kills
+        return Death(
+            pid=self.pid,
+            exit_code=exit_code,
+            oom_killed=exit_code == -exit_cause.SIGKILL and struck,
+            stack=self._last_stack(),
+            tail=tuple(self.output.tail),
+        )
+
+    def abandon(self) -> None:
+        """Leave it behind, though it may not be dead: the end of the shell must not wait for it.
+
+        multiprocessing offers no way but this to have it not joined at exit.
+        """
+        self.kill()
+        if self.is_dead():
+            self._process.join()
+        else:
+            multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """Give back every descriptor; the process must be buried."""
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+        self._commands.close()
+        self.events.close()
+        self.output.close()
+        os.close(self._stack)
+        if self._leftover is not None:
+            os.unlink(self._leftover)
+        self._process.close()
+
+    def _last_stack(self) -> str:
+        """Of its crash, or of the look that was taken before it was killed."""
+        text = self.stack_from(self._looked_from or 0)
+        if CRASH in text:
+            return text[text.rindex(CRASH) :]
+        return text if self._looked_from is not None else ""
+
+    def _stack_size(self) -> int:
+        return os.fstat(self._stack).st_size
+
+
+def _file_for_stacks() -> tuple[int, int, str | None]:
+    """Descriptors to read and to write it, each with a position of its own, and its name.
+
+    It has none where that can be: then nothing is left in the file system, however we end.
+    """
+    theirs, path = tempfile.mkstemp(prefix="dw-stack-")
+    ours = os.open(path, os.O_RDONLY)
+    try:
+        os.unlink(path)
+    except PermissionError:  # Windows keeps what is open
+        return ours, theirs, path
+    return ours, theirs, None
+
+
+def _widen(pipe: int) -> None:
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):  # beyond the user's share of pipe memory
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, COMMANDS_ROOM)
+
+
+@contextlib.contextmanager
+def _blocked_signals() -> Iterator[None]:
+    """A worker inherits the mask: neither a Ctrl-C nor a question for its stack ends it before it
+    can take them.
+
+    The resource tracker must run already: starting it unblocks SIGINT again on its way out.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, bootstrap.BLOCKED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _pidfd(pid: int) -> int | None:
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # a kernel before 5.3, or a sandbox
+        return None

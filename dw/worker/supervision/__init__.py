@@ -1,0 +1,1 @@
+"""The supervision policy: pure state and decisions, no process and no clock of its own."""

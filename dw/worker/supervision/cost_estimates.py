@@ -1,0 +1,64 @@
+"""What a worker was measured at, for saying what a cancel or a kill will cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dw.events import Cleared, Event, Executing, Loaded, Loading, Planned, Stepped
+
+
+@dataclass(slots=True)
+class Pace:
+    """Seconds of the last denoising step, and of the load of each component that it holds."""
+
+    _step_s: float | None = None
+    _stepped: tuple[Stepped, float] | None = None
+    _loads: dict[str, float] = field(default_factory=dict)
+    _loading: tuple[str, float] | None = None
+
+    def hear(self, event: Event, now: float) -> None:
+        match event:
+            case Planned():
+                for name in event.dropped:
+                    self._loads.pop(name, None)
+            case Loading():
+                self._loaded(now)
+                self._loading = (event.component, now)
+            case Loaded() | Executing():
+                self._loaded(now)
+                self._stepped = None
+            case Stepped():
+                self._measure(event, now)
+            case Cleared():
+                self._loads.clear()
+            case _:
+                pass
+
+    @property
+    def step_s(self) -> float | None:
+        """What a denoising step takes, while there is one to wait for."""
+        if self._stepped is None or self._stepped[0].done == self._stepped[0].total:
+            return None
+        return self._step_s
+
+    @property
+    def reload_s(self) -> float | None:
+        """What it will take to load again what is loaded now."""
+        return sum(self._loads.values()) or None
+
+    def _loaded(self, now: float) -> None:
+        if self._loading is not None:
+            component, since = self._loading
+            self._loads[component] = now - since
+            self._loading = None
+
+    def _measure(self, event: Stepped, now: float) -> None:
+        """Reports are rarer than fast steps, so that several may lie between two of them."""
+        if event.phase != "denoise":
+            self._stepped = None
+            return
+        if self._stepped is not None:
+            before, at = self._stepped
+            if before.name == event.name and before.done < event.done:
+                self._step_s = (now - at) / (event.done - before.done)
+        self._stepped = (event, now)

@@ -1,0 +1,1 @@
+"""Checks of a workflow: each yields diagnostics and imports none of the libraries."""

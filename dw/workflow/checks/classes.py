@@ -1,0 +1,255 @@
+"""Names of Python objects in a workflow, judged without importing what they name.
+
+A bare name is looked up among the public names of the installed diffusers, read from the text of
+its `__init__.py` (1 ms; importing it costs seconds). A dotted name must begin with a known package,
+because resolving it imports that package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dw.errors import did_you_mean
+from dw.workflow.format.construction import (
+    CONSTRUCTORS,
+    FROM_ARGUMENTS,
+    FROM_FILE,
+    FROM_RESULT,
+    Construction,
+    construction,
+    is_class_key,
+    is_dtype_key,
+    is_type_key,
+)
+from dw.workflow.json_path import JsonPath, spell_value, walk
+from dw.workflow.media import judge_extension
+from dw.workflow.problems import Finding
+from dw.workflow.references import PREVIOUS, is_reference
+
+TRUSTED_PACKAGES = (
+    "accelerate",
+    "bitsandbytes",
+    "controlnet_aux",
+    "diffusers",
+    "gguf",
+    "optimum",
+    "peft",
+    "sdnq",
+    "torch",
+    "torchao",
+    "transformers",
+)
+"""What a workflow may import without the user's trust."""
+
+EXTRAS = {
+    "bitsandbytes": "bitsandbytes",
+    "gguf": "gguf",
+    "optimum": "quanto",
+    "sdnq": "sdnq",
+    "torchao": "torchao",
+}
+"""The extra of dw that installs a package."""
+
+# fmt: off
+DTYPES = frozenset((
+    "bfloat16", "bool", "complex64", "complex128", "double", "float", "float16", "float32",
+    "float64", "float4_e2m1fn_x2", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2",
+    "float8_e5m2fnuz", "float8_e8m0fnu", "half", "int8", "int16", "int32", "int64", "uint8",
+    "uint16", "uint32", "uint64",
+))
+# fmt: on
+_ABBREVIATIONS = {
+    "fp8": "float8_e4m3fn",
+    "float8": "float8_e4m3fn",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "fp32": "float32",
+    "fp64": "float64",
+}
+_NEAR_CLASS = 0.8  # names of classes are long and share their endings
+_CLASS_KEYS = frozenset({"component_type", "scheduler_type"})
+_OPTIONAL_KEYS = frozenset({"config_type", "quant_type"})  # of quantization
+_MODULES = "pre_load_modules"
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_QUOTED_NAME = re.compile(r'"([A-Z]\w+)"')
+
+
+def check_classes(data: dict[str, Any], *, trust: bool) -> Iterator[Finding]:
+    """Every type and dtype in the steps of a workflow, and what is built of them."""
+    for path, value in walk(data.get("steps"), ("steps",)):
+        if isinstance(value, dict):
+            yield from _check_construction(path, value)
+        elif message := _judge(path, value, trust=trust):
+            yield Finding(path, message)
+        elif message := _judge_optional(path, value):
+            yield Finding(path, message, "warning")
+
+
+def _check_construction(path: JsonPath, value: dict[str, Any]) -> Iterator[Finding]:
+    types = [key for key in value if is_class_key(key)]
+    made = [key for key in CONSTRUCTORS if key in value]
+    if not made or (made == [FROM_FILE] and not types):
+        return  # what has no type is no object to build
+    for key in made[1:]:
+        message = f"an object is made one way: {made[0]!r} is given, so {key!r} cannot be"
+        yield Finding((*path, key), message, at_key=True)
+    for key in types[1:]:
+        message = f"an object has one class: {types[0]!r} is given, so {key!r} cannot be"
+        yield Finding((*path, key), message, at_key=True)
+    if not types:
+        message = f"{made[0]!r} needs a class beside it, under a key such as 'reference_type'"
+        yield Finding((*path, made[0]), message, at_key=True)
+    if (found := construction(value)) is not None:
+        for finding in _check_source(found):
+            yield replace(finding, path=(*path, *finding.path))
+
+
+def _check_source(found: Construction) -> Iterator[Finding]:
+    """What is wrong inside of one object; the paths begin at it."""
+    key, source = found.constructor, found.source
+    if key == FROM_ARGUMENTS:
+        if not isinstance(source, dict) and not _is_open(source):
+            yield Finding((key,), f"{key!r} must be an object, got {spell_value(source)}")
+        for name in found.extra:
+            message = f"{name!r} cannot stand beside {key!r}; it may be one of them"
+            yield Finding((name,), message, at_key=True)
+    elif not isinstance(source, str) or not source:
+        yield Finding((key,), f"{key!r} must be a string, got {spell_value(source)}")
+    elif key == FROM_FILE:
+        yield from _check_file(found)
+    elif source.startswith(PREVIOUS):
+        yield Finding((key,), f"{key!r} is the bare name of a step, without {PREVIOUS!r}")
+
+
+def _check_file(found: Construction) -> Iterator[Finding]:
+    for path, value in walk({found.constructor: found.source, **found.extra}):
+        if isinstance(value, str) and value.startswith(PREVIOUS):
+            message = f"what is made {FROM_FILE!r} takes no results; {FROM_RESULT!r} does"
+            yield Finding(path, message)
+    wrong = None if is_reference(found.source) else judge_extension(found.source)
+    if wrong is not None:
+        yield Finding((found.constructor,), wrong)
+
+
+def _is_open(value: Any) -> bool:
+    return isinstance(value, str) and is_reference(value)
+
+
+def _judge(path: JsonPath, value: Any, *, trust: bool) -> str | None:
+    if _is_module(path):
+        return _judge_module(value, trust=trust)
+    if len(path) > 1 and is_dtype_key(str(path[-2])):  # dtypes of components by name
+        is_open = not isinstance(value, str) or is_reference(value)
+        return None if is_open else _judge_dtype(str(path[-1]), value)
+    return _judge_value(path[-1], value, trust=trust)
+
+
+def missing_package(name: str) -> str | None:
+    """That the package of a dotted name is not installed, and how to install it."""
+    package = name.partition(".")[0]
+    if is_installed(package):
+        return None
+    wanted = f"'dw[{EXTRAS[package]}]'" if package in EXTRAS else package
+    return f"{name!r} needs the package {package!r}, which is not installed: pip install {wanted}"
+
+
+def _judge_module(name: Any, *, trust: bool) -> str | None:
+    """A module that is imported for what that registers."""
+    if not isinstance(name, str) or is_reference(name):
+        return None
+    if not _DOTTED.fullmatch(name):
+        return f"{spell_value(name)} is not the name of a module"
+    if name.partition(".")[0] not in TRUSTED_PACKAGES:
+        return None if trust else distrust(_MODULES, name)
+    return None
+
+
+def _judge_optional(path: JsonPath, name: Any) -> str | None:
+    """Packages that a run needs and a rehearsal does without."""
+    is_optional = _is_module(path) or path[-1] in _OPTIONAL_KEYS
+    if not is_optional or not isinstance(name, str) or not _DOTTED.fullmatch(name):
+        return None
+    is_known = name.partition(".")[0] in TRUSTED_PACKAGES
+    return missing_package(name) if is_known else None
+
+
+def _is_module(path: JsonPath) -> bool:
+    return len(path) > 1 and path[-2] == _MODULES
+
+
+def _judge_value(key: str | int, value: Any, *, trust: bool) -> str | None:
+    if not (isinstance(key, str) and is_type_key(key) and isinstance(value, str)):
+        return None
+    if is_reference(value):
+        return None
+    if value.startswith("{") and value.endswith("}") and key not in _CLASS_KEYS:
+        return None  # braces make it a plain string
+    if is_dtype_key(key):
+        return _judge_dtype(key, value)
+    return _judge_class(key, value, trust=trust)
+
+
+def _judge_class(key: str, name: str, *, trust: bool) -> str | None:
+    if not _DOTTED.fullmatch(name):
+        return f"{key!r} must name a class, got {spell_value(name)}"
+    package, _, rest = name.partition(".")
+    if not rest:
+        return _judge_bare(key, name)
+    if package not in TRUSTED_PACKAGES:
+        return None if trust else distrust(key, name)
+    if key not in _OPTIONAL_KEYS and (message := missing_package(name)):
+        return message
+    if package == "diffusers" and "." not in rest:
+        return _judge_bare(key, rest)
+    return None
+
+
+def _judge_dtype(key: str, name: str) -> str | None:
+    package, _, dtype = name.rpartition(".")
+    if package == "torch" and dtype in DTYPES:
+        return None
+    near = get_close_matches(_ABBREVIATIONS.get(dtype, dtype), sorted(DTYPES), n=1)
+    got = f"got {spell_value(name)}"
+    if near:
+        return f"{key!r} must be a torch dtype, {got} (did you mean 'torch.{near[0]}'?)"
+    return f"{key!r} must be a torch dtype such as torch.bfloat16, {got}"
+
+
+def _judge_bare(key: str, name: str) -> str | None:
+    known = diffusers_names()
+    if not known or name in known:
+        return None
+    message = f"{key!r}: diffusers has no class {name!r}"
+    if hint := did_you_mean(name, sorted(known), cutoff=_NEAR_CLASS):
+        return message + hint
+    if key in _CLASS_KEYS:
+        return f"{message}; one of another package is written 'transformers.{name}'"
+    return f"{message}; a plain string is written '{{{name}}}'"
+
+
+def distrust(key: str, name: str) -> str:
+    return (
+        f"{key!r} would import {name!r}, which is in none of the known packages "
+        f"({', '.join(TRUSTED_PACKAGES)}); --trust allows it"
+    )
+
+
+@cache
+def is_installed(package: str) -> bool:
+    return find_spec(package) is not None
+
+
+@cache
+def diffusers_names() -> frozenset[str]:
+    """The public classes of the installed diffusers; empty when it is not installed."""
+    spec = find_spec("diffusers")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    return frozenset(_QUOTED_NAME.findall(Path(spec.origin).read_text(encoding="utf-8")))

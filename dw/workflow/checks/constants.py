@@ -1,0 +1,99 @@
+"""`constant:NAME`: a value of a Python module, judged and, where it is a literal, read without
+importing what it names.
+
+The text of the module is read instead (5 ms; importing diffusers costs seconds). What cannot be
+told from it, such as a value that is computed, stays as it is until the engine imports it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dw.errors import did_you_mean
+from dw.workflow.checks.classes import TRUSTED_PACKAGES, diffusers_names, distrust, is_installed
+from dw.workflow.json_path import JsonPath, spell_value
+from dw.workflow.module_source import find_module, read_module
+from dw.workflow.problems import Finding
+from dw.workflow.references import CONSTANT, constants_in
+
+LONGEST_NAME = 200
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def constant_path(text: str) -> list[str]:
+    """Package, modules and attributes of `constant:...`; a bare name is one of diffusers."""
+    name = text.removeprefix(CONSTANT)
+    return name.split(".") if "." in name else ["diffusers", name]
+
+
+def judge_constant(text: str, *, trust: bool) -> str | None:
+    """What is wrong with `constant:...`, as far as that shows without importing anything."""
+    name = text.removeprefix(CONSTANT)
+    if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        return f"a constant is named by identifiers and dots, got {spell_value(text)}"
+    package, *_ = path = constant_path(text)
+    if not trust and package not in TRUSTED_PACKAGES:
+        return distrust(text, name)
+    if not trust and any(part.startswith("__") for part in path):
+        return f"{text!r} names what is private to Python; --trust allows it"
+    if not is_installed(package):
+        return f"{text!r} needs the package {package!r}, which is not installed"
+    return _judge_value(text, *find_module(path))
+
+
+def check_constants(data: Any, path: JsonPath, *, trust: bool) -> Iterator[Finding]:
+    """Every constant in `data`, which stands at `path`."""
+    for here, text in constants_in(data):
+        if message := judge_constant(text, trust=trust):
+            yield Finding((*path, *here), message)
+
+
+def literals(data: Any, *, trust: bool) -> dict[str, Any]:
+    """Each `constant:...` in `data` whose value can be told without importing, and that value."""
+    known: dict[str, Any] = {}
+    for text in {text for _, text in constants_in(data)}:
+        if judge_constant(text, trust=trust) is None:
+            known.update((text, value) for value in _literal(*find_module(constant_path(text))))
+    return known
+
+
+def _judge_value(text: str, file: Path | None, rest: list[str]) -> str | None:
+    """`rest`: the attributes after the module in `file`."""
+    if file is None:
+        return None
+    if not rest:
+        return f"{text!r} is a module, not a value"
+    if file.name == "__init__.py":
+        return _judge_root(rest[0]) if file.parent.name == "diffusers" else None
+    module = read_module(file)
+    if rest[0] in module.callables and len(rest) == 1:
+        return f"{text!r} is a function or a class, not a value"
+    if rest[0] in module.names or module.is_open:
+        return None
+    constants = sorted(module.values.keys() - module.callables)
+    return f"{file.stem} has no constant {rest[0]!r}{did_you_mean(rest[0], constants)}"
+
+
+def _judge_root(name: str) -> str | None:
+    """Diffusers itself has names of classes and functions only, and its modules."""
+    known = diffusers_names()
+    if not known or name.islower() or name.startswith("_"):
+        return None
+    if name in known:
+        return f"'constant:{name}' is a function or a class, not a value"
+    return f"diffusers has no constant {name!r}; one of a module is written after the module's name"
+
+
+def _literal(file: Path | None, rest: list[str]) -> Iterator[Any]:
+    """The value, if its module writes it out, once."""
+    if file is None or len(rest) != 1:
+        return
+    module, name = read_module(file), rest[0]
+    if name in module.values and module.names[name] == 1:
+        with suppress(ValueError, TypeError):  # it is computed
+            yield ast.literal_eval(module.values[name])

@@ -1,0 +1,98 @@
+"""Keys that are unknown, or that exclude each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, get_args, get_origin
+
+from dw.errors import did_you_mean
+from dw.workflow.format.model import Workflow
+from dw.workflow.format.section import Section
+from dw.workflow.json_path import JsonPath
+from dw.workflow.problems import Finding
+
+_NEAR = 0.75
+"""Likeness from which an unknown key is taken for a slip: `stpes` is one for `steps`, `notes` (0.6)
+is not, and people keep notes in their files."""
+
+
+def check_keys(
+    data: Any, model: type[Section] = Workflow, path: JsonPath = ()
+) -> Iterator[Finding]:
+    """Wrong types are not reported here; the models do that."""
+    if not isinstance(data, dict):
+        return
+    for key in data:
+        yield from _check_key(key, data, model, path)
+    for finding in model.conflicts(data):
+        yield replace(finding, path=(*path, *finding.path))
+    for key, inner in sections(model).items():
+        if is_mapping(model, key):
+            yield from _check_members(data.get(key), inner, (*path, key))
+        else:
+            yield from _check_inside(data.get(key), inner, (*path, key))
+    for key, inner in model.nested(data).items():
+        yield from check_keys(data[key], inner, (*path, key))
+
+
+def _check_inside(value: Any, model: type[Section], path: JsonPath) -> Iterator[Finding]:
+    for index, item in enumerate(value if isinstance(value, list) else ()):
+        yield from check_keys(item, model, (*path, index))
+    yield from check_keys(value, model, path)
+
+
+def _check_members(value: Any, model: type[Section], path: JsonPath) -> Iterator[Finding]:
+    for key, member in value.items() if isinstance(value, dict) else ():
+        yield from check_keys(member, model, (*path, key))
+
+
+def _check_key(
+    key: str, data: dict[str, Any], model: type[Section], path: JsonPath
+) -> Iterator[Finding]:
+    here = (*path, key)
+    if key in known_keys(model) or key in model.nested(data):
+        return
+    if model.closed or nearest_key(key, known_keys(model)):
+        known = ", ".join(sorted(known_keys(model)))
+        hint = did_you_mean(key, known_keys(model)) or f"; known are {known}"
+        yield Finding(here, f"unknown key {key!r}{hint}", at_key=True)
+    elif not key.startswith(("_", "$")):
+        yield Finding(here, f"unknown key {key!r} is ignored", "warning", at_key=True)
+
+
+def nearest_key(key: str, others: Iterable[str]) -> str | None:
+    """The one that `key` was probably meant to be."""
+    return next(iter(get_close_matches(key, others, n=1, cutoff=_NEAR)), None)
+
+
+@cache
+def known_keys(model: type[Section]) -> frozenset[str]:
+    """The keys that a file may have."""
+    return model.accepted | (model.model_fields.keys() - model.gathered)
+
+
+@cache
+def sections(model: type[Section]) -> dict[str, type[Section]]:
+    """The fields that hold objects of the format, or lists of them, with their models."""
+    fields = {key: _section(field.annotation) for key, field in model.model_fields.items()}
+    return {key: inner for key, inner in fields.items() if inner and key in known_keys(model)}
+
+
+def is_mapping(model: type[Section], key: str) -> bool:
+    """Whether a field holds objects of the format by names of its own."""
+    return get_origin(model.model_fields[key].annotation) is dict
+
+
+def gathered_sections(model: type[Section]) -> Iterator[type[Section]]:
+    """What the objects under further keys are, whose names are not fixed."""
+    fields = (model.model_fields[name] for name in sorted(model.gathered))
+    yield from filter(None, (_section(field.annotation) for field in fields))
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(_section, get_args(annotation))), None)

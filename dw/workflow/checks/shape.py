@@ -1,0 +1,88 @@
+"""The shape of a workflow: pydantic decides, and its errors get words that name what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from dw.errors import did_you_mean
+from dw.workflow.checks.keys import nearest_key
+from dw.workflow.format.model import Workflow
+from dw.workflow.json_path import JsonPath, locate, spell_path, spell_value
+from dw.workflow.problems import Finding
+
+_WANTED = {
+    "string_type": "must be a string",
+    "string_too_short": "cannot be empty",
+    "int_type": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "too_short": "needs at least one item",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "is_instance_of": "must be of the type {class}",
+    "finite_number": "must be a finite number",
+}
+"""Pydantic's type of error to what the value must be."""
+
+_MANY = 12  # choices are not all told when one of them is near
+_CHOICE = re.compile(r"'([^']*)'")
+
+
+def check_shape(data: Any) -> tuple[Workflow | None, tuple[Finding, ...]]:
+    """The workflow, or everything that keeps `data` from being one."""
+    try:
+        return Workflow.model_validate(data), ()
+    except ValidationError as error:
+        return None, tuple(_findings(error, data))
+
+
+def _findings(error: ValidationError, data: Any) -> Iterator[Finding]:
+    for detail in error.errors(include_url=False):
+        path = locate(data, detail["loc"])
+        if detail["type"] == "missing":
+            yield from _missing(path, str(detail["loc"][-1]), detail["input"])
+        elif detail["type"] == "too_short" and detail["input"]:
+            continue  # pydantic does not count the items that it found wrong
+        else:
+            yield Finding(path, f"{spell_path(path)} {wording(detail)}")
+
+
+def _missing(path: JsonPath, key: str, given: Any) -> Iterator[Finding]:
+    # A misspelled key is reported as such, once.
+    if not (isinstance(given, dict) and nearest_key(key, given)):
+        yield Finding(path, f"{spell_path(path)} needs {key!r}")
+
+
+def wording(detail: ErrorDetails) -> str:
+    """What the value must be, and what it is."""
+    context = {name: _whole(limit) for name, limit in detail.get("ctx", {}).items()}
+    value = detail["input"]
+    got = f", got {spell_value(value)}"
+    if detail["type"] == "literal_error":
+        choices = _CHOICE.findall(context["expected"])
+        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+        if hint and len(choices) > _MANY:
+            return f"cannot be {spell_value(value)}{hint}"
+        listed = ", ".join(map(repr, choices)) or context["expected"]  # 2, 4 or 8
+        return f"must be one of {listed}{got}{hint}"
+    if detail["type"] in ("string_too_short", "too_short"):
+        return _WANTED[detail["type"]]
+    wanted = _WANTED.get(detail["type"])
+    sentence = wanted.format(**context) if wanted else detail["msg"]
+    return f"{sentence}{got}{context.get('hint', '')}"
+
+
+def _whole(limit: Any) -> Any:
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit

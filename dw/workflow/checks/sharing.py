@@ -1,0 +1,92 @@
+"""What a step takes over from an earlier one: its pipeline, or components of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dw.errors import did_you_mean
+from dw.workflow.json_path import JsonPath, spell_value
+from dw.workflow.problems import Finding
+
+
+def check_pipeline_references(data: dict[str, Any]) -> Iterator[Finding]:
+    """Steps that call the pipeline of a step that has none, or that is unknown or later."""
+    given = data.get("steps")
+    steps = given if isinstance(given, list) else []
+    for index, step in enumerate(steps):
+        for path, name in _references(step):
+            if message := _judge(name, steps[:index], steps):
+                yield Finding(("steps", index, *path), message)
+
+
+def _references(step: Any) -> Iterator[tuple[JsonPath, str]]:
+    """Where the step names another one, whose pipeline it calls or its task uses."""
+    if not isinstance(step, dict):
+        return
+    for path in (("pipeline_reference", "reference_name"), ("task", "pipeline_reference")):
+        action = step.get(path[0])
+        name = action.get(path[1]) if isinstance(action, dict) else None
+        if isinstance(name, str) and name:
+            yield path, name
+
+
+def _judge(name: str, earlier: Sequence[Any], steps: Sequence[Any]) -> str | None:
+    if (step := _named(name, earlier)) is not None:
+        if step.get("pipeline") is None:
+            return f"step {name!r} has no pipeline"
+        releasing = next((s for s in earlier if _releases(s, name)), None)
+        if releasing is None:
+            return None
+        return f"step {releasing['name']!r} releases the pipeline of step {name!r}"
+    if _named(name, steps) is not None:
+        return f"step {name!r} is no earlier step; its pipeline is not there yet"
+    with_pipeline = [s["name"] for s in earlier if isinstance(s, dict) and s.get("pipeline")]
+    hint = did_you_mean(name, with_pipeline)
+    return f"there is no step {spell_value(name)}{hint}"
+
+
+def _releases(step: Any, name: str) -> bool:
+    """Whether a step frees the pipeline of the step `name`: its own, or the one that it calls."""
+    if not isinstance(step, dict) or step.get("release_pipeline") is not True:
+        return False
+    reference = step.get("pipeline_reference")
+    called = reference.get("reference_name") if isinstance(reference, dict) else None
+    return name in (step.get("name"), called)
+
+
+def _named(name: str, steps: Sequence[Any]) -> dict[str, Any] | None:
+    return next((s for s in steps if isinstance(s, dict) and s.get("name") == name), None)
+
+
+def check_reused(data: dict[str, Any]) -> Iterator[Finding]:
+    """Components that a step reuses, and no step before it shares."""
+    steps = data.get("steps")
+    shared: list[str] = []
+    for index, step in enumerate(steps if isinstance(steps, list) else ()):
+        pipeline = step.get("pipeline") if isinstance(step, dict) else None
+        if not isinstance(pipeline, dict):
+            continue
+        for path, name in _listed(pipeline, "reused_components"):
+            here = ("steps", index, "pipeline", *path)
+            if name not in shared:
+                hint = did_you_mean(name, shared) or _shares(shared)
+                yield Finding(here, f"no earlier step shares {name!r}{hint}")
+            elif isinstance(pipeline.get(name), dict) and "configuration" in pipeline[name]:
+                yield Finding(
+                    here, f"{name!r} is a component of its own here, and cannot be reused"
+                )
+        shared += [name for _, name in _listed(pipeline, "shared_components")]
+
+
+def _listed(pipeline: dict[str, Any], key: str) -> Iterator[tuple[JsonPath, str]]:
+    """The names in a list that may stand beside `configuration` or inside of it."""
+    for where, holder in (((), pipeline), (("configuration",), pipeline.get("configuration"))):
+        names = holder.get(key) if isinstance(holder, dict) else None
+        for index, name in enumerate(names if isinstance(names, list) else ()):
+            if isinstance(name, str):
+                yield (*where, key, index), name
+
+
+def _shares(shared: Sequence[str]) -> str:
+    return f"; shared are {', '.join(shared)}" if shared else "; list it in its 'shared_components'"

@@ -1,0 +1,82 @@
+"""What is put on a pipeline's models for a call: LoRAs and an IP-Adapter."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from math import isfinite
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from dw.workflow.format.scalars import Number, Text
+from dw.workflow.format.section import Section
+from dw.workflow.references import is_reference
+
+
+def _scale(value: Any) -> Any:
+    """Numbers at any depth, also those that are texts. Which blocks there are, diffusers knows."""
+    if isinstance(value, list):
+        return [_scale(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _scale(item) for name, item in value.items()}
+    if value is None or (isinstance(value, str) and is_reference(value)):
+        return value
+    with suppress(TypeError, ValueError):
+        if not isinstance(value, bool) and isfinite(number := float(value)):
+            return value if type(value) is int else number
+    raise PydanticCustomError("scale", "must be a number, or numbers by block of the model")
+
+
+Scale = Annotated[
+    Any,
+    AfterValidator(_scale),
+    WithJsonSchema({"type": ["number", "string", "array", "object", "null"]}),
+]
+
+
+class Lora(Section):
+    """A LoRA on the models of the pipeline."""
+
+    closed = True
+
+    model_name: Text = Field(description="hub id, folder, file or built-in name of the LoRA")
+    weight_name: str | None = Field(None, description="file name in the repository or folder")
+    subfolder: str | None = Field(None, description="folder in the repository")
+    adapter_name: str | None = Field(
+        None, description="name of the LoRA in messages; default: its model and file"
+    )
+    scale: Number = Field(1.0, description="weight of the LoRA")
+
+
+class IpAdapter(Section):
+    """A picture as a prompt; the picture itself is the argument `ip_adapter_image`."""
+
+    closed = True
+
+    model_name: Text = Field(description="hub id, folder or file of the adapter")
+    weight_name: str | None = Field(None, description="file name in the repository or folder")
+    subfolder: str | None = Field(None, description="folder in the repository")
+    scale: Scale = Field(
+        None,
+        description='weight of the picture, or weights by block of a UNet, {"down": 0, "up": 1}, '
+        "or a list by layer of FLUX; default: 1",
+    )
+    image_encoder_folder: str | None = Field(
+        "image_encoder", description="folder of the encoder, in the subfolder or, with /, elsewhere"
+    )
+    image_encoder_pretrained_model_name_or_path: str | None = Field(
+        None, description="another model that the encoder comes from, as FLUX needs it"
+    )
+    image_encoder_subfolder: str | None = Field(None, description="folder of that encoder")
+
+    @property
+    def encoder(self) -> tuple[str, str | None] | None:
+        """The model and the folder in it of the image encoder; None: it has none."""
+        if self.image_encoder_pretrained_model_name_or_path is not None:
+            return self.image_encoder_pretrained_model_name_or_path, self.image_encoder_subfolder
+        folder = self.image_encoder_folder
+        if folder is None:
+            return None
+        inside = folder if "/" in folder else "/".join(filter(None, (self.subfolder, folder)))
+        return self.model_name, inside

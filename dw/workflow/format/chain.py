@@ -1,0 +1,182 @@
+"""A chain: one long film from several calls of a pipeline, each going on where the last ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from dw.workflow.format.scalars import Many, Text
+from dw.workflow.format.section import Section
+from dw.workflow.json_path import JsonPath
+from dw.workflow.problems import Finding
+
+REFERENCES = "references"
+"""The argument that holds the sound which a film is made for."""
+
+
+class FrameSnap(Section):
+    """The numbers of frames that a model can make: a multiple of `modulus`, plus `remainder`."""
+
+    closed = True
+
+    modulus: int = Field(ge=1, description="how far the numbers are apart: 4 for 4n+1")
+    remainder: int = Field(0, ge=0, description="what is added to the multiple: 1 for 4n+1")
+    min_frames: int = Field(1, ge=1, description="frames of the shortest segment")
+    max_frames: int | None = Field(
+        None, ge=1, description="frames of the longest segment; default: any"
+    )
+
+    def __str__(self) -> str:
+        most = f", at most {self.max_frames}" if self.max_frames else ""
+        return f"{self.modulus}n+{self.remainder}, at least {self.min_frames}{most}"
+
+    def fits(self, frames: int) -> bool:
+        is_within = self.min_frames <= frames <= (self.max_frames or frames)
+        return is_within and (frames - self.remainder) % self.modulus == 0
+
+    def up(self, frames: int) -> int:
+        """The next number that the model can make, or its largest."""
+        up = self._down(max(frames, self.min_frames) + self.modulus - 1)
+        return up if self.max_frames is None else min(up, self._down(self.max_frames))
+
+    def _down(self, frames: int) -> int:
+        return frames - (frames - self.remainder) % self.modulus
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        modulus, remainder = data.get("modulus"), data.get("remainder", 0)
+        least, most = data.get("min_frames", 1), data.get("max_frames")
+        if _are_numbers(modulus, remainder) and remainder >= modulus:
+            yield Finding(("remainder",), f"'remainder' must be below 'modulus', got {remainder}")
+        if _are_numbers(least, most) and most < least:
+            yield Finding(("max_frames",), f"'max_frames' must be at least {least}, got {most}")
+
+
+class Chain(Section):
+    """Calls the pipeline several times, each call going on where the one before ended, and puts the
+    films behind each other. `segments` or `match_audio` says how often. One generator draws for all
+    of them."""
+
+    closed = True
+
+    segments: int | None = Field(None, ge=1, le=1000, description="number of calls")
+    match_audio: bool = Field(
+        False,
+        description="instead of segments: as many calls as the sound in the argument references is "
+        "long, which is then the film's sound",
+    )
+    continuity: Literal["last_frame", "last_segment"] = Field(
+        "last_frame",
+        description="what the next call is given: the last frame, or the segment before it as a "
+        "reference",
+    )
+    segment_argument: Text = Field(
+        "image",
+        description="argument of the call that takes it; to a list it is appended, as an object of "
+        "the kind that is in it",
+    )
+    carry_frames: int | None = Field(
+        None,
+        ge=1,
+        description="with last_segment: number of its last frames that are given; default: all",
+    )
+    carry_audio: bool = Field(
+        True, description="with last_segment: give the sound of these frames, too"
+    )
+    trim_frames: int = Field(
+        1,
+        ge=0,
+        description="frames cut from the beginning of each later segment, where it repeats the one "
+        "before",
+    )
+    crossfade_ms: float = Field(
+        75,
+        ge=0,
+        le=60_000,
+        description="milliseconds in which the sounds of two segments cross, with equal power, at "
+        "most as long as what is trimmed; where nothing is, their ends are faded for 3 ms",
+    )
+    fps: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="frames per second, to cut sounds by; default: the call's argument frame_rate",
+    )
+    frame_snap: FrameSnap | None = Field(
+        None, description="numbers of frames that the model can make"
+    )
+    prompts: Many[Text] = Field(
+        (),
+        description="prompts of the segments, the last one for all that follow; each may be "
+        "previous_result:STEP",
+    )
+    save_segments: bool = Field(
+        False, description="keep the segments in files during the run, not in memory"
+    )
+    keep_segments: bool = Field(
+        False, description="with save_segments: leave these files in the run's folder"
+    )
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        has_segments, matches = data.get("segments") is not None, data.get("match_audio") is True
+        if has_segments and matches:
+            message = "'segments' and 'match_audio' exclude each other"
+            yield Finding(("match_audio",), message, at_key=True)
+        elif not has_segments and not matches:
+            yield Finding((), "'chain' needs 'segments' or 'match_audio'")
+        if data.get("continuity", "last_frame") == "last_frame":
+            for name in ("carry_frames", "carry_audio"):
+                if name in data:
+                    message = f"{name!r} does nothing without 'continuity': 'last_segment'"
+                    yield Finding((name,), message, "warning", at_key=True)
+        if data.get("keep_segments") is True and data.get("save_segments") is not True:
+            message = "'keep_segments' does nothing without 'save_segments'"
+            yield Finding(("keep_segments",), message, "warning", at_key=True)
+
+
+def check_chain(action: Mapping[str, Any]) -> Iterator[Finding]:
+    """What does not fit between the chain of an action and its arguments, as far as both are there.
+    The paths begin at the action."""
+    chain, arguments = action.get("chain"), action.get("arguments")
+    if not isinstance(chain, dict) or not isinstance(arguments, dict):
+        return
+    frames, trim = arguments.get("num_frames"), chain.get("trim_frames", 1)
+    if _are_numbers(frames, trim) and frames <= trim:
+        message = f"'trim_frames' must be below 'num_frames', which is {frames}, got {trim}"
+        yield Finding(("chain", "trim_frames"), message)
+    yield from _check_snap(chain.get("frame_snap"), frames)
+    yield from _check_lists(chain, arguments)
+
+
+def _check_snap(data: Any, frames: Any) -> Iterator[Finding]:
+    if not isinstance(data, dict) or any(FrameSnap.conflicts(data)) or not _are_numbers(frames):
+        return
+    try:
+        snap = FrameSnap.model_validate(data)
+    except ValueError:
+        return  # told by the model
+    if not snap.fits(frames):
+        message = f"'num_frames' must be {snap}, such as {snap.up(frames)}, got {frames}"
+        yield Finding(("arguments", "num_frames"), message)
+
+
+def _check_lists(chain: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[Finding]:
+    """Arguments that have to be lists, since something is put into them or looked for in them."""
+    needed: dict[str, str] = {}
+    if chain.get("match_audio") is True:
+        needed[REFERENCES] = "'match_audio' needs a list of references with a sound"
+    if chain.get("continuity") == "last_segment":
+        name = chain.get("segment_argument", "image")
+        needed[str(name)] = "'last_segment' needs a list of references"
+    for name, message in needed.items():
+        value, path = arguments.get(name), ("arguments", name)
+        if not isinstance(value, list | str):  # a text is a reference, or told elsewhere
+            where: JsonPath = path if name in arguments else ("arguments",)
+            yield Finding(where, f"{message} in the argument {name!r}")
+
+
+def _are_numbers(*values: Any) -> bool:
+    return all(type(value) is int for value in values)

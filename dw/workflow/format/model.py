@@ -1,0 +1,138 @@
+"""The workflow format as pydantic models: a valid workflow with its variables filled in.
+
+The field descriptions are the reference of the format. Names of Python objects (`component_type`,
+`torch_dtype`, ...) stay strings here; the engine resolves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import Field
+
+from dw.workflow.format.chain import Chain, check_chain
+from dw.workflow.format.pipeline import Pipeline
+from dw.workflow.format.result import Result
+from dw.workflow.format.scalars import Many, Name, Seed, Text
+from dw.workflow.format.section import Section
+from dw.workflow.problems import Finding
+
+ACTIONS = ("pipeline", "pipeline_reference", "task", "workflow")
+
+
+class PipelineReference(Section):
+    """Calls the pipeline of an earlier step again, with other arguments."""
+
+    closed = True
+
+    reference_name: Text = Field(description="the earlier step that has the pipeline")
+    arguments: dict[str, Any] = Field(description="arguments of the pipeline's call")
+    chain: Chain | None = Field(None, description="a long film from several calls")
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        yield from check_chain(data)
+
+
+class Task(Section):
+    """Runs a command."""
+
+    command: Text = Field(description="what to do: resize_center_crop, gather_images, ...")
+    arguments: dict[str, Any] | None = Field(None, description="arguments of the command")
+    inputs: list[Any] | None = Field(None, description="the command runs once for each of these")
+    pipeline_reference: Text | None = Field(
+        None, description="the earlier step whose processor batch_decode_post_process uses"
+    )
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        if data.get("arguments") is not None and data.get("inputs") is not None:
+            message = "a task takes 'arguments' or 'inputs', not both"
+            yield Finding(("inputs",), message, at_key=True)
+
+
+class SubWorkflow(Section):
+    """Runs another workflow, whose results are those of its last step."""
+
+    path: Text = Field(
+        description="another workflow: a file relative to this one, a bare name, or one that comes "
+        "with dw as in `builtin:augment_prompt.json`"
+    )
+    arguments: dict[str, Any] = Field(default_factory=dict, description="values of its variables")
+
+
+class Step(Section):
+    """Does one thing: `pipeline`, `pipeline_reference`, `task` or `workflow`."""
+
+    name: Name = Field(description="later steps find the step's results by it")
+    seed: Seed | None = Field(None, description="overrides the workflow's seed")
+    pipeline: Pipeline | None = Field(None, description="call a diffusers pipeline")
+    pipeline_reference: PipelineReference | None = Field(
+        None, description="call the pipeline of an earlier step again"
+    )
+    task: Task | None = Field(None, description="run a command on pictures, films, sounds or text")
+    workflow: SubWorkflow | None = Field(None, description="run another workflow")
+    release_pipeline: bool = Field(
+        False,
+        description="free the step's pipeline, but for what later steps of this file need of it; "
+        "what comes after it is loaded when it is reached",
+    )
+    release_models: bool = Field(
+        False,
+        description="free the models of all tasks so far, in this file and around it; what comes "
+        "after it is loaded when it is reached",
+    )
+    result: Result | None = Field(
+        None, description="how results are saved; without it they are kept for later steps only"
+    )
+
+    @property
+    def chain(self) -> Chain | None:
+        action = self.pipeline or self.pipeline_reference
+        return None if action is None else action.chain
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        given = [name for name in ACTIONS if data.get(name) is not None]
+        for name in given[1:]:
+            message = f"a step does one thing: it has {given[0]!r}, so {name!r} cannot be"
+            yield Finding((name,), message, at_key=True)
+        if not given:
+            yield Finding((), f"a step needs one of {', '.join(map(repr, ACTIONS))}")
+
+
+class Workflow(Section):
+    """The whole file."""
+
+    id: Name = Field(description="names the workflow and its files")
+    description: str | None = Field(None, description="free text")
+    variables: dict[str, Any] = Field(
+        default_factory=dict,
+        description="the workflow's arguments: name to default, whose type is theirs",
+    )
+    seed: Seed | None = Field(None, description="default seed; without it each run draws its own")
+    timeout: float | None = Field(
+        None, gt=0, description="seconds that a run may execute; loading does not count"
+    )
+    steps: Many[Step] = Field(min_length=1, description="what to do, in order")
+
+    def pipeline_of(self, step: Step) -> Pipeline | None:
+        """The pipeline that a step calls: its own, or that of the earlier step that it names."""
+        if step.pipeline_reference is None:
+            return step.pipeline
+        return self.pipeline_named(step.pipeline_reference.reference_name)
+
+    def pipeline_named(self, step: str) -> Pipeline | None:
+        """The pipeline of the step of this name, if it has one."""
+        return next((each.pipeline for each in self.steps if each.name == step), None)
+
+    def sharers_of(self, pipeline: Pipeline) -> dict[str, Pipeline]:
+        """For each component that a pipeline reuses, the last one before it that shares it."""
+        found: dict[str, Pipeline] = {}
+        for step in self.steps:
+            if step.pipeline is pipeline:
+                break
+            if step.pipeline is not None:
+                found |= dict.fromkeys(step.pipeline.shared, step.pipeline)
+        return {name: found[name] for name in pipeline.reused if name in found}

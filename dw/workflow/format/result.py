@@ -1,0 +1,89 @@
+"""A step's `result`: what its files are, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field
+
+from dw.workflow.format.scalars import ContentType, FileName
+from dw.workflow.format.section import Section, words
+from dw.workflow.problems import Finding
+
+_ONLY_FOR = {
+    "fps": ("video/", "image/gif"),
+    "audio_sample_rate": ("video/",),
+    "embed_metadata": ("image/png", "image/jpeg", "image/webp"),
+} | dict.fromkeys(
+    ("sample_rate", "samplerate", "subtype", "format", "compression_level", "bitrate_mode"),
+    ("audio/",),
+)
+"""The keys that only some types of files know, and how those types begin."""
+
+
+class Result(Section):
+    """How the results of a step are written."""
+
+    accepted = words("samplerate")
+
+    content_type: ContentType = Field(
+        description="MIME type of the files: decides their extension and how they are written"
+    )
+    save: bool = Field(True, description="write the step's results to files")
+    file_base_name: FileName = Field("", description="text before the default file name")
+    fps: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        allow_inf_nan=False,
+        description="frames per second of a video or a GIF; default: the film's own, or else 8",
+    )
+    sample_rate: int | None = Field(
+        None,
+        validation_alias=AliasChoices("sample_rate", "samplerate"),
+        ge=1000,
+        le=768_000,
+        description="samples per second of a sound file, also written samplerate; default: the "
+        "sound's own, or else 44100",
+    )
+    audio_sample_rate: int | None = Field(
+        None,
+        ge=1000,
+        le=192_000,
+        description="samples per second of the sound in a video; default: the sound's own, without "
+        "which the video is silent",
+    )
+    subtype: str | None = Field(
+        None, description="encoding of a sound file as libsndfile names it: PCM_24, FLOAT, ..."
+    )
+    format: str | None = Field(
+        None,
+        description="container of a sound file as libsndfile names it: RF64, ...; default: the "
+        "content type's",
+    )
+    compression_level: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="size of a sound file: from 0, the best quality, to 1, the smallest file",
+    )
+    bitrate_mode: Literal["CONSTANT", "AVERAGE", "VARIABLE"] | None = Field(
+        None, description="spread of the bits over an MP3"
+    )
+    embed_metadata: bool = Field(
+        False,
+        description="store in a PNG, JPEG or WebP how it was made: step, model, seed, arguments",
+    )
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        if "sample_rate" in data and "samplerate" in data:
+            message = "'samplerate' is another name of 'sample_rate', which is given"
+            yield Finding(("samplerate",), message, at_key=True)
+        content_type = data.get("content_type")
+        for key, types in _ONLY_FOR.items():
+            is_wrong = isinstance(content_type, str) and not content_type.startswith(types)
+            if is_wrong and data.get(key):
+                message = f"{key!r} does nothing for {content_type}"
+                yield Finding((key,), message, "warning", at_key=True)

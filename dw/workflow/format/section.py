@@ -1,0 +1,43 @@
+"""One object of a workflow file as a pydantic model: what the models of the format share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from dw.workflow.problems import Finding
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+class Section(BaseModel):
+    """One object of the file. `dw.workflow.checks.keys` checks for unknown keys, not pydantic."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", protected_namespaces=())
+
+    closed: ClassVar[bool] = False  # an unknown key is an error, not a note that somebody keeps
+    accepted: ClassVar[frozenset[str]] = frozenset()  # keys of the format that are no fields
+    gathered: ClassVar[frozenset[str]] = frozenset()  # fields that are no keys: `nested` fills them
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+        """What is wrong between the keys of one object; the paths begin at that object."""
+        del data
+        yield from ()
+
+    @classmethod
+    def schema_extra(cls, further: dict[str, Any], /) -> dict[str, Any]:
+        """What the JSON Schema says of the keys that `nested` finds; `further` is the schema of
+        those that a gathered field holds."""
+        del further
+        return {}
+
+    @classmethod
+    def nested(cls, data: Mapping[str, Any], /) -> dict[str, type[Section]]:
+        """Keys of `data` that hold further sections without being fields of the model."""
+        del data
+        return {}

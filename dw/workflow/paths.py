@@ -1,0 +1,96 @@
+"""What a workflow names on disk: its media and its local models must be there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dw.workflow.builtin import is_builtin, unknown_model
+from dw.workflow.json_path import JsonPath, is_path, walk
+from dw.workflow.media import is_url, media_places
+from dw.workflow.problems import Finding, Problem, Severity
+from dw.workflow.references import is_reference
+
+if TYPE_CHECKING:
+    from dw.workflow.document import Document
+
+_MODELS = ("model_name", "sam_model_name", "from_single_file")
+
+
+def check_world(
+    document: Document, arguments: Mapping[str, Any] | None = None, *, rehearse: bool = False
+) -> tuple[Problem, ...]:
+    """Media and local models that the document names, with these arguments, and that are not there.
+
+    What the file itself names must lie in a folder that it may read (`is_allowed`), unless the
+    document is trusted; what the user names may lie anywhere. Without `arguments` they are not
+    known yet, and what is wrong with a default is a warning: an argument may take its place.
+    `rehearse`: models are not needed, but for those that come with dw, which need no stand-in.
+    """
+    given = arguments or {}
+    data = document.filled(given)
+    named = [(path, place, _judge_media) for path, place in media_places(data)]
+    models = [(path, name) for path, name in models_in(data) if is_builtin(name) or not rehearse]
+    named += [(path, name, _judge_model) for path, name in models]
+    found = []
+    for path, name, judge in named:
+        variable = document.variable_at(path)
+        if message := judge(document, name, bounded=variable not in given):
+            is_default = variable is not None and arguments is None
+            severity: Severity = "warning" if is_default else "error"
+            found.append(document.place(Finding(path, message, severity)))
+    return tuple(found)
+
+
+def models_in(data: Any) -> Iterator[tuple[JsonPath, str]]:
+    """Where pipelines, components, adapters and the models of tasks are loaded from: folders, files
+    and hub ids."""
+    for path, value in walk(data.get("steps"), ("steps",)):
+        is_model = path[-1] in _MODELS and path[2:3] in (("pipeline",), ("task",))
+        if is_model and isinstance(value, str) and not is_reference(value):
+            yield path, value
+
+
+def _judge_media(document: Document, name: str, *, bounded: bool) -> str | None:
+    if is_reference(name) or is_url(name):
+        return None
+    path = resolve(name, document.path.parent)
+    if not os.path.isfile(path):
+        return f"there is no file {name!r}"
+    return outside(name) if bounded and not may_read(document, path) else None
+
+
+def _judge_model(document: Document, name: str, *, bounded: bool) -> str | None:
+    if is_builtin(name):
+        return unknown_model(name)
+    path = resolve(name, document.path.parent)
+    if not os.path.exists(path):
+        missing = is_path(name)  # else it is a hub id
+        return f"there is no model {name!r}: no such file or folder" if missing else None
+    return outside(name) if bounded and not may_read(document, path) else None
+
+
+def may_read(document: Document, path: Path) -> bool:
+    return document.trust or is_allowed(path, document.path.parent, *document.allowed)
+
+
+def resolve(name: str, folder: Path) -> Path:
+    """The file that a workflow in `folder` means: beside it, or else below the current folder."""
+    path = Path(os.path.expanduser(name))
+    beside = folder / path
+    return beside if os.path.exists(beside) or not os.path.exists(path) else path
+
+
+def is_allowed(path: Path, *folders: Path) -> bool:
+    """Whether a path lies, links followed, in one of the folders or in the current one."""
+    resolved = path.resolve()
+    return any(resolved.is_relative_to(folder.resolve()) for folder in (*folders, Path.cwd()))
+
+
+def outside(name: str) -> str:
+    return (
+        f"{name!r} is outside of the workflow's folder and the current one; "
+        "--trust allows it, `config allowed_dirs=FOLDER` allows a folder"
+    )

@@ -1,0 +1,96 @@
+"""What would be downloaded is told, and nobody waits for the hub."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+
+from dw.engine.checks import downloads
+from tests.engine.session import Session, text_to_image
+
+FILES = {
+    "model_index.json": 500,
+    "flux1-dev.safetensors": 24_000_000_000,
+    "vae/diffusion_pytorch_model.safetensors": 300_000_000,
+    "vae/diffusion_pytorch_model.bin": 300_000_000,
+    "transformer/diffusion_pytorch_model-00001-of-00002.safetensors": 10_000_000_000,
+    "transformer/diffusion_pytorch_model-00002-of-00002.safetensors": 9_000_000_000,
+}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Tells the files of one repository, keeps silent about another, and knows no more."""
+
+    done = threading.Event()
+
+    def do_GET(self) -> None:
+        if "silent" in self.path:
+            self.done.wait(30)
+        if self.path != "/api/models/some/model?blobs=true":
+            return self.send_error(404)
+        self.send_response(200)
+        self.end_headers()
+        siblings = [{"rfilename": name, "size": size} for name, size in FILES.items()]
+        self.wfile.write(json.dumps({"siblings": siblings}).encode())
+        return None
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    Hub.done.clear()
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield
+        Hub.done.set()
+        server.shutdown()
+        thread.join()
+
+
+def notes(session: Session, **changes: Any) -> list[str]:
+    document = session.document(text_to_image("some/model", **changes))
+    return [str(each).partition(": ")[2] for each in session.engine.survey(document)]
+
+
+def test_the_weights_that_a_loader_takes_are_counted(session: Session, hub: None) -> None:
+    assert notes(session) == [
+        "note: 'some/model' is not in the local cache; about 18.0 GB will be downloaded"
+    ]
+
+
+def test_what_the_hub_does_not_know_has_no_size(session: Session, hub: None) -> None:
+    lora = {"model_name": "nobody/lora", "weight_name": "a.safetensors"}
+    assert notes(session, loras=[lora])[1] == "note: 'nobody/lora' is not in the local cache"
+
+
+def test_nobody_waits_for_a_silent_hub(
+    session: Session, hub: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "PATIENCE_S", 0.2)
+    began = time.monotonic()
+    assert notes(session, loras=[{"model_name": "silent/lora"}])[1:] == [
+        "note: 'silent/lora' is not in the local cache"
+    ]
+    assert time.monotonic() - began < 3
+
+
+def test_offline_nothing_is_asked(session: Session) -> None:
+    assert notes(session) == ["note: 'some/model' is not in the local cache"]
+
+
+def test_what_is_here_needs_no_note(session: Session, sd15: Path) -> None:
+    document = session.document(text_to_image(sd15))
+    assert session.engine.survey(document) == ()

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dw.errors import RunFailed, WorkflowError
+from tests.engine.session import PNG, Json, Session, generate, workflow
+
+TEXT = {"content_type": "text/plain"}
+LATE = ("executing", "loading")
+
+
+def task(name: str, command: str, *, result: Json | None = PNG, **rest: Any) -> Json:
+    """A step that saves what the command makes; `result`: None saves nothing."""
+    saved = {} if result is None else {"result": result}
+    return {"name": name, "task": {"command": command, **rest}, **saved}
+
+
+def resize(image: Any, name: str = "small", **arguments: Any) -> Json:
+    return task(name, "resize_rescale", arguments={"image": image, **arguments})
+
+
+def names(session: Session, document: Json, **options: Any) -> list[str]:
+    """The names of the files that a run writes."""
+    return [Path(output.path).name for output in session.run(document, **options).outputs]
+
+
+def size(session: Session, document: Json, **options: Any) -> tuple[int | None, int | None]:
+    """Width and height of the last file that a run writes."""
+    last = session.run(document, **options).outputs[-1]
+    return last.width, last.height
+
+
+def test_image_to_image_takes_the_picture_of_the_step_before(session: Session, sd15: Path) -> None:
+    refine = generate(sd15, configuration={"component_type": "StableDiffusionImg2ImgPipeline"})
+    refine["pipeline"]["arguments"] = {"prompt": "a cat", "image": "previous_result:gen"}
+    refine["name"] = "refine"
+    first, second = session.run(workflow(generate(sd15), refine)).outputs
+    assert first.sha256 != second.sha256
+    assert (second.width, second.height) == (64, 64)
+
+
+def test_each_picture_of_a_batch_is_taken(session: Session, sd15: Path) -> None:
+    batch = generate(sd15, arguments={"num_images_per_prompt": 3})
+    small = resize("previous_result:gen", width=32, height=32)
+    outputs = names(session, workflow(batch, small))
+    assert outputs[:3] == [f"demo-gen.0-0.{index}.png" for index in range(3)]
+    assert outputs[3:] == [f"demo-small.1-{index}.0.png" for index in range(3)]
+
+
+def test_references_multiply(session: Session, cat: Path) -> None:
+    sides = task("sides", "gather_inputs", inputs=[16, 32, 48], result=None)
+    side = "previous_result:sides"
+    document = workflow(sides, resize("cat.png", width=side, height=side))
+    outputs = session.run(document).outputs
+    sizes = [(output.width, output.height) for output in outputs]
+    assert sizes == [(w, h) for w in (16, 32, 48) for h in (16, 32, 48)]
+
+
+def test_a_property_of_a_result_is_taken(session: Session, cat: Path) -> None:
+    measure = task("measure", "get_image_size", arguments={"image": "cat.png"}, result=None)
+    document = workflow(measure, resize("cat.png", width="previous_result:measure.width", height=8))
+    assert size(session, document) == (64, 8)
+
+
+def test_a_missing_property_is_named(session: Session, sd15: Path) -> None:
+    small = resize("previous_result:gen.pictures")
+    error = session.fail(workflow(generate(sd15), small))
+    assert isinstance(error, RunFailed)
+    assert str(error) == "step 'small': the result of step 'gen' has no 'pictures'"
+
+
+def test_the_mask_of_a_border_goes_to_the_argument_of_its_name(session: Session, cat: Path) -> None:
+    border = task("border", "add_border_and_mask", arguments={"image": "cat.png", "zoom_all": 2})
+    take = {"dict": {"mask": "previous_result:border"}, "key": "mask"}
+    mask = task("mask", "get_dict_value", arguments=take)
+    outputs = session.run(workflow(border, mask)).outputs
+    assert [Path(output.path).name for output in outputs] == [
+        "demo-border.0-0.0-bordered_image.png",
+        "demo-border.0-0.0-mask.png",
+        "demo-mask.1-0.0.png",
+    ]
+    assert outputs[1].sha256 == outputs[2].sha256
+
+
+def test_a_step_without_results_to_take_does_nothing_and_says_so(
+    session: Session, cat: Path
+) -> None:
+    nothing = task("none", "get_dict_value", arguments={"dict": {"x": []}, "key": "x"})
+    outputs = names(session, workflow(nothing, resize("previous_result:none")))
+    assert outputs == []
+    assert "step 'small' did nothing" in session.seen.named("warned")[0][0]
+
+
+def test_results_are_dropped_when_no_later_step_needs_them(session: Session, cat: Path) -> None:
+    from dw.engine.files.artifacts import Results
+
+    results = Results(["a", "b.c", "b"])
+    for step in ("a", "b.c", "b"):
+        results.keep(step, [step])
+    results.retain(["previous_result:b.c.width", "previous_result:a"])
+    assert set(results._results) == {"a", "b.c"}
+
+
+class TestSubWorkflows:
+    CHILD = workflow(
+        resize("variable:image", width="variable:side", height=8),
+        variables={"image": {"location": "cat.png"}, "side": 24},
+    )
+
+    @pytest.fixture
+    def child(self, session: Session, cat: Path) -> Path:
+        path = session.folder / "child.json"
+        path.write_text(json.dumps({**self.CHILD, "id": "child"}))
+        return path
+
+    def call(self, **arguments: Any) -> Json:
+        return {"name": "sub", "workflow": {"path": "child.json", "arguments": arguments}}
+
+    def test_it_runs_with_its_own_defaults_and_writes_under_its_own_id(
+        self, session: Session, child: Path
+    ) -> None:
+        document = workflow(self.call())
+        assert names(session, document) == ["child-small.0-0.0.png"]
+        assert size(session, document) == (24, 8)
+
+    def test_its_results_are_those_of_its_step(self, session: Session, child: Path) -> None:
+        last = resize("previous_result:sub", "last", width=4, height=4)
+        assert names(session, workflow(self.call(side=40), last))[-1] == "demo-last.1-0.0.png"
+
+    def test_it_takes_pictures_that_were_made_before(
+        self, session: Session, child: Path, sd15: Path
+    ) -> None:
+        document = workflow(generate(sd15), self.call(image="previous_result:gen", side=16))
+        assert size(session, document) == (16, 8)
+
+    def test_its_models_are_planned_and_its_seed_is_its_parents(
+        self, session: Session, sd15: Path
+    ) -> None:
+        inner = workflow(generate(sd15))
+        (session.folder / "child.json").write_text(json.dumps(inner))
+        parent = workflow({**self.call(), "seed": 5})
+        pictures = session.hashes(parent)
+        assert "sub.gen.unet" in session.loaded
+        assert ("sub.gen", 1, 1) in session.seen.named("step_started")
+        assert pictures == session.hashes(inner, seed=5)
+        (session.folder / "child.json").write_text(json.dumps({**inner, "seed": 6}))
+        assert session.hashes(parent) == session.hashes(inner, seed=6) != pictures
+
+    def test_a_model_that_only_a_result_tells_is_loaded_late(
+        self, session: Session, sd15: Path
+    ) -> None:
+        inner = generate("", from_pretrained_arguments={"model_name": "variable:model"})
+        child = workflow(inner, variables={"model": "nobody/no-such-model"}, id="child")
+        (session.folder / "child.json").write_text(json.dumps(child))
+        tell = task("tell", "gather_inputs", inputs=[str(sd15)], result=None)
+        late = workflow(tell, self.call(model="previous_result:tell"))
+        assert session.hashes(late) == session.hashes(workflow(generate(sd15)))
+        assert session.hashes(late)
+        assert session.loaded == ()
+        executing = [event[0] for event in session.seen.events if event[0] in LATE]
+        assert executing == ["executing", *["loading"] * 4, "executing"]
+        session.run(late)
+        assert session.reason == "cached"
+        assert session.seen.named("loading") == []
+
+    def test_what_was_needed_late_goes_when_a_result_asks_for_another_model(
+        self, session: Session, sd15: Path
+    ) -> None:
+        other = Path(shutil.copytree(sd15, session.folder / "other"))
+        os.utime(other / "unet" / "diffusion_pytorch_model.safetensors", ns=(1, 1))
+        inner = generate("", from_pretrained_arguments={"model_name": "variable:model"})
+        child = workflow(inner, variables={"model": "x/y"}, id="child")
+        (session.folder / "child.json").write_text(json.dumps(child))
+        tell = task("tell", "gather_inputs", inputs=["variable:model"], result=None)
+        late = workflow(
+            tell, self.call(model="previous_result:tell"), variables={"model": str(sd15)}
+        )
+        session.run(late)
+        session.run(late, model=str(other))
+        unets = [row for row in session.engine.memory().components if "UNet" in row.class_name]
+        assert len(unets) == 1
+
+    def test_what_does_not_fit_inside_is_told_before_anything_loads(
+        self, session: Session, sd15: Path
+    ) -> None:
+        child = workflow(generate(sd15, arguments={"promt": "a cat"}))
+        (session.folder / "child.json").write_text(json.dumps(child))
+        error = session.fail(workflow(generate(sd15), self.call()))
+        assert isinstance(error, WorkflowError)
+        assert Path(error.problems[0].path).name == "child.json"
+        assert session.seen.named("planned") == []
+
+    def test_an_error_inside_names_the_inner_step(self, session: Session) -> None:
+        inner = task("small", "get_dict_value", arguments={"dict": {"width": 1}, "key": "height"})
+        (session.folder / "child.json").write_text(json.dumps(workflow(inner, id="child")))
+        assert session.fail(workflow(self.call())).where == "step 'sub.small'"
+
+
+class TestMedia:
+    def test_a_missing_picture_is_found_before_a_model_is_loaded(
+        self, session: Session, sd15: Path
+    ) -> None:
+        error = session.fail(workflow(generate(sd15), resize("no.png")))
+        assert isinstance(error, WorkflowError)
+        assert "'no.png'" in error.message
+        assert session.seen.events == []
+
+    @pytest.mark.parametrize(
+        "place",
+        ["cat.png", {"location": "cat.png"}, {"location": "cat.png", "media_type": "image"}],
+    )
+    def test_a_picture_is_named_in_several_ways(
+        self, session: Session, cat: Path, place: Any
+    ) -> None:
+        assert size(session, workflow(resize(place, width=8, height=8))) == (8, 8)
+
+    def test_a_list_of_pictures_is_loaded_whole(self, session: Session, cat: Path) -> None:
+        gather = task("all", "gather_inputs", arguments={"image": ["cat.png"] * 2}, result=None)
+        measure = task(
+            "one", "get_dict_value", arguments={"dict": "previous_result:all", "key": "image"}
+        )
+        assert len(names(session, workflow(gather, measure))) == 2
+
+    def test_a_broken_picture_is_named(self, session: Session) -> None:
+        (session.folder / "broken.png").write_bytes(b"not a picture")
+        error = session.fail(workflow(resize("broken.png")))
+        assert error.message.startswith("cannot read the picture 'broken.png'")
+        assert session.seen.named("planned") == []
+
+
+def test_text_is_written_stripped_of_quotes(session: Session) -> None:
+    arguments = {"dict": {"said": ' "hello" '}, "key": "said"}
+    step = task("words", "get_dict_value", arguments=arguments, result=TEXT)
+    [output] = session.run(workflow(step)).outputs
+    assert Path(output.path).read_text() == "hello"
+
+
+def test_a_result_of_the_wrong_kind_fails_the_run(session: Session, cat: Path) -> None:
+    step = {**resize("cat.png"), "result": TEXT}
+    error = session.fail(workflow(step))
+    assert error.message == "text/plain cannot hold a picture"
+
+
+def test_pictures_can_be_gathered_by_pattern(session: Session, cat: Path) -> None:
+    Image.new("RGB", (8, 8)).save(session.folder / "ant.png")
+    step = task("all", "gather_images", arguments={"glob": "*.png"})
+    outputs = session.run(workflow(step)).outputs
+    assert [output.width for output in outputs] == [8, 64]

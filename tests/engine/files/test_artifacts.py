@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.ltx2.pipeline_output import LTX2PipelineOutput
+from diffusers.pipelines.pipeline_utils import AudioPipelineOutput
+from diffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
+from diffusers.pipelines.wan.pipeline_output import WanPipelineOutput
+from PIL import Image
+
+from dw.engine.calls.calling import call
+from dw.engine.cancellation import RunControl
+from dw.engine.files.artifacts import artifacts
+from dw.engine.media.audio import Sound, as_sound
+from dw.engine.media.video import Film
+from dw.workflow.format.configuration import Configuration
+
+PICTURES = [Image.new("L", (8, 8), shade) for shade in (0, 1, 2)]
+FRAMES = np.zeros((2, 5, 8, 8, 3), np.float32)  # (batch, frames, height, width, channels)
+AUDIO = torch.zeros(2, 2, 900)  # (batch, channels, samples)
+
+
+def told(output: Any, rate: int) -> Any:
+    output.audio_sample_rate = rate
+    return output
+
+
+@pytest.mark.parametrize("whole", [Film(PICTURES), as_sound(np.zeros(9)), "words", {"a": 1}])
+def test_what_is_one_thing_already_stays_one(whole: Any) -> None:
+    assert artifacts(whole) == [whole]
+
+
+def test_a_list_is_its_items() -> None:
+    assert artifacts(PICTURES) == PICTURES
+
+
+def test_pictures_come_one_by_one() -> None:
+    assert artifacts(StableDiffusionPipelineOutput(PICTURES, None)) == PICTURES
+
+
+@pytest.mark.parametrize("name", ["image_embeds", "image_embeddings"])
+def test_embeddings_come_one_by_one(name: str) -> None:
+    assert len(artifacts(SimpleNamespace(**{name: torch.zeros(3, 77)}))) == 3
+
+
+def test_frames_alone_are_one_array_for_each_film() -> None:
+    assert [frames.shape for frames in artifacts(WanPipelineOutput(FRAMES))] == [(5, 8, 8, 3)] * 2
+
+
+def test_frames_with_a_sound_are_films() -> None:
+    films = artifacts(told(LTX2PipelineOutput(FRAMES, AUDIO), 24_000))
+    assert [(len(film), film.sound.samples.shape, film.sound.rate) for film in films] == [
+        (5, (900, 2), 24_000)
+    ] * 2
+
+
+def test_a_sound_that_was_not_made_is_none() -> None:
+    assert isinstance(artifacts(LTX2PipelineOutput(FRAMES, None))[0], np.ndarray)
+
+
+def test_waveforms_are_sounds_of_samples_and_channels() -> None:
+    sounds = artifacts(told(AudioPipelineOutput(AUDIO.numpy()), 44_100))
+    assert [(sound.samples.shape, sound.rate) for sound in sounds] == [((900, 2), 44_100)] * 2
+
+
+class TestModular:
+    def test_videos_are_paired_with_their_sounds(self) -> None:
+        films = artifacts({"videos": FRAMES, "audio": AUDIO, "sampling_rate": 48_000})
+        assert [(len(film), film.sound.rate) for film in films] == [(5, 48_000)] * 2
+
+    def test_what_is_left_over_comes_last(self) -> None:
+        *videos, rest = artifacts({"videos": FRAMES, "latents": 1})
+        assert len(videos) == 2
+        assert rest == {"latents": 1}
+
+    def test_without_videos_it_is_one_mapping(self) -> None:
+        assert artifacts({"audio": AUDIO}) == [{"audio": AUDIO}]
+
+
+class Talks:
+    """A pipeline as far as a call sees it."""
+
+    def __init__(self, **components: Any) -> None:
+        self.components = components
+        vars(self).update(components)
+
+    def __call__(self, **arguments: Any) -> Any:
+        self.arguments = arguments
+        return AudioPipelineOutput(AUDIO)
+
+
+def called(pipeline: Talks, **arguments: Any) -> Any:
+    configuration = Configuration.model_validate({"component_type": "Talks"})
+    return call(pipeline, arguments, RunControl(), configuration=configuration, warn=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("component", "config", "rate"),
+    [
+        ("vocoder", {"output_sampling_rate": 24_000, "sampling_rate": 8}, 24_000),  # LTX-2
+        ("vocoder", {"sampling_rate": 16_000}, 16_000),  # AudioLDM 2
+        ("vae", {"sampling_rate": 44_100}, 44_100),  # Stable Audio
+        ("vae", {"sample_rate": 24_000}, 24_000),  # LongCat
+        ("audio_vae", {"sample_rate": 48_000}, 48_000),  # Kandinsky 6
+        ("sound_tokenizer", {"sampling_rate": 48_000}, 48_000),  # Cosmos 3
+        ("vae", {}, None),
+    ],
+)
+def test_a_sound_has_the_rate_that_the_components_tell(
+    component: str, config: dict[str, int], rate: int | None
+) -> None:
+    pipeline = Talks(**{component: SimpleNamespace(config=SimpleNamespace(**config))})
+    output = called(pipeline)
+    assert output.audio_sample_rate == rate
+    assert artifacts(output)[0].rate == rate
+
+
+def test_a_pipeline_gets_frames_and_waveforms() -> None:
+    pipeline, sound = Talks(), Sound(np.zeros((9, 2), np.float32), 8000)
+    called(pipeline, video=Film(PICTURES, sound), audio=sound, n=3)
+    assert pipeline.arguments["video"] is PICTURES
+    assert pipeline.arguments["audio"].shape == (2, 9)  # (channels, samples)
+    assert pipeline.arguments["n"] == 3

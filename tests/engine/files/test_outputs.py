@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dw.engine.files import outputs
+from dw.engine.files.outputs import Writer, file_names, new_run_folder
+from dw.errors import OutOfResources, RunFailed
+from dw.workflow.format.result import Result
+
+PNG = Result(content_type="image/png")
+PICTURE = Image.linear_gradient("L")
+
+
+def named(result: Any, spec: Result) -> list[str]:
+    return [name for name, _ in file_names(result, spec, "demo-gen.0", 2)]
+
+
+def test_names_hold_workflow_step_result_and_artifact() -> None:
+    assert named([PICTURE, PICTURE], PNG) == ["demo-gen.0-2.0.png", "demo-gen.0-2.1.png"]
+
+
+def test_a_base_name_goes_in_front() -> None:
+    spec = Result(content_type="image/jpeg", file_base_name="holiday-")
+    assert named(PICTURE, spec) == ["holiday-demo-gen.0-2.0.jpg"]
+
+
+def test_a_mapping_is_written_member_by_member() -> None:
+    assert named({"mask": PICTURE}, PNG) == ["demo-gen.0-2.0-mask.png"]
+
+
+def test_a_member_of_any_name_stays_in_the_folder_and_has_a_file_of_its_own() -> None:
+    members = dict.fromkeys(["../a/b", ".._a_b", 3, "x" * 500], PICTURE)
+    assert named(members, PNG) == [
+        "demo-gen.0-2.0-.._a_b.png",
+        "demo-gen.0-2.0-.._a_b_2.png",
+        "demo-gen.0-2.0-3.png",
+        f"demo-gen.0-2.0-{'x' * 80}.png",
+    ]
+
+
+def test_nothing_is_written_for_none() -> None:
+    assert named([None, PICTURE], PNG) == ["demo-gen.0-2.1.png"]
+
+
+def test_a_written_file_is_whole_and_known_by_its_hash(tmp_path: Path) -> None:
+    [(step, output)] = _write(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    assert (step, output.nbytes) == ("gen", len(data))
+    assert output.sha256 == hashlib.sha256(data).hexdigest()
+    assert (output.width, output.height, output.frames) == (256, 256, 1)
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_files_are_told_in_the_order_in_which_they_were_given(tmp_path: Path) -> None:
+    writer = Writer()
+    for name in "abc":
+        writer.write(name, tmp_path / f"{name}.png", PICTURE, PNG, None)
+    assert [step for step, _ in writer.drain()] == ["a", "b", "c"]
+
+
+def test_a_full_disk_is_a_lack_of_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(outputs, "write_bytes", full)
+    with pytest.raises(OutOfResources, match="no space left"):
+        _write(tmp_path / "a.png")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_reads_back_otherwise_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "write_bytes", lambda path, data: path.write_bytes(data[:-9]))
+    with pytest.raises(RunFailed, match=r"a\.png' was not written right"):
+        _write(tmp_path / "a.png")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match=re.escape(f"cannot write '{tmp_path}/gone/a.png'")):
+        _write(tmp_path / "gone" / "a.png")
+
+
+def test_the_writer_goes_on_after_a_failure(tmp_path: Path) -> None:
+    writer = Writer()
+    writer.write("gen", tmp_path / "a.png", "words", PNG, None)
+    writer.write("gen", tmp_path / "b.png", PICTURE, PNG, None)
+    assert [Path(output.path).name for output in writer.settle()] == ["b.png"]
+    assert list(writer.drain()) == []
+
+
+def test_a_file_that_fails_names_its_step(tmp_path: Path) -> None:
+    writer = Writer()
+    writer.write("first", tmp_path / "a.png", PICTURE, PNG, None)
+    writer.write("gen", tmp_path / "b.png", "words", PNG, None)
+    with pytest.raises(RunFailed) as caught:
+        list(writer.drain())
+    assert caught.value.where == "step 'gen', writing"
+
+
+def test_run_folders_are_numbered_and_never_shared(tmp_path: Path) -> None:
+    (tmp_path / "demo" / "0041").mkdir(parents=True)
+    (tmp_path / "demo" / "notes").mkdir()
+    assert [new_run_folder(tmp_path, "demo").name for _ in range(2)] == ["0042", "0043"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("a file")
+    with pytest.raises(RunFailed, match=r"cannot write .*outputs/demo'"):
+        new_run_folder(tmp_path / "outputs", "demo")
+
+
+def _write(path: Path) -> list[Any]:
+    writer = Writer()
+    writer.write("gen", path, PICTURE, PNG, None)
+    return list(writer.drain())

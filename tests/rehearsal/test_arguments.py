@@ -1,0 +1,104 @@
+"""What a rehearsal leaves out, and what it does not."""
+
+from __future__ import annotations
+
+from inspect import Parameter
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dw.rehearsal.arguments import chosen, smaller, told
+from tests.engine.session import Json, Session, text_to_image
+
+
+def parameters(**defaults: Any) -> dict[str, Parameter]:
+    return {
+        name: Parameter(name, Parameter.KEYWORD_ONLY, default=default)
+        for name, default in defaults.items()
+    }
+
+
+PICTURE = parameters(prompt=None, height=None, width=None, num_inference_steps=50, image=None)
+FILM = parameters(height=480, width=832, num_frames=81, num_inference_steps=50)
+SOUND = parameters(num_inference_steps=100, audio_end_in_s=None)
+
+
+@pytest.mark.parametrize(
+    ("taken", "arguments", "replaced"),
+    [
+        (PICTURE, {}, {"num_inference_steps": 4, "height": 256, "width": 256}),
+        (PICTURE, {"num_inference_steps": 2, "height": 64, "width": 64}, {}),
+        (
+            PICTURE,
+            {"num_inference_steps": 3, "height": 1024, "width": 768},
+            {"height": 256, "width": 192},
+        ),
+        (PICTURE, {"num_inference_steps": 3, "image": "a picture"}, {}),
+        (PICTURE, {"image": "a picture", "strength": 0.3}, {"num_inference_steps": 10}),
+        (FILM, {}, {"num_inference_steps": 4, "num_frames": 17, "height": 128, "width": 256}),
+        (FILM, {"num_frames": 9, "height": 64, "width": 64}, {"num_inference_steps": 4}),
+        (SOUND, {"audio_end_in_s": 30}, {"num_inference_steps": 4, "audio_end_in_s": 5.0}),
+        (SOUND, {"num_inference_steps": 1}, {"audio_end_in_s": 5.0}),
+        ({}, {"num_inference_steps": 30, "height": 64, "width": 64}, {"num_inference_steps": 4}),
+    ],
+)
+def test_what_takes_long_is_replaced(
+    taken: dict[str, Parameter], arguments: Json, replaced: Json
+) -> None:
+    assert smaller(taken, arguments, ()) == replaced
+
+
+def test_what_the_user_chose_stays() -> None:
+    arguments = {"num_inference_steps": 30, "height": 512, "width": 512}
+    assert smaller(PICTURE, arguments, ("height",)) == {"num_inference_steps": 4}
+
+
+def test_a_pipeline_of_long_films_makes_its_shortest() -> None:
+    arguments = {"num_frames": 345, "height": 64, "width": 64}
+    assert smaller({}, arguments, (), frames=124) == {"num_frames": 124}
+
+
+def test_a_size_of_the_pipelines_own_choice_is_refused() -> None:
+    taken = PICTURE | parameters(use_resolution_binning=True)
+    assert smaller(taken, {"height": 1024, "width": 1024}, ())["use_resolution_binning"] is False
+
+
+def test_only_what_was_asked_for_is_told() -> None:
+    assert told({"height": 1024}, {"height": 256, "use_resolution_binning": False}) == (
+        "rehearsed with height=256 instead of 1024"
+    )
+    assert told({}, {"height": 256}) is None
+
+
+def test_an_argument_is_chosen_when_its_variable_is() -> None:
+    call = {"width": "variable:side", "height": "variable:other", "prompt": "variable: side"}
+    assert chosen(call, {"side"}) == {"width"}
+
+
+def sized(**arguments: Any) -> Json:
+    document = text_to_image("any/model", arguments={"width": "variable:side", **arguments})
+    return {**document, "variables": {"side": 512}}
+
+
+def test_a_rehearsal_is_small_unless_the_user_says_otherwise(session: Session) -> None:
+    def size(**chosen: Any) -> tuple[int, int]:
+        result = session.run(sized(height=256), rehearse=True, **chosen)
+        with Image.open(result.outputs[0].path) as picture:
+            return picture.size
+
+    assert size() == (256, 128)
+    assert session.seen.named("warned") == [
+        ("step 'gen': rehearsed with height=128 instead of 256, width=256 instead of 512",)
+    ]
+    assert size(side=320) == (320, 256)
+
+
+def test_what_a_parent_passes_on_is_chosen_by_its_user(session: Session) -> None:
+    import json
+
+    (session.folder / "child.json").write_text(json.dumps(sized(height=64)))
+    call = {"path": "child.json", "arguments": {"side": "variable:width"}}
+    parent = {"id": "p", "variables": {"width": 384}, "steps": [{"name": "s", "workflow": call}]}
+    assert session.run(parent, rehearse=True).outputs[0].width == 256
+    assert session.run(parent, rehearse=True, width=320).outputs[0].width == 320

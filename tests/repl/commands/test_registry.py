@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from dw.errors import UsageError
+from dw.repl.commands.registry import (
+    COMMANDS,
+    GROUPED,
+    Command,
+    find_command,
+    markdown_table,
+    parse,
+)
+from dw.repl.lexer import lex
+from tests.repl.conftest import Shell
+
+ALL = pytest.mark.parametrize("found", COMMANDS.values(), ids=COMMANDS)
+
+
+def test_the_commands_are_these() -> None:
+    assert [*COMMANDS] == [
+        *("load", "reload", "validate", "arg", "run", "retry"),
+        *("history", "show", "memory", "clear", "status", "worker"),
+        *("config", "source", "let", "try", "trace", "help", "exit"),
+    ]
+
+
+@ALL
+def test_every_command_is_documented(found: Command) -> None:
+    assert found.doc
+    assert all(parameter.doc for parameter in found.takes)
+    assert found.usage.startswith(found.name)
+
+
+@ALL
+def test_every_example_is_a_use_of_its_command(found: Command) -> None:
+    assert parse(lex(found.example)).command is found
+
+
+@ALL
+def test_every_command_has_its_help(shell: Shell, found: Command) -> None:
+    assert shell.say(f"help {found.name}").startswith(f"usage: {found.usage}\n  {found.doc}\n")
+
+
+def test_help_lists_every_command(shell: Shell) -> None:
+    lines = shell.say("help").splitlines()[1:]
+    assert [line.split()[0] for line in lines] == [*COMMANDS]
+
+
+def test_every_grouped_command_exists() -> None:
+    for words in (words for group in GROUPED.values() for words in group.values()):
+        assert find_command(words[0])
+
+
+def test_an_alias_finds_its_command() -> None:
+    assert find_command("quit") is COMMANDS["exit"]
+
+
+def test_an_unknown_command_is_named_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"unknown command 'lod'.*'load'"):
+        find_command("lod")
+
+
+def test_the_table_has_a_row_for_each_command() -> None:
+    rows = markdown_table().splitlines()[2:]
+    assert len(rows) == len(COMMANDS)
+    assert rows[11].startswith(r"| `worker [start\|restart\|stop\|where] [--full]` |")

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from dw.events import (
+    CancelRequested,
+    Event,
+    Executing,
+    GraceExpired,
+    Loading,
+    StopRequested,
+)
+from dw.terminal.messages import KEYS, Narrator, reload_cost
+
+
+def said(*events: Event) -> str:
+    narrator = Narrator()
+    return [line for event in events for line in narrator.lines(event)][-1]
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (CancelRequested(1, "user", 10.0, 1.234, 9.04),
+         "Cancelling: stops after this step, about 1.2 s; the models are kept."
+         " Ctrl-C again kills the worker; reload about 9 s"),
+        (CancelRequested(1, "user", 10.0),
+         "Cancelling: stops at the next step; the models are kept. Ctrl-C again kills the worker"),
+        (CancelRequested(1, "deadline", 10.0, 0.5, 75.4),
+         "Out of time: stops after this step, about 0.5 s; the models are kept;"
+         " killed after 10 s; reload about 75 s"),
+        (CancelRequested(1, "stall", 10.0),
+         "No progress for too long: stops at the next step; the models are kept;"
+         " killed after 10 s"),
+        (GraceExpired(1, 10.0, 9.0),
+         "It did not stop within 10 s: killing the worker, whose models are lost;"
+         " reload about 9 s"),
+        (StopRequested(1, 1.2),
+         "Stopping: the denoising ends with this step, about 1.2 s; the picture is kept"),
+        (StopRequested(1), "Stopping: the denoising ends early; the picture is kept"),
+    ],
+)  # fmt: skip
+def test_each_rung_says_what_it_does_and_costs(event: Event, line: str) -> None:
+    assert said(event) == line
+
+
+def test_a_cancel_in_a_load_says_where_it_stops() -> None:
+    loading = Loading(1, "gen.unet", "UNet2DConditionModel", 2, 5)
+    assert said(loading, CancelRequested(1, "user", 10.0)) == (
+        "Cancelling: stops in the load of gen.unet (2 of 5), after the tensor that is being read."
+        " Ctrl-C again kills the worker"
+    )
+
+
+def test_the_keys_are_told_once_and_only_where_there_are_some() -> None:
+    narrator = Narrator(tells_keys=True)
+    assert narrator.lines(Executing(1, "w")) == ["Executing workflow: w", KEYS]
+    assert narrator.lines(Executing(1, "w")) == ["Executing workflow: w"]
+    assert Narrator().lines(Executing(1, "w")) == ["Executing workflow: w"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (0.0, ""), (0.123, "; reload about 0.12 s")]
+)
+def test_an_unknown_cost_is_not_told(seconds: float | None, text: str) -> None:
+    assert reload_cost(seconds) == text

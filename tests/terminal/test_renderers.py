@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import pytest
+
+from dw.errors import RunFailed, UsageError, WorkflowError
+from dw.events import (
+    Cancelled,
+    Event,
+    Loaded,
+    Loading,
+    Said,
+    Stepped,
+    StepStarted,
+    Warned,
+)
+from dw.terminal.capabilities import Terminal
+from dw.terminal.live import LiveRenderer
+from dw.terminal.messages import kept_line
+from dw.terminal.ndjson import JsonRenderer
+from dw.terminal.plain import PlainRenderer
+from dw.terminal.renderer import OutputClosed, Stream, error_lines
+from dw.workflow import Problem
+
+
+@pytest.mark.parametrize(
+    ("kept", "loading", "dropped", "line"),
+    [
+        (["a.vae", "a.unet"], ["a.scheduler"], ["a.scheduler"],
+         "Kept 2 of 3 components (vae, unet); reloading: scheduler"),
+        (["a.vae"], [], [], "Kept 1 of 1 components (vae); nothing to reload"),
+        ([], ["a.vae"], ["b.vae"], "Kept 0 of 1 components; reloading: a.vae; dropped: b.vae"),
+        (["a.vae", "b.vae", "b.unet"], [], [],
+         "Kept 3 of 3 components (a.vae, b.vae, unet); nothing to reload"),
+    ],
+)  # fmt: skip
+def test_the_line_on_what_is_kept(
+    kept: list[str], loading: list[str], dropped: list[str], line: str
+) -> None:
+    assert kept_line(kept, loading, dropped) == line
+
+
+def steps(*done: int, name: str = "gen", total: int = 8) -> list[Event]:
+    return [Stepped(1, name, "denoise", each, total) for each in done]
+
+
+def plain(events: list[Event], **options: bool) -> list[str]:
+    out = io.StringIO()
+    renderer = PlainRenderer(Stream(out), Stream(out), **options)
+    for event in events:
+        renderer.event(event, [])
+    return out.getvalue().splitlines()
+
+
+def test_plain_progress_is_a_line_for_each_quarter() -> None:
+    assert plain(steps(*range(1, 9))) == [
+        f"  gen: denoise {done}/8 ({percent} %)"
+        for done, percent in [(2, 25), (4, 50), (6, 75), (8, 100)]
+    ]
+
+
+def test_each_call_of_a_pipeline_begins_anew() -> None:
+    assert len(plain(steps(8, 8))) == 2
+    assert len(plain(steps(8) + steps(8, name="up"))) == 2
+
+
+def test_a_phase_without_units_is_silent() -> None:
+    assert plain(steps(0, total=0)) == []
+
+
+def test_quiet_keeps_only_warnings() -> None:
+    events = [StepStarted(1, "gen", 1, 2), *steps(8), Said(1, "noise"), Warned(1, "odd")]
+    assert plain(events, quiet=True) == ["warning: odd"]
+    assert plain(events)[-2:] == ["  | noise", "warning: odd"]
+
+
+def test_colour_never_carries_the_meaning_alone() -> None:
+    assert plain([Warned(1, "odd")], color=True) == ["\033[33mwarning: odd\033[0m"]
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (
+            UsageError("no such thing", hints=["help", "load"]),
+            ["error: no such thing", "  help; load"],
+        ),
+        (RunFailed("width 63", where="step 'gen'"), ["error: step 'gen': width 63"]),
+        (
+            WorkflowError("x", problems=[Problem("a", 1, 2, "x")], where="a:1:2"),
+            ["error: a:1:2: x"],
+        ),
+        (
+            WorkflowError(
+                "2 problems", problems=[Problem("a", 1, 2, "x"), Problem("a", 3, 4, "y")]
+            ),
+            ["error: 2 problems", "a:1:2: error: x", "a:3:4: error: y"],
+        ),
+    ],
+)
+def test_an_error_is_a_few_lines(error: UsageError, lines: list[str]) -> None:
+    assert error_lines(error) == lines
+
+
+def test_an_error_in_a_script_has_its_position_and_its_trace() -> None:
+    lines = error_lines(RunFailed("width 63"), at="a.dw:3", trace=4)
+    assert lines == ["a.dw:3: error: width 63", "full trace: trace 4"]
+
+
+def test_a_reader_that_left_is_not_an_error_of_ours() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    for stream in (Gone(), None):
+        with pytest.raises(OutputClosed):
+            Stream(stream).line("x")
+
+
+def test_a_name_of_any_bytes_can_be_shown() -> None:
+    raw = io.BytesIO()
+    text = io.TextIOWrapper(raw, encoding="utf-8")
+    Stream(text).line("out/\udcff.png")
+    assert raw.getvalue() == b"out/\\udcff.png\n"
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b2J", "\r", "\x07", "\x7f"])
+def test_control_characters_are_shown_and_not_sent(
+    capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    shown = f"\\u{ord(text[0]):04x}{text[1:]}"
+    assert plain([Warned(1, text)]) == [f"warning: {shown}"]
+    out = io.StringIO()
+    json_out = JsonRenderer(Stream(out), Stream(out))
+    json_out.result(text)
+    assert json.loads(out.getvalue())["text"] == text
+    live = LiveRenderer(Stream(out), color=False)
+    for event in [*steps(1, name=text), Warned(1, text), Cancelled(1, 2, 8)]:
+        live.event(event, [])
+    assert capsys.readouterr().out.rstrip() == f"warning: {shown}"
+
+
+def test_the_bar_is_short_enough_for_a_window_that_shrinks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    renderer = LiveRenderer(Stream(io.StringIO()), color=False)
+    for event in steps(10, name="a step with a long name, as they come", total=50):
+        renderer.event(event, [])
+    renderer.pause()
+    drawn = re.sub(r"\x1b\[[\d;?]*\w", "", capsys.readouterr().out)
+    assert "a step with a long na..." in drawn
+    assert max(map(len, re.split(r"[\r\n]", drawn))) <= 55
+
+
+def test_the_bar_goes_away_with_the_last_event(capsys: pytest.CaptureFixture[str]) -> None:
+    out = io.StringIO()
+    renderer = LiveRenderer(Stream(out), color=False)
+    for event in [Loading(1, "gen.vae", "AutoencoderKL", 1, 2), *steps(1, 2), Warned(1, "odd")]:
+        renderer.event(event, [])
+    renderer.event(Loaded(1, "x", 1.0), ["Models loaded for workflow: x"])
+    renderer.event(Cancelled(1, 2, 8), ["the end"])
+    assert capsys.readouterr().out.rstrip() == "warning: odd\nModels loaded for workflow: x"
+    assert out.getvalue() == "the end\n"
+
+
+@pytest.mark.parametrize(
+    ("choice", "environment", "for_people", "expected"),
+    [
+        ("always", {"NO_COLOR": "1"}, False, True),
+        ("never", {"FORCE_COLOR": "1"}, True, False),
+        ("auto", {}, True, True),
+        ("auto", {}, False, False),
+        ("auto", {"NO_COLOR": "1", "FORCE_COLOR": "1"}, True, False),
+        ("auto", {"NO_COLOR": ""}, True, True),
+        ("auto", {"FORCE_COLOR": "1"}, False, True),
+        ("auto", {"TERM": "dumb"}, True, False),
+    ],
+)
+def test_colour_is_for_people_who_want_it(
+    choice: str, environment: dict[str, str], for_people: bool, expected: bool
+) -> None:
+    terminal = Terminal(True, True, False, environment)
+    assert terminal.color(choice, for_people=for_people) is expected  # type: ignore[arg-type]

@@ -1,0 +1,114 @@
+"""Runs that die with their worker, and their records."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dw import run_record
+from dw.events import Cancelled, Died, Event, Executing, Failed, TimedOut, Warned
+from dw.worker import death_records
+from dw.worker.death_records import register
+from tests.worker.conftest import a_run
+
+DIED = Died(1, "signal", "killed by signal 9 (SIGKILL)", 4711, last_step="gen: denoise step 2/4")
+DEATHS = [
+    (DIED, "killed by signal 9 (SIGKILL)"),
+    (TimedOut(1, "deadline", 300, False, "gen: decode"), "killed: not done after 300 s (timeout)"),
+    (TimedOut(1, "stall", 600, False), "killed: no progress in 600 s (stall)"),
+]
+SURVIVED = [
+    TimedOut(1, "deadline", 300, True),
+    Cancelled(1, 2, 4),
+    Failed(1, "run", "divisible by 8"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    run_record.write(tmp_path, {"state": "running"})
+    return tmp_path
+
+
+@pytest.mark.parametrize(("end", "cause"), DEATHS)
+def test_a_death_is_entered_with_its_cause(folder: Path, end: Event, cause: str) -> None:
+    assert register(folder, end) is None
+    facts = run_record.read(folder)
+    assert (facts["state"], facts["cause"]) == ("died", cause)
+    assert facts["last_step"] == end.last_step
+
+
+@pytest.mark.parametrize("end", SURVIVED)
+def test_what_a_worker_survived_it_has_entered_itself(folder: Path, end: Event) -> None:
+    assert register(folder, end) is None
+    assert run_record.read(folder) == {"state": "running"}
+
+
+@pytest.mark.parametrize(
+    ("text", "trouble"), [(None, "No such file or directory"), ("{}", "it is no record of a run")]
+)
+def test_what_kept_it_from_being_entered_is_told(
+    tmp_path: Path, text: str | None, trouble: str
+) -> None:
+    if text is not None:
+        (tmp_path / "run.json").write_text(text)
+    path = tmp_path / "run.json"
+    assert register(tmp_path, DIED) == f"'{path}' does not tell of this death: {trouble}"
+
+
+def test_a_disk_that_hangs_keeps_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on, write = threading.Event(), run_record.write
+    monkeypatch.setattr(death_records, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(run_record, "write", lambda *facts: (goes_on.wait(), write(*facts)))
+    assert "the disk does not answer" in str(register(folder, DIED))
+    goes_on.set()
+    while run_record.read(folder)["state"] != "died":
+        time.sleep(0.001)
+
+
+def test_every_way_to_die_is_entered(make_client, tmp_path):
+    """By the client, as soon as it is told, and while it leaves."""
+    client = make_client("takes_up_runs", grace_s=0.1)
+
+    def taken_up(name: str):
+        folder = tmp_path / name
+        folder.mkdir()
+        run_record.write(folder, {"state": "running"})
+        ticket = client.submit(a_run(client, folder=str(folder), steps=10_000), timeout_s=30)
+        next(event for event in ticket if isinstance(event, Executing))
+        return ticket, folder
+
+    def cause(ticket, folder: Path) -> str:
+        ticket.result()
+        return run_record.read(folder)["cause"]
+
+    ticket, folder = taken_up("killed")
+    os.kill(client.status().pid, 9)
+    assert cause(ticket, folder) == "killed by signal 9 (SIGKILL)"
+    ticket, folder = taken_up("asked")
+    client.kill()
+    assert cause(ticket, folder) == "killed on request"
+    ticket, folder = taken_up("left")
+    client.close()
+    assert cause(ticket, folder) == "the shell is leaving"
+
+
+def test_a_death_that_cannot_be_entered_is_told_before_it(make_client, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run_record.write(tmp_path, {"state": "running"})
+    monkeypatch.setattr(run_record, "write", full)
+    client = make_client("takes_up_runs")
+    ticket = client.submit(a_run(client, folder=str(tmp_path), steps=10_000))
+    next(event for event in ticket if isinstance(event, Executing))
+    client.kill()
+    *_, warned, died = ticket
+    assert isinstance(warned, Warned)
+    assert warned.message.endswith("does not tell of this death: No space left on device")
+    assert isinstance(died, Died)

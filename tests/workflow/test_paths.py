@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dw.errors import WorkflowError
+from dw.workflow import check_world, load_document
+from dw.workflow.json_path import is_path
+from dw.workflow.media import media_kind, media_places
+from dw.workflow.paths import resolve
+from tests.workflow.samples import of_pipeline, of_task, workflow
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "cwd")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The workflow's folder, with a picture in it and one beside it."""
+    folder = tmp_path / "flows"
+    folder.mkdir()
+    (folder / "cat.png").write_bytes(b"")
+    (tmp_path / "outside.png").write_bytes(b"")
+    return folder
+
+
+def save(folder: Path, data: Any) -> Path:
+    path = folder / "w.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
+
+
+def refusals(path: Path, **options: Any) -> list[str]:
+    with pytest.raises(WorkflowError) as caught:
+        load_document(path, **options)
+    return [each.message for each in caught.value.problems]
+
+
+PRESENT = [
+    "cat.png",
+    "./cat.png",
+    "../flows/cat.png",
+    "https://example.com/a.png",
+    {"location": "cat.png", "size": 5},
+    ["cat.png", {"location": "http://example.com/a.png"}],
+    None,
+]
+
+
+@pytest.mark.parametrize("image", PRESENT)
+def test_media_that_are_there_are_fine(folder: Path, image: Any) -> None:
+    assert load_document(save(folder, of_task(mask_image=image))).warnings == ()
+
+
+MISSING = ["dog.png", {"location": "dog.png"}, ["cat.png", "dog.png"], [{"location": "dog.png"}]]
+
+
+@pytest.mark.parametrize("image", MISSING)
+def test_missing_media_are_named(folder: Path, image: Any) -> None:
+    assert refusals(save(folder, of_task(image=image))) == ["there is no file 'dog.png'"]
+    assert refusals(save(folder, of_pipeline(arguments={"video": image})))
+
+
+def test_media_of_a_task_with_inputs_are_checked(folder: Path) -> None:
+    step = {"name": "t", "task": {"command": "x", "inputs": [{"image": "dog.png"}]}}
+    assert refusals(save(folder, workflow(step))) == ["there is no file 'dog.png'"]
+
+
+def test_a_folder_is_no_picture(folder: Path) -> None:
+    assert refusals(save(folder, of_task(image="."))) == ["there is no file '.'"]
+
+
+@pytest.mark.parametrize("name", ["\0", "x" * 5000, "~nobody-of-that-name/x.png"])
+def test_a_name_that_cannot_be_a_file_is_a_missing_one(folder: Path, name: str) -> None:
+    assert len(refusals(save(folder, of_task(image=name)))) == 1
+
+
+def test_a_file_outside_needs_trust(folder: Path, tmp_path: Path) -> None:
+    for name in ("../outside.png", str(tmp_path / "outside.png")):
+        path = save(folder, of_task(image=name))
+        assert "is outside of the workflow's folder" in refusals(path)[0]
+        assert load_document(path, trust=True)
+
+
+def test_a_link_does_not_lead_outside(folder: Path, tmp_path: Path) -> None:
+    (folder / "link.png").symlink_to(tmp_path / "outside.png")
+    assert "is outside" in refusals(save(folder, of_task(image="link.png")))[0]
+
+
+def test_what_a_user_names_may_lie_anywhere(folder: Path, tmp_path: Path) -> None:
+    data = {**of_task(image="variable:image"), "variables": {"image": "cat.png"}}
+    document = load_document(save(folder, data))
+    assert check_world(document, {"image": str(tmp_path / "outside.png")}) == ()
+
+
+def test_a_missing_default_is_a_warning_until_the_arguments_are_known(folder: Path) -> None:
+    data = {**of_task(image="variable:image"), "variables": {"image": "dog.png"}}
+    document = load_document(save(folder, data))
+    (warning,) = document.warnings
+    assert (warning.severity, warning.message) == (
+        "warning",
+        "there is no file 'dog.png' (argument 'image')",
+    )
+    assert [each.severity for each in check_world(document, {})] == ["error"]
+    assert check_world(document, {"image": "cat.png"}) == ()
+
+
+def test_results_are_no_files(folder: Path) -> None:
+    data = of_task(image="cat.png")
+    data["steps"].append(
+        {"name": "u", "task": {"command": "x", "arguments": {"image": "previous_result:t"}}}
+    )
+    assert load_document(save(folder, data))
+
+
+# ------------------------------------------------------------------ models
+
+
+@pytest.mark.parametrize(
+    "name", ["./nope", "../nope", "/nope", "~/nope", "C:\\nope", "C:/nope", "a\\b"]
+)
+@pytest.mark.parametrize("key", ["model_name", "from_single_file"])
+def test_a_missing_model_folder_is_named(folder: Path, key: str, name: str) -> None:
+    path = save(folder, of_pipeline(from_pretrained_arguments={key: name}))
+    assert refusals(path) == [f"there is no model {name!r}: no such file or folder"]
+
+
+def test_a_rehearsal_needs_no_models(folder: Path) -> None:
+    path = save(folder, of_pipeline(from_pretrained_arguments={"model_name": "./nope"}))
+    assert load_document(path, rehearse=True).warnings == ()
+
+
+@pytest.mark.parametrize("name", ["black-forest-labs/FLUX.1-dev", "gpt2", "models/sd15"])
+def test_a_hub_id_is_not_looked_for_on_disk(folder: Path, name: str) -> None:
+    assert load_document(save(folder, of_pipeline(from_pretrained_arguments={"model_name": name})))
+
+
+def of_model(name: str, **more: Any) -> dict[str, Any]:
+    return {**of_pipeline(from_pretrained_arguments={"model_name": name}), **more}
+
+
+@pytest.mark.parametrize("base", ["flows", "cwd"])
+def test_a_model_folder_is_found(folder: Path, tmp_path: Path, base: str) -> None:
+    (tmp_path / base / "sd15").mkdir()
+    assert load_document(save(folder, of_model("./sd15")))
+
+
+def test_a_model_outside_needs_trust_or_an_allowed_folder(folder: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "sd15").mkdir()
+    (folder / "link").symlink_to(home / "sd15")
+    for name in ("~/sd15", "../home/sd15", str(home / "sd15"), "./link"):
+        path = save(folder, of_model(name))
+        assert "is outside of the workflow's folder" in refusals(path)[0]
+        assert load_document(path, trust=True)
+        assert load_document(path, allowed=[home])
+        assert load_document(path, rehearse=True)
+
+
+def test_a_model_that_the_user_names_may_lie_anywhere(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "home" / "sd15").mkdir()
+    document = load_document(save(folder, of_model("variable:m", variables={"m": "a/b"})))
+    assert check_world(document, {"m": "~/sd15"}) == ()
+
+
+def test_a_missing_lora_and_component_are_named(folder: Path) -> None:
+    vae = {
+        "configuration": {"component_type": "AutoencoderKL"},
+        "from_pretrained_arguments": {"model_name": "./vae"},
+    }
+    data = of_pipeline(loras=[{"model_name": "./lora.safetensors"}], vae=vae)
+    assert refusals(save(folder, data)) == [
+        "there is no model './lora.safetensors': no such file or folder",
+        "there is no model './vae': no such file or folder",
+    ]
+
+
+@pytest.mark.parametrize("key", ["model_name", "sam_model_name"])
+def test_a_missing_model_of_a_task_is_named(folder: Path, key: str) -> None:
+    assert refusals(save(folder, of_task(**{key: "./sam2"}))) == [
+        "there is no model './sam2': no such file or folder"
+    ]
+
+
+# ------------------------------------------------------------------ the parts
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        *[("image", "image"), ("mask_image", "image"), ("video", "video"), ("a_video", "video")],
+        *[("images", None), ("imagery", None)],
+    ],
+)
+def test_media_go_by_the_name_of_their_key(key: str, kind: str | None) -> None:
+    assert media_kind(key) == kind
+
+
+def test_only_arguments_name_media() -> None:
+    arguments = {
+        "image": ["a.png", {"location": "b.png"}],
+        "scene": {"location": "Paris"},
+        "still": {"media_type": "image", "location": "c.png"},
+        "reference": {"reference_type": "a.B", "from_file": "d.wav"},
+    }
+    data = workflow({"name": "t", "task": {"command": "x", "arguments": arguments}}, image="e.png")
+    data["steps"][0]["image"] = "f.png"
+    assert [place for _, place in media_places(data)] == ["a.png", "b.png", "c.png", "d.wav"]
+
+
+def test_the_workflows_folder_comes_before_the_current_one(folder: Path) -> None:
+    assert resolve("cat.png", folder) == folder / "cat.png"
+    Path("dog.png").write_bytes(b"")
+    assert resolve("dog.png", folder) == Path("dog.png")
+    assert resolve("nobody.png", folder) == folder / "nobody.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a/b", False), ("a.b", False), ("./a", True), ("~/a", True), ("D:/a", True), ("a\\b", True)],
+)
+def test_a_path_is_told_from_a_hub_id(name: str, expected: bool) -> None:
+    assert is_path(name) is expected
