@@ -18,7 +18,7 @@ import psutil
 
 import dw.repl.commands  # noqa: F401  # fills the registry
 from bench.table import Row, milliseconds, seconds
-from dw.events import Cancelled, Died, Event, Executing, Loaded, Run, Stepped
+from dw.events import Died, Event, Executing, Loaded, Run, RunCancelled, Stepped
 from dw.repl.session import Session
 from dw.settings import load_settings
 from dw.terminal.plain import PlainRenderer
@@ -160,7 +160,7 @@ def cancel_latency() -> list[Row]:
                 client.cancel(run.run_id)
 
         times = times_of(client, run, cancel)
-        latencies.append(times[Cancelled] - asked[0])
+        latencies.append(times[RunCancelled] - asked[0])
     client.close()
     return [
         Row(

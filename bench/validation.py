@@ -14,12 +14,12 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").rglob("*.json"))
 def validations() -> list[Row]:
     """All stages, each example once, as in a process that has checked none of them before."""
     from dw.engine import Engine
-    from dw.workflow import judge_file
+    from dw.workflow import validate_file
 
     engine, seconds = Engine(), []
     for path in EXAMPLES:
         began = time.perf_counter()
-        judged = judge_file(path)
+        judged = validate_file(path)
         assert judged.document is not None
         engine.check(judged.document)
         seconds.append(time.perf_counter() - began)

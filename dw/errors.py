@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from dw.types import Problem
+    from dw.types import Diagnostic
 
 EXIT_OK = 0
 EXIT_BUG = 70
@@ -62,7 +62,7 @@ class WorkflowError(DwError):
         self,
         message: str,
         *,
-        problems: Sequence[Problem] = (),
+        problems: Sequence[Diagnostic] = (),
         hints: Sequence[str] = (),
         where: str | None = None,
     ) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from dw.types import Memory, Output, Problem
+from dw.types import Diagnostic, Memory, OutputFile
 
 VERSION = 2
 """Raised on a breaking change; a worker that greets with another version is refused."""
@@ -109,20 +109,20 @@ class Clear:
 
 
 @dataclass(frozen=True, slots=True)
-class Quit:
+class Shutdown:
     """Leave. The worker says goodbye and is gone."""
 
     run_id: int = 0
 
 
-Command = Run | Prepare | Check | Cancel | Stop | Report | Clear | Quit
+Command = Run | Prepare | Check | Cancel | Stop | Report | Clear | Shutdown
 
 
 # ------------------------------------------------------------------ events: worker to shell
 
 
 @dataclass(frozen=True, slots=True)
-class Greeted:
+class Ready:
     """The worker's imports are done; it can take commands."""
 
     version: int
@@ -132,7 +132,7 @@ class Greeted:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """Python runs in the worker, whatever its main thread does. Never shown to a user.
 
     A missing beat means that the GIL is held or the process is stopped, not that it is dead.
@@ -232,7 +232,7 @@ class Produced:
 
     run_id: int
     step: str
-    output: Output
+    output: OutputFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,14 +252,14 @@ class Finished:
     workflow: str
     seconds: float  # execution only, without loading
     seed: int
-    outputs: tuple[Output, ...]
+    outputs: tuple[OutputFile, ...]
     memory: Memory
     output_dir: str
     stopped_early: bool = False  # a stop left out denoising steps or iterations
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelled:
+class RunCancelled:
     """The run stopped where its models are consistent. `step` is the last one done, of `steps`."""
 
     run_id: int
@@ -281,7 +281,7 @@ class Failed:
     where: str | None = None
     hints: tuple[str, ...] = ()
     trace: str = ""
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
     fatal: bool = False
 
 
@@ -295,7 +295,7 @@ class Checked:
     """Every problem found; none when the workflow fits what is installed."""
 
     run_id: int
-    problems: tuple[Problem, ...]
+    problems: tuple[Diagnostic, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +317,7 @@ class Cleared:
 
 
 @dataclass(frozen=True, slots=True)
-class Departed:
+class Exited:
     """The worker's goodbye; its process is gone right after."""
 
     run_id: int = 0
@@ -343,7 +343,7 @@ class Launched:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LogLine:
     """A line that the worker's process wrote to its standard output or error."""
 
     run_id: int
@@ -405,7 +405,7 @@ class Died:
 
 
 @dataclass(frozen=True, slots=True)
-class TimedOut:
+class RunTimedOut:
     """Terminal: `clock` expired after `after_s`. `keeps_models` when the run could be stopped
     politely; else `stack` and `stuck_at` tell where it was when it was killed.
     """
@@ -427,19 +427,19 @@ class TimedOut:
 
 TerminalEvent = (
     Finished
-    | Cancelled
+    | RunCancelled
     | Failed
     | Prepared
     | Checked
     | Reported
     | Cleared
-    | Departed
+    | Exited
     | Died
-    | TimedOut
+    | RunTimedOut
 )
 Event = (
-    Greeted
-    | Beat
+    Ready
+    | Heartbeat
     | Started
     | Planned
     | Loading
@@ -451,7 +451,7 @@ Event = (
     | Warned
     | Launching
     | Launched
-    | Said
+    | LogLine
     | CancelRequested
     | StopRequested
     | GraceExpired

@@ -24,7 +24,7 @@ from dw.settings import Settings, load_settings
 from dw.terminal.messages import shown
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
 from dw.terminal.table import aligned
-from dw.types import Output
+from dw.types import OutputFile
 
 HEADER = ("workflow", "ran", "seconds", "made, or what failed and where")
 
@@ -35,7 +35,7 @@ class Rehearsal:
 
     file: str
     seconds: float
-    outputs: tuple[Output, ...]
+    outputs: tuple[OutputFile, ...]
     notes: tuple[str, ...]  # what was left out, and other warnings
     error: DwError | None
 
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
-def made(outputs: Sequence[Output]) -> str:
+def made(outputs: Sequence[OutputFile]) -> str:
     """Results in words: `2 image/png 512x512`, `1 video/mp4 256x128, 17 frames`."""
     kinds = Counter(" ".join(_kind(output)) for output in outputs)
     return "; ".join(f"{count} {kind}" for kind, count in kinds.items()) or "nothing to save"
@@ -144,7 +144,7 @@ def _each(
     engine = Engine()
     for path in files:
         notes, begun = Notes(), time.monotonic()
-        outputs: tuple[Output, ...] = ()
+        outputs: tuple[OutputFile, ...] = ()
         failure = None
         try:
             document = load_document(path, trust=trust, allowed=settings.folders, rehearse=True)
@@ -176,7 +176,7 @@ def _folder(kept: Path | None) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _kind(output: Output) -> Iterator[str]:
+def _kind(output: OutputFile) -> Iterator[str]:
     yield output.content_type
     if output.width is not None:
         yield f"{output.width}x{output.height}"

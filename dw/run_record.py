@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-State = Literal["running", "finished", "cancelled", "failed", "died"]
+RunStatus = Literal["running", "finished", "cancelled", "failed", "died"]
 
 RECORD = "run.json"
 
@@ -39,7 +39,7 @@ def write(folder: Path, facts: Mapping[str, Any]) -> None:
 def read(folder: Path) -> dict[str, Any]:
     """Raises OSError, and ValueError for what is no record."""
     facts = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    if not isinstance(facts, dict) or facts.get("state") not in get_args(State):
+    if not isinstance(facts, dict) or facts.get("state") not in get_args(RunStatus):
         raise ValueError("it is no record of a run")
     return facts
 

@@ -13,7 +13,7 @@ Severity = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Diagnostic:
     """What is wrong at a place in a file. `line` and `column` count characters from 1."""
 
     path: str
@@ -31,7 +31,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class OutputFile:
     """A result file, verified: it was read back whole after it was written."""
 
     path: str

@@ -17,7 +17,7 @@ from dw.errors import EXIT_OK, EXIT_SIGPIPE, DwError, WorkflowError
 from dw.settings import Settings, load_settings
 from dw.terminal.messages import shown
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
-from dw.types import Problem
+from dw.types import Diagnostic
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,14 +66,14 @@ def _validate(
     return code
 
 
-def _problems(path: Path, settings: Settings, *, trust: bool) -> tuple[Problem, ...]:
+def _problems(path: Path, settings: Settings, *, trust: bool) -> tuple[Diagnostic, ...]:
     """What is wrong in the file itself, and what the installed classes say of it."""
-    from dw.workflow import judge_file
+    from dw.workflow import validate_file
 
     try:
-        judged = judge_file(path, trust=trust, allowed=settings.folders)
+        judged = validate_file(path, trust=trust, allowed=settings.folders)
     except WorkflowError as error:  # it cannot be read, so it has no places: its first character
-        return (Problem(str(path), 1, 1, error.message),)
+        return (Diagnostic(str(path), 1, 1, error.message),)
     if judged.document is None:
         return judged.problems
     from dw.engine import Engine
@@ -84,7 +84,7 @@ def _problems(path: Path, settings: Settings, *, trust: bool) -> tuple[Problem, 
     return judged.with_more([*found, *notes]).problems
 
 
-def _tell(path: Path, problems: Sequence[Problem], out: Stream, *, as_json: bool) -> int:
+def _tell(path: Path, problems: Sequence[Diagnostic], out: Stream, *, as_json: bool) -> int:
     is_valid = all(problem.severity != "error" for problem in problems)
     if as_json:
         found = {"file": shown(path), "valid": is_valid, "problems": [asdict(p) for p in problems]}

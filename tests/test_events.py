@@ -10,14 +10,14 @@ import pytest
 
 from dw import events
 from dw.events import COMMANDS, EVENTS, VERSION, to_json
-from dw.types import ComponentRow, Memory, Output, Problem
+from dw.types import ComponentRow, Diagnostic, Memory, OutputFile
 
 GOLDEN = Path(__file__).parent / "golden" / "events.json"
 
 ROW = ComponentRow("gen.unet", "UNet2DConditionModel", "float16", "cuda:0", 1719, 1.5)
 MEMORY = Memory("NVIDIA H100", 100, 200, 300, 400, 2, (ROW,))
-OUTPUT = Output("/out/1.png", "image/png", 1234, "ab" * 32, 64, 48)
-PROBLEM = Problem("w.json", 3, 7, "unknown key 'ofload'")
+OUTPUT = OutputFile("/out/1.png", "image/png", 1234, "ab" * 32, 64, 48)
+PROBLEM = Diagnostic("w.json", 3, 7, "unknown key 'ofload'")
 
 EXAMPLES = [
     events.Run(1, "w.json", "{}", {"steps": 4}, "/out", seed=7, device="cuda", rehearse=True),
@@ -27,9 +27,9 @@ EXAMPLES = [
     events.Stop(1),
     events.Report(4),
     events.Clear(5),
-    events.Quit(6),
-    events.Greeted(VERSION, 77, 4.5),
-    events.Beat(760 << 20),
+    events.Shutdown(6),
+    events.Ready(VERSION, 77, 4.5),
+    events.Heartbeat(760 << 20),
     events.Started(1, "w", 7, "/out/w/0001"),
     events.Planned(1, "changed", ("gen.unet",), ("gen.vae",), ("gen.vae",)),
     events.Loading(1, "gen.vae", "AutoencoderKL", 1, 1),
@@ -41,18 +41,18 @@ EXAMPLES = [
     events.Warned(1, "step 'up' did nothing"),
     events.Launching(1),
     events.Launched(1, 77, True),
-    events.Said(1, "a line"),
+    events.LogLine(1, "a line"),
     events.CancelRequested(1, "user", 10.0, 1.2, 9.0),
     events.StopRequested(1, 1.2),
     events.GraceExpired(1, 10.0, 9.0),
     events.Finished(1, "w", 2.5, 7, (OUTPUT,), MEMORY, "/out/w/0001"),
-    events.Cancelled(1, 14, 30),
+    events.RunCancelled(1, 14, 30),
     events.Failed(1, "workflow", "no", "step 'gen'", ("try",), "Traceback", (PROBLEM,)),
     events.Prepared(2),
     events.Checked(3, (PROBLEM,)),
     events.Reported(4, MEMORY),
     events.Cleared(5, 100, MEMORY, ("gen.unet: list",)),
-    events.Departed(6),
+    events.Exited(6),
     events.Died(
         1,
         "killed",
@@ -63,7 +63,7 @@ EXAMPLES = [
         ("last words",),
         "gen: denoise step 14/30, in attention",
     ),
-    events.TimedOut(1, "deadline", 300.0, False, "gen: denoise step 14/30", "stack", "in it"),
+    events.RunTimedOut(1, "deadline", 300.0, False, "gen: denoise step 14/30", "stack", "in it"),
 ]
 
 

@@ -16,8 +16,8 @@ from dw.engine import Engine, RunControl
 from dw.errors import WorkflowError
 from dw.rehearsal import store
 from dw.repl import commands, script
-from dw.types import Output
-from dw.workflow import check_world, load_document
+from dw.types import OutputFile
+from dw.workflow import check_files, load_document
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SMALL = {"num_inference_steps": 4, "width": 64, "height": 64, "num_frames": 9, "seconds": 0.5}
@@ -83,7 +83,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield Engine()
 
 
-def rehearse(engine: Engine, name: str, folder: Path, **arguments: Any) -> tuple[Output, ...]:
+def rehearse(engine: Engine, name: str, folder: Path, **arguments: Any) -> tuple[OutputFile, ...]:
     document = load_document(EXAMPLES / f"{name}.json")
     small = {key: value for key, value in SMALL.items() if key in document.variables}
     audience = Audience()
@@ -109,7 +109,7 @@ def unexpected(warnings: Iterable[Any], name: str) -> list[str]:
     return [text for text in map(str, warnings) if not any(part in text for part in known)]
 
 
-def spelled(output: Output) -> str:
+def spelled(output: OutputFile) -> str:
     """A file as the table spells it, read back from the disk."""
     if output.content_type.startswith("image/"):
         with Image.open(output.path) as picture:
@@ -129,7 +129,7 @@ def spelled(output: Output) -> str:
     return f"{_name(output)} {'empty' if not text else 'text'}"
 
 
-def _name(output: Output) -> str:
+def _name(output: OutputFile) -> str:
     return Path(output.path).suffix[1:].upper()
 
 
@@ -149,7 +149,7 @@ def test_the_table_names_every_example() -> None:
 def test_an_example_is_valid_and_says_what_it_is(name: str) -> None:
     document = load_document(EXAMPLES / f"{name}.json")
     assert unexpected(document.warnings, name) == []
-    assert check_world(document) == ()
+    assert check_files(document) == ()
     assert document.id == Path(name).name
     assert document.description
     assert "\n" not in document.description

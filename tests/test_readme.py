@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dw.workflow import judge_text
+from dw.workflow import validate_text
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
@@ -25,7 +25,7 @@ def test_the_generated_parts_are_up_to_date(page: Path):
 def test_the_workflow_that_the_page_shows_is_right():
     page = (ROOT / "docs" / "workflows.md").read_text(encoding="utf-8")
     shown = re.search(r"```json\n(\{.*?)```", page, re.DOTALL)
-    assert judge_text(shown[1], ROOT / "shown.json").problems == ()
+    assert validate_text(shown[1], ROOT / "shown.json").problems == ()
 
 
 def test_the_schema_is_up_to_date():

@@ -7,16 +7,16 @@ from typing import Any
 
 from dw.engine.python import resolve
 from dw.errors import WorkflowError
-from dw.workflow import Document, Problem
+from dw.workflow import Diagnostic, Document
 from dw.workflow.references import constants_in
 from dw.workflow.substitution import substitute
 
 
-def imported(document: Document, *, trust: bool) -> tuple[Document, tuple[Problem, ...]]:
+def imported(document: Document, *, trust: bool) -> tuple[Document, tuple[Diagnostic, ...]]:
     """The document, and its sub-workflows, knowing what each of its constants is; and those that
     cannot be had."""
     found: dict[str, Any] = {}
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for path, text in constants_in(document.data):
         try:
             found[text] = resolve.constant(text, trust=trust)

@@ -15,9 +15,9 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from dw.engine.calls.acceleration import usable
-from dw.engine.calls.call_settings import Switches
+from dw.engine.calls.call_settings import CallSettings
 from dw.engine.calls.ip_adapter import IpAdapters
-from dw.engine.calls.loras import Adapters
+from dw.engine.calls.loras import LoraAdapters
 from dw.engine.cancellation import RunControl
 from dw.engine.checks.downloads import survey
 from dw.engine.checks.memory_fit import forecast
@@ -29,14 +29,14 @@ from dw.engine.execution.execution import Execution
 from dw.engine.execution.run import Run
 from dw.engine.execution.run_record import RunRecord
 from dw.engine.execution.seeds import run_seed
-from dw.engine.files.access import Reach, typed_texts
-from dw.engine.files.outputs import Writer, new_run_folder
+from dw.engine.files.access import FileAccess, typed_texts
+from dw.engine.files.outputs import OutputWriter, new_run_folder
 from dw.engine.memory import cleanup
 from dw.engine.memory.cleanup import ClearReport
 from dw.engine.memory.footprint import Footprint
 from dw.engine.memory.out_of_memory import Shortage
-from dw.engine.models.cache import ComponentCache, Need, Plan
-from dw.engine.models.live_models import Ledger
+from dw.engine.models.cache import CachePlan, ComponentCache, StepRequirement
+from dw.engine.models.live_models import LiveModels
 from dw.engine.models.planner import Planner
 from dw.engine.models.source import Sources
 from dw.engine.models.spec import Offload
@@ -45,8 +45,8 @@ from dw.engine.patches import progress_bars
 from dw.engine.python import resolve
 from dw.engine.tasks import models_of
 from dw.errors import DwError
-from dw.types import Memory, Output
-from dw.workflow import Document, Problem, Workflow, check_world
+from dw.types import Memory, OutputFile
+from dw.workflow import Diagnostic, Document, Workflow, check_files
 from dw.workflow.document import refuse, together
 from dw.workflow.references import result_references
 
@@ -56,7 +56,7 @@ class RunResult:
     workflow: str
     seconds: float  # execution only, without loading
     seed: int
-    outputs: tuple[Output, ...]
+    outputs: tuple[OutputFile, ...]
     output_dir: str
     stopped_early: bool  # a stop left out denoising steps or iterations
 
@@ -66,19 +66,22 @@ class Engine:
     called from any."""
 
     def __init__(self) -> None:
-        self._ledger = Ledger()
-        self._cache = ComponentCache(self._ledger)
+        self._live_models = LiveModels()
+        self._cache = ComponentCache(self._live_models)
         self._sources = Sources()
-        self._adapters = Adapters()
+        self._adapters = LoraAdapters()
         self._ip_adapters = IpAdapters()
-        self._switches = Switches()
-        self._writer = Writer()
+        self._call_settings = CallSettings()
+        self._writer = OutputWriter()
         self._device: Device | None = None
         self._pipeline: DiffusionPipeline | None = None  # of a run that ended badly
         self._is_poisoned = False  # the device's context is dead: touching it may hang
         self._last_text: str | None = None
         self._cramped: tuple[str, Offload | None] = ("", None)  # a workflow, what made room for it
-        self._late: tuple[str, tuple[Need, ...]] = ("", ())  # a workflow, what it needed late
+        self._late: tuple[str, tuple[StepRequirement, ...]] = (
+            "",
+            (),
+        )  # a workflow, what it needed late
         self._runs = 0
 
     def run(
@@ -104,12 +107,12 @@ class Engine:
         """
         document, unknown = imported(document, trust=trust)
         given = {name: argument_of(value, trust=trust) for name, value in arguments.items()}
-        problems = check_world(document, arguments, rehearse=rehearse)
+        problems = check_files(document, arguments, rehearse=rehearse)
         workflow = _checked(document, given, unknown, problems, trust=trust)
         self._device = self._find_device(device)
         planner = Planner(
             sources=self._sources,
-            reach=Reach(
+            access=FileAccess(
                 folder=document.path.parent,
                 root=document.path.parent,
                 allowed=document.allowed,
@@ -140,7 +143,7 @@ class Engine:
             cache=self._cache,
             adapters=self._adapters,
             ip_adapters=self._ip_adapters,
-            switches=self._switches,
+            call_settings=self._call_settings,
             writer=self._writer,
             chosen=frozenset(arguments),
         )
@@ -160,13 +163,13 @@ class Engine:
             stopped_early=run.cuts > 0,
         )
 
-    def check(self, document: Document) -> tuple[Problem, ...]:
+    def check(self, document: Document) -> tuple[Diagnostic, ...]:
         """Every misfit between the document, its sub-workflows and the installed classes, as far
         as they have the right shape. Loads no model."""
         document, unknown = imported(document, trust=document.trust)
         return together(unknown, _misfits(document))
 
-    def survey(self, document: Document, device: str | None = None) -> tuple[Problem, ...]:
+    def survey(self, document: Document, device: str | None = None) -> tuple[Diagnostic, ...]:
         """Notes on the models that would be downloaded, and how much that is if the hub tells it
         soon; warnings of those that are too large for the device, which is not touched."""
         return survey(document, self._sources) + forecast(document, self._find_device, device)
@@ -193,7 +196,7 @@ class Engine:
         self._last_text = self._pipeline = None
         self._cramped, self._late = ("", None), ("", ())
         self._runs = 0
-        return cleanup.free(self._device or self._find_device(None), self._cache, self._ledger)
+        return cleanup.free(self._device or self._find_device(None), self._cache, self._live_models)
 
     def settle(self) -> None:
         """Put the models right after a run that failed or was cancelled. Call it outside the
@@ -201,11 +204,11 @@ class Engine:
         if self._is_poisoned:
             return
         pipeline, self._pipeline = self._pipeline, None
-        self._switches.put_back()
+        self._call_settings.put_back()
         cleanup.settle(pipeline, self._cache, self._device or self._find_device(None))
 
     def _find_device(self, wanted: str | None) -> Device:
-        return choose_device(wanted, live_bytes=self._ledger.live_bytes)
+        return choose_device(wanted, live_bytes=self._live_models.live_bytes)
 
     @contextmanager
     def _recorded(self, run: Run, record: RunRecord) -> Iterator[None]:
@@ -295,7 +298,7 @@ class Engine:
         if reason != "cached":
             run.observer.loaded(run.workflow.id, run.timings_s["load"])
 
-    def _late_needs(self, run: Run) -> list[Need]:
+    def _late_needs(self, run: Run) -> list[StepRequirement]:
         """What is in memory because the last run of this workflow turned out to need it."""
         digest, late = self._late
         if digest != _digest(run.document):
@@ -312,7 +315,7 @@ class Engine:
 
     def _needs(
         self, run: Run, document: Document, workflow: Workflow, prefix: str = ""
-    ) -> Generator[Need, None, bool]:
+    ) -> Generator[StepRequirement, None, bool]:
         """What every pipeline step needs, those of sub-workflows too, as far as is known before
         they run, up to a step that releases models: what comes after it is loaded when it is
         reached, and has the room. Returns whether there is one. Raises WorkflowError for misfits
@@ -328,7 +331,7 @@ class Engine:
                     planner.adapters(pipeline)
                     planner.ip_adapter(pipeline)
                     usable(pipeline.configuration, run)
-                    yield Need(run.step, spec)
+                    yield StepRequirement(run.step, spec)
                 elif step.task is not None:
                     yield from planner.needs_of(step.task, run.step)
                 elif step.workflow is not None:
@@ -341,7 +344,7 @@ class Engine:
 
     def _needs_of_child(
         self, run: Run, child: Document, arguments: Mapping[str, Any]
-    ) -> Generator[Need, None, bool]:
+    ) -> Generator[StepRequirement, None, bool]:
         known = {n: v for n, v in arguments.items() if not any(result_references(v))}
         # With results among its arguments, what does not fit its defaults may fit these.
         forgiven = (DwError,) if len(known) < len(arguments) else ()
@@ -351,7 +354,7 @@ class Engine:
             return (yield from self._needs(run, child, workflow, f"{run.step}."))
         return False
 
-    def _reason(self, document: Document, plan: Plan) -> str:
+    def _reason(self, document: Document, plan: CachePlan) -> str:
         if self._last_text is None:
             return "first"
         if self._last_text != _digest(document):
@@ -359,14 +362,14 @@ class Engine:
         return "arguments" if plan.loads else "cached"
 
 
-def _misfits(document: Document) -> Iterator[Problem]:
+def _misfits(document: Document) -> Iterator[Diagnostic]:
     yield from check_workflow(document, document.sound_part(), trust=document.trust)
     for child in document.children.values():
         yield from _misfits(child)
 
 
 def _checked(
-    document: Document, arguments: Mapping[str, Any], *others: Iterable[Problem], trust: bool
+    document: Document, arguments: Mapping[str, Any], *others: Iterable[Diagnostic], trust: bool
 ) -> Workflow:
     """The workflow with these arguments. Raises UsageError for them, and WorkflowError with all
     that is wrong at any stage of validation, the others among them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dw.types import Output
+from dw.types import OutputFile
 
 
 class Observer(Protocol):
@@ -31,6 +31,6 @@ class Observer(Protocol):
 
     def stepped(self, name: str, phase: str, done: int, total: int) -> None: ...
 
-    def produced(self, step: str, output: Output) -> None: ...
+    def produced(self, step: str, output: OutputFile) -> None: ...
 
     def warned(self, message: str) -> None: ...

@@ -49,9 +49,9 @@ def failure(event: Event) -> DwError | None:
             return _failed(event)
         case events.Died():
             return _died(event)
-        case events.TimedOut():
+        case events.RunTimedOut():
             return _timed_out(event)
-        case events.Cancelled():
+        case events.RunCancelled():
             return _cancelled(event)
         case _:
             return None
@@ -64,7 +64,7 @@ def trace(event: Event) -> str:
             return "" if event.kind in SAID_ALL else event.trace
         case events.Died():
             return "\n".join([*event.tail, event.stack]).strip()
-        case events.TimedOut():
+        case events.RunTimedOut():
             return event.stack
         case _:
             return ""
@@ -93,7 +93,7 @@ def _died(event: events.Died) -> DwError:
     return error
 
 
-def _timed_out(event: events.TimedOut) -> DwError:
+def _timed_out(event: events.RunTimedOut) -> DwError:
     models = "the models are kept" if event.keeps_models else "the models are lost"
     hints = {
         "stall": ["config stall=SECONDS   waits longer"],
@@ -108,7 +108,7 @@ def _timed_out(event: events.TimedOut) -> DwError:
     return error
 
 
-def _cancelled(event: events.Cancelled) -> DwError:
+def _cancelled(event: events.RunCancelled) -> DwError:
     models = "the models are kept" if event.keeps_models else "the models are lost"
     where = f"at step {event.step} of {event.steps}" if event.steps else "before the first step"
     return Interrupted(f"cancelled {where}; {models}")

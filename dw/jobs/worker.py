@@ -7,8 +7,8 @@ from typing import Protocol
 
 from dw.events import Command, Event
 from dw.settings import Settings
-from dw.worker.client import Interrupted, WorkerStatus
-from dw.worker.process.stack import Whereabouts
+from dw.worker.client import Interrupt, WorkerStatus
+from dw.worker.process.stack import StackSummary
 
 
 class Events(Protocol):
@@ -16,10 +16,10 @@ class Events(Protocol):
 
     run_id: int
 
-    def __iter__(self) -> Iterator[Event | Interrupted]: ...
+    def __iter__(self) -> Iterator[Event | Interrupt]: ...
 
     def interrupt(self) -> None:
-        """Put an `Interrupted` into the stream. Safe in a signal handler."""
+        """Put an `Interrupt` into the stream. Safe in a signal handler."""
 
 
 class Client(Protocol):
@@ -30,6 +30,6 @@ class Client(Protocol):
     def kill(self) -> None: ...
     def stop(self) -> None: ...
     def status(self) -> WorkerStatus: ...
-    def where(self) -> Whereabouts | None: ...
+    def where(self) -> StackSummary | None: ...
     def apply(self, settings: Settings) -> None: ...
     def close(self) -> None: ...

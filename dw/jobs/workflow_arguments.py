@@ -12,7 +12,7 @@ from dw.errors import DwError, UsageError, did_you_mean
 from dw.terminal.messages import shown
 
 if TYPE_CHECKING:
-    from dw.types import Problem
+    from dw.types import Diagnostic
     from dw.workflow import Document
 
 Seed = int | Literal["random"] | None
@@ -134,7 +134,7 @@ class OpenWorkflow:
         """The arguments that differ from the file's."""
         return {row.name: row.value for row in self.arguments() if row.is_set}
 
-    def warnings(self) -> list[Problem]:
+    def warnings(self) -> list[Diagnostic]:
         """What the file warns of, but for the defaults that these arguments replace."""
         replaced = {
             self.document.problem_at(path, "").place

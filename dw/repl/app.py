@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from dw.errors import EXIT_BUG, EXIT_OK, EXIT_SIGPIPE, DwError, Interrupted, UsageError
 from dw.repl import script
 from dw.repl.lexer import Word
-from dw.repl.options import Look, Options, repl_options, run_options
+from dw.repl.options import Options, OutputOptions, repl_options, run_options
 from dw.repl.run_keys import Keys
-from dw.repl.session import Habits, Leave, Session
+from dw.repl.session import ExitShell, Session, SessionOptions
 from dw.repl.signals import Signals, end_by
 from dw.settings import Settings, load_settings
 from dw.terminal.capabilities import Terminal, ask
@@ -60,7 +60,7 @@ def run_main(argv: Sequence[str] | None = None, connect: Connect = connect_worke
     return program.run(lambda session: _run_once(session, options))
 
 
-def make_renderer(look: Look, terminal: Terminal, *, for_people: bool) -> Renderer:
+def make_renderer(look: OutputOptions, terminal: Terminal, *, for_people: bool) -> Renderer:
     """Machines get JSON, people one stream with a bar below it, scripts lines on two streams."""
     out, err = Stream(sys.stdout), Stream(sys.stderr)
     if look.json:
@@ -188,7 +188,7 @@ class Program:
                 self.renderer,
                 settings,
                 signals=signals,
-                habits=Habits(
+                habits=SessionOptions(
                     is_script=not self.has_prompt,
                     keep_going=self.options.keep_going,
                     trust=self.options.trust,
@@ -199,7 +199,7 @@ class Program:
             )
             try:
                 return work(session)
-            except Leave as leave:
+            except ExitShell as leave:
                 session.goodbye()
                 return leave.exit_code or EXIT_OK
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from dw.errors import UsageError
 from dw.repl import candidates
-from dw.repl.commands.registry import COMMANDS, GROUPED, Candidate, Command, Parameter, find_command
+from dw.repl.commands.registry import (
+    COMMANDS,
+    GROUPED,
+    Candidate,
+    Parameter,
+    ShellCommand,
+    find_command,
+)
 from dw.repl.lexer import Word, lex_script
 
 if TYPE_CHECKING:
@@ -49,13 +56,13 @@ def _candidates(session: Session, previous: Sequence[Word], typed: str) -> Itera
         yield from _of_command(session, found, rest, typed)
 
 
-def _awaits_value(found: Command, words: Sequence[Word]) -> bool:
+def _awaits_value(found: ShellCommand, words: Sequence[Word]) -> bool:
     """Whether the last word was an option, such as `--timeout`, whose value comes next."""
     return bool(words) and words[-1].text in {option.flag for option in found.of_kind("option")}
 
 
 def _of_command(
-    session: Session, found: Command, words: Sequence[Word], typed: str
+    session: Session, found: ShellCommand, words: Sequence[Word], typed: str
 ) -> Iterable[Candidate]:
     before = [word.text for word in _plain(words)]
     for parameter in _places(found, len(before)):
@@ -70,7 +77,7 @@ def _plain(words: Sequence[Word]) -> list[Word]:
     return [word for word in words if word.name is None and not word.text.startswith("-")]
 
 
-def _places(found: Command, filled: int) -> list[Parameter]:
+def _places(found: ShellCommand, filled: int) -> list[Parameter]:
     """The word that comes next, and the pairs, which may stand anywhere."""
     places = found.of_kind("word")
     following = [p for index, p in enumerate(places) if index == filled or p.many]

@@ -22,7 +22,7 @@ exit codes:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class OutputOptions:
     """How a session shows itself."""
 
     json: bool = False
@@ -39,7 +39,7 @@ class Options:
     `settings` are pairs of a name and its text.
     """
 
-    look: Look
+    look: OutputOptions
     workflow: str | None = None
     arguments: tuple[Word, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
@@ -147,7 +147,9 @@ def _options(
     ]
     settings += [("rehearse", "on")] if given.rehearse else []
     options = Options(
-        look=Look(given.json, given.plain, given.quiet, getattr(given, "echo", False), given.color),
+        look=OutputOptions(
+            given.json, given.plain, given.quiet, getattr(given, "echo", False), given.color
+        ),
         workflow=given.workflow,
         arguments=words,
         scripts=scripts,

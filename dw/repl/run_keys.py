@@ -26,7 +26,7 @@ class Keys:
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
         self._pressed: Callable[[], None] | None = None
-        self._reader: _Reader | None = None
+        self._reader: _KeyReader | None = None
         self._typed = b""
 
     @classmethod
@@ -75,7 +75,7 @@ class Keys:
 
     def _open(self) -> None:
         if self._fd is not None and self._pressed is not None:
-            self._reader = _Reader(self._fd, self._typed, self._pressed)
+            self._reader = _KeyReader(self._fd, self._typed, self._pressed)
 
     def _close(self) -> None:
         if self._reader is not None:
@@ -83,7 +83,7 @@ class Keys:
             self._reader = None
 
 
-class _Reader:
+class _KeyReader:
     """A terminal in cbreak mode and the thread that reads it, until `close`."""
 
     def __init__(self, fd: int, typed: bytes, pressed: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from dw.errors import EXIT_OK, DwError, UsageError
 from dw.repl.commands.registry import parse
 from dw.repl.lexer import LexError, Statement, lex_script
-from dw.repl.session import Leave, Session
+from dw.repl.session import ExitShell, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,9 @@ def run(session: Session, scripts: Sequence[Script]) -> int:
                     failures += [code] if code else []
                     if code and not session.habits.keep_going:
                         return code
-    except Leave as leave:
+    except ExitShell as leave:
         if leave.exit_code is None and failures:
-            raise Leave(failures[0]) from None
+            raise ExitShell(failures[0]) from None
         raise
     return failures[0] if failures else EXIT_OK
 

@@ -22,23 +22,23 @@ from dw.repl.commands.registry import Call, Invocation, parse
 from dw.repl.lexer import LexError, Word, decode_json, lex
 from dw.repl.run_keys import Keys
 from dw.repl.signals import Signals
-from dw.repl.tracebacks import Traces
+from dw.repl.tracebacks import Tracebacks
 from dw.repl.variables import Variables
 from dw.settings import Settings
-from dw.terminal.messages import Narrator, reload_cost
+from dw.terminal.messages import EventMessages, reload_cost
 from dw.terminal.renderer import OutputClosed, Renderer
-from dw.worker.client import Interrupted as Interrupt
+from dw.worker.client import Interrupt
 
 if TYPE_CHECKING:
     from dw.jobs.workflow_arguments import OpenWorkflow
-    from dw.workflow import Document, Judged
+    from dw.workflow import Document, ValidationResult
 
 Ask = Callable[[str, Callable[[], bool | None]], bool]
 
 KILL_QUESTION = "kill the worker? its models are lost{} [y/N] "
 
 
-class Leave(Exception):
+class ExitShell(Exception):
     """The user wants to go, with this exit code."""
 
     def __init__(self, exit_code: int | None = None) -> None:
@@ -55,7 +55,7 @@ class AlreadyShown(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class SessionOptions:
     """How a session goes about its work.
 
     `is_script`: nobody sits in front of it. `keep_going`: a failure does not end a script. `trust`:
@@ -68,11 +68,11 @@ class Habits:
     summarizes: bool = True
 
 
-DEFAULT_HABITS = Habits()
+DEFAULT_HABITS = SessionOptions()
 
 
 @dataclass(frozen=True, slots=True)
-class Attempted:
+class LastRequest:
     """The last run, whatever became of it, with the seed that it drew."""
 
     run: Run
@@ -92,7 +92,7 @@ class Session:
         settings: Settings,
         *,
         signals: Signals | None = None,
-        habits: Habits = DEFAULT_HABITS,
+        habits: SessionOptions = DEFAULT_HABITS,
         ask: Ask | None = None,
         keys: Keys | None = None,
     ) -> None:
@@ -103,14 +103,14 @@ class Session:
         self.signals = signals or Signals()
         self.habits = habits
         self.variables = Variables()
-        self.traces = Traces()
+        self.traces = Tracebacks()
         self.opened: OpenWorkflow | None = None
         self.served: Path | None = None  # the workflow whose models the worker holds
         self.device: str | None = None  # as the worker last named it
         self.at: str | None = None  # `file:line` of the command that runs, in a script
         self.sources: list[Path] = []  # the files that are being run, outermost first
         self.keys = keys or Keys(None)
-        self.attempted: Attempted | None = None
+        self.attempted: LastRequest | None = None
         self._ask = ask
         self._told_keys = False
 
@@ -134,7 +134,7 @@ class Session:
             words = lex(line) if isinstance(line, str) else line
             if words:
                 self.invoke(parse(words))
-        except (Leave, OutputClosed):
+        except (ExitShell, OutputClosed):
             raise
         except AlreadyShown as error:
             return error.exit_code
@@ -166,10 +166,10 @@ class Session:
     def request(self, command: Command, *, path: str = "", timeout_s: float | None = None) -> Event:
         """Have the worker do it and show its events. Returns the last, or raises it as DwError."""
         if isinstance(command, Run):
-            self.attempted = Attempted(command, path, timeout_s)
-        ticket = self.client.submit(command, timeout_s)
-        narrator = Narrator(path, tells_keys=self.keys.are_read and not self._told_keys)
-        event = self._follow(ticket, narrator, can_cancel=isinstance(command, Run))
+            self.attempted = LastRequest(command, path, timeout_s)
+        handle = self.client.submit(command, timeout_s)
+        messages = EventMessages(path, tells_keys=self.keys.are_read and not self._told_keys)
+        event = self._follow(handle, messages, can_cancel=isinstance(command, Run))
         if text := outcome.trace(event):
             self.traces.keep(event.run_id, text)
         if error := outcome.failure(event):
@@ -177,21 +177,21 @@ class Session:
             raise error
         return event
 
-    def _follow(self, ticket: Events, narrator: Narrator, *, can_cancel: bool) -> Event:
+    def _follow(self, handle: Events, messages: EventMessages, *, can_cancel: bool) -> Event:
         """Show the events. A signal cancels the run, and a second one kills the worker."""
         interrupts = 0
         last: Event | None = None
-        with self.signals.waking(ticket.interrupt), self._keys(ticket.run_id, can_cancel):
-            for event in ticket:
+        with self.signals.waking(handle.interrupt), self._keys(handle.run_id, can_cancel):
+            for event in handle:
                 if isinstance(event, Interrupt):
                     if not can_cancel:
                         raise Interrupted("stopped waiting for the worker")
                     interrupts += 1
-                    self._interrupt(ticket.run_id, is_first=interrupts == 1)
+                    self._interrupt(handle.run_id, is_first=interrupts == 1)
                 else:
                     last = event
                     self._note(event)
-                    self.renderer.event(event, narrator.lines(event))
+                    self.renderer.event(event, messages.lines(event))
         assert last is not None
         if interrupts and (self.habits.is_script or self.signals.asks_to_leave):
             raise Interrupted(str(outcome.failure(last) or "interrupted"))
@@ -298,21 +298,21 @@ class Session:
             judged = self._compared(judged)
         return judged.right
 
-    def judge(self, path: Path) -> Judged:
+    def judge(self, path: Path) -> ValidationResult:
         """The workflow in a file, and all that is wrong with it at any stage of validation."""
         return self._compared(self._judge(path))
 
-    def _judge(self, path: Path) -> Judged:
-        from dw.workflow import judge_file
+    def _judge(self, path: Path) -> ValidationResult:
+        from dw.workflow import validate_file
 
-        return judge_file(
+        return validate_file(
             path,
             trust=self.is_trusting,
             allowed=self.settings.folders,
             rehearse=self.settings.rehearse,
         )
 
-    def _compared(self, judged: Judged) -> Judged:
+    def _compared(self, judged: ValidationResult) -> ValidationResult:
         """With what a process that has the libraries imported, the standby, says of it."""
         if judged.document is None:
             return judged

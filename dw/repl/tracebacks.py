@@ -7,7 +7,7 @@ from dw.errors import UsageError
 KEPT = 50
 
 
-class Traces:
+class Tracebacks:
     """The full texts of the last failures, by the number that their error message named."""
 
     def __init__(self) -> None:

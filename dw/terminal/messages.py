@@ -16,7 +16,7 @@ MB = 2**20  # bytes; the MB of nvidia-smi
 COMPONENT_COLUMNS = ("component", "class", "dtype", "device", "size", "last used")
 
 
-class Narrator:
+class EventMessages:
     """Turns the events of one command into lines, remembering what the next ones need of the last.
 
     `path` is how the workflow's file is shown; `tells_keys` when the user may be told which keys

@@ -72,7 +72,7 @@ class PlainRenderer:
         for line in lines:
             (self.result if is_result else self.status)(line)
         match event:
-            case events.Said():
+            case events.LogLine():
                 self._say(event.text)
             case events.Warned():
                 self.warning(event.message)

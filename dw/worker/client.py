@@ -22,21 +22,21 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from dw.errors import DwError, WorkerLost
-from dw.events import TERMINAL, Command, Died, Event, Quit, Run, Started, Warned
+from dw.events import TERMINAL, Command, Died, Event, Run, Shutdown, Started, Warned
 from dw.settings import Settings, log_dir
-from dw.worker.child.bootstrap import Boot
+from dw.worker.child.bootstrap import WorkerOptions
 from dw.worker.death_records import register
 from dw.worker.process import resources
 from dw.worker.process.event_reader import BadMessage
-from dw.worker.process.exit_cause import Death
-from dw.worker.process.pipes import Bell
+from dw.worker.process.exit_cause import ExitStatus
+from dw.worker.process.pipes import Wakeup
 from dw.worker.process.process import WorkerProcess
 from dw.worker.process.resources import Free
-from dw.worker.process.stack import Whereabouts, fold
-from dw.worker.supervision.actions import Action, Emit, Kill, Look, Measure, Send, Spawn
+from dw.worker.process.stack import StackSummary, fold
+from dw.worker.supervision.actions import Action, DumpStack, Emit, Kill, QueryGpuMemory, Send, Spawn
 from dw.worker.supervision.command_state import Limits
 from dw.worker.supervision.supervisor import Supervisor
-from dw.worker.supervision.worker_state import Worker
+from dw.worker.supervision.worker_state import WorkerState
 from dw.worker.vitals import condition
 
 T = TypeVar("T")
@@ -49,13 +49,13 @@ SPARE_BYTES = 1 << 30  # of host memory must be free for a standby, which takes 
 
 
 @dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupt:
     """Not an event of the worker: the user pressed Ctrl-C while waiting for one."""
 
     run_id: int = 0
 
 
-INTERRUPTED = Interrupted()
+INTERRUPTED = Interrupt()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,16 @@ class WorkerStatus:
     gpu_memory: str | None = None
 
 
-class Ticket:
+class RunHandle:
     """The events of one command, in order; the last one is terminal."""
 
     folder: Path | None = None  # of the run, once it was taken up
 
     def __init__(self, run_id: int) -> None:
         self.run_id = run_id
-        self._events: SimpleQueue[Event | Interrupted] = SimpleQueue()
+        self._events: SimpleQueue[Event | Interrupt] = SimpleQueue()
 
-    def __iter__(self) -> Iterator[Event | Interrupted]:
+    def __iter__(self) -> Iterator[Event | Interrupt]:
         while True:
             event = self._events.get()
             yield event
@@ -102,7 +102,7 @@ class Ticket:
     def result(self) -> Event:
         """Wait for the terminal event."""
         *_, last = self
-        assert not isinstance(last, Interrupted)
+        assert not isinstance(last, Interrupt)
         return last
 
     def interrupt(self) -> None:
@@ -131,10 +131,10 @@ class WorkerClient:
         self._meter = free_gpu_bytes
         self._policy = Supervisor(limits or _limits(settings))
         self._processes: dict[int, WorkerProcess] = {}
-        self._tickets: dict[int, Ticket] = {}
+        self._handles: dict[int, RunHandle] = {}
         self._ids = itertools.count(1)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._bell = Bell()
+        self._wakeup = Wakeup()
         self._closed = False
         self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self._thread.start()
@@ -145,7 +145,7 @@ class WorkerClient:
     def next_id(self) -> int:
         return next(self._ids)
 
-    def submit(self, command: Command, timeout_s: float | None = None) -> Ticket:
+    def submit(self, command: Command, timeout_s: float | None = None) -> RunHandle:
         """Hand over a command; its events come out of the ticket. `timeout_s` is a run's deadline.
 
         Raises WorkerLost when the command needs a worker that is there (Report, Clear) and none is.
@@ -168,12 +168,12 @@ class WorkerClient:
 
     def stop(self) -> None:
         """Let the active worker leave and wait until it is gone."""
-        self.submit(Quit(self.next_id())).result()
+        self.submit(Shutdown(self.next_id())).result()
 
     def status(self) -> WorkerStatus:
         return self._call(self._status)
 
-    def where(self) -> Whereabouts | None:
+    def where(self) -> StackSummary | None:
         """What the worker is doing, also while the GIL is held or it is stopped; None without one.
 
         Waits up to half a second for a stack that never comes.
@@ -194,7 +194,7 @@ class WorkerClient:
         self._closed = True
         atexit.unregister(self.close)
         self._calls.put(lambda: self._do(self._policy.close(self._clock())))
-        self._bell.ring()
+        self._wakeup.ring()
         self._thread.join()
 
     def apply(self, settings: Settings) -> None:
@@ -212,7 +212,7 @@ class WorkerClient:
             self._closed = True
             for process in self._processes.values():
                 process.abandon()
-            for run_id in list(self._tickets):
+            for run_id in list(self._handles):
                 self._emit(Died(run_id, "killed", "the supervisor has ended", 0))
 
     def _loop(self) -> None:
@@ -228,7 +228,7 @@ class WorkerClient:
 
     def _wait(self) -> None:
         """Until something has happened or is due."""
-        watched: list[Any] = [self._bell.ear]
+        watched: list[Any] = [self._wakeup.ear]
         polled = False
         for process in self._processes.values():
             watched.append(process.death_watch)
@@ -281,13 +281,13 @@ class WorkerClient:
                     # breath.
                     with contextlib.suppress(OSError, KeyError):
                         self._processes[action.worker].send(action.command)
-                case Look():
+                case DumpStack():
                     if process := self._processes.get(action.worker):
                         process.look()
                 case Kill():
                     if process := self._processes.get(action.worker):
                         process.kill()
-                case Measure():
+                case QueryGpuMemory():
                     resources.measure(self._meter, self._measured)
                 case Emit():
                     self._emit(action.event)
@@ -295,13 +295,15 @@ class WorkerClient:
     def _measured(self, free: Free) -> None:
         """Called in the thread that measured."""
         self._calls.put(lambda: self._do(self._policy.measured(free, self._clock())))
-        self._bell.ring()
+        self._wakeup.ring()
 
     def _spawn(self, action: Spawn) -> None:
         if action.is_spare and (free := resources.free_host_bytes()) < SPARE_BYTES:
             cause = f"the host has only {free >> 20} MB of memory left"
             return self._stillborn(action, cause)
-        boot = Boot(os.getpid(), self._serve, log_level=self._settings.log_level, nice=action.nice)
+        boot = WorkerOptions(
+            os.getpid(), self._serve, log_level=self._settings.log_level, nice=action.nice
+        )
         try:
             self._processes[action.worker] = WorkerProcess(boot, log_dir())
         except OSError as error:  # no memory, no descriptors, no room for a temporary file
@@ -309,29 +311,29 @@ class WorkerClient:
         return None
 
     def _stillborn(self, action: Spawn, cause: str) -> None:
-        death = Death(0, 1, oom_killed=False, unborn=cause)
+        death = ExitStatus(0, 1, oom_killed=False, unborn=cause)
         self._do(self._policy.died(action.worker, death, self._clock()))
 
     def _emit(self, event: Event) -> None:
-        ticket = self._tickets.get(event.run_id)
-        if ticket is None:
+        handle = self._handles.get(event.run_id)
+        if handle is None:
             return
         if isinstance(event, Started):
-            ticket.folder = Path(event.output_dir)
+            handle.folder = Path(event.output_dir)
         if isinstance(event, TERMINAL):
-            del self._tickets[event.run_id]
-            if ticket.folder and (trouble := register(ticket.folder, event)):
-                ticket.put(Warned(event.run_id, trouble))
-        ticket.put(event)
+            del self._handles[event.run_id]
+            if handle.folder and (trouble := register(handle.folder, event)):
+                handle.put(Warned(event.run_id, trouble))
+        handle.put(event)
 
-    def _submit(self, command: Command, timeout_s: float) -> Ticket:
-        ticket = self._tickets[command.run_id] = Ticket(command.run_id)
+    def _submit(self, command: Command, timeout_s: float) -> RunHandle:
+        handle = self._handles[command.run_id] = RunHandle(command.run_id)
         try:
             self._do(self._policy.submit(command, self._clock(), timeout_s))
         except DwError:
-            del self._tickets[command.run_id]
+            del self._handles[command.run_id]
             raise
-        return ticket
+        return handle
 
     def _status(self) -> WorkerStatus:
         policy, now = self._policy, self._clock()
@@ -351,7 +353,7 @@ class WorkerClient:
             gpu_memory=str(policy.reclaim.outcome) if policy.reclaim.outcome else None,
         )
 
-    def _silence(self, worker: Worker | None, now: float) -> float | None:
+    def _silence(self, worker: WorkerState | None, now: float) -> float | None:
         silent_s = worker.silence(now) if worker else 0.0
         return silent_s if silent_s > self._policy.limits.silence_s else None
 
@@ -363,13 +365,13 @@ class WorkerClient:
         process = self._active_process()
         return process.stack_from(begin) if process else ""
 
-    def _whereabouts(self, stack: str) -> Whereabouts | None:
+    def _whereabouts(self, stack: str) -> StackSummary | None:
         worker = self._policy.active
         if worker is None or (pid := self._pid(worker.number)) is None:
             return None
         line = fold(worker.activity, stack) if worker.is_busy else worker.activity
         silent_s = self._silence(worker, self._clock())
-        return Whereabouts("; ".join([line, *condition(pid, silent_s)]), stack)
+        return StackSummary("; ".join([line, *condition(pid, silent_s)]), stack)
 
     def _active_process(self) -> WorkerProcess | None:
         return self._processes.get(self._policy.active.number) if self._policy.active else None
@@ -386,11 +388,11 @@ class WorkerClient:
             raise WorkerLost("the shell is leaving")
         answer: Future[T] = Future()
         self._calls.put(lambda: _settle(answer, function))
-        self._bell.ring()
+        self._wakeup.ring()
         return answer.result()
 
     def _take_calls(self) -> None:
-        self._bell.hush()
+        self._wakeup.hush()
         while not self._calls.empty():
             self._calls.get()()
 

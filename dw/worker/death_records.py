@@ -7,7 +7,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from dw import run_record
-from dw.events import Died, Event, TimedOut
+from dw.events import Died, Event, RunTimedOut
 
 PATIENCE_S = 0.2  # an entry takes about a millisecond
 
@@ -19,7 +19,7 @@ def register(folder: Path, end: Event) -> str | None:
     A thread does it, and is waited for only a moment: a disk that hangs must not take the shell
     along. The entry is then made when the disk goes on.
     """
-    if not isinstance(end, Died | TimedOut) or (cause := _cause(end)) is None:
+    if not isinstance(end, Died | RunTimedOut) or (cause := _cause(end)) is None:
         return None
     outcome: SimpleQueue[str | None] = SimpleQueue()
 
@@ -34,13 +34,13 @@ def register(folder: Path, end: Event) -> str | None:
     return trouble and f"{str(folder / run_record.RECORD)!r} does not tell of this death: {trouble}"
 
 
-def _cause(end: Died | TimedOut) -> str | None:
+def _cause(end: Died | RunTimedOut) -> str | None:
     match end:
         case Died():
             return end.cause
-        case TimedOut(keeps_models=True):
+        case RunTimedOut(keeps_models=True):
             return None  # it could be stopped, and its worker has written that
-        case TimedOut():
+        case RunTimedOut():
             return f"killed: {end.cause}"
 
 

@@ -3,20 +3,26 @@
 from dw.workflow.document import Document
 from dw.workflow.find import find_workflow, workflow_names
 from dw.workflow.format.model import Workflow
-from dw.workflow.loading import Judged, judge_file, judge_text, load_document, parse_document
-from dw.workflow.paths import check_world
-from dw.workflow.problems import Problem
+from dw.workflow.loading import (
+    ValidationResult,
+    load_document,
+    parse_document,
+    validate_file,
+    validate_text,
+)
+from dw.workflow.paths import check_files
+from dw.workflow.problems import Diagnostic
 
 __all__ = [
+    "Diagnostic",
     "Document",
-    "Judged",
-    "Problem",
+    "ValidationResult",
     "Workflow",
-    "check_world",
+    "check_files",
     "find_workflow",
-    "judge_file",
-    "judge_text",
     "load_document",
     "parse_document",
+    "validate_file",
+    "validate_text",
     "workflow_names",
 ]

@@ -13,8 +13,8 @@ from dw.workflow.checks.all import examine
 from dw.workflow.checks.partial import sound_part
 from dw.workflow.format.model import Workflow
 from dw.workflow.json_path import JsonPath, locate
-from dw.workflow.jsonc import Source
-from dw.workflow.problems import Finding, Problem, Severity
+from dw.workflow.jsonc import JsonSource
+from dw.workflow.problems import Diagnostic, Finding, Severity
 from dw.workflow.references import variable_at
 from dw.workflow.substitution import filled, substitute
 from dw.workflow.variables import convert
@@ -28,8 +28,8 @@ class Document:
     with errors says so; the rest holds for any JSON object."""
 
     path: Path
-    source: Source = field(repr=False)
-    warnings: tuple[Problem, ...]
+    source: JsonSource = field(repr=False)
+    warnings: tuple[Diagnostic, ...]
     children: Mapping[str, Document]  # sub-workflows, by the `path` of their step
     uses: Mapping[JsonPath, str] = field(repr=False)  # where variables stand, and their names
     trust: bool
@@ -91,7 +91,7 @@ class Document:
 
     def examined(
         self, arguments: Mapping[str, Any] = _NOTHING
-    ) -> tuple[Workflow | None, tuple[Problem, ...]]:
+    ) -> tuple[Workflow | None, tuple[Diagnostic, ...]]:
         """The workflow with these values, if its shape is right, and what is wrong with it.
         Raises UsageError."""
         workflow, findings = examine(self.filled(arguments), self.children, trust=self.trust)
@@ -120,14 +120,14 @@ class Document:
 
     def problem_at(
         self, json_path: JsonPath, message: str, severity: Severity = "error", key: bool = False
-    ) -> Problem:
+    ) -> Diagnostic:
         """A problem with the value at a path in the file or in the models, or with its key.
 
         When an argument gave the value, the message names it.
         """
         return self.place(Finding(json_path, message, severity, at_key=key))
 
-    def place(self, finding: Finding) -> Problem:
+    def place(self, finding: Finding) -> Diagnostic:
         name = self.variable_at(finding.path)
         return place(blame(finding, name) if name else finding, self.source, self.path)
 
@@ -141,18 +141,18 @@ def blame(finding: Finding, name: str) -> Finding:
     return replace(finding, message=f"{finding.message} (argument {name!r})")
 
 
-def place(finding: Finding, source: Source, path: Path) -> Problem:
+def place(finding: Finding, source: JsonSource, path: Path) -> Diagnostic:
     """The finding at its line and column; what is not in the file is placed at its parent."""
     line, column = source.position(locate(source.data, finding.path), at_key=finding.at_key)
-    return Problem(str(path), line, column, finding.message, finding.severity)
+    return Diagnostic(str(path), line, column, finding.message, finding.severity)
 
 
-def together(*stages: Iterable[Problem]) -> tuple[Problem, ...]:
+def together(*stages: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """The problems that the stages of validation found, each once, in the order of their places.
 
     Where one stage found an error, the later ones, which see a consequence of it, are not heard.
     """
-    told: dict[Problem, None] = {}
+    told: dict[Diagnostic, None] = {}
     wrong: set[str] = set()
     for stage in stages:
         heard = [each for each in stage if each.place not in wrong]
@@ -161,13 +161,13 @@ def together(*stages: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(told, key=lambda each: (each.path, each.line, each.column, each.message)))
 
 
-def refuse(path: Path, problems: Iterable[Problem]) -> None:
+def refuse(path: Path, problems: Iterable[Diagnostic]) -> None:
     """Raises WorkflowError when there are errors among the problems."""
     if errors := [each for each in problems if each.severity == "error"]:
         raise invalid(path, errors)
 
 
-def invalid(path: Path, problems: Iterable[Problem]) -> WorkflowError:
+def invalid(path: Path, problems: Iterable[Diagnostic]) -> WorkflowError:
     """One error for all problems of a file; the message of a single problem is its own."""
     ordered = together(problems)
     if len(ordered) == 1:

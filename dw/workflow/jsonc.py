@@ -45,7 +45,7 @@ class JsonError(Exception):
 
 
 @dataclass(frozen=True)
-class Source:
+class JsonSource:
     """Parsed text with its data, the offset of each value and of each key, and keys given twice."""
 
     text: str
@@ -71,7 +71,7 @@ class Source:
         return [0, *(newline.end() for newline in re.finditer("\n", self.text))]
 
 
-def parse_json(text: str) -> Source:
+def parse_json(text: str) -> JsonSource:
     """Raises JsonError at the first place where `text` is not JSON."""
     return _Parser(text).parse()
 
@@ -89,7 +89,7 @@ class _Parser:
         self.keys: dict[JsonPath, int] = {}
         self.duplicates: list[Finding] = []
 
-    def parse(self) -> Source:
+    def parse(self) -> JsonSource:
         self.skip()
         if self.at == len(self.text):
             raise self.error("the file is empty")
@@ -97,7 +97,7 @@ class _Parser:
         self.skip()
         if self.at < len(self.text):
             raise self.error(f"the workflow ends before {self.found()}; remove what follows")
-        return Source(self.text, data, self.values, self.keys, tuple(self.duplicates))
+        return JsonSource(self.text, data, self.values, self.keys, tuple(self.duplicates))
 
     # -------------------------------------------------------------- values
 

@@ -15,9 +15,9 @@ from dw.workflow.checks.constants import literals
 from dw.workflow.checks.shape import check_shape
 from dw.workflow.document import Document, blame, place, refuse, together
 from dw.workflow.json_path import JsonPath
-from dw.workflow.jsonc import JsonError, Source, line_column, parse_json
-from dw.workflow.paths import check_world, is_allowed, outside
-from dw.workflow.problems import Finding, Problem
+from dw.workflow.jsonc import JsonError, JsonSource, line_column, parse_json
+from dw.workflow.paths import check_files, is_allowed, outside
+from dw.workflow.problems import Diagnostic, Finding
 from dw.workflow.references import check_variables, variable_at, variable_uses
 from dw.workflow.substitution import filled, substitute
 from dw.workflow.variables import check_names
@@ -47,34 +47,34 @@ def load_document(
     A missing file that a variable's default names is a warning, as an argument may name another.
     `rehearse`: the models need not be there. Raises WorkflowError.
     """
-    return judge_file(path, trust=trust, allowed=allowed, rehearse=rehearse).right
+    return validate_file(path, trust=trust, allowed=allowed, rehearse=rehearse).right
 
 
-def judge_file(
+def validate_file(
     path: Path, *, trust: bool = False, allowed: Sequence[Path] = (), rehearse: bool = False
-) -> Judged:
+) -> ValidationResult:
     """Like `load_document`, for a file that may be wrong. Raises WorkflowError when it cannot be
     read."""
     loader = _Loader(trust=trust, allowed=tuple(allowed), world=True, rehearse=rehearse)
     return loader.judge(read_text(path), path)
 
 
-def judge_text(
+def validate_text(
     text: str, path: Path, *, trust: bool = False, allowed: Sequence[Path] = ()
-) -> Judged:
+) -> ValidationResult:
     """Like `parse_document`, for a text that may be wrong."""
     return _Loader(trust=trust, allowed=tuple(allowed), world=False).judge(text, path)
 
 
 @dataclass(frozen=True)
-class Judged:
+class ValidationResult:
     """A text and everything that was found in it and in its sub-workflows, in order of place."""
 
     path: Path
     document: Document | None  # None when it is no JSON object
-    problems: tuple[Problem, ...]
+    problems: tuple[Diagnostic, ...]
 
-    def with_more(self, problems: Iterable[Problem]) -> Judged:
+    def with_more(self, problems: Iterable[Diagnostic]) -> ValidationResult:
         """With the problems that a later stage has found."""
         return replace(self, problems=together(self.problems, problems))
 
@@ -94,19 +94,21 @@ class _Loader:
     allowed: tuple[Path, ...] = ()
     chain: tuple[Path, ...] = ()  # the files that led to this one, outermost first
 
-    def judge(self, text: str, path: Path) -> Judged:
+    def judge(self, text: str, path: Path) -> ValidationResult:
         try:
             source = parse_json(text.removeprefix(_BYTE_ORDER_MARK))
         except JsonError as error:
             line, column = line_column(text, error.offset)
-            return Judged(path, None, (Problem(str(path), line, column, error.message),))
+            return ValidationResult(
+                path, None, (Diagnostic(str(path), line, column, error.message),)
+            )
         uses = variable_uses(source.data)
         constants = literals(source.data, trust=self.trust)
         children, inner = self._children(source, path)
         findings = _findings(source.data, uses, constants, children, trust=self.trust)
         problems = [place(each, source, path) for each in (*source.duplicates, *findings)]
         if not isinstance(source.data, dict):
-            return Judged(path, None, together(problems))
+            return ValidationResult(path, None, together(problems))
         document = Document(
             path=path,
             source=source,
@@ -117,15 +119,17 @@ class _Loader:
             allowed=self.allowed,
             constants=constants,
         )
-        world = check_world(document, rehearse=self.rehearse) if self.world else ()
+        world = check_files(document, rehearse=self.rehearse) if self.world else ()
         found = together([*problems, *inner], world)
         warnings = tuple(each for each in found if each.severity != "error")
-        return Judged(path, replace(document, warnings=warnings), found)
+        return ValidationResult(path, replace(document, warnings=warnings), found)
 
-    def _children(self, source: Source, path: Path) -> tuple[dict[str, Document], list[Problem]]:
+    def _children(
+        self, source: JsonSource, path: Path
+    ) -> tuple[dict[str, Document], list[Diagnostic]]:
         """The sub-workflows by their path as written, and the problems in them or with them."""
         children: dict[str, Document] = {}
-        problems: list[Problem] = []
+        problems: list[Diagnostic] = []
         for where, name in _child_paths(source.data):
             if name in children:
                 continue
@@ -139,7 +143,7 @@ class _Loader:
                     children[name] = child.document
         return children, problems
 
-    def _child(self, name: str, parent: Path) -> Judged:
+    def _child(self, name: str, parent: Path) -> ValidationResult:
         file = _child_file(name, parent.parent)
         chain = (*self.chain, parent)
         if not os.path.isfile(file):

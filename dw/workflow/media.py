@@ -12,9 +12,9 @@ from dw.workflow.format.construction import FROM_FILE, construction
 from dw.workflow.json_path import JsonPath, spell_value, walk
 from dw.workflow.problems import Finding
 
-Kind = Literal["image", "video", "audio"]
+MediaKind = Literal["image", "video", "audio"]
 
-KINDS: tuple[Kind, ...] = ("image", "video", "audio")
+KINDS: tuple[MediaKind, ...] = ("image", "video", "audio")
 EXTENSIONS = {
     "image": ("jpg", "jpeg", "png", "gif", "bmp", "webp"),
     "video": ("mp4", "avi", "mkv", "mov", "webm"),
@@ -26,7 +26,7 @@ _ARGUMENTS = frozenset({"arguments", "inputs"})
 _PLACES = frozenset({"location", FROM_FILE, "urls", "glob"})
 
 
-def media_kind(key: str) -> Kind | None:
+def media_kind(key: str) -> MediaKind | None:
     """What the values under `key` are loaded as: `image` and `mask_image` hold images."""
     return next((kind for kind in KINDS if key == kind or key.endswith(f"_{kind}")), None)
 
@@ -36,7 +36,7 @@ def is_media_reference(value: Any) -> bool:
     return isinstance(value, dict) and {"media_type", "location"} <= value.keys()
 
 
-def media_reference(kind: Kind, value: Any) -> Any:
+def media_reference(kind: MediaKind, value: Any) -> Any:
     """The value of a variable that is called as media are, for a place whose key says nothing."""
     if isinstance(value, list):
         return [media_reference(kind, item) for item in value]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dw.workflow.builtin import is_builtin, unknown_model
 from dw.workflow.json_path import JsonPath, is_path, walk
 from dw.workflow.media import is_url, media_places
-from dw.workflow.problems import Finding, Problem, Severity
+from dw.workflow.problems import Diagnostic, Finding, Severity
 from dw.workflow.references import is_reference
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 _MODELS = ("model_name", "sam_model_name", "from_single_file")
 
 
-def check_world(
+def check_files(
     document: Document, arguments: Mapping[str, Any] | None = None, *, rehearse: bool = False
-) -> tuple[Problem, ...]:
+) -> tuple[Diagnostic, ...]:
     """Media and local models that the document names, with these arguments, and that are not there.
 
     What the file itself names must lie in a folder that it may read (`is_allowed`), unless the

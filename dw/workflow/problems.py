@@ -1,13 +1,13 @@
-"""What is wrong in a workflow: a `Finding` in its data, a `Problem` at its place in the file."""
+"""What is wrong in a workflow: a `Finding` in its data, a `Diagnostic` at its place in the file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dw.types import Problem, Severity
+from dw.types import Diagnostic, Severity
 from dw.workflow.json_path import JsonPath
 
-__all__ = ["Finding", "Problem", "Severity"]
+__all__ = ["Diagnostic", "Finding", "Severity"]
 
 
 @dataclass(frozen=True, slots=True)

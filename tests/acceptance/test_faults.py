@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dw import run_record
-from dw.events import Cancelled, Died, Finished, Launched, TimedOut
+from dw.events import Died, Finished, Launched, RunCancelled, RunTimedOut
 from dw.settings import Settings
 from dw.worker.client import WorkerClient
 from tests.acceptance.conftest import Shell, a_run, denoised, write_examples
@@ -72,7 +72,7 @@ def test_a_picture_after_a_cancel_equals_one_before_it(shell: Shell, client: Wor
         for event in client.submit(run):
             if denoised(event, 3):
                 client.cancel(run.run_id)
-        assert isinstance(event, Cancelled)
+        assert isinstance(event, RunCancelled)
         assert 2 < event.step < 400
         assert finished(shell).outputs[0].sha256 == before.outputs[0].sha256
 
@@ -80,7 +80,7 @@ def test_a_picture_after_a_cancel_equals_one_before_it(shell: Shell, client: Wor
 def test_a_timeout_is_polite_and_keeps_the_models(shell: Shell, client: WorkerClient):
     finished(shell)
     end = client.submit(a_run(shell, num_inference_steps=5000), timeout_s=0.5).result()
-    assert isinstance(end, TimedOut)
+    assert isinstance(end, RunTimedOut)
     assert (end.clock, end.keeps_models) == ("deadline", True)
     cause = run_record.past(shell.folder / "outputs")[-1].facts["cause"]
     assert re.fullmatch(
@@ -116,7 +116,7 @@ def test_the_standby_serves_the_run_after_a_timeout_that_was_ignored(shell: Shel
         for event in client.submit(run, timeout_s=2.0):
             if denoised(event, 3):
                 os.kill(client.status().pid, signal.SIGSTOP)
-        assert isinstance(event, TimedOut)
+        assert isinstance(event, RunTimedOut)
         assert (event.clock, event.keeps_models) == ("deadline", False)
         assert (next_standby := serving_standby(client)) != standby
         began = time.monotonic()

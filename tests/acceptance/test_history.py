@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dw import run_record
-from dw.events import Cancelled, Died, Failed, Finished, Started
+from dw.events import Died, Failed, Finished, RunCancelled, Started
 from dw.worker.client import WorkerClient
 from tests.acceptance.conftest import Shell, a_run, denoised
 from tests.processes import footprint, grown
@@ -42,7 +42,7 @@ def kill(client: WorkerClient, _run_id: int) -> None:
 GOOD = Fate(Finished, "finished")
 FAULTS = [
     Fate(Died, "died", LONG, kill),
-    Fate(Cancelled, "cancelled", LONG, WorkerClient.cancel),
+    Fate(RunCancelled, "cancelled", LONG, WorkerClient.cancel),
     Fate(Failed, "failed", {"width": 63}),
     Fate(Died, "died", LONG, lambda client, _: client.kill()),
 ]
@@ -54,15 +54,17 @@ def fates() -> list[Fate]:
     return [*runs, GOOD]
 
 
-def live(shell: Shell, fate: Fate, step: int) -> tuple[Path, Died | Finished | Cancelled | Failed]:
+def live(
+    shell: Shell, fate: Fate, step: int
+) -> tuple[Path, Died | Finished | RunCancelled | Failed]:
     """One run to its end; `step` is when its fate strikes. Returns its folder and the end."""
     client, run = shell.session.client, a_run(shell, **fate.arguments)
-    ticket = client.submit(run)
-    started = next(event for event in ticket if isinstance(event, Started))
+    handle = client.submit(run)
+    started = next(event for event in handle if isinstance(event, Started))
     if fate.strike is not None:
-        next(event for event in ticket if denoised(event, step))
+        next(event for event in handle if denoised(event, step))
         fate.strike(client, run.run_id)
-    return Path(started.output_dir), ticket.result()
+    return Path(started.output_dir), handle.result()
 
 
 @pytest.mark.timeout(60 + 5 * RUNS)

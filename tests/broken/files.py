@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from dw.engine import Engine
-from dw.types import Problem
-from dw.workflow import judge_file
+from dw.types import Diagnostic
+from dw.workflow import validate_file
 
 FOLDER = Path(__file__).parent
 FILES = sorted(FOLDER.glob("*.json"))
@@ -19,10 +19,10 @@ def expectation(path: Path) -> Path:
     return path.with_suffix(".expected")
 
 
-def problems(path: Path) -> tuple[Problem, ...]:
+def problems(path: Path) -> tuple[Diagnostic, ...]:
     """All that is wrong at any stage, told as to somebody who stands in the folder."""
     with chdir(FOLDER):
-        judged = judge_file(Path(path.name))
+        judged = validate_file(Path(path.name))
         if judged.document is None:
             return judged.problems
         return judged.with_more(_engine().check(judged.document)).problems

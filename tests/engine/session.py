@@ -12,7 +12,7 @@ from dw.engine import Cancelled, Engine, RunControl, RunResult
 from dw.engine.device import Cpu
 from dw.errors import DwError
 from dw.rehearsal import store
-from dw.types import Output
+from dw.types import OutputFile
 from dw.workflow import Document, parse_document
 
 Json = dict[str, Any]
@@ -51,7 +51,7 @@ class Recorder:
     def stepped(self, name: str, phase: str, done: int, total: int) -> None:
         self.events.append(("stepped", name, phase, done, total))
 
-    def produced(self, step: str, output: Output) -> None:
+    def produced(self, step: str, output: OutputFile) -> None:
         self.events.append(("produced", step, output))
 
     def warned(self, message: str) -> None:
@@ -69,7 +69,7 @@ class Gpu(Cpu):
 
 
 def on_a_gpu(session: Session) -> Session:
-    gpu = Gpu("cpu", "for the test", session.engine._ledger.live_bytes)
+    gpu = Gpu("cpu", "for the test", session.engine._live_models.live_bytes)
     session.engine._find_device = lambda _: gpu  # type: ignore[method-assign]
     return session
 

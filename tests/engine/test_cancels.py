@@ -135,7 +135,7 @@ def test_between_the_tiles_of_a_decode(session: Session, sd15: Path, cancels: Ca
 
 class TestLoading:
     def test_between_components(self, session: Session, sd15: Path, cancels: Cancels) -> None:
-        cancels.at(session.engine._cache._ledger, "add")
+        cancels.at(session.engine._cache._live_models, "add")
         session.cancel(text_to_image(sd15), cancels.control)
         assert [row.name for row in session.engine.memory().components] == ["gen.text_encoder"]
         session.run(text_to_image(sd15))
@@ -164,7 +164,7 @@ class TestLoading:
         (session.folder / "child.json").write_text(json.dumps(child))
         tell = {"name": "tell", "task": {"command": "gather_inputs", "inputs": [str(sd15)]}}
         call = {"path": "child.json", "arguments": {"model": "previous_result:tell"}}
-        cancels.at(session.engine._cache._ledger, "add", 2)
+        cancels.at(session.engine._cache._live_models, "add", 2)
         session.cancel(workflow(tell, {"name": "sub", "workflow": call}), cancels.control)
         assert len(session.engine.memory().components) == 2
 

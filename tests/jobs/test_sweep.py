@@ -11,7 +11,7 @@ from PIL import Image
 
 from dw.events import Event, Failed, Finished, Run
 from dw.jobs import sweep
-from dw.types import Output
+from dw.types import OutputFile
 from tests.repl.conftest import Shell
 from tests.repl.fake import Answer, FakeClient, ending_with
 
@@ -38,7 +38,7 @@ def drawing(folder: Path) -> Answer:
         own.mkdir(parents=True)
         path = own / "picture.png"
         Image.new("RGB", (64, 64), "red").save(path)
-        output = Output(str(path), "image/png", 100, "0" * 64, 64, 64)
+        output = OutputFile(str(path), "image/png", 100, "0" * 64, 64, 64)
         yield Finished(run.run_id, "FluxDev", 0.5, 42, (output,), client.memory(), str(own))
 
     return answer

@@ -12,7 +12,7 @@ import pytest
 
 import dw.repl.commands  # noqa: F401 - it fills the registry
 from dw.events import Run
-from dw.repl.session import Habits, Session
+from dw.repl.session import Session, SessionOptions
 from dw.settings import Settings
 from dw.terminal.plain import PlainRenderer
 from dw.terminal.renderer import Stream
@@ -107,5 +107,5 @@ def scripted(folder: Path) -> Shell:
     out, err = io.StringIO(), io.StringIO()
     client = FakeClient()
     renderer = PlainRenderer(Stream(out), Stream(err))
-    session = Session(client, renderer, Settings(), habits=Habits(is_script=True))
+    session = Session(client, renderer, Settings(), habits=SessionOptions(is_script=True))
     return Shell(session, client, out, err, folder)

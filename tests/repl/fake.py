@@ -9,7 +9,6 @@ from queue import SimpleQueue
 from dw.errors import WorkerLost
 from dw.events import (
     TERMINAL,
-    Cancelled,
     CancelRequested,
     Check,
     Checked,
@@ -31,15 +30,16 @@ from dw.events import (
     Report,
     Reported,
     Run,
+    RunCancelled,
     Started,
     Stepped,
     StepStarted,
     StopRequested,
 )
 from dw.settings import Settings
-from dw.types import ComponentRow, Memory, Output, Problem
-from dw.worker.client import INTERRUPTED, Interrupted, WorkerStatus
-from dw.worker.process.stack import Whereabouts
+from dw.types import ComponentRow, Diagnostic, Memory, OutputFile
+from dw.worker.client import INTERRUPTED, Interrupt, WorkerStatus
+from dw.worker.process.stack import StackSummary
 
 MB = 2**20
 PARTS = ("gen.vae", "gen.text_encoder", "gen.tokenizer", "gen.unet", "gen.scheduler")
@@ -51,9 +51,9 @@ class FakeTicket:
 
     def __init__(self, run_id: int) -> None:
         self.run_id = run_id
-        self.events: SimpleQueue[Event | Interrupted] = SimpleQueue()
+        self.events: SimpleQueue[Event | Interrupt] = SimpleQueue()
 
-    def __iter__(self) -> Iterator[Event | Interrupted]:
+    def __iter__(self) -> Iterator[Event | Interrupt]:
         while True:
             event = self.events.get()
             yield event
@@ -72,7 +72,7 @@ class FakeClient:
         self.answers: list[Answer] = []
         self.commands: list[Command] = []
         self.timeouts: list[float | None] = []
-        self.problems: tuple[Problem, ...] = ()
+        self.problems: tuple[Diagnostic, ...] = ()
         self.ignores_cancel = False
         self.has_worker = False
         self.is_closed = False
@@ -87,16 +87,16 @@ class FakeClient:
     def submit(self, command: Command, timeout_s: float | None = None) -> FakeTicket:
         self.commands.append(command)
         self.timeouts.append(timeout_s)
-        ticket = self.tickets[command.run_id] = FakeTicket(command.run_id)
+        handle = self.tickets[command.run_id] = FakeTicket(command.run_id)
         for event in self._answer(command):
-            ticket.events.put(event)
-        return ticket
+            handle.events.put(event)
+        return handle
 
     def cancel(self, run_id: int) -> None:
         events = self.tickets[run_id].events
         events.put(CancelRequested(run_id, "user", 10.0))
         if not self.ignores_cancel:
-            events.put(Cancelled(run_id, step=2, steps=4))
+            events.put(RunCancelled(run_id, step=2, steps=4))
 
     def stop_run(self, run_id: int) -> None:
         events = self.tickets[run_id].events
@@ -118,8 +118,8 @@ class FakeClient:
             return WorkerStatus("none", None, 8, None)
         return WorkerStatus("idle", 7, None, max(self.tickets, default=None))
 
-    def where(self) -> Whereabouts | None:
-        return Whereabouts("idle", "Thread 0x1: ...") if self.has_worker else None
+    def where(self) -> StackSummary | None:
+        return StackSummary("idle", "Thread 0x1: ...") if self.has_worker else None
 
     def apply(self, settings: Settings) -> None:
         self.settings = settings
@@ -195,7 +195,7 @@ def succeed(client: FakeClient, run: Run) -> Iterator[Event]:
     yield from load(client, run)
     yield from execute(run)
     client.runs += 1
-    output = Output(f"{run.output_dir}/{client.runs}.png", "image/png", 100, "0" * 64, 64, 64)
+    output = OutputFile(f"{run.output_dir}/{client.runs}.png", "image/png", 100, "0" * 64, 64, 64)
     yield Produced(run.run_id, "gen", output)
     seed = 42 if run.seed is None else run.seed
     yield Finished(run.run_id, "FluxDev", 0.5, seed, (output,), client.memory(), run.output_dir)
@@ -212,7 +212,7 @@ def ending_with(event: Callable[[int], Event]) -> Answer:
     return answer
 
 
-def pressing(*events: Event | Interrupted) -> Answer:
+def pressing(*events: Event | Interrupt) -> Answer:
     """A run that hangs while the user presses Ctrl-C, once for each INTERRUPTED."""
 
     def answer(client: FakeClient, run: Run) -> Iterator[Event]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dw.events import Died, Event, Executing, Failed, Run, TimedOut
+from dw.events import Died, Event, Executing, Failed, Run, RunTimedOut
 from dw.repl.app import main, run_main
 from dw.settings import Settings
 from tests.repl.fake import Answer, FakeClient, ending_with, load, succeed
@@ -27,7 +27,7 @@ HOW: dict[str, Answer] = {
     "succeeds": succeed,
     "fails": ending_with(lambda n: Failed(n, "run", "width 63", "step 'gen'", trace="Traceback")),
     "dies": ending_with(lambda n: Died(n, "signal", "killed by signal 9 (SIGKILL)", 7)),
-    "times_out": ending_with(lambda n: TimedOut(n, "deadline", 5.0, keeps_models=True)),
+    "times_out": ending_with(lambda n: RunTimedOut(n, "deadline", 5.0, keeps_models=True)),
     "no_memory": ending_with(lambda n: Failed(n, "resources", "out of GPU memory")),
     "hangs": hang,
     "ignores": hang,

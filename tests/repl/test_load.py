@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dw.events import Prepare
-from dw.types import Problem
+from dw.types import Diagnostic
 from tests.repl.conftest import FLUX, Shell, write
 
 
@@ -94,8 +94,8 @@ def test_an_argument_that_no_longer_fits_is_dropped_and_said(shell: Shell) -> No
 
 def test_validate_shows_every_problem(shell: Shell) -> None:
     shell.client.problems = (
-        Problem("f.json", 1, 2, "no such class"),
-        Problem("f.json", 3, 1, "unused", "warning"),
+        Diagnostic("f.json", 1, 2, "no such class"),
+        Diagnostic("f.json", 3, 1, "unused", "warning"),
     )
     assert shell.say("load FluxDev", "validate").splitlines()[-3:] == [
         "f.json:1:2: error: no such class",
@@ -113,7 +113,7 @@ def test_what_the_classes_say_of_a_broken_file_is_told_with_the_rest(
 ) -> None:
     shell.say("load FluxDev")
     shell.edit(seed="x")
-    shell.client.problems = (Problem("examples/FluxDev.json", 9, 9, "no argument 'promt'"),)
+    shell.client.problems = (Diagnostic("examples/FluxDev.json", 9, 9, "no argument 'promt'"),)
     told = [each for each in shell.say(line).splitlines() if each.startswith("examples/")]
     assert told == [
         "examples/FluxDev.json:9:9: error: no argument 'promt'",

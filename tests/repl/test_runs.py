@@ -15,7 +15,7 @@ from dw.errors import EXIT_BUG
 from dw.events import Died, Failed
 from dw.repl.session import Session
 from dw.settings import Settings
-from dw.types import Problem
+from dw.types import Diagnostic
 from tests.repl.conftest import FLUX, Shell
 from tests.repl.fake import ending_with
 
@@ -106,7 +106,7 @@ def test_the_last_run_can_be_named(shell: Shell) -> None:
 
 
 def test_problems_that_the_worker_found_keep_their_positions(shell: Shell) -> None:
-    problems = (Problem("a.json", 1, 2, "x"), Problem("a.json", 3, 4, "y"))
+    problems = (Diagnostic("a.json", 1, 2, "x"), Diagnostic("a.json", 3, 4, "y"))
     shell.client.answers = [
         ending_with(lambda run_id: Failed(run_id, "workflow", "2 problems", problems=problems))
     ]

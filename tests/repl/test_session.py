@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from dw.errors import EXIT_BUG, UsageError
 from dw.repl.commands.registry import parse
 from dw.repl.lexer import lex
-from dw.repl.session import Leave, Session
-from dw.repl.tracebacks import Traces
+from dw.repl.session import ExitShell, Session
+from dw.repl.tracebacks import Tracebacks
 from dw.settings import Settings
 from dw.terminal.plain import PlainRenderer
 from dw.terminal.renderer import Stream
@@ -182,7 +182,7 @@ def test_a_bug_of_ours_is_one_line_and_the_session_goes_on(shell: Shell) -> None
 
 
 def test_only_the_last_traces_are_kept() -> None:
-    traces = Traces()
+    traces = Tracebacks()
     for number in range(1, 60):
         traces.keep(number, f"text {number}")
     assert (traces.find(), traces.find(10)) == ("text 59", "text 10")
@@ -194,13 +194,13 @@ def test_only_the_last_traces_are_kept() -> None:
 def test_no_line_ends_the_session(line: str) -> None:
     out = Stream(io.StringIO())
     session = Session(FakeClient(), PlainRenderer(out, out), Settings())
-    with suppress(Leave):
+    with suppress(ExitShell):
         assert session.attempt(line) in (0, 2)
 
 
 def test_exit_leaves_with_its_code(shell: Shell) -> None:
     for line, code in [("exit", None), ("quit", None), ("exit 4", 4)]:
-        with pytest.raises(Leave) as caught:
+        with pytest.raises(ExitShell) as caught:
             shell.session.attempt(line)
         assert caught.value.exit_code == code
     assert shell.code("exit 126") == 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dw.events import Died, Failed, Planned, TimedOut
+from dw.events import Died, Failed, Planned, RunTimedOut
 from dw.worker.client import INTERRUPTED
 from tests.repl.conftest import Shell
 from tests.repl.fake import PARTS, ending_with, execute, pressing
@@ -259,7 +259,7 @@ def test_a_death_is_a_handful_of_lines(shell: Shell, died: Any, panel: list[str]
 def test_who_was_killed_for_being_late_says_where_it_was_stuck(shell: Shell) -> None:
     late = {"stack": "Thread 0x1", "stuck_at": "gen: denoise step 3/4, in attention"}
     shell.client.answers = [
-        ending_with(lambda run_id: TimedOut(run_id, "deadline", 5.0, False, **late))
+        ending_with(lambda run_id: RunTimedOut(run_id, "deadline", 5.0, False, **late))
     ]
     assert shell.say("load FluxDev", "run").splitlines()[-4:] == [
         "error: not done after 5 s (timeout); the models are lost",
@@ -271,7 +271,7 @@ def test_who_was_killed_for_being_late_says_where_it_was_stuck(shell: Shell) -> 
 
 def test_a_timeout_says_whether_the_models_are_kept(shell: Shell) -> None:
     shell.client.answers = [
-        ending_with(lambda run_id: TimedOut(run_id, "deadline", 5.0, True, "gen: denoise 3/4"))
+        ending_with(lambda run_id: RunTimedOut(run_id, "deadline", 5.0, True, "gen: denoise 3/4"))
     ]
     assert shell.say("load FluxDev", "run").splitlines()[-2:] == [
         "error: gen: denoise 3/4: not done after 5 s (timeout); the models are kept",

@@ -10,12 +10,12 @@ from dw.events import (
     Loading,
     StopRequested,
 )
-from dw.terminal.messages import KEYS, Narrator, reload_cost
+from dw.terminal.messages import KEYS, EventMessages, reload_cost
 
 
 def said(*events: Event) -> str:
-    narrator = Narrator()
-    return [line for event in events for line in narrator.lines(event)][-1]
+    messages = EventMessages()
+    return [line for event in events for line in messages.lines(event)][-1]
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,10 @@ def test_a_cancel_in_a_load_says_where_it_stops() -> None:
 
 
 def test_the_keys_are_told_once_and_only_where_there_are_some() -> None:
-    narrator = Narrator(tells_keys=True)
-    assert narrator.lines(Executing(1, "w")) == ["Executing workflow: w", KEYS]
-    assert narrator.lines(Executing(1, "w")) == ["Executing workflow: w"]
-    assert Narrator().lines(Executing(1, "w")) == ["Executing workflow: w"]
+    messages = EventMessages(tells_keys=True)
+    assert messages.lines(Executing(1, "w")) == ["Executing workflow: w", KEYS]
+    assert messages.lines(Executing(1, "w")) == ["Executing workflow: w"]
+    assert EventMessages().lines(Executing(1, "w")) == ["Executing workflow: w"]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 
 from dw.errors import RunFailed, UsageError, WorkflowError
 from dw.events import (
-    Cancelled,
     Event,
     Loaded,
     Loading,
-    Said,
+    LogLine,
+    RunCancelled,
     Stepped,
     StepStarted,
     Warned,
@@ -23,7 +23,7 @@ from dw.terminal.messages import kept_line
 from dw.terminal.ndjson import JsonRenderer
 from dw.terminal.plain import PlainRenderer
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
-from dw.workflow import Problem
+from dw.workflow import Diagnostic
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_phase_without_units_is_silent() -> None:
 
 
 def test_quiet_keeps_only_warnings() -> None:
-    events = [StepStarted(1, "gen", 1, 2), *steps(8), Said(1, "noise"), Warned(1, "odd")]
+    events = [StepStarted(1, "gen", 1, 2), *steps(8), LogLine(1, "noise"), Warned(1, "odd")]
     assert plain(events, quiet=True) == ["warning: odd"]
     assert plain(events)[-2:] == ["  | noise", "warning: odd"]
 
@@ -90,12 +90,12 @@ def test_colour_never_carries_the_meaning_alone() -> None:
         ),
         (RunFailed("width 63", where="step 'gen'"), ["error: step 'gen': width 63"]),
         (
-            WorkflowError("x", problems=[Problem("a", 1, 2, "x")], where="a:1:2"),
+            WorkflowError("x", problems=[Diagnostic("a", 1, 2, "x")], where="a:1:2"),
             ["error: a:1:2: x"],
         ),
         (
             WorkflowError(
-                "2 problems", problems=[Problem("a", 1, 2, "x"), Problem("a", 3, 4, "y")]
+                "2 problems", problems=[Diagnostic("a", 1, 2, "x"), Diagnostic("a", 3, 4, "y")]
             ),
             ["error: 2 problems", "a:1:2: error: x", "a:3:4: error: y"],
         ),
@@ -138,7 +138,7 @@ def test_control_characters_are_shown_and_not_sent(
     json_out.result(text)
     assert json.loads(out.getvalue())["text"] == text
     live = LiveRenderer(Stream(out), color=False)
-    for event in [*steps(1, name=text), Warned(1, text), Cancelled(1, 2, 8)]:
+    for event in [*steps(1, name=text), Warned(1, text), RunCancelled(1, 2, 8)]:
         live.event(event, [])
     assert capsys.readouterr().out.rstrip() == f"warning: {shown}"
 
@@ -163,7 +163,7 @@ def test_the_bar_goes_away_with_the_last_event(capsys: pytest.CaptureFixture[str
     for event in [Loading(1, "gen.vae", "AutoencoderKL", 1, 2), *steps(1, 2), Warned(1, "odd")]:
         renderer.event(event, [])
     renderer.event(Loaded(1, "x", 1.0), ["Models loaded for workflow: x"])
-    renderer.event(Cancelled(1, 2, 8), ["the end"])
+    renderer.event(RunCancelled(1, 2, 8), ["the end"])
     assert capsys.readouterr().out.rstrip() == "warning: odd\nModels loaded for workflow: x"
     assert out.getvalue() == "the end\n"
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dw.events import (
     VERSION,
-    Greeted,
+    Ready,
     Run,
 )
 from dw.types import Memory
@@ -21,5 +21,5 @@ def ready(limits=LIMITS):
     """A policy without a standby whose worker has taken run 1."""
     policy = Supervisor(replace(limits, standby=False))
     policy.submit(Run(1, "w", "{}", {}, "out"), 0.0, timeout_s=5.0)
-    policy.heard(1, Greeted(VERSION, 1001, 0.1), 1.0)
+    policy.heard(1, Ready(VERSION, 1001, 0.1), 1.0)
     return policy

@@ -7,7 +7,6 @@ import pytest
 from dw.errors import WorkerLost
 from dw.events import (
     VERSION,
-    Cancelled,
     CancelRequested,
     Check,
     Checked,
@@ -19,13 +18,14 @@ from dw.events import (
     GraceExpired,
     Launched,
     Launching,
+    LogLine,
     Prepare,
     Prepared,
     Report,
     Reported,
-    Said,
+    RunCancelled,
+    RunTimedOut,
     Stepped,
-    TimedOut,
     Warned,
 )
 from dw.worker.client import INTERRUPTED
@@ -58,7 +58,7 @@ def test_the_second_run_uses_the_same_worker(make_client):
 def test_runs_submitted_together_go_one_after_the_other(make_client):
     client = make_client("obedient")
     tickets = [client.submit(a_run(client)) for _ in range(3)]
-    assert [type(ticket.result()) for ticket in tickets] == [Finished] * 3
+    assert [type(handle.result()) for handle in tickets] == [Finished] * 3
     assert len(workers()) == 1
 
 
@@ -89,11 +89,11 @@ def test_a_boot_failure_shows_what_was_said(make_client):
 
 def test_a_cancel_stops_the_run_and_keeps_the_worker(make_client):
     client = make_client("obedient")
-    ticket = client.submit(a_run(client, steps=1000))
-    for event in ticket:
+    handle = client.submit(a_run(client, steps=1000))
+    for event in handle:
         if isinstance(event, Stepped) and event.done == 1:
-            client.cancel(ticket.run_id)
-    assert isinstance(event, Cancelled)
+            client.cancel(handle.run_id)
+    assert isinstance(event, RunCancelled)
     assert client.status().state == "idle"
     assert isinstance(client.submit(a_run(client)).result(), Finished)
 
@@ -105,20 +105,20 @@ def test_cancelling_twice_late_or_early_is_harmless(make_client):
     client.cancel(second.run_id)
     client.cancel(9999)
     assert isinstance(first.result(), Finished)
-    assert isinstance(second.result(), Cancelled)
+    assert isinstance(second.result(), RunCancelled)
     client.cancel(first.run_id)
     assert isinstance(client.submit(a_run(client)).result(), Finished)
 
 
 def test_a_stop_ends_the_run_early_as_if_it_were_done(make_client):
     client = make_client("obedient")
-    ticket = client.submit(a_run(client, steps=1000))
+    handle = client.submit(a_run(client, steps=1000))
     events = []
-    for event in ticket:
+    for event in handle:
         events.append(event)
         if isinstance(event, Stepped) and event.done == 2:
-            client.stop_run(ticket.run_id)
-            client.stop_run(ticket.run_id)
+            client.stop_run(handle.run_id)
+            client.stop_run(handle.run_id)
     assert names(events).count("StopRequested") == 1
     assert names(events).count("Stepped") < 1000
     assert isinstance(event, Finished)
@@ -137,10 +137,10 @@ def test_a_stop_that_comes_early_or_late_is_harmless(make_client):
 
 def test_a_cancel_says_what_a_step_takes_and_what_a_kill_would_cost(make_client):
     client = make_client("obedient")
-    ticket = client.submit(a_run(client, steps=1000))
-    for event in ticket:
+    handle = client.submit(a_run(client, steps=1000))
+    for event in handle:
         if isinstance(event, Stepped) and event.done == 2:
-            client.cancel(ticket.run_id)
+            client.cancel(handle.run_id)
         if isinstance(event, CancelRequested):
             assert event.step_s > 0
             assert 0.0 < event.reload_s < 1.0
@@ -150,14 +150,14 @@ def test_the_end_of_the_grace_is_told_before_the_death(make_client):
     client = make_client("ignores_cancel", grace_s=0.05)
     events = list(client.submit(a_run(client), timeout_s=0.05))
     told = [name for name in names(events) if name not in ("Stepped", "Loading")]
-    assert told[-3:] == ["CancelRequested", "GraceExpired", "TimedOut"]
+    assert told[-3:] == ["CancelRequested", "GraceExpired", "RunTimedOut"]
 
 
 def test_the_deadline_cancels_politely_and_keeps_the_models(make_client):
     client = make_client("obedient")
     events = list(client.submit(a_run(client, steps=1000), timeout_s=0.03))
     assert isinstance(events[-2], CancelRequested | Stepped)
-    assert isinstance(events[-1], TimedOut)
+    assert isinstance(events[-1], RunTimedOut)
     assert (events[-1].clock, events[-1].keeps_models) == ("deadline", True)
     assert client.status().state == "idle"
 
@@ -166,20 +166,20 @@ def test_the_deadline_kills_who_ignores_it_and_the_next_run_is_served(make_clien
     client = make_client("ignores_cancel", grace_s=0.1)
     for _ in range(2):
         end = client.submit(a_run(client), timeout_s=0.05).result()
-        assert isinstance(end, TimedOut)
+        assert isinstance(end, RunTimedOut)
         assert (end.clock, end.keeps_models) == ("deadline", False)
 
 
 def test_the_deadline_does_not_count_loading_but_the_stall_limit_does(make_client):
     client = make_client("loads_slowly", stall_s=0.3, grace_s=0.1)
     end = client.submit(a_run(client), timeout_s=0.05).result()
-    assert isinstance(end, TimedOut)
+    assert isinstance(end, RunTimedOut)
     assert (end.clock, end.last_step) == ("stall", "loading gen.vae (1 of 1)")
 
 
 def test_a_flood_of_output_is_cut_and_what_was_left_out_is_told_before_the_end(make_client):
     client = make_client("floods_stdout")
-    said = [e.text for e in client.submit(a_run(client)) if isinstance(e, Said)]
+    said = [e.text for e in client.submit(a_run(client)) if isinstance(e, LogLine)]
     assert 0 < len(said) < 1000
     assert re.fullmatch(r"\(\d+ more lines in .*worker-\d+\.log\)", said[-1])
 
@@ -187,7 +187,7 @@ def test_a_flood_of_output_is_cut_and_what_was_left_out_is_told_before_the_end(m
 def test_who_says_nothing_in_a_run_is_stopped_by_the_stall_limit(make_client):
     client = make_client("says_nothing", stall_s=0.2, grace_s=0.1)
     *events, end = client.submit(a_run(client))
-    assert isinstance(end, TimedOut)
+    assert isinstance(end, RunTimedOut)
     assert (end.clock, end.keeps_models, end.last_step) == ("stall", False, None)
     assert [type(event) for event in events[-2:]] == [CancelRequested, GraceExpired]
     obey_from_now_on(client)
@@ -198,7 +198,7 @@ def test_a_line_of_ten_megabytes_is_cut(make_client):
     client = make_client("writes_a_long_line")
     events = list(client.submit(a_run(client)))
     assert isinstance(events[-1], Finished)
-    assert all(len(e.text) < 5000 for e in events if isinstance(e, Said))
+    assert all(len(e.text) < 5000 for e in events if isinstance(e, LogLine))
 
 
 def test_a_worker_of_another_version_is_refused(make_client):
@@ -316,10 +316,10 @@ def test_errands_are_run_by_the_standby_and_start_one_when_needed(make_client, s
 
 def test_an_interrupt_wakes_who_waits_for_events(make_client):
     client = make_client("holds_the_gil")
-    ticket = client.submit(a_run(client))
-    for event in ticket:
+    handle = client.submit(a_run(client))
+    for event in handle:
         if isinstance(event, Executing):
-            threading.Timer(0.01, ticket.interrupt).start()
+            threading.Timer(0.01, handle.interrupt).start()
         if event is INTERRUPTED:
             break
     assert event is INTERRUPTED

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dw import run_record
-from dw.events import Cancelled, Died, Event, Executing, Failed, TimedOut, Warned
+from dw.events import Died, Event, Executing, Failed, RunCancelled, RunTimedOut, Warned
 from dw.worker import death_records
 from dw.worker.death_records import register
 from tests.worker.conftest import a_run
@@ -19,12 +19,15 @@ from tests.worker.conftest import a_run
 DIED = Died(1, "signal", "killed by signal 9 (SIGKILL)", 4711, last_step="gen: denoise step 2/4")
 DEATHS = [
     (DIED, "killed by signal 9 (SIGKILL)"),
-    (TimedOut(1, "deadline", 300, False, "gen: decode"), "killed: not done after 300 s (timeout)"),
-    (TimedOut(1, "stall", 600, False), "killed: no progress in 600 s (stall)"),
+    (
+        RunTimedOut(1, "deadline", 300, False, "gen: decode"),
+        "killed: not done after 300 s (timeout)",
+    ),
+    (RunTimedOut(1, "stall", 600, False), "killed: no progress in 600 s (stall)"),
 ]
 SURVIVED = [
-    TimedOut(1, "deadline", 300, True),
-    Cancelled(1, 2, 4),
+    RunTimedOut(1, "deadline", 300, True),
+    RunCancelled(1, 2, 4),
     Failed(1, "run", "divisible by 8"),
 ]
 
@@ -79,23 +82,23 @@ def test_every_way_to_die_is_entered(make_client, tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         run_record.write(folder, {"state": "running"})
-        ticket = client.submit(a_run(client, folder=str(folder), steps=10_000), timeout_s=30)
-        next(event for event in ticket if isinstance(event, Executing))
-        return ticket, folder
+        handle = client.submit(a_run(client, folder=str(folder), steps=10_000), timeout_s=30)
+        next(event for event in handle if isinstance(event, Executing))
+        return handle, folder
 
-    def cause(ticket, folder: Path) -> str:
-        ticket.result()
+    def cause(handle, folder: Path) -> str:
+        handle.result()
         return run_record.read(folder)["cause"]
 
-    ticket, folder = taken_up("killed")
+    handle, folder = taken_up("killed")
     os.kill(client.status().pid, 9)
-    assert cause(ticket, folder) == "killed by signal 9 (SIGKILL)"
-    ticket, folder = taken_up("asked")
+    assert cause(handle, folder) == "killed by signal 9 (SIGKILL)"
+    handle, folder = taken_up("asked")
     client.kill()
-    assert cause(ticket, folder) == "killed on request"
-    ticket, folder = taken_up("left")
+    assert cause(handle, folder) == "killed on request"
+    handle, folder = taken_up("left")
     client.close()
-    assert cause(ticket, folder) == "the shell is leaving"
+    assert cause(handle, folder) == "the shell is leaving"
 
 
 def test_a_death_that_cannot_be_entered_is_told_before_it(make_client, tmp_path, monkeypatch):
@@ -105,10 +108,10 @@ def test_a_death_that_cannot_be_entered_is_told_before_it(make_client, tmp_path,
     run_record.write(tmp_path, {"state": "running"})
     monkeypatch.setattr(run_record, "write", full)
     client = make_client("takes_up_runs")
-    ticket = client.submit(a_run(client, folder=str(tmp_path), steps=10_000))
-    next(event for event in ticket if isinstance(event, Executing))
+    handle = client.submit(a_run(client, folder=str(tmp_path), steps=10_000))
+    next(event for event in handle if isinstance(event, Executing))
     client.kill()
-    *_, warned, died = ticket
+    *_, warned, died = handle
     assert isinstance(warned, Warned)
     assert warned.message.endswith("does not tell of this death: No space left on device")
     assert isinstance(died, Died)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
-from dw.events import TERMINAL, Died, Executing, Failed, Finished, Run, TimedOut
+from dw.events import TERMINAL, Died, Executing, Failed, Finished, Run, RunTimedOut
 from dw.worker.process import exit_cause
 from tests.processes import footprint, grown
 from tests.worker.conftest import a_run, obey_from_now_on, workers
@@ -116,9 +116,9 @@ class Watch(contextlib.AbstractContextManager):
 def end_of(client, run, **options):
     """The run's only terminal event, when it came, and what was seen meanwhile."""
     is_cancelled = options.pop("is_cancelled", False)
-    ticket = client.submit(run, **options)
+    handle = client.submit(run, **options)
     with Watch(client) as watch:
-        for event in ticket:
+        for event in handle:
             if is_cancelled and isinstance(event, Executing):
                 client.cancel(run.run_id)
         told_at = time.monotonic()
@@ -169,7 +169,7 @@ def test_who_is_killed_says_where_it_was_stuck(make_client, child):
     assert died.stuck_at is not None
     assert f"{child}.py" in died.stack or "obedient.py" in died.stuck_at
     timed_out = client.submit(a_run(client), timeout_s=0.05).result()
-    assert isinstance(timed_out, TimedOut)
+    assert isinstance(timed_out, RunTimedOut)
     assert timed_out.stuck_at is not None
 
 
@@ -190,12 +190,12 @@ def test_a_standby_that_never_greets_is_told_of_and_not_made_again(make_client):
 def test_an_undead_process_is_given_up_and_nothing_waits_for_it(make_client, monkeypatch):
     """As one in the driver's hands, on which SIGKILL has no effect."""
     client = make_client("ignores_cancel", death_s=0.1)
-    ticket = client.submit(a_run(client))
-    next(event for event in ticket if isinstance(event, Executing))
+    handle = client.submit(a_run(client))
+    next(event for event in handle if isinstance(event, Executing))
     process = client._processes[1]
     monkeypatch.setattr(process, "kill", lambda: None)
     client.kill()
-    died = ticket.result()
+    died = handle.result()
     assert isinstance(died, Died)
     assert "waits in the kernel" in died.cause
     obey_from_now_on(client)
@@ -232,7 +232,7 @@ def test_two_hundred_runs_with_a_fault_in_each_tenth_leave_the_shell_as_it_was(m
     assert len(ends) == 201
     assert all(len(each) == 1 for each in ends.values())
     assert sum(each == [Finished] for each in ends.values()) == 181
-    assert client._tickets == {}
+    assert client._handles == {}
 
 
 def test_a_pipe_that_has_ended_does_not_keep_the_supervisor_busy(make_client, monkeypatch):

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from dw.events import Died, Executing, Finished, Said, Stepped
+from dw.events import Died, Executing, Finished, LogLine, Stepped
 from dw.worker.process import pipes, process
-from dw.worker.process.pipes import Bell, ThreadReader
+from dw.worker.process.pipes import ThreadReader, Wakeup
 from tests.worker.conftest import a_run, workers
 
 
@@ -66,10 +66,10 @@ def test_with_threads_for_readers_the_last_words_are_heard(make_client):
 def test_with_threads_for_readers_runs_follow_each_other(make_client):
     client = make_client("obedient", standby=True)
     for _ in range(3):
-        ticket = client.submit(a_run(client))
-        for event in ticket:
+        handle = client.submit(a_run(client))
+        for event in handle:
             if isinstance(event, Stepped) and event.done == 2:
-                client.stop_run(ticket.run_id)
+                client.stop_run(handle.run_id)
         assert isinstance(event, Finished)
     client.close()
     assert workers() == []
@@ -79,7 +79,7 @@ def test_with_threads_for_readers_runs_follow_each_other(make_client):
 def test_with_threads_for_readers_a_flood_is_cut(make_client):
     client = make_client("floods_stdout")
     events = list(client.submit(a_run(client)))
-    assert 0 < sum(isinstance(event, Said) for event in events) < 1000
+    assert 0 < sum(isinstance(event, LogLine) for event in events) < 1000
     assert isinstance(events[-1], Finished)
 
 
@@ -116,9 +116,9 @@ def test_a_reading_thread_keeps_a_writer_waiting_when_nobody_receives():
 
 
 def test_a_bell_that_rings_already_is_not_rung_again():
-    bell = Bell()
+    wakeup = Wakeup()
     for _ in range(100_000):
-        bell.ring()
-    bell.hush()
-    assert not bell.ear.poll()
-    bell.close()
+        wakeup.ring()
+    wakeup.hush()
+    assert not wakeup.ear.poll()
+    wakeup.close()

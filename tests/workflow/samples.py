@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dw.errors import WorkflowError
-from dw.workflow import Document, Problem, parse_document
+from dw.workflow import Diagnostic, Document, parse_document
 from dw.workflow.jsonc import line_column
 
 PATH = Path("w.json")
@@ -47,7 +47,7 @@ def parse(data: Any, path: Path = PATH, **options: Any) -> Document:
     return parse_document(json.dumps(data, indent=1), path, **options)
 
 
-def problems(text: str, path: Path = PATH) -> tuple[Problem, ...]:
+def problems(text: str, path: Path = PATH) -> tuple[Diagnostic, ...]:
     """All problems of a text that has some."""
     with pytest.raises(WorkflowError) as caught:
         parse_document(text, path)

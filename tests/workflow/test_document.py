@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dw.errors import UsageError, WorkflowError
-from dw.workflow import Document, Problem, Workflow
+from dw.workflow import Diagnostic, Document, Workflow
 from tests.workflow.samples import PATH, of_pipeline, of_task, parse, pipeline, workflow
 
 TYPICAL = {
@@ -57,7 +57,7 @@ def typical() -> Document:
     return parse(TYPICAL)
 
 
-def refusal(document: Document, **arguments: Any) -> tuple[Problem, ...]:
+def refusal(document: Document, **arguments: Any) -> tuple[Diagnostic, ...]:
     with pytest.raises(WorkflowError) as caught:
         document.bind(arguments)
     return caught.value.problems

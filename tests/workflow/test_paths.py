@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dw.errors import WorkflowError
-from dw.workflow import check_world, load_document
+from dw.workflow import check_files, load_document
 from dw.workflow.json_path import is_path
 from dw.workflow.media import media_kind, media_places
 from dw.workflow.paths import resolve
@@ -98,7 +98,7 @@ def test_a_link_does_not_lead_outside(folder: Path, tmp_path: Path) -> None:
 def test_what_a_user_names_may_lie_anywhere(folder: Path, tmp_path: Path) -> None:
     data = {**of_task(image="variable:image"), "variables": {"image": "cat.png"}}
     document = load_document(save(folder, data))
-    assert check_world(document, {"image": str(tmp_path / "outside.png")}) == ()
+    assert check_files(document, {"image": str(tmp_path / "outside.png")}) == ()
 
 
 def test_a_missing_default_is_a_warning_until_the_arguments_are_known(folder: Path) -> None:
@@ -109,8 +109,8 @@ def test_a_missing_default_is_a_warning_until_the_arguments_are_known(folder: Pa
         "warning",
         "there is no file 'dog.png' (argument 'image')",
     )
-    assert [each.severity for each in check_world(document, {})] == ["error"]
-    assert check_world(document, {"image": "cat.png"}) == ()
+    assert [each.severity for each in check_files(document, {})] == ["error"]
+    assert check_files(document, {"image": "cat.png"}) == ()
 
 
 def test_results_are_no_files(folder: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_model_outside_needs_trust_or_an_allowed_folder(folder: Path, tmp_path
 def test_a_model_that_the_user_names_may_lie_anywhere(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "home" / "sd15").mkdir()
     document = load_document(save(folder, of_model("variable:m", variables={"m": "a/b"})))
-    assert check_world(document, {"m": "~/sd15"}) == ()
+    assert check_files(document, {"m": "~/sd15"}) == ()
 
 
 def test_a_missing_lora_and_component_are_named(folder: Path) -> None:

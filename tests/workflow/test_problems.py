@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dw.errors import WorkflowError
-from dw.workflow import Problem, parse_document
+from dw.workflow import Diagnostic, parse_document
 from dw.workflow.json_path import walk
 from tests.workflow.samples import (
     PATH,
@@ -490,7 +490,7 @@ def test_any_value_anywhere_is_accepted_or_refused_with_its_place(path: Any, val
         assert 1 <= each.column <= len(lines[each.line - 1]) + 1
 
 
-def problems_of_run(text: str) -> tuple[Problem, ...]:
+def problems_of_run(text: str) -> tuple[Diagnostic, ...]:
     try:
         parse_document(text, PATH).bind()
     except WorkflowError as error:

@@ -26,11 +26,11 @@ Undo = Callable[[Any], None]
 """Puts a module back as it was. Refers to no module, which it would keep alive."""
 
 
-class Switch(Protocol):
+class CallSetting(Protocol):
     def __call__(self, module: Any, value: Any, /) -> Undo: ...
 
 
-class Switches:
+class CallSettings:
     """Reconciles models with the switches that they should have."""
 
     def __init__(self) -> None:
@@ -43,19 +43,19 @@ class Switches:
         for module in _modules(pipeline) if self._set else ():
             if module in self._set and self._set[module][0] != wanted.get(module, {}):
                 self._put_back(module)
-        for module, switches in wanted.items():
-            if switches and module not in self._set:
-                self._flip(module, switches)
+        for module, call_settings in wanted.items():
+            if call_settings and module not in self._set:
+                self._flip(module, call_settings)
 
     def put_back(self) -> None:
         """Every module as it was loaded."""
         for module in list(self._set):
             self._put_back(module)
 
-    def _flip(self, module: torch.nn.Module, switches: Wanted) -> None:
+    def _flip(self, module: torch.nn.Module, call_settings: Wanted) -> None:
         undone: list[Undo] = []
-        self._set[module] = switches, undone
-        for name, value in switches.items():
+        self._set[module] = call_settings, undone
+        for name, value in call_settings.items():
             undone.append(_SWITCHES[name](module, value))
 
     def _put_back(self, module: torch.nn.Module) -> None:
@@ -75,9 +75,9 @@ def wanted_switches(
     for name, entry in configuration.components.items():
         given = {"enable_tiling": entry.enable_tiling, "attention_backend": entry.attention_backend}
         named[name] = named.get(name, {}) | {n: v for n, v in given.items() if v}
-    for name, switches in named.items():
-        if switches and (module := _find(pipeline, name)) is not None:
-            wanted.setdefault(module, {}).update(switches)
+    for name, call_settings in named.items():
+        if call_settings and (module := _find(pipeline, name)) is not None:
+            wanted.setdefault(module, {}).update(call_settings)
     return wanted
 
 
@@ -111,7 +111,7 @@ def _models(pipeline: DiffusionPipeline) -> list[torch.nn.Module]:
     return [m for m in pipeline.components.values() if isinstance(m, torch.nn.Module)]
 
 
-def _method(name: str) -> Switch:
+def _method(name: str) -> CallSetting:
     """A method that only sets plain attributes of its model: those are what is put back."""
 
     def flip(module: Any, value: Any) -> Undo:
@@ -189,7 +189,7 @@ def _attention_backend(module: Any, value: str) -> Undo:
     return lambda module: module.reset_attention_backend()
 
 
-_SWITCHES: dict[str, Switch] = {
+_SWITCHES: dict[str, CallSetting] = {
     "attention_slicing": _attention_slicing,
     "enable_slicing": _method("enable_slicing"),
     "enable_tiling": _method("enable_tiling"),

@@ -91,7 +91,7 @@ def _named(output: Any, method: str) -> Any:
 
 def takes_generator(pipeline: Any, method: str) -> bool:
     """Whether the method is given the step's own generator; others draw from the global ones."""
-    if method != "__call__" or resolve.is_foreign(type(pipeline)):
+    if method != "__call__" or resolve.is_from_transformers(type(pipeline)):
         return False
     if resolve.is_modular(type(pipeline)):
         return "generator" in pipeline._blocks.input_names

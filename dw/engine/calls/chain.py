@@ -15,10 +15,10 @@ from dw.engine.execution.run import Run
 from dw.engine.files.artifacts import artifacts
 from dw.engine.files.objects import accepts
 from dw.engine.files.outputs import spilled
-from dw.engine.media.audio import Sound, as_sound, fitted
+from dw.engine.media.audio import Audio, as_sound, fitted
 from dw.engine.media.joining import joined_films
 from dw.engine.media.segments import Segment, planned, samples_at
-from dw.engine.media.video import Film, as_film
+from dw.engine.media.video import Video, as_film
 from dw.errors import RunFailed
 from dw.workflow.format.chain import REFERENCES, Chain, FrameSnap
 
@@ -38,15 +38,15 @@ class Chaining:
     make: Callable[[Arguments], Any]  # calls the pipeline
     default: Callable[[str], Any]  # of an argument of the call, None without one
     goes_on: Callable[[int, int], bool]  # is told how many of how many segments there are
-    spill: Callable[[Film, int], Film] | None  # puts the frames of a segment into a file
+    spill: Callable[[Video, int], Video] | None  # puts the frames of a segment into a file
 
-    def film(self, arguments: Arguments) -> Film:
+    def film(self, arguments: Arguments) -> Video:
         """The whole film. Raises RunFailed for arguments and results that make no chain."""
         fps = self._fps(arguments)
         track = self._track(arguments, fps) if self.chain.match_audio else None
         calls = list(self._calls(arguments, track, fps))
-        films: list[Film] = []
-        before: Film | None = None
+        films: list[Video] = []
+        before: Video | None = None
         for index, call in enumerate(calls):
             given = call if before is None else self._going_on(call, before, fps)
             before = self._segment(given, fps)
@@ -60,7 +60,7 @@ class Chaining:
     def _fps(self, arguments: Arguments) -> float | None:
         return self.chain.fps or arguments.get("frame_rate") or self.default("frame_rate")
 
-    def _track(self, arguments: Arguments, fps: float | None) -> Sound:
+    def _track(self, arguments: Arguments, fps: float | None) -> Audio:
         """The sound that the film is made for."""
         if fps is None:
             raise RunFailed("'match_audio' needs 'fps' in the chain, or the argument 'frame_rate'")
@@ -70,7 +70,7 @@ class Chaining:
         return sound
 
     def _calls(
-        self, arguments: Arguments, track: Sound | None, fps: float | None
+        self, arguments: Arguments, track: Audio | None, fps: float | None
     ) -> Iterator[Arguments]:
         """The arguments of each call, but for what the call before it gives."""
         if track is None or fps is None:
@@ -85,7 +85,7 @@ class Chaining:
     def _prompt(self, index: int) -> dict[str, str]:
         return {"prompt": self.prompts[min(index, len(self.prompts) - 1)]} if self.prompts else {}
 
-    def _planned(self, arguments: Arguments, track: Sound, fps: float) -> list[Segment]:
+    def _planned(self, arguments: Arguments, track: Audio, fps: float) -> list[Segment]:
         frames = arguments.get("num_frames") or self.default("num_frames")
         snap, trim = self.chain.frame_snap or _ANY, self.chain.trim_frames
         if not isinstance(frames, int):
@@ -96,7 +96,7 @@ class Chaining:
         total = max(1, round(len(track) / track.rate * fps))
         return planned(total, frames=frames, trim=trim, snap=snap)
 
-    def _segment(self, arguments: Arguments, fps: float | None) -> Film:
+    def _segment(self, arguments: Arguments, fps: float | None) -> Video:
         """What one call makes, as pictures: they take a quarter of the memory of floats."""
         films = [as_film(each, "a segment") for each in artifacts(self.make(arguments))]
         if len(films) != 1:
@@ -104,9 +104,9 @@ class Chaining:
         [film] = films
         if film.sound is not None and fps is None:
             raise RunFailed("the segments have sounds: 'chain' needs 'fps' to cut them")
-        return Film(list(film), film.sound, fps or film.fps)
+        return Video(list(film), film.sound, fps or film.fps)
 
-    def _going_on(self, arguments: Arguments, before: Film, fps: float | None) -> Arguments:
+    def _going_on(self, arguments: Arguments, before: Video, fps: float | None) -> Arguments:
         name = self.chain.segment_argument
         given = arguments.get(name)
         if self.chain.continuity == "last_segment":
@@ -119,7 +119,7 @@ class Chaining:
         cls = _reference_class(given, "image")
         return {**arguments, name: [*given, frame if cls is None else cls(image=frame)]}
 
-    def _film_reference(self, given: list[Any], before: Film, fps: float | None) -> Any:
+    def _film_reference(self, given: list[Any], before: Video, fps: float | None) -> Any:
         """The film before, or its end, as an object of the class that the pipeline takes."""
         cls = _reference_class(given, "video")
         if cls is None:
@@ -151,7 +151,7 @@ def chain_runner(
             run.cuts += is_cut
             return not is_cut
 
-        def spill(film: Film, index: int) -> Film:
+        def spill(film: Video, index: int) -> Video:
             name = f"{stem}.{iteration}.segment-{index:03d}.mp4"
             kept, output = spilled(film, run.folder / name)
             if chain.keep_segments:
@@ -181,36 +181,36 @@ def _only_sound(arguments: Arguments) -> Any:
     return sounds[0]
 
 
-def _with_part(references: list[Any], track: Sound, segment: Segment, fps: float) -> list[Any]:
+def _with_part(references: list[Any], track: Audio, segment: Segment, fps: float) -> list[Any]:
     """The references, with the part of the sound that belongs to a segment; the rest is silence."""
     assert track.rate is not None
     begin = samples_at(segment.begin, fps, track.rate)
     end = samples_at(segment.begin + segment.frames, fps, track.rate)
-    part = Sound(fitted(track.samples[begin:], end - begin), track.rate)
+    part = Audio(fitted(track.samples[begin:], end - begin), track.rate)
     return [
         replace(each, audio=part.tensor, sample_rate=part.rate) if _kind(each) == "audio" else each
         for each in references
     ]
 
 
-def _to_track(film: Film, track: Sound, fps: float) -> Film:
+def _to_track(film: Video, track: Audio, fps: float) -> Video:
     """The film as long as the sound, with it; the sound is cut when a stop has made it shorter."""
     assert track.rate is not None
     total = max(1, round(len(track) / track.rate * fps))
     if len(film) < total:
-        track = Sound(track.samples[: samples_at(len(film), fps, track.rate)], track.rate)
-    return Film(film.frames[:total], track, fps)
+        track = Audio(track.samples[: samples_at(len(film), fps, track.rate)], track.rate)
+    return Video(film.frames[:total], track, fps)
 
 
-def _ending(film: Film, frames: int, fps: float | None) -> Film:
+def _ending(film: Video, frames: int, fps: float | None) -> Video:
     """The last frames, and the sound that belongs to them."""
     kept = film.frames[-frames:]
     sound, rate = film.sound, film.sound.rate if film.sound else None
     if sound is None or rate is None or fps is None:
-        return Film(kept, sound, fps)
+        return Video(kept, sound, fps)
     whole = fitted(sound.samples, samples_at(len(film), fps, rate))
     begin = samples_at(len(film) - len(kept), fps, rate)
-    return Film(kept, Sound(whole[begin:], rate), fps)
+    return Video(kept, Audio(whole[begin:], rate), fps)
 
 
 def _reference_class(references: list[Any], kind: str) -> Any:

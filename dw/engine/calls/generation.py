@@ -10,7 +10,7 @@ import torch
 from dw.engine.patches.progress_bars import Bar
 
 
-class Tokens:
+class GeneratedTokens:
     """A stopping criterion, which `generate` asks after each new token. Unlike a streamer it is
     also asked where several beams are searched."""
 

@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from transformers import CLIPImageProcessor
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.models.source import Sources, refuse_pickles
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_ip_adapter
@@ -44,7 +44,7 @@ class Adapted:
 
 
 def find_ip_adapter(
-    adapter: IpAdapter, *, sources: Sources, reach: Reach, stand_in: tuple[Path, Path] | None
+    adapter: IpAdapter, *, sources: Sources, access: FileAccess, stand_in: tuple[Path, Path] | None
 ) -> Adapted:
     """The file of an adapter; downloads it when it is not here. `stand_in`: the folders of a
     rehearsal's pipeline and image encoder. Raises RunFailed for a pickle, which needs trust."""
@@ -53,8 +53,8 @@ def find_ip_adapter(
         path = stand_in_ip_adapter(*stand_in, title)
     else:
         inside = "/".join(filter(None, (adapter.subfolder, adapter.weight_name))) or None
-        path = sources.file(adapter.model_name, inside, reach=reach, options={})
-        if not reach.trust:
+        path = sources.file(adapter.model_name, inside, access=access, options={})
+        if not access.trust:
             refuse_pickles(path)
     return Adapted(sources.fingerprint(path), path, adapter.scale, title)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.models.source import Sources, refuse_pickles
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_lora
@@ -23,7 +23,7 @@ from dw.workflow.format.adapters import Lora
 
 
 @dataclass(frozen=True, slots=True)
-class Adapter:
+class LoraAdapter:
     name: str  # says what is in the file
     path: Path
     scale: float
@@ -34,9 +34,9 @@ def find_adapter(
     lora: Lora,
     *,
     sources: Sources,
-    reach: Reach,
+    access: FileAccess,
     stand_in_folder: Path | None,
-) -> Adapter:
+) -> LoraAdapter:
     """The file of a LoRA; downloads it when it is not here. `stand_in_folder`: the pipeline of a
     rehearsal. Raises RunFailed for a pickle, which needs trust."""
     title = lora.adapter_name or f"{lora.model_name}/{lora.weight_name or ''}".rstrip("/")
@@ -44,20 +44,20 @@ def find_adapter(
         path = stand_in_lora(stand_in_folder, lora.model_name, lora.weight_name)
     else:
         inside = "/".join(filter(None, (lora.subfolder, lora.weight_name))) or None
-        path = sources.file(lora.model_name, inside, reach=reach, options={})
-        if not reach.trust:
+        path = sources.file(lora.model_name, inside, access=access, options={})
+        if not access.trust:
             refuse_pickles(path)
-    return Adapter(f"dw_{sources.fingerprint(path)}", path, lora.scale, title)
+    return LoraAdapter(f"dw_{sources.fingerprint(path)}", path, lora.scale, title)
 
 
-class Adapters:
+class LoraAdapters:
     """Reconciles pipelines with the adapters that they should have."""
 
     def __init__(self) -> None:
         # For each adapter, the components that its file has weights for.
-        self._reach: dict[str, frozenset[str]] = {}
+        self._access: dict[str, frozenset[str]] = {}
 
-    def reconcile(self, pipeline: DiffusionPipeline, wanted: Sequence[Adapter]) -> None:
+    def reconcile(self, pipeline: DiffusionPipeline, wanted: Sequence[LoraAdapter]) -> None:
         """Raises RunFailed when an adapter does not fit the pipeline, which then has none."""
         if not hasattr(pipeline, "load_lora_weights"):
             if wanted:
@@ -76,13 +76,13 @@ class Adapters:
         pipeline.set_adapters(list(scales), adapter_weights=list(scales.values()))
         return None
 
-    def _has_exactly(self, pipeline: DiffusionPipeline, wanted: Sequence[Adapter]) -> bool:
-        found = _reach(pipeline)
+    def _has_exactly(self, pipeline: DiffusionPipeline, wanted: Sequence[LoraAdapter]) -> bool:
+        found = _access(pipeline)
         return set(found) == {a.name for a in wanted} and all(
-            found[n] == self._reach.get(n) for n in found
+            found[n] == self._access.get(n) for n in found
         )
 
-    def _load(self, pipeline: DiffusionPipeline, wanted: Sequence[Adapter]) -> None:
+    def _load(self, pipeline: DiffusionPipeline, wanted: Sequence[LoraAdapter]) -> None:
         try:
             pipeline.unload_lora_weights()
             with warnings.catch_warnings():
@@ -96,15 +96,15 @@ class Adapters:
         except BaseException:
             pipeline.unload_lora_weights()  # half of an adapter is worse than none
             raise
-        self._reach |= _reach(pipeline)
+        self._access |= _access(pipeline)
         for adapter in wanted:
-            if not self._reach.get(adapter.name):
+            if not self._access.get(adapter.name):
                 raise RunFailed(
                     f"the LoRA {adapter.title!r} has no weights for {type(pipeline).__name__}"
                 )
 
 
-def _reach(pipeline: DiffusionPipeline) -> dict[str, frozenset[str]]:
+def _access(pipeline: DiffusionPipeline) -> dict[str, frozenset[str]]:
     """For each adapter on the pipeline, the components that it is on."""
     listed = pipeline.get_list_adapters()
     adapters = {name for names in listed.values() for name in names}

@@ -19,7 +19,7 @@ _BREAK = "\0"
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class PromptSegment:
     """A part of a prompt between two BREAKs: plain text, and the weight of each character."""
 
     text: str
@@ -36,7 +36,7 @@ def has_weights(prompt: str) -> bool:
     return "(" in prompt or "[" in prompt
 
 
-def parse(prompt: str) -> list[Segment]:
+def parse(prompt: str) -> list[PromptSegment]:
     """The segments, at least one. A bracket that is never closed counts until the end, one that
     was never opened is text; `\\(` is text, too."""
     reader = _Reader()
@@ -45,13 +45,13 @@ def parse(prompt: str) -> list[Segment]:
     return list(reader.segments())
 
 
-def joined(segments: list[Segment]) -> Segment:
+def joined(segments: list[PromptSegment]) -> PromptSegment:
     """One segment, for encoders that know no chunks."""
     text = " ".join(segment.text for segment in segments)
     weights: list[float] = []
     for segment in segments:
         weights += [1.0] * bool(weights) + list(segment.weights)
-    return Segment(text, tuple(weights))
+    return PromptSegment(text, tuple(weights))
 
 
 class _Reader:
@@ -73,13 +73,13 @@ class _Reader:
         else:
             self._add(token["escaped"] or text)
 
-    def segments(self) -> Iterator[Segment]:
+    def segments(self) -> Iterator[PromptSegment]:
         for bracket, starts in self._open.items():
             while starts:
                 self._close(bracket)
         start = 0
         for part in "".join(self._text).split(_BREAK):
-            yield Segment(part, tuple(self._weights[start : start + len(part)]))
+            yield PromptSegment(part, tuple(self._weights[start : start + len(part)]))
             start += len(part) + 1
 
     def _close(self, bracket: str) -> None:

@@ -15,7 +15,7 @@ from huggingface_hub import get_token
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.files.download import fetch
 from dw.engine.models.address import HOSTS
 from dw.errors import RunFailed
@@ -23,25 +23,25 @@ from dw.errors import RunFailed
 Tensors = dict[str, torch.Tensor]
 
 
-def encoded(arguments: Mapping[str, Any], url: str, reach: Reach) -> dict[str, Any]:
+def encoded(arguments: Mapping[str, Any], url: str, access: FileAccess) -> dict[str, Any]:
     """The arguments with what the service at `url` makes of their prompt, in the prompt's place.
 
     Raises RunFailed when it cannot be asked, or does not answer with tensors.
     """
     rest = {name: value for name, value in arguments.items() if name != "prompt"}
-    return {**rest, **_tensors(_ask(arguments["prompt"], url, reach), url)}
+    return {**rest, **_tensors(_ask(arguments["prompt"], url, access), url)}
 
 
-def _ask(prompt: Any, url: str, reach: Reach) -> bytes:
+def _ask(prompt: Any, url: str, access: FileAccess) -> bytes:
     headers = {"Content-Type": "application/json"}
     if is_hub(url) and (token := get_token()) is not None:
         headers["Authorization"] = f"Bearer {token}"
     try:
         return fetch(
             url,
-            private=reach.trust,
-            is_named=url in reach.typed,
-            check=reach.check,
+            private=access.trust,
+            is_named=url in access.typed,
+            check=access.check,
             post=json.dumps({"prompt": prompt}).encode(),
             headers=headers,
         )

@@ -17,7 +17,7 @@ from diffusers.loaders import FluxLoraLoaderMixin
 from diffusers.utils import scale_lora_layers, unscale_lora_layers
 from diffusers.utils.torch_utils import get_module_execution_device
 
-from dw.engine.calls.prompt_syntax import Segment, has_weights, joined, parse
+from dw.engine.calls.prompt_syntax import PromptSegment, has_weights, joined, parse
 from dw.engine.python.signatures import call_parameters
 
 EMBEDS = ("prompt_embeds", "pooled_prompt_embeds")
@@ -65,7 +65,7 @@ def _embeds(
     return tokens.to(device), pooled.to(device)
 
 
-def _t5(pipeline: Any, prompt: Segment, length: int) -> torch.Tensor:
+def _t5(pipeline: Any, prompt: PromptSegment, length: int) -> torch.Tensor:
     tokens = pipeline.tokenizer_2(
         prompt.text,
         padding="max_length",
@@ -81,7 +81,7 @@ def _t5(pipeline: Any, prompt: Segment, length: int) -> torch.Tensor:
     return embeds * torch.tensor(weights).to(embeds)[None, :, None]
 
 
-def _clip(pipeline: Any, segments: list[Segment]) -> torch.Tensor:
+def _clip(pipeline: Any, segments: list[PromptSegment]) -> torch.Tensor:
     """The mean over the chunks of each segment."""
     chunks = [chunk for segment in segments for chunk in _chunks(pipeline.tokenizer, segment.text)]
     encoder = pipeline.text_encoder

@@ -19,7 +19,7 @@ from dw.engine.memory.out_of_memory import size_in_words
 from dw.engine.models.address import HubFile, hub_file
 from dw.engine.models.source import PICKLES, Sources
 from dw.errors import RunFailed
-from dw.workflow import Document, Problem
+from dw.workflow import Diagnostic, Document
 from dw.workflow.json_path import JsonPath
 from dw.workflow.paths import models_in, resolve
 
@@ -35,7 +35,7 @@ class Missing:
     variant: str | None
 
 
-def survey(document: Document, sources: Sources) -> tuple[Problem, ...]:
+def survey(document: Document, sources: Sources) -> tuple[Diagnostic, ...]:
     """A note for each model that is not here, in sub-workflows too. Sizes are told when the hub
     tells them soon."""
     missing = tuple(_missing(document, sources))

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from dw.engine.device import Device
 from dw.engine.errors import failing
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.memory.footprint import Footprint, Weights
-from dw.engine.models.cache import ComponentCache, Need
-from dw.engine.models.live_models import Ledger
+from dw.engine.models.cache import ComponentCache, StepRequirement
+from dw.engine.models.live_models import LiveModels
 from dw.engine.models.planner import Planner
 from dw.engine.models.source import Sources
 from dw.errors import DwError
-from dw.workflow import Document, Problem, Workflow
+from dw.workflow import Diagnostic, Document, Workflow
 from dw.workflow.format.model import Step
 from dw.workflow.json_path import JsonPath
 from dw.workflow.paths import models_in
@@ -29,12 +29,12 @@ FindDevice = Callable[[str | None], Device]
 
 def forecast(
     document: Document, find_device: FindDevice, device: str | None = None
-) -> tuple[Problem, ...]:
+) -> tuple[Diagnostic, ...]:
     """A warning where a model is named that is too large for its device, alone or with the others.
 
     Not an error: a run that is out of memory tries again with models offloaded.
     """
-    found: dict[str, Problem] = {}
+    found: dict[str, Diagnostic] = {}
     with suppress(DwError):  # there is no such device
         planner = _planner(document, find_device, device)
         named = _named(document, document.sound_part(), planner)
@@ -49,7 +49,7 @@ def _planner(document: Document, find_device: FindDevice, device: str | None) ->
     everywhere = [Path(document.path.absolute().anchor)] if document.trust else []
     return Planner(
         sources=Sources(downloads=False),
-        reach=Reach(document.path.parent, allowed=(*document.allowed, *everywhere)),
+        access=FileAccess(document.path.parent, allowed=(*document.allowed, *everywhere)),
         device=find_device(device),
         find_device=find_device,
         warn=lambda _: None,
@@ -60,7 +60,7 @@ def _planner(document: Document, find_device: FindDevice, device: str | None) ->
 class _Named:
     """What a step needs, and the step that names it."""
 
-    need: Need
+    need: StepRequirement
     document: Document
     path: JsonPath  # of the step
 
@@ -90,16 +90,18 @@ def _named(
             yield None
 
 
-def _needs(step: Step, label: str, workflow: Workflow, planner: Planner) -> Iterator[Need]:
+def _needs(
+    step: Step, label: str, workflow: Workflow, planner: Planner
+) -> Iterator[StepRequirement]:
     if (pipeline := workflow.pipeline_of(step)) is not None:
-        yield Need(label, planner.pipeline(pipeline, workflow.sharers_of(pipeline)))
+        yield StepRequirement(label, planner.pipeline(pipeline, workflow.sharers_of(pipeline)))
     elif step.task is not None:
         yield from planner.needs_of(step.task, label)
 
 
-def _shortages(named: Sequence[_Named], find_device: FindDevice) -> Iterator[Problem]:
+def _shortages(named: Sequence[_Named], find_device: FindDevice) -> Iterator[Diagnostic]:
     """On each device, of what is there at the same time."""
-    loads = ComponentCache(Ledger()).plan([each.need for each in named]).loads
+    loads = ComponentCache(LiveModels()).plan([each.need for each in named]).loads
     placements = [load.spec.placement for load in loads if load.spec is not None]
     for device in dict.fromkeys(each.device for each in placements if each is not None):
         footprint = Footprint.of(loads, find_device(device))

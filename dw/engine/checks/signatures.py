@@ -25,7 +25,7 @@ from dw.engine.python.annotations import misfit
 from dw.engine.python.signatures import call_parameters, constructor_signature
 from dw.engine.tasks import check_reference, check_task
 from dw.errors import RunFailed, WorkflowError, did_you_mean
-from dw.workflow import Document, Problem
+from dw.workflow import Diagnostic, Document
 from dw.workflow.format.chain import REFERENCES, Chain
 from dw.workflow.format.model import ACTIONS, PipelineReference, Step, Task, Workflow
 from dw.workflow.format.modular import MODULAR
@@ -38,7 +38,7 @@ from dw.workflow.references import is_reference
 
 def check_workflow(
     document: Document, workflow: Workflow, *, trust: bool = False
-) -> tuple[Problem, ...]:
+) -> tuple[Diagnostic, ...]:
     """Every misfit between the steps of a bound workflow and the classes that they name."""
     found = (
         finding
@@ -50,7 +50,7 @@ def check_workflow(
 
 def check_concrete(
     document: Document, spec: PipelineSpec, workflow: Workflow, index: int
-) -> tuple[Problem, ...]:
+) -> tuple[Diagnostic, ...]:
     """The misfits of a step whose class is a generic one, with the class that the model's index
     names."""
     step, path = workflow.steps[index], ("steps", index)
@@ -225,7 +225,7 @@ def _step_fits(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> Iter
 
         yield from check_step(cls, blocks, step, here)
         return
-    if resolve.is_foreign(cls):
+    if resolve.is_from_transformers(cls):
         if step.pipeline is not None:
             yield from check_foreign(cls, step.pipeline, here)
         return

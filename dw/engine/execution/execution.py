@@ -11,7 +11,7 @@ from PIL import Image
 from dw.engine.calls.acceleration import usable
 from dw.engine.calls.calling import call, method_of, seeded_generator, takes_generator
 from dw.engine.calls.chain import Runner, chain_runner
-from dw.engine.calls.generation import Tokens
+from dw.engine.calls.generation import GeneratedTokens
 from dw.engine.calls.remote_encoder import encoded
 from dw.engine.cancellation import watched, watching_modules
 from dw.engine.errors import failing
@@ -26,7 +26,7 @@ from dw.engine.media.encoding import is_muted
 from dw.engine.memory.footprint import Footprint
 from dw.engine.models import transformers_models
 from dw.engine.models.assembly import replace_scheduler, wire
-from dw.engine.models.cache import Need
+from dw.engine.models.cache import StepRequirement
 from dw.engine.models.spec import Placement
 from dw.engine.models.task_models import TaskModels, visiting
 from dw.engine.python import resolve
@@ -65,7 +65,7 @@ class Execution:
         self._prefix = prefix
         self._chosen = chosen
         self._planner = run.planner.beside(document.path.parent)
-        self._reach = self._planner.reach
+        self._access = self._planner.access
         self._results = Results(step.name for step in workflow.steps)
         self._arguments: list[Any] = []
 
@@ -75,8 +75,8 @@ class Execution:
             self._run.step = f"{self._prefix}{step.name}"
             with failing(self._run.where):
                 arguments = _arguments(step)
-                realized = realize(arguments, reach=self._reach)
-                self._arguments.append(built(realized, self._reach))
+                realized = realize(arguments, access=self._access)
+                self._arguments.append(built(realized, self._access))
 
     def execute(self) -> list[Any]:
         """The results of the last step."""
@@ -108,13 +108,15 @@ class Execution:
             self._run.cache.release([released], but=[*others, *later])
             self._run.planner.device.empty_cache()
 
-    def _need(self, index: int) -> Need | None:
+    def _need(self, index: int) -> StepRequirement | None:
         """What the pipeline of a step needs, if it has one."""
         step = self._workflow.steps[index]
         if (pipeline := self._workflow.pipeline_of(step)) is None:
             return None
         sharers = self._workflow.sharers_of(pipeline)
-        return Need(f"{self._prefix}{step.name}", self._planner.pipeline(pipeline, sharers))
+        return StepRequirement(
+            f"{self._prefix}{step.name}", self._planner.pipeline(pipeline, sharers)
+        )
 
     def _release_models(self) -> None:
         """Free every model of a command; what else the run holds stays."""
@@ -174,7 +176,7 @@ class Execution:
         items = arguments if step.task is not None and step.task.inputs is not None else [arguments]
         for item in items:
             for each in iterations(item, self._results.values):
-                yield built(each, self._reach)
+                yield built(each, self._access)
 
     def _runner(self, step: Step, index: int) -> Runner:
         if (pipeline := self._workflow.pipeline_of(step)) is not None:
@@ -203,12 +205,12 @@ class Execution:
 
         def runner(arguments: Mapping[str, Any]) -> list[Any]:
             if encoder is not None:
-                arguments = encoded(arguments, encoder.url, self._reach)
+                arguments = encoded(arguments, encoder.url, self._access)
             given = {**arguments, **extra}
-            if resolve.is_foreign(type(prepared)):
+            if resolve.is_from_transformers(type(prepared)):
                 given = transformers_models.on_its_device(prepared, given)
             if configuration.generate:
-                counted = Tokens(given.get("max_new_tokens"), run.cut)
+                counted = GeneratedTokens(given.get("max_new_tokens"), run.cut)
                 given = {"stopping_criteria": [counted], **given}
             output = call(prepared, given, run.control, configuration=configuration, warn=run.warn)
             return output if isinstance(output, list) else [output]
@@ -225,7 +227,7 @@ class Execution:
             if models:
                 run.seeds[run.step] = seed
             context = TaskContext(
-                reach=self._reach,
+                access=self._access,
                 check=run.control.check,
                 models=models,
                 device=placement.device,
@@ -253,7 +255,7 @@ class Execution:
         spec = self._planner.task(wanted, device)
         if isinstance(wanted, Pipeline):
             return {"pipeline": self._prepared(wanted)}, spec.placement
-        self._load_late(Need(self._run.step, spec))
+        self._load_late(StepRequirement(self._run.step, spec))
         return self._run.cache.parts(spec), spec.placement
 
     def _chain_runner(self, step: Step, chain: Chain, runner: Runner) -> Runner:
@@ -269,21 +271,21 @@ class Execution:
         run = self._run
         sharers = self._workflow.sharers_of(pipeline)
         spec = self._planner.pipeline(pipeline, sharers)
-        self._load_late(Need(run.step, spec))
+        self._load_late(StepRequirement(run.step, spec))
         cache = run.cache
         wired = wire(spec, cache.parts(spec), cache.schedulers(spec), cache.scalars(spec))
-        if resolve.is_foreign(spec.cls):
+        if resolve.is_from_transformers(spec.cls):
             return wired
         run.pipeline = wired
         theirs = {n: each.schedulers[n] for n, each in sharers.items() if n in each.schedulers}
         for name, scheduler in {**theirs, **pipeline.schedulers}.items():
-            replace_scheduler(wired, name, scheduler, self._reach)
-        run.switches.reconcile(wired, pipeline.configuration)
+            replace_scheduler(wired, name, scheduler, self._access)
+        run.call_settings.reconcile(wired, pipeline.configuration)
         run.adapters.reconcile(wired, self._planner.adapters(pipeline))
         run.ip_adapters.reconcile(wired, self._planner.ip_adapter(pipeline))
         return wired
 
-    def _load_late(self, need: Need) -> None:
+    def _load_late(self, need: StepRequirement) -> None:
         """Load what only the results of earlier steps have told to be needed, or what an earlier
         step has released."""
         run = self._run

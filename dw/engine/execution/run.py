@@ -9,15 +9,15 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from dw.engine.calls.call_settings import Switches
+from dw.engine.calls.call_settings import CallSettings
 from dw.engine.calls.ip_adapter import IpAdapters
-from dw.engine.calls.loras import Adapters
+from dw.engine.calls.loras import LoraAdapters
 from dw.engine.cancellation import RunControl
-from dw.engine.files.outputs import Writer
-from dw.engine.models.cache import ComponentCache, Load, Need
+from dw.engine.files.outputs import OutputWriter
+from dw.engine.models.cache import ComponentCache, LoadItem, StepRequirement
 from dw.engine.models.planner import Planner
 from dw.engine.observer import Observer
-from dw.types import Output
+from dw.types import OutputFile
 from dw.workflow import Document, Workflow
 
 
@@ -31,18 +31,20 @@ class Run:
     observer: Observer
     planner: Planner
     cache: ComponentCache
-    adapters: Adapters
+    adapters: LoraAdapters
     ip_adapters: IpAdapters
-    switches: Switches
-    writer: Writer
+    call_settings: CallSettings
+    writer: OutputWriter
     chosen: frozenset[str] = frozenset()  # the variables that the user set
     step: str = ""  # what runs or is loaded, as in `refine.gen` or `gen.vae`
     pipeline: DiffusionPipeline | None = None  # the one that was wired last
-    outputs: list[Output] = field(default_factory=list)
+    outputs: list[OutputFile] = field(default_factory=list)
     scratch: list[Path] = field(default_factory=list)  # files that are of no use after the run
     timings_s: dict[str, float] = field(default_factory=dict)
     seeds: dict[str, int] = field(default_factory=dict)  # of each pipeline step that ran
-    needs: list[Need] = field(default_factory=list)  # that were known before, then the late ones
+    needs: list[StepRequirement] = field(
+        default_factory=list
+    )  # that were known before, then the late ones
     warnings: set[str] = field(default_factory=set)  # that were told
     stops: int = 0  # that were taken
     cuts: int = 0  # loops that a stop ended: of denoising steps and of iterations
@@ -105,12 +107,12 @@ class Run:
             self.warnings.add(message)
             self.observer.warned(message)
 
-    def loading(self, load: Load, index: int, total: int) -> None:
+    def loading(self, load: LoadItem, index: int, total: int) -> None:
         self.control.check()
         self.step = load.label
         self.observer.loading(load.label, load.cls.__name__, index, total)
 
-    def collect(self, finished: Iterator[tuple[str, Output]]) -> None:
+    def collect(self, finished: Iterator[tuple[str, OutputFile]]) -> None:
         for step, output in finished:
             self.outputs.append(output)
             self.observer.produced(step, output)

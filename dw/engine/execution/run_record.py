@@ -62,7 +62,7 @@ class RunRecord:
             failure = write_failure(trouble, self._run.folder / run_record.RECORD)
             self._run.warn(f"{failure.message}; it goes on saying that the run is running")
 
-    def _write(self, state: run_record.State, **end: str | None) -> None:
+    def _write(self, state: run_record.RunStatus, **end: str | None) -> None:
         run = self._run
         facts = {
             **self._facts,
@@ -76,7 +76,7 @@ class RunRecord:
         run_record.write(run.folder, facts)
 
 
-def _outcome(error: BaseException | None) -> tuple[run_record.State, str | None]:
+def _outcome(error: BaseException | None) -> tuple[run_record.RunStatus, str | None]:
     match error:
         case None:
             return "finished", None

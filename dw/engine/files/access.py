@@ -20,7 +20,7 @@ def _never() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class FileAccess:
     """A workflow reads below its own folder, the folder of the run's workflow, the current one and
     those that are allowed; what the user typed, or trusts, may lie anywhere."""
 
@@ -54,7 +54,7 @@ class Reach:
         if not is_free and not is_allowed(path, *self._folders()):
             raise RunFailed(outside(name))
 
-    def extended(self, pattern: str | None, places: Iterable[str]) -> Reach:
+    def extended(self, pattern: str | None, places: Iterable[str]) -> FileAccess:
         """With the files that match a pattern: they may be read when the user typed that."""
         return replace(self, typed=self.typed.union(places)) if pattern in self.typed else self
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from diffusers.utils import BaseOutput
 
-from dw.engine.media.audio import Sound, as_sound
-from dw.engine.media.video import Film
+from dw.engine.media.audio import Audio, as_sound
+from dw.engine.media.video import Video
 from dw.errors import RunFailed
 from dw.workflow.references import split_previous_result
 
@@ -27,7 +27,7 @@ def artifacts(result: Any) -> list[Any]:
     Frames that came with a sound are films, one for each member of the batch. The first rule that
     fits counts.
     """
-    if isinstance(result, Film | Sound):
+    if isinstance(result, Video | Audio):
         return [result]
     for name in ATTRIBUTES:
         if (found := getattr(result, name, None)) is not None:
@@ -69,7 +69,7 @@ def _paired(
 ) -> list[Any]:
     """Films with the sounds of their batch: (batch, channels, samples)."""
     pairs = zip(films, sounds, strict=True)
-    return [Film(frames, as_sound(sound, rate), fps) for frames, sound in pairs]
+    return [Video(frames, as_sound(sound, rate), fps) for frames, sound in pairs]
 
 
 class Results:

@@ -10,10 +10,10 @@ import av
 from diffusers.utils import load_image
 from PIL import Image, UnidentifiedImageError
 
-from dw.engine.files.access import Reach
-from dw.engine.media.audio import Sound, decode_sound
+from dw.engine.files.access import FileAccess
+from dw.engine.media.audio import Audio, decode_sound
 from dw.engine.media.containers import opened
-from dw.engine.media.video import Film
+from dw.engine.media.video import Video
 from dw.engine.python import resolve
 from dw.errors import RunFailed
 from dw.workflow.format.construction import PLAIN_STRINGS, is_dtype_key, is_type_key
@@ -21,7 +21,7 @@ from dw.workflow.media import media_kind
 from dw.workflow.references import is_reference
 
 
-def realize(value: Any, *, reach: Reach, key: str = "") -> Any:
+def realize(value: Any, *, access: FileAccess, key: str = "") -> Any:
     """A copy of `value`, which stands under `key`, with media loaded and type names resolved.
 
     Pictures are under `image` and `..._image`, videos under `video` and `..._video`, sounds under
@@ -30,56 +30,56 @@ def realize(value: Any, *, reach: Reach, key: str = "") -> Any:
     References to results stay. Raises RunFailed for what cannot or must not be read.
     """
     if isinstance(value, str):
-        return value if is_reference(value) else _text(value, key, reach)
+        return value if is_reference(value) else _text(value, key, access)
     if isinstance(value, Mapping):
         if (load := _loader(key, value)) is not None:
             place = value["location"]
-            return load(place, reach) if isinstance(place, str) else place
-        return {k: realize(v, reach=reach, key=k) for k, v in value.items()}
+            return load(place, access) if isinstance(place, str) else place
+        return {k: realize(v, access=access, key=k) for k, v in value.items()}
     if isinstance(value, list):
         inner = key if media_kind(key) else ""
-        return [realize(item, reach=reach, key=inner) for item in value]
+        return [realize(item, access=access, key=inner) for item in value]
     return value
 
 
-def _text(text: str, key: str, reach: Reach) -> Any:
+def _text(text: str, key: str, access: FileAccess) -> Any:
     """What a text stands for: a file, a Python type, or itself, without the braces that say so."""
     if (kind := media_kind(key)) is not None:
-        return _LOADERS[kind](text, reach)
+        return _LOADERS[kind](text, access)
     is_plain = text.startswith("{") and text.endswith("}")
     if key in PLAIN_STRINGS or (is_type_key(key) and is_plain):
         return text[1:-1] if is_plain else text
     if is_dtype_key(key):
         return resolve.dtype(text)
-    return resolve.python_class(text, trust=reach.trust) if is_type_key(key) else text
+    return resolve.python_class(text, trust=access.trust) if is_type_key(key) else text
 
 
-def read_image(place: str, reach: Reach) -> Image.Image:
+def read_image(place: str, access: FileAccess) -> Image.Image:
     """A picture from a path or URL, as RGB and upright."""
     try:
-        with Image.open(reach.source(place)) as picture:
+        with Image.open(access.source(place)) as picture:
             return load_image(picture)  # type: ignore[no-any-return]
     except (OSError, ValueError, RunFailed, Image.DecompressionBombError) as error:
         raise _unreadable("picture", place, error) from error
 
 
-def read_video(place: str, reach: Reach) -> Film:
+def read_video(place: str, access: FileAccess) -> Video:
     """A video from a path or URL, with its sound."""
     try:
-        with opened(reach.source(place)) as container:
+        with opened(access.source(place)) as container:
             stream = container.streams.video[0]
             frames = [frame.to_image() for frame in container.decode(stream)]
             fps = float(stream.average_rate or 0) or None
             container.seek(0)  # it was read to its end
-            return Film(frames, decode_sound(container), fps)
+            return Video(frames, decode_sound(container), fps)
     except (OSError, ValueError, IndexError, RunFailed) as error:
         raise _unreadable("video", place, error) from error
 
 
-def read_sound(place: str, reach: Reach) -> Sound:
+def read_sound(place: str, access: FileAccess) -> Audio:
     """A sound from a path or URL, which may be a video's."""
     try:
-        with opened(reach.source(place)) as container:
+        with opened(access.source(place)) as container:
             if (sound := decode_sound(container)) is None:
                 raise RunFailed("there is no sound in it")
             return sound
@@ -87,7 +87,7 @@ def read_sound(place: str, reach: Reach) -> Sound:
         raise _unreadable("sound", place, error) from error
 
 
-Loader = Callable[[str, Reach], Any]
+Loader = Callable[[str, FileAccess], Any]
 
 _LOADERS: dict[str, Loader] = {"image": read_image, "video": read_video, "audio": read_sound}
 

@@ -14,8 +14,8 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
-from dw.engine.files.access import Reach
-from dw.engine.media.audio import Sound, as_sound
+from dw.engine.files.access import FileAccess
+from dw.engine.media.audio import Audio, as_sound
 from dw.engine.media.video import as_film, plain
 from dw.engine.python import resolve
 from dw.engine.python.annotations import misfit
@@ -35,21 +35,21 @@ KINDS = ("image", "video", "audio")
 """What a class may say, as its `kind`, that its objects hold."""
 
 
-def built(value: Any, reach: Reach) -> Any:
+def built(value: Any, access: FileAccess) -> Any:
     """`value` with the objects in it built, the inner ones first.
 
     What still refers to results stays as it is; so does all that holds nothing to build. Raises
     RunFailed.
     """
     if type(value) is list:
-        items: list[Any] = [built(item, reach) for item in value]
+        items: list[Any] = [built(item, access) for item in value]
         return items if _differ(items, value) else value
     if type(value) is not dict:
         return value
-    members = {name: built(member, reach) for name, member in value.items()}
+    members = {name: built(member, access) for name, member in value.items()}
     found = construction(members)
     if found is not None and isinstance(found.cls, type) and not any(result_references(members)):
-        return _built(found, reach)
+        return _built(found, access)
     return members if _differ(members.values(), value.values()) else value
 
 
@@ -124,18 +124,18 @@ def _differ(new: Any, old: Any) -> bool:
     return any(a is not b for a, b in zip(new, old, strict=True))
 
 
-def _built(found: Construction, reach: Reach) -> Any:
+def _built(found: Construction, access: FileAccess) -> Any:
     if found.constructor == FROM_ARGUMENTS:
         return found.cls(**{name: plain(value) for name, value in found.source.items()})
     if found.constructor == FROM_FILE:
-        return _from_file(found, reach)
+        return _from_file(found, access)
     return found.cls(**{**_held(found), **found.extra})
 
 
-def _from_file(found: Construction, reach: Reach) -> Any:
+def _from_file(found: Construction, access: FileAccess) -> Any:
     """Further keys go to `from_file`, or onto the object when that does not take them."""
     given = {n: v for n, v in found.extra.items() if accepts(found.cls.from_file, n)}
-    with _on_disk(found.source, reach) as path:
+    with _on_disk(found.source, access) as path:
         made = found.cls.from_file(path, **given)
     for name in found.extra.keys() - given.keys():
         known = attributes(found.cls)
@@ -154,10 +154,10 @@ def no_attribute(cls: type, name: str) -> str:
 
 
 @contextmanager
-def _on_disk(place: str, reach: Reach) -> Iterator[str]:
+def _on_disk(place: str, access: FileAccess) -> Iterator[str]:
     """The path of a file, for the time being if it comes from a URL: classes that load URLs
     themselves would do it without the limits that dw keeps."""
-    source = reach.source(place)
+    source = access.source(place)
     if not isinstance(source, io.BytesIO):
         yield source
         return
@@ -180,7 +180,7 @@ def _held(found: Construction) -> dict[str, Any]:
     return {"frames": list(film), **({} if film.sound is None else _sounding(film.sound))}
 
 
-def _sounding(sound: Sound) -> dict[str, Any]:
+def _sounding(sound: Audio) -> dict[str, Any]:
     return {"audio": sound.tensor, "sample_rate": sound.rate}
 
 

@@ -22,9 +22,9 @@ from dw.engine.errors import failing
 from dw.engine.files.artifacts import artifacts
 from dw.engine.media.audio import waveforms
 from dw.engine.media.encoding import EXTENSIONS, Encoded, audible, encode, verify
-from dw.engine.media.video import FPS, Film, Reel, encode_film
+from dw.engine.media.video import FPS, Reel, Video, encode_film
 from dw.errors import DwError, OutOfResources, RunFailed
-from dw.types import Output
+from dw.types import OutputFile
 from dw.workflow.format.result import Result
 
 NO_FILE_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
@@ -89,7 +89,7 @@ def _name_parts(keys: Iterable[Any]) -> list[str]:
     return parts
 
 
-class Writer:
+class OutputWriter:
     """Writes files in one thread. `write` returns at once; `done` and `drain` give what is
     finished.
 
@@ -98,17 +98,17 @@ class Writer:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
-        self._pending: list[tuple[str, Future[Output]]] = []
+        self._pending: list[tuple[str, Future[OutputFile]]] = []
 
     def write(
         self, step: str, path: Path, value: Any, spec: Result, metadata: Mapping[str, Any] | None
     ) -> None:
-        def job() -> Output:
+        def job() -> OutputFile:
             return save(path, encode(value, spec, metadata), spec.content_type)
 
         self._pending.append((step, self._thread.submit(job)))
 
-    def done(self) -> Iterator[tuple[str, Output]]:
+    def done(self) -> Iterator[tuple[str, OutputFile]]:
         """Step and file of each one that is finished, in the order in which they were given.
 
         Raises the error of a file that could not be written.
@@ -116,17 +116,17 @@ class Writer:
         while self._pending and self._pending[0][1].done():
             yield self._next()
 
-    def drain(self) -> Iterator[tuple[str, Output]]:
+    def drain(self) -> Iterator[tuple[str, OutputFile]]:
         """Like `done`, but waits for all."""
         while self._pending:
             yield self._next()
 
-    def _next(self) -> tuple[str, Output]:
+    def _next(self) -> tuple[str, OutputFile]:
         step, future = self._pending.pop(0)
         with failing(lambda: f"step {step!r}, writing"):
             return step, future.result()
 
-    def settle(self) -> list[Output]:
+    def settle(self) -> list[OutputFile]:
         """Wait for what was given and forget the failures: the run has failed for another
         reason."""
         finished = []
@@ -137,7 +137,7 @@ class Writer:
         return finished
 
 
-def save(path: Path, encoded: Encoded, content_type: str) -> Output:
+def save(path: Path, encoded: Encoded, content_type: str) -> OutputFile:
     """Raises OutOfResources when the disk is full and RunFailed for anything else that keeps it
     from being there."""
     temporary = path.with_name(f".{path.name}.part")
@@ -151,7 +151,7 @@ def save(path: Path, encoded: Encoded, content_type: str) -> Output:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     extent = encoded.extent
-    return Output(
+    return OutputFile(
         str(path),
         content_type,
         len(encoded.data),
@@ -164,12 +164,12 @@ def save(path: Path, encoded: Encoded, content_type: str) -> Output:
     )
 
 
-def spilled(film: Film, path: Path) -> tuple[Film, Output]:
+def spilled(film: Video, path: Path) -> tuple[Video, OutputFile]:
     """The film with its frames in a file, and that file. Its sound stays in memory, unchanged."""
     heard = audible(film, _SPILL)
     encoded = Encoded(*encode_film(heard, _SPILL.content_type, film.fps or FPS, crf=_SPILL_CRF))
     output = save(path, encoded, _SPILL.content_type)
-    return Film(Reel((path, 0, len(film))), film.sound, film.fps), output
+    return Video(Reel((path, 0, len(film))), film.sound, film.fps), output
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import soundfile
 import torch
 
-from dw.engine.media.media_info import Extent, kind_of
+from dw.engine.media.media_info import MediaInfo, kind_of
 from dw.errors import RunFailed, did_you_mean
 from dw.workflow.format.result import Result
 
@@ -51,7 +51,7 @@ _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sound:
+class Audio:
     """A waveform: `samples` (samples, channels) from -1 to 1, and their `rate` in Hz, None when
     its maker did not tell."""
 
@@ -77,18 +77,18 @@ class Sound:
         """The waveform as pipelines take it: (channels, samples)."""
         return torch.from_numpy(np.ascontiguousarray(self.samples.T))
 
-    def assumed(self, rate: int | None) -> Sound:
+    def assumed(self, rate: int | None) -> Audio:
         """The same, with this rate if it had none."""
         return replace(self, rate=rate) if self.rate is None else self
 
-    def at(self, rate: int) -> Sound:
+    def at(self, rate: int) -> Audio:
         """The same sound at this rate: resampled, or only named when it had none."""
         if self.rate in (None, rate) or not len(self):
             return replace(self, rate=rate)
         resampler = av.AudioResampler(format="fltp", layout=self.layout, rate=rate)
         frames = [*resampler.resample(self.frame()), *resampler.resample(None)]
         samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1).T
-        return Sound(fitted(samples, round(len(self) * rate / self.rate)), rate)
+        return Audio(fitted(samples, round(len(self) * rate / self.rate)), rate)
 
     def frame(self, begin: int = 0, end: int | None = None) -> av.AudioFrame:
         """The samples from `begin` to `end` as FFmpeg takes them."""
@@ -105,14 +105,14 @@ def fitted(samples: Samples, length: int) -> Samples:
     return samples[:length] if missing <= 0 else np.pad(samples, ((0, missing), (0, 0)))
 
 
-def as_sound(value: Any, rate: int | None = None) -> Sound:
+def as_sound(value: Any, rate: int | None = None) -> Audio:
     """A sound from a waveform, whose `rate` counts when it knows none itself.
 
     Tensors and arrays are (samples), (channels, samples) or a batch of one; the shorter side is
     the channels. What has a sound, as a film or a reference of a pipeline has, stands for it.
     Raises RunFailed for anything else.
     """
-    if isinstance(value, Sound):
+    if isinstance(value, Audio):
         return value.assumed(rate)
     for name in ("sound", "audio"):
         if (own := getattr(value, name, None)) is not None:
@@ -128,7 +128,7 @@ def as_sound(value: Any, rate: int | None = None) -> Sound:
     samples = value[:, None] if value.ndim == 1 else value
     samples = samples.T if samples.shape[0] < samples.shape[1] else samples
     scale = 1 if samples.dtype.kind == "f" else -float(np.iinfo(samples.dtype).min)
-    return Sound((samples / scale).astype(np.float32), rate)
+    return Audio((samples / scale).astype(np.float32), rate)
 
 
 def waveforms(value: Any) -> list[Any] | None:
@@ -137,7 +137,7 @@ def waveforms(value: Any) -> list[Any] | None:
     return list(value) if is_batch else None
 
 
-def encode_sound(value: Any, spec: Result) -> tuple[bytes, Extent]:
+def encode_sound(value: Any, spec: Result) -> tuple[bytes, MediaInfo]:
     """Raises RunFailed when the value is no sound, or the format does not take these settings."""
     sound = as_sound(value)
     form, subtype = settings(spec)
@@ -163,7 +163,7 @@ def encode_sound(value: Any, spec: Result) -> tuple[bytes, Extent]:
     except (soundfile.SoundFileError, ValueError) as error:
         raise RunFailed(f"{spec.content_type}: {_reason(error)}") from error
     data = _without_chance(buffer.getvalue(), form)
-    return data, Extent(samples=len(sound), sample_rate=sound.rate)
+    return data, MediaInfo(samples=len(sound), sample_rate=sound.rate)
 
 
 def settings(spec: Result) -> tuple[str, str | None]:
@@ -184,19 +184,19 @@ def codec_rate(rate: int, codec: str) -> int:
     return min((each for each in rates if each >= rate), default=rates[-1])
 
 
-def sound_extent(file: BinaryIO) -> Extent:
+def sound_extent(file: BinaryIO) -> MediaInfo:
     """Of any file that libsndfile reads, decoded whole. Raises OSError or ValueError."""
     try:
         with soundfile.SoundFile(file) as sound:
             samples = 0
             while read := len(sound.read(BLOCK)):
                 samples += read
-            return Extent(samples=samples, sample_rate=sound.samplerate)
+            return MediaInfo(samples=samples, sample_rate=sound.samplerate)
     except soundfile.SoundFileError as error:
         raise ValueError(_reason(error)) from error
 
 
-def decode_sound(container: av.container.InputContainer) -> Sound | None:
+def decode_sound(container: av.container.InputContainer) -> Audio | None:
     """The sound of an open file, if it has one; the container is at its end afterwards."""
     stream = next(iter(container.streams.audio), None)
     if stream is None:
@@ -205,7 +205,7 @@ def decode_sound(container: av.container.InputContainer) -> Sound | None:
     parts = [part.to_ndarray().T for part in _resampled(container, stream, resampler)]
     if not parts:
         return None
-    return Sound(np.concatenate(parts).astype(np.float32, copy=False), stream.rate)
+    return Audio(np.concatenate(parts).astype(np.float32, copy=False), stream.rate)
 
 
 def _resampled(

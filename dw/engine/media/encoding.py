@@ -16,7 +16,7 @@ import torch
 from dw.engine.media import audio, image, video
 from dw.engine.media.audio import encode_sound, sound_extent
 from dw.engine.media.image import as_picture, encode_gif, encode_picture, picture_extent
-from dw.engine.media.media_info import Extent, kind_of
+from dw.engine.media.media_info import MediaInfo, kind_of
 from dw.engine.media.video import as_film, encode_film, film_extent
 from dw.errors import RunFailed
 from dw.workflow.format.result import Result
@@ -52,7 +52,7 @@ EXTENSIONS = {
 @dataclass(frozen=True, slots=True)
 class Encoded:
     data: bytes
-    extent: Extent
+    extent: MediaInfo
 
 
 def encode(value: Any, spec: Result, metadata: Mapping[str, Any] | None = None) -> Encoded:
@@ -70,27 +70,27 @@ def encode(value: Any, spec: Result, metadata: Mapping[str, Any] | None = None) 
         frames = [frame.convert("RGB") for frame in film]
         return Encoded(*encode_gif(frames, spec.fps or film.fps or video.FPS))
     if content_type == "application/json":
-        return Encoded(_json(value), Extent())
-    return Encoded(_text(value, content_type), Extent())
+        return Encoded(_json(value), MediaInfo())
+    return Encoded(_text(value, content_type), MediaInfo())
 
 
-def audible(film: video.Film, spec: Result) -> video.Film:
+def audible(film: video.Video, spec: Result) -> video.Video:
     """The film with its sound at the rate that the result is to have, without it when nobody
     knows the rate: see `is_muted`."""
     if film.sound is None or is_muted(film, spec):
-        return video.Film(film.frames, fps=film.fps)
+        return video.Video(film.frames, fps=film.fps)
     rate = spec.audio_sample_rate or film.sound.rate
     assert rate is not None
-    return video.Film(film.frames, film.sound.at(rate), film.fps)
+    return video.Video(film.frames, film.sound.at(rate), film.fps)
 
 
 def is_muted(value: Any, spec: Result) -> bool:
     """Whether a film has a sound that cannot be written, since its rate is not known."""
-    sound = value.sound if isinstance(value, video.Film) else None
+    sound = value.sound if isinstance(value, video.Video) else None
     return sound is not None and not (sound.rate or spec.audio_sample_rate)
 
 
-def verify(file: BinaryIO, content_type: str, expected: Extent) -> None:
+def verify(file: BinaryIO, content_type: str, expected: MediaInfo) -> None:
     """Read a file as the type that it should be. Raises RunFailed when it is not what was
     written."""
     if not file.read(1) and not content_type.startswith("text/"):
@@ -104,7 +104,7 @@ def verify(file: BinaryIO, content_type: str, expected: Extent) -> None:
         raise RunFailed(f"the file was read back as {found}, not as {expected}")
 
 
-def _reader(content_type: str) -> Callable[[BinaryIO], Extent]:
+def _reader(content_type: str) -> Callable[[BinaryIO], MediaInfo]:
     if content_type in audio.FORMATS:
         return sound_extent
     if content_type in video.CONTAINERS:
@@ -133,11 +133,11 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{kind_of(value)} is no JSON")
 
 
-def _text_extent(file: BinaryIO) -> Extent:
+def _text_extent(file: BinaryIO) -> MediaInfo:
     file.read().decode()
-    return Extent()
+    return MediaInfo()
 
 
-def _json_extent(file: BinaryIO) -> Extent:
+def _json_extent(file: BinaryIO) -> MediaInfo:
     json.load(file)
-    return Extent()
+    return MediaInfo()

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from dw.engine.description import described
-from dw.engine.media.media_info import Extent, kind_of
+from dw.engine.media.media_info import MediaInfo, kind_of
 from dw.errors import RunFailed
 
 FORMATS = {
@@ -52,7 +52,7 @@ def as_pixels(image: Image.Image) -> torch.Tensor:
 
 def encode_picture(
     image: Image.Image, content_type: str, metadata: Mapping[str, Any] | None
-) -> tuple[bytes, Extent]:
+) -> tuple[bytes, MediaInfo]:
     """`metadata` is written into the file as JSON: PNG's text `parameters`, the comment of the
     others."""
     buffer = io.BytesIO()
@@ -67,10 +67,10 @@ def encode_picture(
             image.save(buffer, name, quality=QUALITY, **exif)
         case _:
             image.save(buffer, name)
-    return buffer.getvalue(), Extent(image.width, image.height, 1)
+    return buffer.getvalue(), MediaInfo(image.width, image.height, 1)
 
 
-def encode_gif(frames: Sequence[Image.Image], fps: float) -> tuple[bytes, Extent]:
+def encode_gif(frames: Sequence[Image.Image], fps: float) -> tuple[bytes, MediaInfo]:
     buffer = io.BytesIO()
     duration_ms = round(1000 / fps)
     frames[0].save(
@@ -81,14 +81,14 @@ def encode_gif(frames: Sequence[Image.Image], fps: float) -> tuple[bytes, Extent
     return buffer.getvalue(), picture_extent(buffer)
 
 
-def picture_extent(file: BinaryIO) -> Extent:
+def picture_extent(file: BinaryIO) -> MediaInfo:
     """Of any file that Pillow reads, decoded whole. Raises OSError, ValueError or SyntaxError."""
     with Image.open(file) as image:
         frames = getattr(image, "n_frames", 1)
         for index in range(frames):
             image.seek(index)
             image.load()
-        return Extent(image.width, image.height, frames)
+        return MediaInfo(image.width, image.height, frames)
 
 
 def _png_text(text: str | None) -> PngImagePlugin.PngInfo | None:

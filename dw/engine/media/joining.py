@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dw.engine.media.audio import RATE, Samples, Sound, fitted
+from dw.engine.media.audio import RATE, Audio, Samples, fitted
 from dw.engine.media.image import as_picture
 from dw.engine.media.segments import DECLICK_S, Splice, splices
-from dw.engine.media.video import FPS, Film, Reel
+from dw.engine.media.video import FPS, Reel, Video
 from dw.errors import RunFailed
 
 
 def joined_films(
-    films: Sequence[Film], *, trim: int, crossfade_ms: float, fps: float | None = None
-) -> Film:
+    films: Sequence[Video], *, trim: int, crossfade_ms: float, fps: float | None = None
+) -> Video:
     """One film of all, without the `trim` first frames of the later ones.
 
     Their sounds are crossfaded with equal power, over what was trimmed. A film without a sound is
@@ -34,11 +34,11 @@ def joined_films(
         frames += _sequence(film)[trim:]
     _require_one_size(films)
     if not any(film.sound for film in films):
-        return Film(frames, fps=fps)
-    return Film(frames, _joined_tracks(films, trim, crossfade_ms, fps or FPS), fps)
+        return Video(frames, fps=fps)
+    return Video(frames, _joined_tracks(films, trim, crossfade_ms, fps or FPS), fps)
 
 
-def crossfaded(sounds: Sequence[Sound], crossfade_ms: float) -> Sound:
+def crossfaded(sounds: Sequence[Audio], crossfade_ms: float) -> Audio:
     """The sounds behind each other, each over the end of the one before, with equal power.
 
     A crossfade is at most as long as the shorter of the two.
@@ -50,11 +50,11 @@ def crossfaded(sounds: Sequence[Sound], crossfade_ms: float) -> Sound:
     for other in others:
         fade = min(overlap, len(samples), len(other))
         samples = _faded(samples, other.samples, fade)
-    return Sound(samples, first.rate)
+    return Audio(samples, first.rate)
 
 
-def _joined_tracks(films: Sequence[Film], trim: int, crossfade_ms: float, fps: float) -> Sound:
-    silence = Sound(np.zeros((0, 1), np.float32))
+def _joined_tracks(films: Sequence[Video], trim: int, crossfade_ms: float, fps: float) -> Audio:
+    silence = Audio(np.zeros((0, 1), np.float32))
     sounds = _alike([film.sound or silence for film in films])
     rate = sounds[0].rate
     assert rate is not None
@@ -63,7 +63,7 @@ def _joined_tracks(films: Sequence[Film], trim: int, crossfade_ms: float, fps: f
     for splice, sound in zip(plan, sounds, strict=True):
         declick = round(DECLICK_S * rate) if crossfade_ms else 0
         samples = _spliced(samples, sound.samples, splice, declick)
-    return Sound(samples, rate)
+    return Audio(samples, rate)
 
 
 def _spliced(before: Samples, segment: Samples, splice: Splice, declick: int) -> Samples:
@@ -91,12 +91,12 @@ def _ending(samples: Samples, length: int) -> Samples:
     return np.concatenate([samples[:start], samples[start:] * ramp])
 
 
-def _alike(sounds: Sequence[Sound]) -> list[Sound]:
+def _alike(sounds: Sequence[Audio]) -> list[Audio]:
     """The sounds at the rate of the first that tells one, with the channels of the widest."""
     rate = next((sound.rate for sound in sounds if sound.rate), RATE)
     channels = max(sound.channels for sound in sounds)
     alike = [sound.at(rate) for sound in sounds]
-    return [Sound(_widened(sound.samples, channels), rate) for sound in alike]
+    return [Audio(_widened(sound.samples, channels), rate) for sound in alike]
 
 
 def _widened(samples: Samples, channels: int) -> Samples:
@@ -105,12 +105,12 @@ def _widened(samples: Samples, channels: int) -> Samples:
     raise RunFailed(f"sounds of {samples.shape[1]} and {channels} channels cannot be joined")
 
 
-def _sequence(film: Film) -> Any:
+def _sequence(film: Video) -> Any:
     """Frames that can be put behind others; those in files stay there."""
     return film.frames if isinstance(film.frames, Reel) else list(film.frames)
 
 
-def _require_one_size(films: Sequence[Film]) -> None:
+def _require_one_size(films: Sequence[Video]) -> None:
     sizes = dict.fromkeys(_size(film.frames[0]) for film in films)
     if len(sizes) > 1:
         raise RunFailed(f"films of several sizes cannot be joined: {', '.join(sizes)}")

@@ -15,7 +15,7 @@ CODEC_SAMPLES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class MediaInfo:
     width: int | None = None
     height: int | None = None
     frames: int | None = None
@@ -31,7 +31,7 @@ class Extent:
             return self.samples / self.sample_rate
         return None
 
-    def fits(self, found: Extent) -> bool:
+    def fits(self, found: MediaInfo) -> bool:
         """Whether a file in which `found` was found holds all of this one."""
         if self.samples is None or found.samples is None:
             return self == found

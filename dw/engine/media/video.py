@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dw.engine.media.audio import Sound, codec_rate
+from dw.engine.media.audio import Audio, codec_rate
 from dw.engine.media.image import as_picture
-from dw.engine.media.media_info import Extent, kind_of
+from dw.engine.media.media_info import MediaInfo, kind_of
 from dw.errors import RunFailed
 
 FPS = 8  # of a film whose maker did not tell
@@ -44,7 +44,7 @@ on it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Film:
+class Video:
     """Frames, and the sound that belongs to them.
 
     `frames` are pictures, an array (frames, height, width, channels) or a tensor (frames,
@@ -53,7 +53,7 @@ class Film:
     """
 
     frames: Any
-    sound: Sound | None = None
+    sound: Audio | None = None
     fps: float | None = None
 
     def __len__(self) -> int:
@@ -112,31 +112,31 @@ class Reel(Sequence[Image.Image]):
 def plain(value: Any, rate: int | None = None) -> Any:
     """What pipelines take for films and sounds, alone or in a list: the frames, and the waveform
     (channels, samples), resampled to `rate`."""
-    if isinstance(value, Film):
+    if isinstance(value, Video):
         return list(value.frames) if isinstance(value.frames, Reel) else value.frames
-    if isinstance(value, Sound):
+    if isinstance(value, Audio):
         return (value if rate is None else value.at(rate)).tensor
     return [plain(item, rate) for item in value] if isinstance(value, list) else value
 
 
-def as_film(value: Any, content_type: str = "a film") -> Film:
+def as_film(value: Any, content_type: str = "a film") -> Video:
     """A film from what pipelines and commands give: frames, or one picture.
 
     Raises RunFailed for what is none.
     """
     if isinstance(value, Image.Image):
-        return Film([value])
+        return Video([value])
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
     is_array = isinstance(value, np.ndarray | torch.Tensor) and value.ndim == 4
-    film = value if isinstance(value, Film) else Film(value)
-    if (isinstance(value, Film) or is_list or is_array) and len(film):
+    film = value if isinstance(value, Video) else Video(value)
+    if (isinstance(value, Video) or is_list or is_array) and len(film):
         return film
     raise RunFailed(f"{content_type} cannot hold {kind_of(value)}")
 
 
 def encode_film(
-    film: Film, content_type: str, fps: float, *, crf: int | None = None
-) -> tuple[bytes, Extent]:
+    film: Video, content_type: str, fps: float, *, crf: int | None = None
+) -> tuple[bytes, MediaInfo]:
     """The film and its sound, one frame after the other, so that no second copy of them is made.
     `crf`: another quality than the usual one, 0 the best.
 
@@ -161,7 +161,7 @@ def encode_film(
         file.mux(stream.encode())
         if track is not None:
             track.finish()
-    extent = Extent(width, height, len(film), fps=fps)
+    extent = MediaInfo(width, height, len(film), fps=fps)
     if track is not None:
         extent = replace(extent, samples=track.samples, sample_rate=track.rate)
     return buffer.getvalue(), extent
@@ -170,7 +170,7 @@ def encode_film(
 class _Track:
     """A sound being written beside the frames that it belongs to: containers want them mixed."""
 
-    def __init__(self, file: Any, sound: Sound, codec: str) -> None:
+    def __init__(self, file: Any, sound: Audio, codec: str) -> None:
         assert sound.rate is not None
         self.rate = codec_rate(sound.rate, codec)
         self.samples = round(len(sound) * self.rate / sound.rate)
@@ -193,7 +193,7 @@ class _Track:
             self._done = end
 
 
-def film_extent(file: BinaryIO) -> Extent:
+def film_extent(file: BinaryIO) -> MediaInfo:
     """Of any film that FFmpeg reads, decoded whole. Raises OSError or ValueError."""
     with av.open(file) as container:
         stream = container.streams.video[0]
@@ -204,7 +204,7 @@ def film_extent(file: BinaryIO) -> Extent:
                 frames += 1
             else:
                 samples += frame.samples
-        extent = Extent(stream.width, stream.height, frames, fps=float(stream.average_rate or 0))
+        extent = MediaInfo(stream.width, stream.height, frames, fps=float(stream.average_rate or 0))
         return extent if sound is None else replace(extent, samples=samples, sample_rate=sound.rate)
 
 

@@ -13,8 +13,8 @@ from diffusers import DiffusionPipeline
 
 from dw.engine.calls.calling import free_hooks
 from dw.engine.device import Device
-from dw.engine.models.cache import Component, ComponentCache
-from dw.engine.models.live_models import Ledger, base_dtypes, tensors
+from dw.engine.models.cache import CachedComponent, ComponentCache
+from dw.engine.models.live_models import LiveModels, base_dtypes, tensors
 from dw.engine.models.offload_hooks import rested
 from dw.types import ComponentRow, Memory
 
@@ -40,14 +40,14 @@ def report(device: Device, cache: ComponentCache, runs: int) -> Memory:
     )
 
 
-def free(device: Device, cache: ComponentCache, ledger: Ledger) -> ClearReport:
+def free(device: Device, cache: ComponentCache, live_models: LiveModels) -> ClearReport:
     """Drop every component and prove it: what still lives afterwards is named."""
     before = device.memory().allocated
     cache.clear()
     _forget_exceptions()
     gc.collect()
     device.empty_cache()
-    return ClearReport(max(0, before - device.memory().allocated), _survivors(ledger))
+    return ClearReport(max(0, before - device.memory().allocated), _survivors(live_models))
 
 
 def settle(pipeline: DiffusionPipeline | None, cache: ComponentCache, device: Device) -> None:
@@ -69,7 +69,7 @@ def settle(pipeline: DiffusionPipeline | None, cache: ComponentCache, device: De
     device.empty_cache()
 
 
-def _restored(component: Component) -> bool:
+def _restored(component: CachedComponent) -> bool:
     """Give a model back the dtype and attention processors that it was loaded with.
 
     False when that cannot be done: casting a quantized model, or one of several dtypes, would not
@@ -89,7 +89,7 @@ def _restored(component: Component) -> bool:
     return True
 
 
-def _row(component: Component) -> ComponentRow:
+def _row(component: CachedComponent) -> ComponentRow:
     dtypes = sorted(str(d).removeprefix("torch.") for d in component.dtypes)
     return ComponentRow(
         name=component.label,
@@ -101,7 +101,7 @@ def _row(component: Component) -> ComponentRow:
     )
 
 
-def _device(component: Component) -> str:
+def _device(component: CachedComponent) -> str:
     """Where it rests. One that is being moved for a call may be anywhere meanwhile."""
     placement = component.spec.placement
     if placement is None or placement.offload is not None:
@@ -110,8 +110,8 @@ def _device(component: Component) -> str:
     return placement.device if first is None else str(first.device)
 
 
-def _survivors(ledger: Ledger) -> tuple[str, ...]:
-    living = ledger.living()
+def _survivors(live_models: LiveModels) -> tuple[str, ...]:
+    living = live_models.living()
     own = {id(living), *map(id, living)}
     return tuple(f"{entry[0]} (held by {_holders(entry[1], own)})" for entry in living)
 

@@ -14,7 +14,7 @@ import torch
 
 from dw.engine.device import Device
 from dw.engine.memory.out_of_memory import NO_SMALLER, QUANTIZED, largest, savings, size_in_words
-from dw.engine.models.cache import Load, Need
+from dw.engine.models.cache import LoadItem, StepRequirement
 from dw.engine.models.source import weight_files
 from dw.engine.models.spec import ComponentSpec
 from dw.engine.models.task_models import TaskModels
@@ -32,7 +32,7 @@ class Weights:
 
     label: str
     spec: ComponentSpec
-    need: Need
+    need: StepRequirement
     nbytes: int
     is_exact: bool
 
@@ -53,7 +53,7 @@ class Footprint:
     weights: tuple[Weights, ...]
 
     @classmethod
-    def of(cls, loads: Iterable[Load], device: Device) -> Footprint:
+    def of(cls, loads: Iterable[LoadItem], device: Device) -> Footprint:
         found: dict[Any, Weights] = {}
         for load in loads:
             spec = load.spec
@@ -106,7 +106,7 @@ def _at_once(weights: Iterable[Weights]) -> int:
     return resident + max((nbytes for nbytes, offload in known if offload in VISITS), default=0)
 
 
-def _weights(load: Load, spec: ComponentSpec) -> Weights:
+def _weights(load: LoadItem, spec: ComponentSpec) -> Weights:
     files = weight_files(spec.source, spec.variant)
     dtype = None if _is_quantized(spec.source) else spec.dtype
     nbytes = sum(_bytes(file, dtype) for file in files)

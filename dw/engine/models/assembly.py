@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.files.inputs import realize
 from dw.engine.models.spec import PipelineSpec, SchedulerSpec
 from dw.engine.python import resolve
@@ -32,14 +32,14 @@ def wire(
 
 
 def replace_scheduler(
-    pipeline: DiffusionPipeline, name: str, scheduler: Scheduler, reach: Reach
+    pipeline: DiffusionPipeline, name: str, scheduler: Scheduler, access: FileAccess
 ) -> None:
     """Put the workflow's scheduler in the place of the model's, made from the model's config."""
     own = getattr(pipeline, name)
     cls: Any = type(own)
     if scheduler.scheduler_type is not None:
-        cls = resolve.scheduler_class(scheduler.scheduler_type, trust=reach.trust)
-    fresh = cls.from_config(own.config, **realize(scheduler.from_config_args, reach=reach))
+        cls = resolve.scheduler_class(scheduler.scheduler_type, trust=access.trust)
+    fresh = cls.from_config(own.config, **realize(scheduler.from_config_args, access=access))
     if scheduler.shift is not None:
         if not hasattr(fresh, "set_shift"):
             raise RunFailed(f"{cls.__name__} has no shift to set")
@@ -52,7 +52,7 @@ def _place(pipeline: Any, spec: PipelineSpec) -> None:
     that set them last, so they are set for each call; those of whole models are cheap."""
     layout = spec.layout
     device, offload = layout.placement.device, layout.placement.offload
-    if resolve.is_modular(spec.cls) or resolve.is_foreign(spec.cls):
+    if resolve.is_modular(spec.cls) or resolve.is_from_transformers(spec.cls):
         return  # it was built with hooks of its own, or takes none
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from dw.engine.models.live_models import Ledger, base_dtypes, tensor_bytes, tensors
+from dw.engine.models.live_models import LiveModels, base_dtypes, tensor_bytes, tensors
 from dw.engine.models.loading import FileContent, load_component, load_single_file
 from dw.engine.models.spec import ComponentSpec, PipelineSpec, SchedulerSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class StepRequirement:
     """A workflow step and the pipeline that it calls."""
 
     step: str
@@ -30,27 +30,27 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadItem:
     """One thing to load: a component, or what a single file of `need` holds when that is not
     known yet."""
 
     label: str
     cls: type
     spec: ComponentSpec | None
-    need: Need
+    need: StepRequirement
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CachePlan:
     """What a set of needs keeps, loads and drops. Labels as in `gen.vae`."""
 
     kept: Mapping[ComponentSpec, str]  # with the label that it has in this plan
-    loads: tuple[Load, ...]
+    loads: tuple[LoadItem, ...]
     dropped: tuple[str, ...]
 
 
 @dataclass(slots=True)
-class Component:
+class CachedComponent:
     """A component in memory. `nbytes`, `dtypes` and `processors` are as it was loaded: reports read
     the first while a run may be changing the model, and a run must give back the others."""
 
@@ -71,37 +71,37 @@ class Component:
 class ComponentCache:
     """Changed by the thread that runs; `components` may be read by any."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, live_models: LiveModels) -> None:
+        self._live_models = live_models
         self._lock = threading.Lock()
-        self._store: dict[ComponentSpec, Component] = {}
+        self._store: dict[ComponentSpec, CachedComponent] = {}
         self._contents: dict[Any, FileContent] = {}
 
-    def components(self) -> list[Component]:
+    def components(self) -> list[CachedComponent]:
         with self._lock:
             return list(self._store.values())
 
-    def plan(self, needs: Sequence[Need]) -> Plan:
-        wanted: dict[ComponentSpec, Load] = {}
-        files: dict[Any, Load] = {}
+    def plan(self, needs: Sequence[StepRequirement]) -> CachePlan:
+        wanted: dict[ComponentSpec, LoadItem] = {}
+        files: dict[Any, LoadItem] = {}
         for need in needs:
             for name, spec in self._specs(need.pipeline).items():
                 if spec is not None:
-                    wanted.setdefault(spec, Load(f"{need.step}.{name}", spec.cls, spec, need))
+                    wanted.setdefault(spec, LoadItem(f"{need.step}.{name}", spec.cls, spec, need))
             file = need.pipeline.single_file
             if file is not None and file.content not in self._contents:
-                load = Load(f"{need.step}.{file.path.name}", file.cls, None, need)
+                load = LoadItem(f"{need.step}.{file.path.name}", file.cls, None, need)
                 files.setdefault(file.content, load)
         loads = [load for spec, load in wanted.items() if spec not in self._store]
         # Files last: they are read with everything passed in that they need not hold.
         loads.sort(key=lambda load: load.spec is not None and load.spec.part is not None)
-        return Plan(
+        return CachePlan(
             kept={spec: load.label for spec, load in wanted.items() if spec in self._store},
             loads=(*loads, *files.values()),
             dropped=tuple(c.label for spec, c in self._store.items() if spec not in wanted),
         )
 
-    def keep_only(self, plan: Plan) -> None:
+    def keep_only(self, plan: CachePlan) -> None:
         """Drop what the plan does not keep, and free its memory."""
         with self._lock:
             self._store = {spec: self._store[spec] for spec in plan.kept}
@@ -110,7 +110,7 @@ class ComponentCache:
         if plan.dropped:
             gc.collect()  # a transformer that has run is a reference cycle
 
-    def release(self, needs: Sequence[Need], *, but: Sequence[Need]) -> None:
+    def release(self, needs: Sequence[StepRequirement], *, but: Sequence[StepRequirement]) -> None:
         """Drop what `needs` are for, unless one of `but` needs it too, and free its memory."""
         kept = self.plan(but).kept
         with self._lock:
@@ -119,7 +119,7 @@ class ComponentCache:
                     del self._store[spec]
         gc.collect()
 
-    def load(self, plan: Plan, *, before: Callable[[Load, int, int], None]) -> None:
+    def load(self, plan: CachePlan, *, before: Callable[[LoadItem, int, int], None]) -> None:
         """Load what the plan says, one after the other; `before` is called ahead of each with
         its number."""
         for index, load in enumerate(plan.loads, start=1):
@@ -153,7 +153,7 @@ class ComponentCache:
             self._store = {}
             self._contents = {}
 
-    def forget(self, component: Component) -> None:
+    def forget(self, component: CachedComponent) -> None:
         """Drop one component that can no longer be trusted."""
         with self._lock:
             self._store.pop(component.spec, None)
@@ -172,7 +172,7 @@ class ComponentCache:
         inside = {n: file.part(n, cls, spec.layout) for n, cls in classes.items()}
         return {**inside, **spec.components}
 
-    def _load_file(self, need: Need) -> None:
+    def _load_file(self, need: StepRequirement) -> None:
         """Read from a single file what is not here yet."""
         spec, file = need.pipeline, need.pipeline.single_file
         assert file is not None
@@ -191,6 +191,6 @@ class ComponentCache:
                 yield name, component
 
     def _keep(self, label: str, spec: ComponentSpec, value: Any) -> None:
-        self._ledger.add(label, value)
+        self._live_models.add(label, value)
         with self._lock:
-            self._store[spec] = Component(label, spec, value)
+            self._store[spec] = CachedComponent(label, spec, value)

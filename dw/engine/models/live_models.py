@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
-class Ledger:
+class LiveModels:
     """Holds nothing alive. Read from any thread."""
 
     def __init__(self) -> None:

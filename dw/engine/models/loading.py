@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 
 from dw.engine.models.modifiers import changed
 from dw.engine.models.quantization import built
-from dw.engine.models.spec import ComponentSpec, Layout, SchedulerSpec, SingleFile
+from dw.engine.models.spec import ComponentSpec, PlacementPlan, SchedulerSpec, SingleFile
 from dw.engine.python.signatures import constructor_signature
 
 
@@ -49,7 +49,7 @@ class FileContent:
 
 
 def load_single_file(
-    file: SingleFile, have: Mapping[str, Any], layout: Layout
+    file: SingleFile, have: Mapping[str, Any], layout: PlacementPlan
 ) -> tuple[dict[str, Any], FileContent]:
     """The parts of the checkpoint that are not among `have`, which is passed in and not loaded
     again."""

@@ -13,7 +13,7 @@ from diffusers.hooks import apply_layerwise_casting
 from diffusers.hooks.layerwise_casting import DEFAULT_SKIP_MODULES_PATTERN
 
 from dw.engine.models.offload_hooks import placed
-from dw.engine.models.spec import Change, ComponentSpec, Placement
+from dw.engine.models.spec import ComponentSpec, Placement, PostLoadChange
 from dw.engine.patches import progress_bars
 from dw.engine.python import resolve
 from dw.errors import RunFailed, did_you_mean
@@ -30,7 +30,7 @@ def changed(value: Any, spec: ComponentSpec) -> Any:
     return value
 
 
-def _apply(value: Any, changes: Iterable[Change]) -> None:
+def _apply(value: Any, changes: Iterable[PostLoadChange]) -> None:
     for change in changes:
         try:
             _CHANGES[change.name](_module(value, change.path), **change.arguments)

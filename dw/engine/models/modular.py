@@ -26,7 +26,7 @@ from diffusers.modular_pipelines.components_manager import CustomOffloadHook
 from diffusers.modular_pipelines.modular_pipeline import PipelineState
 from diffusers.modular_pipelines.modular_pipeline_utils import INPUT_PARAM_TEMPLATES, InputParam
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.models.source import Sources
 from dw.engine.models.spec import PipelineSpec
 from dw.engine.python.signatures import library_class
@@ -51,13 +51,13 @@ class Place:
     subfolder: str | None
     options: Json  # variant and revision, if there are any
 
-    def find(self, sources: Sources, reach: Reach, options: Json) -> Path:
+    def find(self, sources: Sources, access: FileAccess, options: Json) -> Path:
         """Its folder; downloads it when it is not here."""
         if self.folder is not None:
             return self.folder
         own = {"revision": None, **self.options}  # the workflow's are those of its own repository
         hub = {n: v for n, v in {**options, **own}.items() if v is not None}
-        return sources.component(self.model_name, self.subfolder, reach=reach, options=hub)
+        return sources.component(self.model_name, self.subfolder, access=access, options=hub)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from dw.engine.device import Device, available
-from dw.engine.files.access import Reach
-from dw.engine.models.spec import Change, Layout, Offload, Placement
+from dw.engine.files.access import FileAccess
+from dw.engine.models.spec import Offload, Placement, PlacementPlan, PostLoadChange
 from dw.engine.python import resolve
 from dw.workflow.format.configuration import Configuration
 from dw.workflow.format.pipeline import Component, Pipeline
@@ -27,16 +27,16 @@ ON_THE_HOST = Placement("cpu")
 
 
 @dataclass(frozen=True)
-class Layouts:
+class PlacementPlanner:
     """Makes the layouts of one run's pipelines."""
 
     find_device: Callable[[str | None], Device]  # of a name in the workflow; None: the run's
     warn: Callable[[str], None]
-    reach: Reach
+    access: FileAccess
     rehearse: bool = False
     offload: Offload | None = None  # of every pipeline on a GPU that has none, or less
 
-    def layout(self, pipeline: Pipeline) -> Layout:
+    def layout(self, pipeline: Pipeline) -> PlacementPlan:
         """Raises RunFailed for a folder that the workflow may not write to, UsageError for a device
         that is not here."""
         return _Plan(self, pipeline).layout()
@@ -46,10 +46,10 @@ class Layouts:
 class _Plan:
     """The layout of one pipeline in the making."""
 
-    layouts: Layouts
+    layouts: PlacementPlanner
     pipeline: Pipeline
 
-    def layout(self) -> Layout:
+    def layout(self) -> PlacementPlan:
         default, own = self._default, self._own
         if default.offload in ("model", "sequential"):
             for name in sorted(own):
@@ -59,7 +59,7 @@ class _Plan:
                 )
             own = {}
         kept = dict.fromkeys(self._kept_on_the_device, Placement(self._device.spec))
-        return Layout(default, {**own, **kept}, self._changes)
+        return PlacementPlan(default, {**own, **kept}, self._changes)
 
     @cached_property
     def _device(self) -> Device:
@@ -151,7 +151,7 @@ class _Plan:
             exclude_none=True, exclude={"onload_device", "exclude_modules"}
         )
         if (folder := grouping.offload_to_disk_path) is not None:
-            options["offload_to_disk_path"] = str(self.layouts.reach.path(folder))
+            options["offload_to_disk_path"] = str(self.layouts.access.path(folder))
         return Placement(device.spec, "group", _json(options))
 
     @property
@@ -164,15 +164,15 @@ class _Plan:
         return grouping.exclude_modules if grouping is not None and is_grouped else ()
 
     @property
-    def _changes(self) -> dict[str, tuple[Change, ...]]:
-        found: dict[str, list[Change]] = {}
+    def _changes(self) -> dict[str, tuple[PostLoadChange, ...]]:
+        found: dict[str, list[PostLoadChange]] = {}
         for name, path, change in self._in_order():
             found.setdefault(name, []).append(
                 replace(change, path=path, is_optional=self.layouts.rehearse)
             )
         return {name: tuple(changes) for name, changes in found.items()}
 
-    def _in_order(self) -> Iterator[tuple[str, str, Change]]:
+    def _in_order(self) -> Iterator[tuple[str, str, PostLoadChange]]:
         """Component, path in it, and what is done there."""
         entries = [
             (*name.partition(".")[::2], entry)
@@ -186,17 +186,17 @@ class _Plan:
             if path and (placement := self._entry(entry)) is not None:
                 yield name, path, _place(placement)
         for name in self._optimized():
-            yield name, "", Change("sdnq_optimize")
+            yield name, "", PostLoadChange("sdnq_optimize")
         for name, path, entry in entries:
             yield from ((name, path, change) for change in self._compiled(name, entry))
 
-    def _cuts(self, entry: ModuleSettings) -> Iterator[Change]:
+    def _cuts(self, entry: ModuleSettings) -> Iterator[PostLoadChange]:
         for module, keep in entry.truncate_layers.items():
-            yield Change("truncate_layers", options=_json({"layers": module, "keep": keep}))
+            yield PostLoadChange("truncate_layers", options=_json({"layers": module, "keep": keep}))
         for module in entry.remove_modules:
-            yield Change("remove_module", options=_json({"removed": module}))
+            yield PostLoadChange("remove_module", options=_json({"removed": module}))
 
-    def _castings(self) -> Iterator[tuple[str, Change]]:
+    def _castings(self) -> Iterator[tuple[str, PostLoadChange]]:
         castings: dict[str, LayerwiseCasting | None] = dict.fromkeys(
             DENOISERS, self.pipeline.casting
         )
@@ -213,13 +213,15 @@ class _Plan:
             return ()
         return wanted
 
-    def _compiled(self, name: str, entry: ModuleSettings) -> Iterator[Change]:
+    def _compiled(self, name: str, entry: ModuleSettings) -> Iterator[PostLoadChange]:
         if entry.compile is None:
             return
         if self.layouts.rehearse:
             self.layouts.warn(f"{name!r} is rehearsed without being compiled")
         else:
-            yield Change("compile", options=_json(entry.compile.model_dump(exclude_none=True)))
+            yield PostLoadChange(
+                "compile", options=_json(entry.compile.model_dump(exclude_none=True))
+            )
 
     def _means_nothing(self, what: str) -> None:
         self.layouts.warn(f"{what} means nothing on the CPU: the models stay there")
@@ -229,8 +231,8 @@ class _Plan:
         return self.pipeline.configuration
 
 
-def _place(placement: Placement) -> Change:
-    return Change(
+def _place(placement: Placement) -> PostLoadChange:
+    return PostLoadChange(
         "place",
         options=_json(
             {
@@ -242,10 +244,10 @@ def _place(placement: Placement) -> Change:
     )
 
 
-def _cast(casting: LayerwiseCasting) -> Change:
+def _cast(casting: LayerwiseCasting) -> PostLoadChange:
     values = casting.model_dump(exclude_none=True)
     dtypes = {n: str(resolve.dtype(v)) for n, v in values.items() if n.endswith("_dtype")}
-    return Change("cast_layerwise", options=_json({**values, **dtypes}))
+    return PostLoadChange("cast_layerwise", options=_json({**values, **dtypes}))
 
 
 def _json(values: Mapping[str, Any]) -> str:

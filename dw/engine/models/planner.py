@@ -10,26 +10,26 @@ from types import MappingProxyType
 from typing import Any
 
 from dw.engine.calls.ip_adapter import Adapted, find_ip_adapter
-from dw.engine.calls.loras import Adapter, find_adapter
+from dw.engine.calls.loras import LoraAdapter, find_adapter
 from dw.engine.device import Device
-from dw.engine.files.access import Reach
-from dw.engine.models.cache import Need
-from dw.engine.models.placement_plan import OFFLOADS, Layouts
+from dw.engine.files.access import FileAccess
+from dw.engine.models.cache import StepRequirement
+from dw.engine.models.placement_plan import OFFLOADS, PlacementPlanner
 from dw.engine.models.quantization import (
     cannot_rehearse,
     quantization_spec,
 )
 from dw.engine.models.source import Sources
 from dw.engine.models.spec import (
-    Layout,
     Offload,
-    Part,
+    PartSpec,
     PipelineSpec,
     Placement,
+    PlacementPlan,
     QuantizationSpec,
 )
-from dw.engine.models.spec_builder import Draft
-from dw.engine.models.task_models import Parts, TaskModels, part_spec
+from dw.engine.models.spec_builder import SpecBuilder
+from dw.engine.models.task_models import TaskModels, TaskParts, part_spec
 from dw.engine.python import resolve
 from dw.engine.tasks import models_of
 from dw.errors import RunFailed, UsageError
@@ -45,7 +45,7 @@ class Planner:
     """Makes load specs for one run: on one device, for files beside one workflow."""
 
     sources: Sources
-    reach: Reach
+    access: FileAccess
     device: Device
     find_device: Callable[[str], Device]
     warn: Callable[[str], None]
@@ -56,11 +56,11 @@ class Planner:
 
     @property
     def trust(self) -> bool:
-        return self.reach.trust
+        return self.access.trust
 
     def beside(self, folder: Path) -> Planner:
         """The planner for a workflow that lies in `folder`."""
-        return replace(self, reach=replace(self.reach, folder=folder))
+        return replace(self, access=replace(self.access, folder=folder))
 
     def cheaper(self) -> Planner | None:
         """One that puts less on the GPU than this one had planned; None when there is no less."""
@@ -90,11 +90,11 @@ class Planner:
                 self._import(module)
             reused = {n: self.shared(each, n) for n, each in sharers.items()}
             planner = self if self.needs_stand_in(pipeline) else replace(self, rehearse=False)
-            draft = Draft(planner, pipeline, self._layouts.layout(pipeline), reused)
+            draft = SpecBuilder(planner, pipeline, self._layouts.layout(pipeline), reused)
             self._known[id(pipeline)] = (pipeline, draft.spec())
         return self._known[id(pipeline)][1]
 
-    def shared(self, pipeline: Pipeline, name: str) -> Part:
+    def shared(self, pipeline: Pipeline, name: str) -> PartSpec:
         """A component of a pipeline, for another one. Raises RunFailed when it has none."""
         spec = self.pipeline(pipeline)
         parts = {**spec.components, **spec.schedulers}
@@ -107,7 +107,7 @@ class Planner:
             raise RunFailed(f"{name!r} cannot be shared: {spec.cls.__name__} has none here")
         return parts[name]
 
-    def adapters(self, pipeline: Pipeline) -> list[Adapter]:
+    def adapters(self, pipeline: Pipeline) -> list[LoraAdapter]:
         """The LoRAs that the pipeline should have; downloads their files."""
         if not pipeline.loras:
             return []
@@ -116,7 +116,7 @@ class Planner:
             find_adapter(
                 lora,
                 sources=self.sources,
-                reach=self.reach,
+                access=self.access,
                 stand_in_folder=folder,
             )
             for lora in pipeline.loras
@@ -129,7 +129,7 @@ class Planner:
         encoder = self.pipeline(pipeline).components.get("image_encoder")
         stand_in = (self.stand_in(pipeline), encoder.source) if self.rehearse and encoder else None
         return find_ip_adapter(
-            pipeline.ip_adapter, sources=self.sources, reach=self.reach, stand_in=stand_in
+            pipeline.ip_adapter, sources=self.sources, access=self.access, stand_in=stand_in
         )
 
     def stand_in(self, pipeline: Pipeline) -> Path:
@@ -142,7 +142,7 @@ class Planner:
         """Whether it is rehearsed: what comes with dw is small, and runs as it is."""
         return self.rehearse and not pipeline.is_builtin
 
-    def task(self, models: Parts | Pipeline, device: str | None) -> PipelineSpec:
+    def task(self, models: TaskParts | Pipeline, device: str | None) -> PipelineSpec:
         """The load spec of what a command runs on, on `device` or else the run's, made once. With
         less room its models visit the device for each call.
 
@@ -150,25 +150,25 @@ class Planner:
         """
         if isinstance(models, Pipeline):
             return self.pipeline(models)
-        key = (self.reach.folder, device, *models.items())
+        key = (self.access.folder, device, *models.items())
         if key not in self._of_tasks:
             self._of_tasks[key] = self._task(models, self._device(device))
         return self._of_tasks[key]
 
-    def _task(self, parts: Parts, device: Device) -> PipelineSpec:
+    def _task(self, parts: TaskParts, device: Device) -> PipelineSpec:
         is_visitor = self.offload is not None and device.kind == "cuda"
         placement = Placement(device.spec, "model" if is_visitor else None)
         components = {n: part_spec(part, self, placement) for n, part in parts.items()}
-        return PipelineSpec(TaskModels, components, {}, {}, Layout(placement))
+        return PipelineSpec(TaskModels, components, {}, {}, PlacementPlan(placement))
 
-    def needs_of(self, task: Task, step: str) -> Iterator[Need]:
+    def needs_of(self, task: Task, step: str) -> Iterator[StepRequirement]:
         """What a command of a step needs, as far as no results of earlier steps decide it."""
         for arguments in [task.arguments or {}] if task.inputs is None else task.inputs:
             with suppress(KeyError):
                 if isinstance(arguments, Mapping) and (
                     models := models_of(task.command, arguments)
                 ):
-                    yield Need(step, self.task(models, arguments.get("device")))
+                    yield StepRequirement(step, self.task(models, arguments.get("device")))
 
     def quantization(self, name: str, wanted: Quantization | None) -> QuantizationSpec | None:
         """How the component `name` is quantized; a rehearsal tells what it leaves out."""
@@ -186,11 +186,11 @@ class Planner:
             resolve.import_module(module, trust=self.trust)
 
     @property
-    def _layouts(self) -> Layouts:
-        return Layouts(
+    def _layouts(self) -> PlacementPlanner:
+        return PlacementPlanner(
             find_device=self._device,
             warn=self.warn,
-            reach=self.reach,
+            access=self.access,
             rehearse=self.rehearse,
             offload=self.offload,
         )

@@ -19,7 +19,7 @@ from diffusers import DiffusionPipeline
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.models.address import hub_file
 from dw.errors import RunFailed
 from dw.workflow.builtin import is_builtin, require_model
@@ -51,14 +51,14 @@ class Sources:
         self._json: dict[Path, tuple[Stat, Json]] = {}
         self._prints: dict[Path, tuple[tuple[Stat, ...], str]] = {}
 
-    def pipeline(self, name: str, *, reach: Reach, options: Mapping[str, Any]) -> Path:
+    def pipeline(self, name: str, *, access: FileAccess, options: Mapping[str, Any]) -> Path:
         """The folder of a whole pipeline. Downloads it when it is a hub id that is not here yet.
 
         Raises RunFailed when there is no such folder, or the hub has no such model or cannot be
         reached.
         """
-        options = self._limited(reach, options)
-        if (folder := _local(name, reach)) is not None:
+        options = self._limited(access, options)
+        if (folder := _local(name, access)) is not None:
             return _with_index(folder, name)
         snapshot = _snapshot(name, options)
         if snapshot is not None and self._is_pipeline(snapshot, options.get("variant")):
@@ -80,10 +80,10 @@ class Sources:
             return self._is_pipeline(snapshot, variant)
         return self._is_component(snapshot / str(subfolder or ""), variant)
 
-    def modular(self, name: str, *, reach: Reach, options: Mapping[str, Any]) -> Path:
+    def modular(self, name: str, *, access: FileAccess, options: Mapping[str, Any]) -> Path:
         """The folder of a modular pipeline's index. Its components may lie elsewhere."""
-        options = self._limited(reach, options)
-        if (folder := _local(name, reach)) is not None:
+        options = self._limited(access, options)
+        if (folder := _local(name, access)) is not None:
             return _with_index(folder, name, MODULAR_INDEXES)
         folder = _snapshot(name, options)
         if folder is None or not _has_index(folder, MODULAR_INDEXES):
@@ -91,12 +91,12 @@ class Sources:
         return _with_index(folder, name, MODULAR_INDEXES)
 
     def component(
-        self, name: str, subfolder: str | None, *, reach: Reach, options: Mapping[str, Any]
+        self, name: str, subfolder: str | None, *, access: FileAccess, options: Mapping[str, Any]
     ) -> Path:
         """The folder of one component, which may be a repository of its own."""
         inside = _inside(subfolder or "")
-        options = self._limited(reach, options)
-        root = _local(name, reach)
+        options = self._limited(access, options)
+        root = _local(name, access)
         if root is None:
             root = _snapshot(name, options)
             if root is None or not self._is_component(root / inside, options.get("variant")):
@@ -106,21 +106,21 @@ class Sources:
         return root / inside
 
     def file(
-        self, name: str, file_name: str | None, *, reach: Reach, options: Mapping[str, Any]
+        self, name: str, file_name: str | None, *, access: FileAccess, options: Mapping[str, Any]
     ) -> Path:
         """One file: `name` itself, or `file_name` in the folder or repository `name`.
 
         Raises RunFailed when there is none, also on the hub.
         """
-        options = self._limited(reach, options)
+        options = self._limited(access, options)
         if is_builtin(name):
             return _file_in(require_model(name), file_name)
-        path = resolve(name, reach.folder)
+        path = resolve(name, access.folder)
         if path.is_file():
-            return reach.path(name)
+            return access.path(name)
         if path.is_dir():
-            file = _file_in(reach.path(name), file_name)
-            reach.require(file, name)  # it may be a link
+            file = _file_in(access.path(name), file_name)
+            access.require(file, name)  # it may be a link
             return file
         file_name = None if file_name is None else _inside(file_name)
         found = hub_file(name)
@@ -152,11 +152,11 @@ class Sources:
             known = self._prints[source] = (stats, _digest(source, stats))
         return known[1]
 
-    def _limited(self, reach: Reach, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _limited(self, access: FileAccess, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """The options of a look-up. A hub cache of the workflow's own is a folder that is written
         to."""
         if (folder := options.get("cache_dir")) is not None:
-            reach.require(Path(folder), str(folder))
+            access.require(Path(folder), str(folder))
         return {**options, **self._limits}
 
     def _is_pipeline(self, folder: Path, variant: str | None) -> bool:
@@ -240,13 +240,13 @@ def _inside(name: str) -> str:
     return name
 
 
-def _local(name: str, reach: Reach) -> Path | None:
+def _local(name: str, access: FileAccess) -> Path | None:
     """The folder that `name` means, or None when it can only be a hub id."""
     if is_builtin(name):
         return require_model(name)
-    path = resolve(name, reach.folder)
+    path = resolve(name, access.folder)
     if path.is_dir():
-        return reach.path(name).resolve()
+        return access.path(name).resolve()
     if (
         Path(name).is_absolute()
         or name.startswith((".", "~"))
@@ -255,7 +255,7 @@ def _local(name: str, reach: Reach) -> Path | None:
     ):
         raise RunFailed(
             f"there is no model folder {name!r}",
-            hints=[f"relative names start at {reach.folder} or at the current folder"],
+            hints=[f"relative names start at {access.folder} or at the current folder"],
         )
     return None
 

@@ -31,7 +31,7 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PostLoadChange:
     """Something that is done to a loaded component and cannot be undone (see `changes`)."""
 
     name: str
@@ -67,17 +67,17 @@ class ComponentSpec:
     options: tuple[tuple[str, Any], ...] = ()  # further arguments of the loader
     device_map: str | None = None  # as JSON
     quantization: QuantizationSpec | None = None
-    changes: tuple[Change, ...] = ()  # in the order in which they are made
+    changes: tuple[PostLoadChange, ...] = ()  # in the order in which they are made
     source: Path = field(compare=False, default=Path())
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PlacementPlan:
     """Where the components of a pipeline live, and what is done to them once they are loaded."""
 
     placement: Placement  # of those that have none of their own
     own: Mapping[str, Placement] = field(default_factory=dict)
-    changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
+    changes: Mapping[str, tuple[PostLoadChange, ...]] = field(default_factory=dict)
 
     def of(self, name: str) -> Placement:
         return self.own.get(name, self.placement)
@@ -91,7 +91,7 @@ class SchedulerSpec:
     config: Mapping[str, Any]
 
 
-Part = ComponentSpec | SchedulerSpec | None
+PartSpec = ComponentSpec | SchedulerSpec | None
 """What fills a place of a pipeline; None where it is left empty."""
 
 
@@ -111,7 +111,7 @@ class SingleFile:
         """What decides which parts there are."""
         return self.cls, self.fingerprint, self.config
 
-    def part(self, name: str, cls: type, layout: Layout) -> ComponentSpec:
+    def part(self, name: str, cls: type, layout: PlacementPlan) -> ComponentSpec:
         has_weights = issubclass(cls, torch.nn.Module)
         return ComponentSpec(
             cls=cls,
@@ -132,7 +132,7 @@ class PipelineSpec:
     components: Mapping[str, ComponentSpec | None]
     schedulers: Mapping[str, SchedulerSpec]
     scalars: Mapping[str, Any]
-    layout: Layout
+    layout: PlacementPlan
     single_file: SingleFile | None = None
 
     @property

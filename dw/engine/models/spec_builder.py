@@ -20,14 +20,14 @@ from dw.engine.models.quantization import (
 from dw.engine.models.source import HUB_OPTIONS, has_variant, refuse_pickles
 from dw.engine.models.spec import (
     ComponentSpec,
-    Layout,
-    Part,
+    PartSpec,
     PipelineSpec,
+    PlacementPlan,
     QuantizationSpec,
     SchedulerSpec,
     SingleFile,
 )
-from dw.engine.models.transformers_models import foreign_spec
+from dw.engine.models.transformers_models import transformers_spec
 from dw.engine.python import remote_code, resolve
 from dw.engine.python.signatures import constructor_signature, has_weights, library_class
 from dw.errors import RunFailed, WorkflowError
@@ -56,21 +56,23 @@ MADE_AFRESH = ("scheduler_config.json", "guider_config.json")
 
 
 @dataclass(frozen=True)
-class Draft:
+class SpecBuilder:
     """The spec of one pipeline in the making."""
 
     planner: Planner
     pipeline: Pipeline
-    layout: Layout
-    reused: Mapping[str, Part]
+    layout: PlacementPlan
+    reused: Mapping[str, PartSpec]
 
     def spec(self) -> PipelineSpec:
         component_type = self.pipeline.configuration.component_type
         generic = resolve.pipeline_class(component_type, trust=self.planner.trust)
         if resolve.is_modular(generic):
             return self._from_blocks(generic)
-        if resolve.is_foreign(generic):
-            return foreign_spec(generic, self.pipeline, self.planner, self.layout, self._overrides)
+        if resolve.is_from_transformers(generic):
+            return transformers_spec(
+                generic, self.pipeline, self.planner, self.layout, self._overrides
+            )
         if self.planner.rehearse:
             return self._from_folder(generic, self.planner.stand_in(self.pipeline))
         if "from_single_file" in self._arguments:
@@ -84,7 +86,7 @@ class Draft:
         cls = self._class(generic, folder)
         known = constructor_signature(cls).components
         listed = {n: v for n, v in index.items() if n in known and isinstance(v, list | tuple)}
-        parts: dict[str, Part] = {}
+        parts: dict[str, PartSpec] = {}
         for name, (library, class_name) in listed.items():
             if library is not None and not self._is_given(name):
                 own = self._component_class(folder / name, library, class_name)
@@ -97,7 +99,9 @@ class Draft:
         named = self.planner.sources.index(folder)["_class_name"]
         if custom := self._arguments.get("custom_pipeline"):
             revision = self._arguments.get("custom_revision")
-            return remote_code.custom_pipeline(custom, reach=self.planner.reach, revision=revision)
+            return remote_code.custom_pipeline(
+                custom, access=self.planner.access, revision=revision
+            )
         if isinstance(named, str):
             return resolve.concrete_class(generic, named)
         module, name = named
@@ -128,10 +132,10 @@ class Draft:
             generic, self._modular_folder(), modular.options(self.pipeline)
         )
         skeleton = blueprint.read(planner.sources, trust=planner.trust)
-        parts: dict[str, Part] = {}
+        parts: dict[str, PartSpec] = {}
         for name, place in modular.places(skeleton).items():
             if modular.is_wanted(name, configuration) and not self._is_given(name):
-                source = place.find(planner.sources, planner.reach, self._hub_options)
+                source = place.find(planner.sources, planner.access, self._hub_options)
                 cls = place.cls or modular.own_class(planner.sources.json(source / "config.json"))
                 parts[name] = self._part(name, cls, source, self._arguments)
         parts = self._with_encoder(skeleton._component_specs, parts | self._overrides)
@@ -153,13 +157,13 @@ class Draft:
             return planner.stand_in(self.pipeline)
         if name is None:
             raise WorkflowError("a modular pipeline needs a model_name")
-        return planner.sources.modular(str(name), reach=planner.reach, options=self._hub_options)
+        return planner.sources.modular(str(name), access=planner.access, options=self._hub_options)
 
     def _from_single_file(self, cls: Any, name: str) -> PipelineSpec:
         if resolve.is_generic(cls):
             raise WorkflowError(f"{cls.__name__} cannot load a single file; name the class itself")
         planner = self.planner
-        path = planner.sources.file(name, None, reach=planner.reach, options=self._hub_options)
+        path = planner.sources.file(name, None, access=planner.access, options=self._hub_options)
         self._refuse_pickles(path)
         dtypes, config = self._dtypes, self._arguments.get("config")
         file = SingleFile(
@@ -179,7 +183,7 @@ class Draft:
         return self._assembled(cls, self._overrides, {})
 
     def _assembled(
-        self, cls: Any, parts: Mapping[str, Part], settings: Mapping[str, Any]
+        self, cls: Any, parts: Mapping[str, PartSpec], settings: Mapping[str, Any]
     ) -> PipelineSpec:
         required = constructor_signature(cls).required
         missing = [n for n in required if n not in parts and not self._is_null(n)]
@@ -192,7 +196,7 @@ class Draft:
         return self._spec(cls, {**nulls, **parts}, settings)
 
     def _spec(
-        self, cls: Any, parts: Mapping[str, Part], settings: Mapping[str, Any]
+        self, cls: Any, parts: Mapping[str, PartSpec], settings: Mapping[str, Any]
     ) -> PipelineSpec:
         signature = constructor_signature(cls)
         parts = self._with_encoder(signature.components, parts)
@@ -206,11 +210,13 @@ class Draft:
         )
 
     @cached_property
-    def _overrides(self) -> dict[str, Part]:
+    def _overrides(self) -> dict[str, PartSpec]:
         own = {n: self._override(n, c) for n, c in self.pipeline.components.items()}
         return {**own, **self.reused}
 
-    def _with_encoder(self, known: Iterable[str], parts: Mapping[str, Part]) -> dict[str, Part]:
+    def _with_encoder(
+        self, known: Iterable[str], parts: Mapping[str, PartSpec]
+    ) -> dict[str, PartSpec]:
         """The parts with the encoder of an IP-Adapter's pictures, unless there is one."""
         adapter = self.pipeline.ip_adapter
         is_wanted = "image_encoder" in known and parts.get("image_encoder") is None
@@ -218,7 +224,7 @@ class Draft:
         own = {} if encoder is None else {"image_encoder": self._override("image_encoder", encoder)}
         return {**parts, **own}
 
-    def _override(self, name: str, component: Component) -> Part:
+    def _override(self, name: str, component: Component) -> PartSpec:
         planner, arguments = self.planner, component.from_pretrained_arguments
         cls = resolve.component_class(component.configuration.component_type, trust=planner.trust)
         if planner.rehearse:
@@ -226,23 +232,23 @@ class Draft:
             return self._part(name, cls, source, {})
         hub = {n: arguments[n] for n in (*HUB_OPTIONS, "variant") if n in arguments}
         if (file := arguments.get("from_single_file")) is not None:
-            source = planner.sources.file(str(file), None, reach=planner.reach, options=hub)
+            source = planner.sources.file(str(file), None, access=planner.access, options=hub)
         else:
             source = planner.sources.component(
                 str(arguments.get("model_name")),
                 arguments.get("subfolder"),
-                reach=planner.reach,
+                access=planner.access,
                 options=hub,
             )
         return self._part(name, cls, source, arguments)
 
-    def _indexed(self, name: str, cls: Any, folder: Path) -> Part:
+    def _indexed(self, name: str, cls: Any, folder: Path) -> PartSpec:
         own = folder / name
         arguments = {} if self.planner.rehearse else self._arguments
         arguments = {n: v for n, v in arguments.items() if n != DEVICE_MAP}  # the whole pipeline's
         return self._part(name, cls, own if own.is_dir() else folder, arguments)
 
-    def _part(self, name: str, cls: Any, source: Path, arguments: Mapping[str, Any]) -> Part:
+    def _part(self, name: str, cls: Any, source: Path, arguments: Mapping[str, Any]) -> PartSpec:
         sources = self.planner.sources
         if getattr(cls, "config_name", None) in MADE_AFRESH:
             return SchedulerSpec(cls, sources.json(source / cls.config_name))
@@ -297,7 +303,7 @@ class Draft:
 
     def _folder(self, name: str) -> Path:
         options = self._hub_options
-        return self.planner.sources.pipeline(name, reach=self.planner.reach, options=options)
+        return self.planner.sources.pipeline(name, access=self.planner.access, options=options)
 
     def _is_given(self, name: str) -> bool:
         """Whether the workflow says itself what this component is: another one, or none."""

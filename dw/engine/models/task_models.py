@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TaskPart:
     """One model of a command, or the processor beside it, and where it comes from."""
 
     cls: Any  # with from_pretrained, or from_single_file when it is read from `files`
@@ -34,14 +34,14 @@ class Part:
     remote_code: bool = False  # its Python comes from the hub, too
 
 
-Parts = Mapping[str, Part]
+TaskParts = Mapping[str, TaskPart]
 
 
 class TaskModels:
     """The `cls` of the specs of commands: their parts are used as they are, not wired."""
 
 
-def part_spec(part: Part, planner: Planner, placement: Placement) -> ComponentSpec:
+def part_spec(part: TaskPart, planner: Planner, placement: Placement) -> ComponentSpec:
     """What must be in memory for a part. Raises RunFailed when there is no such model."""
     is_half = part.is_large and not placement.device.startswith("cpu")
     spec = ComponentSpec(part.cls, fingerprint="", dtype=None, placement=None, options=part.options)
@@ -51,7 +51,7 @@ def part_spec(part: Part, planner: Planner, placement: Placement) -> ComponentSp
     return _rehearsed(spec, part, planner) if planner.rehearse else _found(spec, part, planner)
 
 
-def _rehearsed(spec: ComponentSpec, part: Part, planner: Planner) -> ComponentSpec:
+def _rehearsed(spec: ComponentSpec, part: TaskPart, planner: Planner) -> ComponentSpec:
     if isinstance(part.stand_in, type):
         name = Path(part.source or "", *filter(None, part.files))
         return replace(spec, cls=part.stand_in, fingerprint=str(name), source=name)
@@ -59,9 +59,9 @@ def _rehearsed(spec: ComponentSpec, part: Part, planner: Planner) -> ComponentSp
     return replace(spec, fingerprint=planner.sources.fingerprint(source), source=source)
 
 
-def _found(spec: ComponentSpec, part: Part, planner: Planner) -> ComponentSpec:
+def _found(spec: ComponentSpec, part: TaskPart, planner: Planner) -> ComponentSpec:
     """The spec with its weights, which may be downloaded for it."""
-    sources, reach = planner.sources, planner.reach
+    sources, access = planner.sources, planner.access
     if part.source is None:
         return spec
     if part.remote_code and not planner.trust:
@@ -70,10 +70,10 @@ def _found(spec: ComponentSpec, part: Part, planner: Planner) -> ComponentSpec:
             hints=["run with --trust if you trust it"],
         )
     if part.files:
-        paths = [sources.file(part.source, name, reach=reach, options={}) for name in part.files]
+        paths = [sources.file(part.source, name, access=access, options={}) for name in part.files]
         prints = "-".join(map(sources.fingerprint, paths))
         return replace(spec, fingerprint=prints, source=paths[0])
-    source = sources.component(part.source, None, reach=reach, options={})
+    source = sources.component(part.source, None, access=access, options={})
     if part.has_weights and not planner.trust:
         refuse_pickles(source)
     return replace(spec, fingerprint=sources.fingerprint(source), source=source)

@@ -17,7 +17,7 @@ import transformers
 from dw.engine.models.dtypes import given_dtype
 from dw.engine.models.live_models import modules
 from dw.engine.models.source import HUB_OPTIONS, refuse_pickles
-from dw.engine.models.spec import ComponentSpec, Layout, Part, PipelineSpec
+from dw.engine.models.spec import ComponentSpec, PartSpec, PipelineSpec, PlacementPlan
 from dw.engine.python.signatures import has_weights
 from dw.errors import WorkflowError
 from dw.rehearsal import stand_in_model
@@ -53,7 +53,7 @@ _TASKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignSpec(PipelineSpec):
+class TransformersSpec(PipelineSpec):
     """Something to call: loaded as a whole, under the name of its class, or made of components."""
 
     def build(self, parts: Mapping[str, Any], scalars: Mapping[str, Any]) -> Any:
@@ -63,16 +63,20 @@ class ForeignSpec(PipelineSpec):
         return self.cls(**device, **scalars, **parts)
 
 
-def foreign_spec(
-    cls: Any, pipeline: Pipeline, planner: Planner, layout: Layout, own: Mapping[str, Part]
-) -> ForeignSpec:
+def transformers_spec(
+    cls: Any,
+    pipeline: Pipeline,
+    planner: Planner,
+    layout: PlacementPlan,
+    own: Mapping[str, PartSpec],
+) -> TransformersSpec:
     """The load spec; `own` are the components beside its configuration. Without a model it is made
     of them. Raises RunFailed or WorkflowError when there is no such model."""
     arguments = pipeline.from_pretrained_arguments
     options = {n: v for n, v in arguments.items() if n not in _NOT_PASSED_ON}
     device_map = options.pop("device_map", None)
     if not any(name in arguments for name in SOURCES):
-        return ForeignSpec(cls, own, {}, options, layout)  # type: ignore[arg-type]
+        return TransformersSpec(cls, own, {}, options, layout)  # type: ignore[arg-type]
     if cls.__name__.startswith("Auto") or cls.__name__ == PIPELINE:
         # Always said, as some would ask at the terminal.
         runs_code = planner.trust and arguments.get("trust_remote_code") is True
@@ -94,7 +98,7 @@ def foreign_spec(
         device_map=None if device_map is None else json.dumps(device_map, sort_keys=True),
         quantization=planner.quantization(cls.__name__, pipeline.quantization) if weighs else None,
     )
-    return ForeignSpec(cls, {cls.__name__: spec}, {}, {}, layout)
+    return TransformersSpec(cls, {cls.__name__: spec}, {}, {}, layout)
 
 
 def on_its_device(target: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,11 +118,11 @@ def on_its_device(target: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _find(arguments: Mapping[str, Any], planner: Planner) -> Path:
     hub = {name: arguments[name] for name in HUB_OPTIONS if name in arguments}
-    sources, reach = planner.sources, planner.reach
+    sources, access = planner.sources, planner.access
     if (file := arguments.get("from_single_file")) is not None:
-        return sources.file(str(file), None, reach=reach, options=hub)
+        return sources.file(str(file), None, access=access, options=hub)
     name = str(arguments.get("model_name") or arguments.get("model"))
-    return sources.component(name, arguments.get("subfolder"), reach=reach, options=hub)
+    return sources.component(name, arguments.get("subfolder"), access=access, options=hub)
 
 
 def _stand_in(cls: Any, task: Any) -> tuple[Any, Path]:

@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils.constants import HF_MODULES_CACHE
 from diffusers.utils.dynamic_modules_utils import get_cached_module_file
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.errors import RunFailed, WorkflowError
 from dw.workflow.json_path import is_path
 from dw.workflow.paths import resolve
@@ -21,14 +21,14 @@ from dw.workflow.paths import resolve
 PIPELINE_FILE = "pipeline.py"
 
 
-def custom_pipeline(name: str, *, reach: Reach, revision: str | None = None) -> Any:
+def custom_pipeline(name: str, *, access: FileAccess, revision: str | None = None) -> Any:
     """The pipeline class in a folder or a file, in a repository of the hub, or among the
     community's pipelines, which have names without a slash.
 
     Raises WorkflowError without the user's trust, and RunFailed when there is none.
     """
-    require_trust(f"'custom_pipeline': {name!r}", trust=reach.trust)
-    place = resolve(name, reach.folder)
+    require_trust(f"'custom_pipeline': {name!r}", trust=access.trust)
+    place = resolve(name, access.folder)
     if place.exists():
         return _pipeline_class(load_file(place / PIPELINE_FILE if place.is_dir() else place), name)
     if is_path(name) or name.endswith(".py"):

@@ -112,7 +112,7 @@ def _longest_module(path: list[str], text: str, trust: bool) -> tuple[Any, list[
 def pipeline_class(name: str, *, trust: bool = False) -> Any:
     """The class of a pipeline; `is_generic` ones stand for what the model's own index names."""
     found = resolve(name, trust=trust)
-    if is_generic(found) or is_modular(found) or is_foreign(found):
+    if is_generic(found) or is_modular(found) or is_from_transformers(found):
         return found
     if isinstance(found, type) and issubclass(found, DiffusionPipeline):
         return found
@@ -167,7 +167,7 @@ def concrete_class(generic: Any, class_name: str) -> Any:
     raise WorkflowError(f"{generic.__name__} knows no pipeline for a model of {class_name}")
 
 
-def is_foreign(cls: Any) -> bool:
+def is_from_transformers(cls: Any) -> bool:
     """Whether it is no pipeline of diffusers but of transformers: loaded, and then called."""
     is_of_transformers = getattr(cls, "__module__", "").partition(".")[0] == "transformers"
     is_pipeline = getattr(cls, "__name__", "") == "pipeline"

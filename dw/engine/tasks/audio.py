@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from dw.engine.media.audio import Sound, as_sound, fitted
+from dw.engine.media.audio import Audio, as_sound, fitted
 from dw.engine.media.joining import crossfaded
 from dw.engine.media.segments import samples_at
 from dw.engine.tasks.arguments import Count, Positive
@@ -26,7 +26,7 @@ def slice_audio(
     num_frames: Positive | None = None,
     fps: Rate | None = None,
     sample_rate: Positive | None = None,
-) -> Sound:
+) -> Audio:
     """A part of a sound, told in seconds or in the frames of a film; it goes on in silence where
     the sound ends before it."""
     sound = as_sound(audio, sample_rate)
@@ -46,7 +46,7 @@ def slice_audio(
             )
     if begin >= len(sound):
         raise RunFailed(f"the sound is over after {len(sound) / sound.rate:.2f} s, before the part")
-    return Sound(fitted(sound.samples[begin:], end - begin), sound.rate)
+    return Audio(fitted(sound.samples[begin:], end - begin), sound.rate)
 
 
 @task()
@@ -54,7 +54,7 @@ def crossfade_audio(
     audios: list[Any],
     crossfade_ms: Milliseconds = CROSSFADE_MS,
     sample_rate: Positive | None = None,
-) -> Sound:
+) -> Audio:
     """The sounds behind each other, each over the end of the one before, with equal power."""
     sounds = [as_sound(audio, sample_rate) for audio in audios]
     if not sounds:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dw.engine.models.task_models import Part, Parts
+from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.tasks.arguments import Side
 from dw.engine.tasks.registry import TaskContext, task
 
@@ -18,13 +18,13 @@ LARGE = "Intel/dpt-large"
 ZOE = "Intel/zoedepth-nyu-kitti"
 
 
-def _estimator(arguments: Mapping[str, Any]) -> Parts:
+def _estimator(arguments: Mapping[str, Any]) -> TaskParts:
     from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
     name = arguments["model_name"]
     return {
-        "model": Part(AutoModelForDepthEstimation, name, "depth"),
-        "processor": Part(AutoImageProcessor, name, "depth", has_weights=False),
+        "model": TaskPart(AutoModelForDepthEstimation, name, "depth"),
+        "processor": TaskPart(AutoImageProcessor, name, "depth", has_weights=False),
     }
 
 

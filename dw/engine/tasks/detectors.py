@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from dw.engine.models.task_models import Part, Parts
+from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.tasks.extras import needing
 from dw.engine.tasks.registry import TaskContext, task
 
@@ -108,12 +108,12 @@ def _networks(holder: Any, depth: int = 2) -> Iterator[torch.nn.Module]:
 
 
 def _command(name: str, declared: Declaration) -> Callable[..., Image.Image]:
-    def models(arguments: Mapping[str, Any]) -> Parts:
+    def models(arguments: Mapping[str, Any]) -> TaskParts:
         from dw.rehearsal.tasks import Sketcher
 
         source = arguments["model_name"] if declared.files else None
         options = (("detector", declared.cls),)
-        return {"model": Part(Detector, source, Sketcher, declared.files, options=options)}
+        return {"model": TaskPart(Detector, source, Sketcher, declared.files, options=options)}
 
     def detect(
         image: Image.Image,

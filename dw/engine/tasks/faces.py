@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dw.engine.models.task_models import Part, Parts
+from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.patches.progress_bars import counting
 from dw.engine.tasks.arguments import Count, Positive
 from dw.engine.tasks.extras import needing
@@ -45,14 +45,14 @@ class FaceFinder(torch.nn.Module):
         return self
 
 
-def _restorer(arguments: Mapping[str, Any]) -> Parts:
+def _restorer(arguments: Mapping[str, Any]) -> TaskParts:
     from dw.rehearsal.tasks import Enlarger, FaceCutter
 
     size = (("face_size", arguments["face_size"]),)
     files = (arguments["filename"],)
     return {
-        "model": Part(Upscaler, arguments["model_name"], Enlarger, files=files),
-        "finder": Part(FaceFinder, None, FaceCutter, options=size),
+        "model": TaskPart(Upscaler, arguments["model_name"], Enlarger, files=files),
+        "finder": TaskPart(FaceFinder, None, FaceCutter, options=size),
     }
 
 

@@ -20,11 +20,11 @@ def gather_images(
 ) -> list[Image.Image]:
     """The pictures that match a pattern, relative to the workflow's folder or else the current
     one, in the order of their names; then those at the URLs."""
-    pictures, places = [], matches(glob, context.reach.folder, EXTENSIONS["image"])
-    reach = context.reach.extended(glob, places)
+    pictures, places = [], matches(glob, context.access.folder, EXTENSIONS["image"])
+    access = context.access.extended(glob, places)
     for place in [*places, *urls]:
         context.check()
-        pictures.append(read_image(place, reach))
+        pictures.append(read_image(place, access))
     if not pictures:
         raise RunFailed(
             f"no pictures match {glob!r}" if glob else "gather_images needs 'glob' or 'urls'"

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from dw.engine.media.image import as_picture, as_pixels
-from dw.engine.media.video import FPS, Film, as_film
-from dw.engine.models.task_models import Part, Parts
+from dw.engine.media.video import FPS, Video, as_film
+from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.patches.progress_bars import Bar
 from dw.engine.tasks.registry import TaskContext, task
 from dw.engine.tasks.rife import IFNet
@@ -19,13 +19,13 @@ from dw.errors import RunFailed
 MODEL, WEIGHTS = "imaginairy/rife-interpolation", "rife-flownet-4.13.2.safetensors"
 
 
-def _interpolator(arguments: Mapping[str, Any]) -> Parts:
+def _interpolator(arguments: Mapping[str, Any]) -> TaskParts:
     from dw.rehearsal.tasks import Blender
 
     name, file = arguments["model_name"], arguments["filename"]
     if name == MODEL:
         file = file or WEIGHTS
-    return {"model": Part(IFNet, name, Blender, files=(file,))}
+    return {"model": TaskPart(IFNet, name, Blender, files=(file,))}
 
 
 @task(models=_interpolator)
@@ -36,7 +36,7 @@ def interpolate_frames(
     filename: str | None = None,
     *,
     context: TaskContext,
-) -> Film:
+) -> Video:
     """`multiplier` times as many frames a second; RIFE 4.13 draws the new ones. The film keeps its
     sound and its length, for which its last frame is repeated. `model_name` is a hub id with the
     file `filename` in it, or a file."""
@@ -55,7 +55,7 @@ def interpolate_frames(
         frames.append(frame)
         last = pixels
     frames += frames[-1:] * len(moments)
-    return Film(frames, film.sound, (film.fps or FPS) * multiplier)
+    return Video(frames, film.sound, (film.fps or FPS) * multiplier)
 
 
 def _require_size(frame: Image.Image, before: Image.Image) -> None:

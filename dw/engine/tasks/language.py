@@ -10,9 +10,9 @@ from PIL import Image
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from dw.engine.calls.generation import Tokens
+from dw.engine.calls.generation import GeneratedTokens
 from dw.engine.checks.keywords import generation_refusal
-from dw.engine.models.task_models import Part, Parts
+from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.tasks.arguments import Positive
 from dw.engine.tasks.registry import TaskContext, task
 
@@ -30,25 +30,25 @@ Penalty = Annotated[float, Field(gt=0)]
 Settings = Mapping[Annotated[str, AfterValidator(_setting)], Any]
 
 
-def _writer(arguments: Mapping[str, Any]) -> Parts:
+def _writer(arguments: Mapping[str, Any]) -> TaskParts:
     if arguments.get("image") is not None:  # also when it is the result of an earlier step
         return _describer(arguments)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name = arguments["model_name"] or TEXT_MODEL
     return {
-        "model": Part(AutoModelForCausalLM, name, "language", is_large=True),
-        "tokenizer": Part(AutoTokenizer, name, "language", has_weights=False),
+        "model": TaskPart(AutoModelForCausalLM, name, "language", is_large=True),
+        "tokenizer": TaskPart(AutoTokenizer, name, "language", has_weights=False),
     }
 
 
-def _describer(arguments: Mapping[str, Any]) -> Parts:
+def _describer(arguments: Mapping[str, Any]) -> TaskParts:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     name = arguments["model_name"] or VISION_MODEL
     return {
-        "model": Part(AutoModelForImageTextToText, name, "vision_language", is_large=True),
-        "processor": Part(AutoProcessor, name, "vision_language", has_weights=False),
+        "model": TaskPart(AutoModelForImageTextToText, name, "vision_language", is_large=True),
+        "processor": TaskPart(AutoProcessor, name, "vision_language", has_weights=False),
     }
 
 
@@ -137,7 +137,7 @@ def _generate(inputs: Any, reader: Any, options: Mapping[str, Any], context: Tas
     model = context.models["model"]
     settings = {**({} if options.get("do_sample") else GREEDY), **options}
     inputs = {n: v.to(model.device, _dtype(v, model)) for n, v in inputs.items()}
-    counted = Tokens(settings["max_new_tokens"], context.take_stop)
+    counted = GeneratedTokens(settings["max_new_tokens"], context.take_stop)
     [tokens] = model.generate(**inputs, **settings, stopping_criteria=[counted])
     given = inputs.get("input_ids", torch.empty(1, 0))[0]
     if torch.equal(tokens[: len(given)], given):  # decoders repeat what they were given

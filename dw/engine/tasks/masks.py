@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dw.engine.models.task_models import Part, Parts
+from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.tasks.arguments import Share
 from dw.engine.tasks.palette import ADE20K
 from dw.engine.tasks.registry import TaskContext, task
@@ -23,14 +23,14 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's channels, which SAM 2 and RMBG take pictures relative to."""
 
 
-def _finders(arguments: Mapping[str, Any]) -> Parts:
+def _finders(arguments: Mapping[str, Any]) -> TaskParts:
     from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor, Sam2Model
 
     name = arguments["model_name"]
     return {
-        "detector": Part(AutoModelForZeroShotObjectDetection, name, "grounding"),
-        "processor": Part(AutoProcessor, name, "grounding", has_weights=False),
-        "segmenter": Part(Sam2Model, arguments["sam_model_name"], "sam2"),
+        "detector": TaskPart(AutoModelForZeroShotObjectDetection, name, "grounding"),
+        "processor": TaskPart(AutoProcessor, name, "grounding", has_weights=False),
+        "segmenter": TaskPart(Sam2Model, arguments["sam_model_name"], "sam2"),
     }
 
 
@@ -86,13 +86,13 @@ def _outlines(image: Image.Image, boxes: torch.Tensor, context: TaskContext) -> 
     return (full > 0).any(dim=0)[0].cpu()
 
 
-def _cutter(arguments: Mapping[str, Any]) -> Parts:
+def _cutter(arguments: Mapping[str, Any]) -> TaskParts:
     from transformers import AutoModelForImageSegmentation
 
     from dw.rehearsal.tasks import Cutter
 
     return {
-        "model": Part(
+        "model": TaskPart(
             AutoModelForImageSegmentation,
             arguments["model_name"],
             Cutter,
@@ -116,13 +116,13 @@ def remove_background(
     return cut
 
 
-def _classifier(arguments: Mapping[str, Any]) -> Parts:
+def _classifier(arguments: Mapping[str, Any]) -> TaskParts:
     from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
     name = arguments["model_name"]
     return {
-        "model": Part(AutoModelForSemanticSegmentation, name, "segmentation"),
-        "processor": Part(AutoImageProcessor, name, "segmentation", has_weights=False),
+        "model": TaskPart(AutoModelForSemanticSegmentation, name, "segmentation"),
+        "processor": TaskPart(AutoImageProcessor, name, "segmentation", has_weights=False),
     }
 
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from dw.engine.files.access import Reach
-from dw.engine.models.task_models import Parts
+from dw.engine.files.access import FileAccess
+from dw.engine.models.task_models import TaskParts
 from dw.engine.tasks.arguments import misfits
 from dw.errors import RunFailed, did_you_mean
 from dw.workflow.format.pipeline import Pipeline
@@ -26,7 +26,7 @@ class TaskContext:
     """What a command may need besides its arguments, which it gets by declaring a parameter
     `context`."""
 
-    reach: Reach  # what the workflow may read, and the folder where its names start
+    access: FileAccess  # what the workflow may read, and the folder where its names start
     check: Callable[[], None]  # raises when the run was cancelled
     models: Mapping[str, Any] = field(default_factory=dict)  # that the command declared, by name
     device: str = "cpu"  # where they are
@@ -38,12 +38,12 @@ class TaskContext:
         return value.to(self.device)
 
 
-Declare = Callable[[Mapping[str, Any]], Parts | Pipeline]
+Declare = Callable[[Mapping[str, Any]], TaskParts | Pipeline]
 """From the arguments of a command, defaults included, to the models that it runs on."""
 
 
 @dataclass(frozen=True)
-class Command:
+class TaskFunction:
     function: Callable[..., Any]
     takes_whole: bool  # the arguments are one value, not keywords
     models: Declare | None
@@ -66,7 +66,7 @@ class Command:
         return "context" in inspect.signature(self.function).parameters
 
 
-_COMMANDS: dict[str, Command] = {}
+_COMMANDS: dict[str, TaskFunction] = {}
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -80,13 +80,13 @@ def task(
     """Register a function under its own name."""
 
     def register(function: Function) -> Function:
-        _COMMANDS[function.__name__] = Command(function, takes_whole, models, borrows)
+        _COMMANDS[function.__name__] = TaskFunction(function, takes_whole, models, borrows)
         return function
 
     return register
 
 
-def commands() -> Mapping[str, Command]:
+def commands() -> Mapping[str, TaskFunction]:
     return dict(sorted(_COMMANDS.items()))
 
 
@@ -108,7 +108,7 @@ def check_reference(name: str, reference: str | None) -> Iterator[Finding]:
         yield Finding(("pipeline_reference",), message, at_key=True)
 
 
-def models_of(name: str, arguments: Any) -> Parts | Pipeline:
+def models_of(name: str, arguments: Any) -> TaskParts | Pipeline:
     """What the command runs on with these arguments, which must fit it.
 
     Raises KeyError when that depends on a result that is not there yet.
@@ -167,7 +167,7 @@ def check_task(name: str, arguments: Any, *, are_read: bool = False) -> Iterator
 
 
 def _check_arguments(
-    name: str, command: Command, arguments: Any, are_read: bool
+    name: str, command: TaskFunction, arguments: Any, are_read: bool
 ) -> Iterator[Finding]:
     known = command.parameters
     if not isinstance(arguments, Mapping):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from dw.engine.media.image import as_picture, as_pixels
-from dw.engine.models.task_models import Part, Parts
+from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.patches.progress_bars import counting
 from dw.engine.tasks.arguments import Count, Positive
 from dw.engine.tasks.extras import needing
@@ -45,11 +45,11 @@ class Upscaler(torch.nn.Module):
         return larger
 
 
-def _upscaler(arguments: Mapping[str, Any]) -> Parts:
+def _upscaler(arguments: Mapping[str, Any]) -> TaskParts:
     from dw.rehearsal.tasks import Enlarger
 
     name, file = arguments["model_name"], arguments["filename"]
-    return {"model": Part(Upscaler, name, Enlarger, files=(file,))}
+    return {"model": TaskPart(Upscaler, name, Enlarger, files=(file,))}
 
 
 @task(models=_upscaler)

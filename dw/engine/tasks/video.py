@@ -13,7 +13,7 @@ from pydantic import Field
 from dw.engine.files.inputs import read_video
 from dw.engine.media.audio import as_sound
 from dw.engine.media.joining import joined_films
-from dw.engine.media.video import Film, as_film
+from dw.engine.media.video import Video, as_film
 from dw.engine.tasks.arguments import Count, Positive
 from dw.engine.tasks.gather import matches
 from dw.engine.tasks.registry import TaskContext, task
@@ -29,15 +29,15 @@ CROSSFADE_MS = 75.0
 @task()
 def gather_videos(
     *, context: TaskContext, glob: str | None = None, urls: Sequence[str] = ()
-) -> list[Film]:
+) -> list[Video]:
     """The films that match a pattern, relative to the workflow's folder or else the current one,
     in the order of their names; then those at the URLs. They keep their sounds."""
-    places = matches(glob, context.reach.folder, EXTENSIONS["video"])
-    reach = context.reach.extended(glob, places)
+    places = matches(glob, context.access.folder, EXTENSIONS["video"])
+    access = context.access.extended(glob, places)
     films = []
     for place in [*places, *urls]:
         context.check()
-        films.append(read_video(place, reach))
+        films.append(read_video(place, access))
     if not films:
         raise RunFailed(
             f"no videos match {glob!r}" if glob else "gather_videos needs 'glob' or 'urls'"
@@ -76,7 +76,7 @@ def concat_videos(
     trim_frames: Count = 0,
     crossfade_ms: Milliseconds = CROSSFADE_MS,
     fps: Rate | None = None,
-) -> Film:
+) -> Video:
     """The films behind each other, the later ones without their `trim_frames` first frames.
 
     Their sounds are crossfaded over what was trimmed; where nothing is, their ends are faded for
@@ -89,7 +89,7 @@ def concat_videos(
 
 
 @task()
-def pair_audio(video: Any, audio: Any, sample_rate: Positive | None = None) -> Film:
+def pair_audio(video: Any, audio: Any, sample_rate: Positive | None = None) -> Video:
     """The film with this sound. `sample_rate` is for a waveform that does not tell its own."""
     film = as_film(video)
-    return Film(film.frames, as_sound(audio, sample_rate), film.fps)
+    return Video(film.frames, as_sound(audio, sample_rate), film.fps)

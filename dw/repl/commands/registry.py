@@ -78,7 +78,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class ShellCommand:
     name: str
     doc: str
     function: Function
@@ -98,14 +98,14 @@ class Command:
 class Invocation:
     """A command and the words for it, checked for their number and names, not yet replaced."""
 
-    command: Command
+    command: ShellCommand
     words: tuple[Word, ...] = ()
     pairs: tuple[Word, ...] = ()
     flags: tuple[tuple[str, Word | None], ...] = ()
     rest: tuple[Word, ...] = ()
 
 
-COMMANDS: dict[str, Command] = {}
+COMMANDS: dict[str, ShellCommand] = {}
 
 GROUPED: dict[str, dict[str, tuple[str, ...]]] = {
     "workflow": {
@@ -128,13 +128,13 @@ def command(
     """Register a function as the command `name`."""
 
     def register(function: Function) -> Function:
-        COMMANDS[name] = Command(name, doc, function, takes, example, tuple(aliases))
+        COMMANDS[name] = ShellCommand(name, doc, function, takes, example, tuple(aliases))
         return function
 
     return register
 
 
-def find_command(name: str) -> Command:
+def find_command(name: str) -> ShellCommand:
     """The command of that name or alias. Raises UsageError with the nearest one."""
     if found := COMMANDS.get(name):
         return found
@@ -175,14 +175,14 @@ def _ungrouped(words: Sequence[Word]) -> Sequence[Word]:
     raise UsageError(f"{given}{nearest}", hints=[f"{words[0].text} takes {', '.join(group)}"])
 
 
-def _parse_rest(found: Command, parameter: Parameter, words: Sequence[Word]) -> Invocation:
+def _parse_rest(found: ShellCommand, parameter: Parameter, words: Sequence[Word]) -> Invocation:
     if not words:
         raise _missing(found, parameter)
     parse(words)
     return Invocation(found, rest=tuple(words))
 
 
-def _sort(found: Command, given: Sequence[Word]) -> Invocation:
+def _sort(found: ShellCommand, given: Sequence[Word]) -> Invocation:
     """Each word to its kind of parameter, and a check that none is missing, unknown or too many."""
     words: list[Word] = []
     pairs: list[Word] = []
@@ -205,7 +205,7 @@ def _sort(found: Command, given: Sequence[Word]) -> Invocation:
     return Invocation(found, tuple(words), tuple(pairs), tuple(flags))
 
 
-def _option(found: Command, word: Word) -> Parameter | None:
+def _option(found: ShellCommand, word: Word) -> Parameter | None:
     """The flag or option that `word` is. Raises UsageError when it only looks like one."""
     if word.is_quoted or word.name is not None or not word.text.startswith("-"):
         return None
@@ -218,7 +218,7 @@ def _option(found: Command, word: Word) -> Parameter | None:
     raise UsageError(f"{found.name} has no option {word.text}{nearest}", hints=_usage_hint(found))
 
 
-def _check_number(found: Command, words: Sequence[Word], pairs: Sequence[Word]) -> None:
+def _check_number(found: ShellCommand, words: Sequence[Word], pairs: Sequence[Word]) -> None:
     places = found.of_kind("word")
     is_open = any(place.many for place in places)
     spare = words if is_open and pairs else () if is_open else words[len(places) :]
@@ -230,7 +230,7 @@ def _check_number(found: Command, words: Sequence[Word], pairs: Sequence[Word]) 
         raise _missing(found, required[0])
 
 
-def _stray(found: Command, word: Word, pairs: Sequence[Word]) -> UsageError:
+def _stray(found: ShellCommand, word: Word, pairs: Sequence[Word]) -> UsageError:
     """One word too many: most likely a value with blanks in it that was not quoted."""
     before = [pair for pair in pairs if pair.end < word.start and not pair.is_quoted]
     if before:
@@ -242,11 +242,11 @@ def _stray(found: Command, word: Word, pairs: Sequence[Word]) -> UsageError:
     return UsageError(f"{found.name} does not take {word.text!r}", hints=_usage_hint(found))
 
 
-def _missing(found: Command, parameter: Parameter) -> UsageError:
+def _missing(found: ShellCommand, parameter: Parameter) -> UsageError:
     return UsageError(f"{found.name} needs {parameter.name}", hints=_usage_hint(found))
 
 
-def _usage_hint(found: Command) -> list[str]:
+def _usage_hint(found: ShellCommand) -> list[str]:
     return [f"usage: {found.usage}"]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dw.errors import UsageError
 from dw.repl import candidates
-from dw.repl.commands.registry import COMMANDS, Call, Command, Parameter, command, find_command
-from dw.repl.session import Leave, Session
+from dw.repl.commands.registry import COMMANDS, Call, Parameter, ShellCommand, command, find_command
+from dw.repl.session import ExitShell, Session
 from dw.terminal.table import aligned, indented
 
 MAX_EXIT_CODE = 125  # above it a shell means signals and its own trouble
@@ -46,10 +46,10 @@ def exit_(_session: Session, call: Call) -> None:
     code = _number(call.word(), "exit")
     if code is not None and code > MAX_EXIT_CODE:
         raise UsageError(f"exit must be from 0 to {MAX_EXIT_CODE}, got {code}")
-    raise Leave(code)
+    raise ExitShell(code)
 
 
-def describe(found: Command, room: int | None = None) -> list[str]:
+def describe(found: ShellCommand, room: int | None = None) -> list[str]:
     """All about one command, in lines that fit into the room."""
     lines = [f"usage: {found.usage}", *indented(found.doc, room)]
     if found.takes:

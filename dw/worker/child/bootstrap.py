@@ -37,7 +37,7 @@ ENVIRONMENT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Boot:
+class WorkerOptions:
     """What a worker is told before it can be told anything else.
 
     `serve` is the dotted name of the function that takes over (`module:function`).
@@ -50,7 +50,7 @@ class Boot:
 
 
 def main(
-    boot: Boot,
+    boot: WorkerOptions,
     commands: Connection[object, object],
     events: Connection[object, object],
     output: Inherited,

@@ -22,23 +22,23 @@ from typing import Any
 
 from dw import events
 from dw.events import (
-    Beat,
     Cancel,
     Check,
     Clear,
     Command,
     Event,
+    Heartbeat,
     Prepare,
-    Quit,
     Report,
     Run,
+    Shutdown,
     Stop,
 )
-from dw.types import Output
+from dw.types import OutputFile
 from dw.worker.failure import failed
 from dw.worker.process.output import DRAINED
 from dw.worker.vitals import rss
-from dw.workflow import Document, Judged, judge_text
+from dw.workflow import Document, ValidationResult, validate_text
 
 BEAT_S = 0.5
 _began = time.monotonic()
@@ -48,10 +48,10 @@ from dw.engine import Cancelled, Engine, RunControl  # noqa: E402  (timed above)
 
 def serve(commands: Connection[Any, Any], events: Connection[Any, Any]) -> None:
     """Serve until the shell says quit or is gone."""
-    Worker(commands, events).serve()
+    WorkerServer(commands, events).serve()
 
 
-class Worker:
+class WorkerServer:
     def __init__(self, commands: Connection[Any, Any], events: Connection[Any, Any]) -> None:
         self._commands = commands
         self._events = events
@@ -66,7 +66,7 @@ class Worker:
         gc.freeze()
         gc.enable()
         threading.Thread(target=self._listen, name="control", daemon=True).start()
-        self._send(events.Greeted(events.VERSION, os.getpid(), time.monotonic() - _began))
+        self._send(events.Ready(events.VERSION, os.getpid(), time.monotonic() - _began))
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
         while True:
             self._answer(self._work.get())
@@ -82,7 +82,7 @@ class Worker:
     def _beat(self) -> None:
         """Ask CUDA nothing: a call may wait for a driver that hangs."""
         while True:
-            self._send(Beat(rss()))
+            self._send(Heartbeat(rss()))
             time.sleep(BEAT_S)
 
     def _hear(self, command: Command) -> None:
@@ -100,8 +100,8 @@ class Worker:
                     control.stop()
             case Report():
                 self._send(events.Reported(command.run_id, self._engine.memory()))
-            case Quit():
-                self._finish(events.Departed(command.run_id))
+            case Shutdown():
+                self._finish(events.Exited(command.run_id))
                 os._exit(0)  # a normal exit with torch loaded takes seconds
 
     # ------------------------------------------------------------------ the main thread
@@ -117,7 +117,7 @@ class Worker:
             terminal = self._execute(command)
             done = True
         except Cancelled as stop:
-            terminal = events.Cancelled(command.run_id, stop.step, stop.steps)
+            terminal = events.RunCancelled(command.run_id, stop.step, stop.steps)
             traceback.clear_frames(stop.__traceback__)
         except (Exception, SystemExit) as error:
             terminal = failed(command.run_id, error)
@@ -223,7 +223,7 @@ class EventObserver:
     def stepped(self, name: str, phase: str, done: int, total: int) -> None:
         self._send(events.Stepped(self._run_id, name, phase, done, total))
 
-    def produced(self, step: str, output: Output) -> None:
+    def produced(self, step: str, output: OutputFile) -> None:
         self._send(events.Produced(self._run_id, step, output))
 
     def warned(self, message: str) -> None:
@@ -234,6 +234,6 @@ def _document(command: Run | Check | Prepare) -> Document:
     return _judged(command).right
 
 
-def _judged(command: Run | Check | Prepare) -> Judged:
+def _judged(command: Run | Check | Prepare) -> ValidationResult:
     allowed = tuple(map(Path, command.allowed))
-    return judge_text(command.text, Path(command.path), trust=command.trust, allowed=allowed)
+    return validate_text(command.text, Path(command.path), trust=command.trust, allowed=allowed)

@@ -25,7 +25,7 @@ class BadMessage(Exception):
     """What arrived is no event. Nothing after it can be believed."""
 
 
-class Inbox(Protocol):
+class EventReader(Protocol):
     """`ear` is what to wait for, until the inbox `has_ended`: nobody can write to it any more."""
 
     has_ended: bool
@@ -39,16 +39,16 @@ class Inbox(Protocol):
     def close(self) -> None: ...
 
 
-def inbox(connection: Connection[Any, Any]) -> Inbox:
+def inbox(connection: Connection[Any, Any]) -> EventReader:
     """The inbox of this connection, which it owns from now on."""
     if not pipes.WAITS_FOR_DESCRIPTORS:
-        return MessageInbox(connection)
+        return MessageEventReader(connection)
     fd = os.dup(connection.fileno())
     connection.close()
-    return StreamInbox(fd)
+    return StreamEventReader(fd)
 
 
-class StreamInbox:
+class StreamEventReader:
     """Events out of a stream of bytes."""
 
     def __init__(self, fd: int) -> None:
@@ -85,7 +85,7 @@ class StreamInbox:
         return message
 
 
-class MessageInbox:
+class MessageEventReader:
     """Events out of a pipe that keeps messages apart, as those of Windows do."""
 
     def __init__(self, connection: Connection[Any, Any]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["signal", "oom-killer", "exit", "boot", "killed", "poisoned", "version"]
+ExitKind = Literal["signal", "oom-killer", "exit", "boot", "killed", "poisoned", "version"]
 
 SIGKILL, SIGTERM = 9, 15  # Windows names only the second, and ends processes with it
 OOM_KILLED = "killed by the kernel's OOM-killer: the host ran out of memory"
@@ -16,7 +16,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class ExitStatus:
     """How a process ended, as the kernel tells it, and what it left behind."""
 
     pid: int
@@ -32,7 +32,7 @@ class Death:
         return self.exit_code in (-SIGKILL, -SIGTERM)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ExitKind:
         if self.oom_killed:
             return "oom-killer"
         return "signal" if self.exit_code < 0 else "exit"

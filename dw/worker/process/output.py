@@ -28,7 +28,7 @@ LAST_WORDS_S = 0.02  # the pipe of a dead process is at its end, but for a threa
 LOG_LIMIT = 50 << 20  # bytes
 
 
-class Output:
+class OutputReader:
     """The lines that come out of `fd`; it owns the descriptor. `tail` keeps the last ones."""
 
     def __init__(self, fd: int, log: Path) -> None:

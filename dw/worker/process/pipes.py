@@ -1,6 +1,6 @@
 """Pipes as the supervisor's thread needs them: it waits for many at once, and never for one.
 
-Where descriptors cannot be waited for (Windows), a thread reads each pipe and rings a `Bell`.
+Where descriptors cannot be waited for (Windows), a thread reads each pipe and rings a `Wakeup`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CHUNK = 1 << 16  # bytes, a pipe's capacity on Linux
 UNREAD_CHUNKS = 16  # that a reading thread keeps before the writer has to wait
 
 
-class Bell:
+class Wakeup:
     """Wakes whoever waits for `ear`, from any thread."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class ThreadReader:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._bell = Bell()
+        self._wakeup = Wakeup()
         self._chunks: deque[bytes] = deque()
         self._room = threading.Semaphore(UNREAD_CHUNKS)
         self._is_closed = False
@@ -95,25 +95,25 @@ class ThreadReader:
 
     @property
     def ear(self) -> Connection[Any, Any]:
-        return self._bell.ear
+        return self._wakeup.ear
 
     def receive(self) -> bytes | None:
-        self._bell.hush()
+        self._wakeup.hush()
         if not self._chunks:
             return None
         if not self._chunks[0]:  # the end stays
-            self._bell.ring()
+            self._wakeup.ring()
             return b""
         self._room.release()
         chunk = self._chunks.popleft()
         if self._chunks:
-            self._bell.ring()
+            self._wakeup.ring()
         return chunk
 
     def close(self) -> None:
         self._is_closed = True
         self._room.release()
-        self._bell.close()
+        self._wakeup.close()
 
     def _read(self) -> None:
         data = b"more"
@@ -125,7 +125,7 @@ class ThreadReader:
                 data = b""
             self._chunks.append(data)
             with contextlib.suppress(OSError):  # closed meanwhile
-                self._bell.ring()
+                self._wakeup.ring()
         os.close(self._fd)
 
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from dw.worker.child import bootstrap
 from dw.worker.process import exit_cause
 from dw.worker.process.event_reader import inbox
-from dw.worker.process.exit_cause import Death
-from dw.worker.process.output import Output
+from dw.worker.process.exit_cause import ExitStatus
+from dw.worker.process.output import OutputReader
 from dw.worker.process.pipes import Inherited
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class WorkerProcess:
     *thread* that made it.
     """
 
-    def __init__(self, boot: bootstrap.Boot, log_dir: Path) -> None:
+    def __init__(self, boot: bootstrap.WorkerOptions, log_dir: Path) -> None:
         context = multiprocessing.get_context("spawn")
         theirs_commands, self._commands = context.Pipe(duplex=False)
         ours_events, theirs_events = context.Pipe(duplex=False)
@@ -62,7 +62,7 @@ class WorkerProcess:
         self.pid = self._process.pid
         self._pidfd = _pidfd(self.pid)
         self.events = inbox(ours_events)
-        self.output = Output(output_fd, log_dir / f"worker-{self.pid}.log")
+        self.output = OutputReader(output_fd, log_dir / f"worker-{self.pid}.log")
 
     @property
     def death_watch(self) -> int:
@@ -120,14 +120,14 @@ class WorkerProcess:
         """Have it leave its stack for its obituary."""
         self._looked_from = self.ask_stack()
 
-    def bury(self) -> Death:
+    def bury(self) -> ExitStatus:
         """Reap the dead process, kill what it left running, and say how it ended."""
         self.kill()
         self._process.join()
         exit_code = self._process.exitcode
         assert exit_code is not None
         struck = exit_cause.oom_kills() > self._oom_kills
-        return Death(
+        return ExitStatus(
             pid=self.pid,
             exit_code=exit_code,
             oom_killed=exit_code == -exit_cause.SIGKILL and struck,

@@ -40,7 +40,7 @@ _STDLIB = os.path.dirname(os.__file__)
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
+class StackSummary:
     """`line` for a glance, `stack` (of every thread) for the rest; empty when it gave none."""
 
     line: str

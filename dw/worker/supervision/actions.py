@@ -23,7 +23,7 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class DumpStack:
     """Have the worker leave its stack: its kill is next."""
 
     worker: int
@@ -35,7 +35,7 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class QueryGpuMemory:
     """Ask how much memory the GPUs have free; the answer comes when it comes."""
 
 
@@ -44,4 +44,4 @@ class Emit:
     event: Event
 
 
-Action = Spawn | Send | Look | Kill | Measure | Emit
+Action = Spawn | Send | DumpStack | Kill | QueryGpuMemory | Emit

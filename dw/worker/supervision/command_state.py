@@ -34,7 +34,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Job:
+class CommandState:
     """A command on its way to its terminal event, with the clocks of a run."""
 
     command: Command

@@ -8,7 +8,7 @@ from dw.events import Cleared, Event, Executing, Loaded, Loading, Planned, Stepp
 
 
 @dataclass(slots=True)
-class Pace:
+class CostEstimates:
     """Seconds of the last denoising step, and of the load of each component that it holds."""
 
     _step_s: float | None = None

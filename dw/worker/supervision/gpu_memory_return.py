@@ -39,7 +39,7 @@ class Returned:
 
 
 @dataclass(slots=True)
-class Reclaim:
+class GpuMemoryReturn:
     """Pure, as the policy is: fed with measures, asked when the next one is due."""
 
     owner: int = 0  # the worker that was, or is, the active one

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dw.worker.supervision.command_state import Limits
-from dw.worker.supervision.worker_state import NEVER, State, Worker
+from dw.worker.supervision.worker_state import NEVER, State, WorkerState
 
 
 @dataclass(slots=True)
 class Standby:
     """A worker with its imports done, made in the background; `trouble` says why there is none."""
 
-    worker: Worker | None = None
+    worker: WorkerState | None = None
     trouble: str | None = None
     due_at: float = 0.0
 
-    def promote(self) -> Worker | None:
+    def promote(self) -> WorkerState | None:
         """It becomes the active worker. The next one is made after the first rest of that one."""
         worker, self.worker = self.worker, None
         self.due_at = NEVER
@@ -32,7 +32,7 @@ class Standby:
         self.trouble = trouble
         self.due_at = NEVER
 
-    def due(self, limits: Limits, active: Worker | None) -> float:
+    def due(self, limits: Limits, active: WorkerState | None) -> float:
         """When to make one: never beside a worker that is busy or starts."""
         if not limits.standby or self.worker is not None:
             return NEVER
@@ -42,7 +42,7 @@ class Standby:
 
 
 @dataclass(slots=True)
-class Row:
+class CrashCount:
     """Unasked deaths one after the other, none of them after a stable life."""
 
     length: int = 0

@@ -17,9 +17,7 @@ from dataclasses import replace
 from dw import events
 from dw.errors import WorkerLost
 from dw.events import (
-    Beat,
     Cancel,
-    Cancelled,
     CancelRequested,
     Check,
     Clear,
@@ -28,30 +26,32 @@ from dw.events import (
     Event,
     Failed,
     GraceExpired,
-    Greeted,
+    Heartbeat,
     Launched,
     Launching,
+    LogLine,
     Prepare,
-    Quit,
+    Ready,
     Report,
     Run,
-    Said,
+    RunCancelled,
+    Shutdown,
     Stop,
     StopRequested,
     Warned,
 )
-from dw.worker.process.exit_cause import SIGKILL, Death
+from dw.worker.process.exit_cause import SIGKILL, ExitStatus
 from dw.worker.process.resources import Free
-from dw.worker.supervision.actions import Action, Emit, Kill, Look, Measure, Send, Spawn
-from dw.worker.supervision.command_state import CancelReason, Job, Limits
-from dw.worker.supervision.gpu_memory_return import Reclaim
-from dw.worker.supervision.standby import Row, Standby
+from dw.worker.supervision.actions import Action, DumpStack, Emit, Kill, QueryGpuMemory, Send, Spawn
+from dw.worker.supervision.command_state import CancelReason, CommandState, Limits
+from dw.worker.supervision.gpu_memory_return import GpuMemoryReturn
+from dw.worker.supervision.standby import CrashCount, Standby
 from dw.worker.supervision.worker_state import (
     CLOCKS,
     NEVER,
     Reason,
     State,
-    Worker,
+    WorkerState,
     clock_cause,
     timed_out,
 )
@@ -66,13 +66,15 @@ class Supervisor:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.active: Worker | None = None
+        self.active: WorkerState | None = None
         self.standby = Standby()
-        self.row = Row()
-        self.reclaim = Reclaim()
-        self._leaving: dict[int, Worker] = {}
-        self._waiting: deque[Job] = deque()  # for the active worker
-        self._errands: deque[Job] = deque()  # for whichever worker is free, the standby first
+        self.row = CrashCount()
+        self.reclaim = GpuMemoryReturn()
+        self._leaving: dict[int, WorkerState] = {}
+        self._waiting: deque[CommandState] = deque()  # for the active worker
+        self._errands: deque[CommandState] = (
+            deque()
+        )  # for whichever worker is free, the standby first
         self._next_worker = 1
         self._closing = False
 
@@ -82,7 +84,7 @@ class Supervisor:
         """Accept a command. Raises WorkerLost when it needs a worker's memory and there is no
         worker.
         """
-        job = Job(command, timeout_s=timeout_s, progressed_at=now)
+        job = CommandState(command, timeout_s=timeout_s, progressed_at=now)
         match command:
             case Run():
                 self._waiting.append(job)
@@ -93,7 +95,7 @@ class Supervisor:
                 self._waiting.append(job)
             case Report():
                 return self._report(command)
-            case Quit():
+            case Shutdown():
                 return self._quit(command, now)
             case Cancel():
                 return self.cancel(command.run_id, now)
@@ -105,7 +107,7 @@ class Supervisor:
         """Ask a run to stop. One that is over, unknown or already asked is left alone."""
         if waiting := next((job for job in self._waiting if job.run_id == run_id), None):
             self._waiting.remove(waiting)
-            return [Emit(Cancelled(run_id, 0, 0))]
+            return [Emit(RunCancelled(run_id, 0, 0))]
         worker = self._running(run_id)
         if worker is None or worker.job is None:
             return []
@@ -140,7 +142,7 @@ class Supervisor:
             return self._kill(self.active, ON_REQUEST, now)
         job.is_condemned = True
         job.looked_at = now
-        return [Look(self.active.number)]
+        return [DumpStack(self.active.number)]
 
     def limit(self, limits: Limits, now: float) -> list[Action]:
         """New limits, for the runs that are under way too."""
@@ -158,7 +160,7 @@ class Supervisor:
             return actions
         if self.active.job is not None or not self.active.greeted:
             return actions + self._kill(self.active, LEAVING, now)
-        return actions + self._quit(Quit(), now)
+        return actions + self._quit(Shutdown(), now)
 
     def restarts_in_a_row(self, now: float) -> int:
         """Unasked deaths one after the other, up to now."""
@@ -179,15 +181,15 @@ class Supervisor:
         if worker is None:
             return []
         match event:
-            case Greeted():
+            case Ready():
                 return self._greeted(worker, event, now)
-            case Beat():
+            case Heartbeat():
                 worker.beat_at, worker.rss = now, event.rss
                 return []
             case events.Reported() if event.run_id in worker.asides:
                 worker.asides.discard(event.run_id)
                 return [Emit(event)]
-            case events.Departed():
+            case events.Exited():
                 return []  # believed when its process is gone
             case _:
                 pass
@@ -205,7 +207,7 @@ class Supervisor:
         if worker is None or worker.job is None or not lines:
             return []
         worker.job.progressed_at = now
-        return [Emit(Said(worker.job.run_id, line)) for line in lines]
+        return [Emit(LogLine(worker.job.run_id, line)) for line in lines]
 
     def babbled(self, number: int, what: str, now: float) -> list[Action]:
         """A worker sent what is no event; nothing that it says can be believed any more."""
@@ -219,7 +221,7 @@ class Supervisor:
             worker.mute_at = now
         return []
 
-    def died(self, number: int, death: Death, now: float) -> list[Action]:
+    def died(self, number: int, death: ExitStatus, now: float) -> list[Action]:
         """A worker's process is gone and its last events were heard."""
         worker = self._find(number)
         if worker is None:
@@ -239,7 +241,7 @@ class Supervisor:
                 actions += self._overdue(worker, now)
         if now >= self.reclaim.due():
             wants = self.reclaim.wants_measure(now)
-            actions += [Measure()] if wants else self._dispatch(now)
+            actions += [QueryGpuMemory()] if wants else self._dispatch(now)
         return actions + self._make_standby(now)
 
     def measured(self, free: Free, now: float) -> list[Action]:
@@ -254,7 +256,7 @@ class Supervisor:
 
     # -------------------------------------------------------------- clocks
 
-    def _overdue(self, worker: Worker, now: float) -> list[Action]:
+    def _overdue(self, worker: WorkerState, now: float) -> list[Action]:
         match worker.state:
             case State.KILLED:
                 return self._give_up(worker, now)
@@ -268,11 +270,11 @@ class Supervisor:
             case _:
                 return self._run_is_overdue(worker, now)
 
-    def _overslept(self, worker: Worker, now: float) -> list[Action]:
+    def _overslept(self, worker: WorkerState, now: float) -> list[Action]:
         """Like a boot failure: those who wait for it are told when it is dead."""
         if worker.looked_at is None:
             worker.looked_at = now
-            return [Look(worker.number)]
+            return [DumpStack(worker.number)]
         worker.become(State.KILLED)
         worker.left_at = now
         worker.killed = Reason(
@@ -280,7 +282,7 @@ class Supervisor:
         )
         return [Kill(worker.number)]
 
-    def _run_is_overdue(self, worker: Worker, now: float) -> list[Action]:
+    def _run_is_overdue(self, worker: WorkerState, now: float) -> list[Action]:
         """Politely first; after the grace, one look at where it is stuck, and the kill."""
         job = worker.job
         if job is None:
@@ -294,16 +296,16 @@ class Supervisor:
         if job.looked_at is None:
             job.looked_at = now
             expired = GraceExpired(job.run_id, grace_s, worker.pace.reload_s)
-            return [Emit(expired), Look(worker.number)]
+            return [Emit(expired), DumpStack(worker.number)]
         cause = f"it did not stop within {grace_s:g} s of being asked"
         return self._kill(worker, Reason(cause), now)
 
-    def _give_up(self, worker: Worker, now: float) -> list[Action]:
+    def _give_up(self, worker: WorkerState, now: float) -> list[Action]:
         """SIGKILL did not help. Nobody waits for it any longer."""
         assert worker.killed is not None
         worker.is_given_up = True
         worker.killed = replace(worker.killed, cause=worker.killed.cause + UNDEAD)
-        death = Death(worker.pid, -SIGKILL, oom_killed=False)
+        death = ExitStatus(worker.pid, -SIGKILL, oom_killed=False)
         return self._mourn(worker, death) + self._dispatch(now)
 
     # -------------------------------------------------------------- jobs
@@ -339,9 +341,9 @@ class Supervisor:
             self.active = self._new_worker(now, standby=False)
             actions.append(Spawn(self.active.number))
         self.reclaim.begin(self.active.number)
-        return [*actions, Measure()]
+        return [*actions, QueryGpuMemory()]
 
-    def _assign(self, worker: Worker, job: Job, now: float) -> list[Action]:
+    def _assign(self, worker: WorkerState, job: CommandState, now: float) -> list[Action]:
         actions: list[Action] = []
         if job.launching and not worker.announced:
             worker.announced = True
@@ -353,9 +355,11 @@ class Supervisor:
         job.progressed_at = now
         return [*actions, Send(worker.number, job.command)]
 
-    def _ended(self, worker: Worker, job: Job, event: Event, now: float) -> list[Action]:
+    def _ended(
+        self, worker: WorkerState, job: CommandState, event: Event, now: float
+    ) -> list[Action]:
         """Its terminal event: the state changes first, so that whoever hears it can run at once."""
-        if isinstance(event, Cancelled) and job.cancel_reason in CLOCKS:
+        if isinstance(event, RunCancelled) and job.cancel_reason in CLOCKS:
             event = timed_out(job, self.limits, keeps_models=True)
         worker.job = None
         actions: list[Action] = []
@@ -376,14 +380,14 @@ class Supervisor:
         worker.asides.add(command.run_id)
         return [Send(worker.number, command)]
 
-    def _active(self) -> Worker:
+    def _active(self) -> WorkerState:
         if self.active is None or self.active.is_leaving:
             raise WorkerLost("no worker is running", hints=["a worker starts with the first run"])
         return self.active
 
     # -------------------------------------------------------------- lives and deaths
 
-    def _greeted(self, worker: Worker, event: Greeted, now: float) -> list[Action]:
+    def _greeted(self, worker: WorkerState, event: Ready, now: float) -> list[Action]:
         worker.pid = event.pid
         worker.beat_at = now
         if event.version != events.VERSION:
@@ -394,7 +398,7 @@ class Supervisor:
         self.standby.trouble = None
         return self._dispatch(now)
 
-    def _refuse(self, worker: Worker, event: Greeted, now: float) -> list[Action]:
+    def _refuse(self, worker: WorkerState, event: Ready, now: float) -> list[Action]:
         """The package was changed under a running shell; no other worker would understand it."""
         cause = (
             f"the worker speaks version {event.version} of the protocol and the shell version"
@@ -407,10 +411,10 @@ class Supervisor:
         told = [Emit(Died(job.run_id, "version", cause, event.pid)) for job in stranded]
         return [*told, *self._kill(worker, Reason(cause, "version"), now)]
 
-    def _quit(self, command: Quit, now: float) -> list[Action]:
+    def _quit(self, command: Shutdown, now: float) -> list[Action]:
         worker = self.active
         if worker is None:
-            return [Emit(events.Departed(command.run_id))]
+            return [Emit(events.Exited(command.run_id))]
         worker.quits.append(command.run_id)
         self._retire(worker)
         if not worker.greeted or worker.job is not None:
@@ -419,7 +423,7 @@ class Supervisor:
         worker.left_at = now
         return [Send(worker.number, command)]
 
-    def _kill(self, worker: Worker, reason: Reason, now: float) -> list[Action]:
+    def _kill(self, worker: WorkerState, reason: Reason, now: float) -> list[Action]:
         if worker.state is State.KILLED:
             return []
         worker.become(State.KILLED)
@@ -428,7 +432,7 @@ class Supervisor:
         self._retire(worker)
         return [Kill(worker.number)]
 
-    def _retire(self, worker: Worker) -> None:
+    def _retire(self, worker: WorkerState) -> None:
         """It is leaving: its place is free, but it is not forgotten before it is dead."""
         self._leaving[worker.number] = worker
         if worker is self.active:
@@ -436,7 +440,7 @@ class Supervisor:
         elif worker is self.standby.worker:
             self.standby.worker = None
 
-    def _count(self, worker: Worker, now: float) -> None:
+    def _count(self, worker: WorkerState, now: float) -> None:
         """Restarts in a row, and when the next standby is due."""
         if self._closing or worker.state is State.QUITTING:
             return
@@ -445,7 +449,7 @@ class Supervisor:
         if not (worker.never_lived or self.standby.trouble):
             self.standby.wish(now + self.limits.standby_delay_s)
 
-    def _mourn(self, worker: Worker, death: Death) -> list[Action]:
+    def _mourn(self, worker: WorkerState, death: ExitStatus) -> list[Action]:
         """Tell everybody who waited for it."""
         was_active = worker is self.active
         self._retire(worker)
@@ -454,7 +458,9 @@ class Supervisor:
             actions += self._failed_boot(worker, death, was_active)
         return actions
 
-    def _failed_boot(self, worker: Worker, death: Death, was_active: bool) -> list[Action]:
+    def _failed_boot(
+        self, worker: WorkerState, death: ExitStatus, was_active: bool
+    ) -> list[Action]:
         """It never came to life, and the next one would not either: nobody waits for it in vain."""
         self.standby.give_up(worker.killed.cause if worker.killed else death.cause)
         stranded = list(self._waiting) if was_active else []
@@ -483,22 +489,22 @@ class Supervisor:
 
     # -------------------------------------------------------------- workers
 
-    def _new_worker(self, now: float, *, standby: bool) -> Worker:
-        worker = Worker(self._next_worker, now, was_standby=standby)
+    def _new_worker(self, now: float, *, standby: bool) -> WorkerState:
+        worker = WorkerState(self._next_worker, now, was_standby=standby)
         self._next_worker += 1
         return worker
 
-    def _present(self) -> list[Worker]:
+    def _present(self) -> list[WorkerState]:
         """Those that may get work, in the order in which errands look for one."""
         return [worker for worker in (self.standby.worker, self.active) if worker is not None]
 
-    def _workers(self) -> list[Worker]:
+    def _workers(self) -> list[WorkerState]:
         return [*self._present(), *self._leaving.values()]
 
-    def _find(self, number: int) -> Worker | None:
+    def _find(self, number: int) -> WorkerState | None:
         return next((worker for worker in self._workers() if worker.number == number), None)
 
-    def _running(self, run_id: int) -> Worker | None:
+    def _running(self, run_id: int) -> WorkerState | None:
         """The active worker, when that run is under way there and nobody has cancelled it."""
         worker = self.active
         if worker is None or worker.job is None or worker.job.run_id != run_id:

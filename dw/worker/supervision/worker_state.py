@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from dw.events import Departed, Died, Event, TimedOut
+from dw.events import Died, Event, Exited, RunTimedOut
 from dw.worker.process.stack import fold
-from dw.worker.supervision.cost_estimates import Pace
+from dw.worker.supervision.cost_estimates import CostEstimates
 
 if TYPE_CHECKING:
-    from dw.worker.process.exit_cause import Death, Kind
-    from dw.worker.supervision.command_state import Job, Limits
+    from dw.worker.process.exit_cause import ExitKind, ExitStatus
+    from dw.worker.supervision.command_state import CommandState, Limits
 
 
 NEVER = float("inf")
@@ -44,22 +44,22 @@ class Reason:
     """Why we killed a worker."""
 
     cause: str
-    kind: Kind = "killed"
+    kind: ExitKind = "killed"
     is_fault: bool = False  # the worker's own: it counts as a crash
 
 
 @dataclass(slots=True)
-class Worker:
+class WorkerState:
     number: int
     born_at: float
     was_standby: bool
     state: State = State.BOOTING
     pid: int = 0
     announced: bool = False
-    job: Job | None = None
+    job: CommandState | None = None
     asides: set[int] = field(default_factory=set)  # reports, answered beside the job
     quits: list[int] = field(default_factory=list)
-    pace: Pace = field(default_factory=Pace)
+    pace: CostEstimates = field(default_factory=CostEstimates)
     beat_at: float | None = None
     rss: int | None = None  # bytes, as of the last beat
     mute_at: float | None = None  # when its event pipe ended
@@ -119,9 +119,9 @@ class Worker:
 
     # -------------------------------------------------------------- its end
 
-    def obituaries(self, death: Death, limits: Limits) -> list[Event]:
+    def obituaries(self, death: ExitStatus, limits: Limits) -> list[Event]:
         """The terminal events of everything that it was serving; it owes nothing any more."""
-        told: list[Event] = [Departed(run_id) for run_id in self.quits]
+        told: list[Event] = [Exited(run_id) for run_id in self.quits]
         if self.job is not None:
             told.append(self.epitaph(self.job.run_id, death, limits, self.job))
         told += [self.epitaph(run_id, death, limits) for run_id in sorted(self.asides)]
@@ -130,7 +130,9 @@ class Worker:
         self.quits.clear()
         return told
 
-    def epitaph(self, run_id: int, death: Death, limits: Limits, job: Job | None = None) -> Event:
+    def epitaph(
+        self, run_id: int, death: ExitStatus, limits: Limits, job: CommandState | None = None
+    ) -> Event:
         """How a command ends with this death."""
         reason = self._reason(death)
         progress = job.last_step if job else None
@@ -149,7 +151,7 @@ class Worker:
             stuck_at=stuck_at,
         )
 
-    def _reason(self, death: Death) -> Reason:
+    def _reason(self, death: ExitStatus) -> Reason:
         """Ours, unless it died of something else before our kill arrived."""
         if self.killed and (death.was_killed or self.killed.kind == "poisoned"):
             return self.killed
@@ -162,11 +164,16 @@ CLOCKS = ("deadline", "stall")
 
 
 def timed_out(
-    job: Job, limits: Limits, *, keeps_models: bool, stack: str = "", stuck_at: str | None = None
-) -> TimedOut:
+    job: CommandState,
+    limits: Limits,
+    *,
+    keeps_models: bool,
+    stack: str = "",
+    stuck_at: str | None = None,
+) -> RunTimedOut:
     """The end of a run whose clock expired."""
     is_stall = job.cancel_reason == "stall"
-    return TimedOut(
+    return RunTimedOut(
         job.run_id,
         "stall" if is_stall else "deadline",
         limits.stall_s if is_stall else job.timeout_s,
@@ -177,7 +184,7 @@ def timed_out(
     )
 
 
-def clock_cause(job: Job, limits: Limits) -> str | None:
+def clock_cause(job: CommandState, limits: Limits) -> str | None:
     """Which clock asked a run to stop, in words; none where the user did."""
     expired = job.cancel_reason in CLOCKS
     return timed_out(job, limits, keeps_models=True).cause if expired else None

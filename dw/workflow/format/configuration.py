@@ -74,7 +74,7 @@ class VaeSettings(ComponentSettings):
         return {"configuration": {"$ref": f"#/$defs/{cls.__name__}"}}
 
 
-class Placed(Section):
+class PlacedConfig(Section):
     """What a pipeline or a component is, and where it lives."""
 
     closed = True
@@ -112,7 +112,7 @@ class Placed(Section):
             yield Finding((old,), message, "warning", at_key=True)
 
 
-class Configuration(Placed):
+class Configuration(PlacedConfig):
     """What the pipeline is and how it is placed."""
 
     gathered = words("others")
@@ -232,7 +232,7 @@ class Configuration(Placed):
                 yield Finding(("components", name, "group_offload"), message, at_key=True)
 
 
-class ComponentConfiguration(Placed):
+class ComponentConfiguration(PlacedConfig):
     """What a component is that is loaded by itself. `preserve_device_placement` leaves its place
     to the pipeline."""
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from dw.workflow.builtin import is_builtin
 from dw.workflow.format.adapters import IpAdapter, Lora
 from dw.workflow.format.chain import Chain, check_chain
-from dw.workflow.format.configuration import ComponentConfiguration, Configuration, Placed
+from dw.workflow.format.configuration import ComponentConfiguration, Configuration, PlacedConfig
 from dw.workflow.format.placement import (
     GroupOffload,
     LayerwiseCasting,
@@ -35,10 +35,10 @@ _NUMBER = re.compile(r"_[2-9]$")
 _SOURCES = ("model_name", "from_single_file", "task")
 
 
-class Loads(Section):
+class Loadable(Section):
     """What pipelines and component overrides have in common: they are loaded from somewhere."""
 
-    configuration: Placed = Field(description="what it is and how it is placed")
+    configuration: PlacedConfig = Field(description="what it is and how it is placed")
     from_pretrained_arguments: dict[str, Any] = Field(
         description="model_name (a hub id, a folder, or a model that comes with dw, as "
         "`builtin:shapes`) or from_single_file, and arguments of from_pretrained: torch_dtype, "
@@ -82,7 +82,7 @@ class Loads(Section):
             yield Finding(("from_pretrained_arguments", name), message, at_key=True)
 
 
-class Component(Loads):
+class Component(Loadable):
     """A component that is loaded by itself and takes the place of the pipeline's own."""
 
     closed = True
@@ -151,7 +151,7 @@ class RemoteTextEncoder(Section):
             yield Finding(("url",), f"'url' must be a http or https URL, got {spell_value(url)}")
 
 
-class Pipeline(Loads):
+class Pipeline(Loadable):
     """Loads a diffusers pipeline, or takes what is in memory of it, and calls it."""
 
     accepted = OVERRIDES

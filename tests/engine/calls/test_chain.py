@@ -20,7 +20,7 @@ from PIL import Image
 from dw.engine.calls.chain import Chaining
 from dw.engine.execution.run import Run
 from dw.engine.files.outputs import spilled
-from dw.engine.media.video import Film, Reel
+from dw.engine.media.video import Reel, Video
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in
 from dw.workflow.format.chain import Chain
@@ -211,7 +211,7 @@ class TestSegmentsInFiles:
 
     def test_their_frames_stay_as_they_were(self, tmp_path: Path) -> None:
         grey = Image.radial_gradient("L").resize((64, 64)).convert("RGB")
-        film = Film([grey.rotate(10 * number) for number in range(5)], fps=10)
+        film = Video([grey.rotate(10 * number) for number in range(5)], fps=10)
         kept, output = spilled(film, tmp_path / "a.mp4")
         assert isinstance(kept.frames, Reel)
         assert output.frames == len(kept) == 5
@@ -266,7 +266,7 @@ class Maker:
         output.audio_sample_rate = RATE
         return output
 
-    def chain(self, arguments: Json | None = None, prompts: Any = (), **chain: Any) -> Film:
+    def chain(self, arguments: Json | None = None, prompts: Any = (), **chain: Any) -> Video:
         chaining = Chaining(
             chain=Chain.model_validate(chain),
             prompts=prompts,
@@ -370,7 +370,7 @@ class TestSound:
 
 
 class TestMatchAudio:
-    def chained(self, seconds: float, maker: Maker, **chain: Any) -> Film:
+    def chained(self, seconds: float, maker: Maker, **chain: Any) -> Video:
         samples = torch.linspace(0, 1, round(seconds * RATE)).repeat(2, 1)
         song = h3.MiniMaxH3AudioReference(samples, RATE)
         arguments = {"num_frames": 9, "references": [song], "prompt": "a choir"}

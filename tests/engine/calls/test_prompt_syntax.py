@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dw.engine.calls.prompt_syntax import Segment, has_weights, joined, parse
+from dw.engine.calls.prompt_syntax import PromptSegment, has_weights, joined, parse
 
 
 def runs(prompt: str) -> list[list[tuple[str, float]]]:
@@ -68,7 +68,7 @@ def test_segments_are_joined_by_a_space_that_weighs_nothing_more() -> None:
 
 
 def test_the_weight_of_a_token_is_the_mean_of_its_letters() -> None:
-    segment = Segment("a cat", (1.0, 1.0, 2.0, 4.0, 3.0))
+    segment = PromptSegment("a cat", (1.0, 1.0, 2.0, 4.0, 3.0))
     assert segment.weight(1, 5) == 3.0  # the space before it does not count
     assert segment.weight(2, 4) == 3.0
     assert segment.weight(1, 2) == segment.weight(0, 0) == 1.0

@@ -8,7 +8,7 @@ import pytest
 
 from dw.engine import Engine
 from dw.errors import WorkflowError
-from dw.workflow import judge_file
+from dw.workflow import validate_file
 from tests.engine.session import Json, Session, generate, text_to_image, workflow
 
 
@@ -171,7 +171,7 @@ def test_what_is_wrong_in_one_place_hides_nothing_in_another(warm: Session) -> N
     )
     path = warm.folder / "broken.json"
     path.write_text(text)
-    judged = judge_file(path)
+    judged = validate_file(path)
     assert judged.document is not None
     found = judged.with_more(warm.engine.check(judged.document)).problems
     lines = text.splitlines()

@@ -16,12 +16,12 @@ import torch
 from huggingface_hub import constants
 
 from dw.engine.device import Cpu, Cuda, Device
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.memory.out_of_memory import LAYERS, NO_SMALLER, OFFLOAD
 from dw.engine.models.source import Sources
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_model
-from dw.types import Problem
+from dw.types import Diagnostic
 from tests.engine.session import Session, generate, workflow
 
 GB = 2**30
@@ -83,7 +83,7 @@ def model(sd15: Path, session: Session) -> Path:
 
 def told(
     session: Session, *steps: Any, device: Device = GPU, trust: bool = False, **more: Any
-) -> list[Problem]:
+) -> list[Diagnostic]:
     def found(wanted: str | None) -> Device:
         return HOST if wanted == "cpu" else device
 
@@ -233,7 +233,7 @@ def test_nothing_is_downloaded(session: Session, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr("socket.create_connection", asked)
-    sources, reach = Sources(downloads=False), Reach(session.folder)
+    sources, access = Sources(downloads=False), FileAccess(session.folder)
     find: Any
     for find in (
         partial(sources.pipeline, "some/model"),
@@ -243,4 +243,4 @@ def test_nothing_is_downloaded(session: Session, monkeypatch: pytest.MonkeyPatch
         partial(sources.file, "some/model", None),
     ):
         with pytest.raises(RunFailed, match="not in the hub's cache"):
-            find(reach=reach, options={"local_files_only": False})
+            find(access=access, options={"local_files_only": False})

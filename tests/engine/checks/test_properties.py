@@ -16,11 +16,11 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from dw.engine import Engine, RunControl
-from dw.engine.models.cache import Need
+from dw.engine.models.cache import StepRequirement
 from dw.errors import DwError
 from dw.rehearsal import store
 from dw.schema import FILE
-from dw.workflow import Document, judge_text
+from dw.workflow import Document, validate_text
 from dw.workflow.document import together
 from tests.engine.session import Recorder
 from tests.workflow.strategies import documents, written
@@ -44,23 +44,23 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.engine = Engine()
         self.folder = folder
-        self.needs: list[Need] = []
+        self.needs: list[StepRequirement] = []
         self.engine._cache.plan = self._stop  # type: ignore[method-assign]
         Image.new("RGB", (8, 8)).save(folder / "cat.png")
 
-    def _stop(self, needs: Sequence[Need]) -> Any:
+    def _stop(self, needs: Sequence[StepRequirement]) -> Any:
         self.needs = list(needs)
         raise Planned
 
     def valid(self, data: Any) -> Document:
         """The document, if nothing is wrong with it at any stage; else the example is given up."""
-        judged = judge_text(json.dumps(data), self.folder / "drawn.json")
+        judged = validate_text(json.dumps(data), self.folder / "drawn.json")
         found = () if judged.document is None else self.engine.check(judged.document)
         problems = together(judged.problems, found)
         assume(all(each.severity != "error" for each in problems))
         return judged.right
 
-    def plan(self, document: Document) -> list[Need]:
+    def plan(self, document: Document) -> list[StepRequirement]:
         with pytest.raises(Planned):
             self.engine.run(
                 document,
@@ -158,7 +158,7 @@ def test_planning_touches_no_file_that_it_may_not(
     drawn = data.draw(documents(st.sampled_from([*ways, "link/cat.png", "~/x", "/etc/passwd"])))
     disk.paths, disk.is_watched = [], True
     try:
-        judged = judge_text(json.dumps(drawn), bench.folder / "drawn.json")
+        judged = validate_text(json.dumps(drawn), bench.folder / "drawn.json")
         if judged.document is not None:
             bench.engine.check(judged.document)
             bench.plan(judged.right)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dw.engine.files.access import Reach, typed_texts
+from dw.engine.files.access import FileAccess, typed_texts
 from dw.errors import RunFailed
 from tests.engine.session import PNG, Json, Session, workflow
 
@@ -83,15 +83,15 @@ def test_pictures_beside_the_workflow_are_gathered(session: Session, cat: Path) 
 def test_a_link_does_not_lead_outside(session: Session, outside: Path) -> None:
     (session.folder / "link.png").symlink_to(outside)
     with pytest.raises(RunFailed, match=r"'link\.png' is outside"):
-        Reach(session.folder).source("link.png")
+        FileAccess(session.folder).source("link.png")
 
 
 def test_the_folder_of_the_run_is_inside_for_its_sub_workflows(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     (tmp_path / "cat.png").touch()
-    assert Reach(tmp_path / "parts", root=tmp_path).source("../cat.png")
+    assert FileAccess(tmp_path / "parts", root=tmp_path).source("../cat.png")
     with pytest.raises(RunFailed):
-        Reach(tmp_path / "parts").source("../cat.png")
+        FileAccess(tmp_path / "parts").source("../cat.png")
 
 
 def test_texts_are_found_at_any_depth() -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 from dw.engine.calls.calling import call
 from dw.engine.cancellation import RunControl
 from dw.engine.files.artifacts import artifacts
-from dw.engine.media.audio import Sound, as_sound
-from dw.engine.media.video import Film
+from dw.engine.media.audio import Audio, as_sound
+from dw.engine.media.video import Video
 from dw.workflow.format.configuration import Configuration
 
 PICTURES = [Image.new("L", (8, 8), shade) for shade in (0, 1, 2)]
@@ -29,7 +29,7 @@ def told(output: Any, rate: int) -> Any:
     return output
 
 
-@pytest.mark.parametrize("whole", [Film(PICTURES), as_sound(np.zeros(9)), "words", {"a": 1}])
+@pytest.mark.parametrize("whole", [Video(PICTURES), as_sound(np.zeros(9)), "words", {"a": 1}])
 def test_what_is_one_thing_already_stays_one(whole: Any) -> None:
     assert artifacts(whole) == [whole]
 
@@ -120,8 +120,8 @@ def test_a_sound_has_the_rate_that_the_components_tell(
 
 
 def test_a_pipeline_gets_frames_and_waveforms() -> None:
-    pipeline, sound = Talks(), Sound(np.zeros((9, 2), np.float32), 8000)
-    called(pipeline, video=Film(PICTURES, sound), audio=sound, n=3)
+    pipeline, sound = Talks(), Audio(np.zeros((9, 2), np.float32), 8000)
+    called(pipeline, video=Video(PICTURES, sound), audio=sound, n=3)
     assert pipeline.arguments["video"] is PICTURES
     assert pipeline.arguments["audio"].shape == (2, 9)  # (channels, samples)
     assert pipeline.arguments["n"] == 3

@@ -23,7 +23,7 @@ from torch import zeros
 
 from dw.engine.execution.iterations import iterations
 from dw.engine.files import download
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.files.inputs import read_image, read_video
 from dw.engine.media import containers
 from dw.errors import RunFailed, WorkflowError
@@ -166,14 +166,14 @@ def test_a_private_address_is_one_however_it_is_spelled(
     monkeypatch.setattr("urllib.request.getproxies", dict)
     began = time.monotonic()
     with pytest.raises(RunFailed):
-        read_image(f"http://{host}:9/cat.png", Reach(Path()))
+        read_image(f"http://{host}:9/cat.png", FileAccess(Path()))
     assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:image/png,x"])
 def test_only_http_is_an_address(url: str, tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match=r"no such file|is outside"):
-        read_image(url, Reach(tmp_path))
+        read_image(url, FileAccess(tmp_path))
 
 
 class Endless(BaseHTTPRequestHandler):
@@ -213,14 +213,14 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_body_of_10_gb_is_cut_at_the_limit(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "LARGEST_BYTES", 4 * 2**20)
     with pytest.raises(RunFailed, match="it is larger than 4 MiB"):
-        read_image(f"{endless}/untold.png", Reach(Path(), trust=True))
+        read_image(f"{endless}/untold.png", FileAccess(Path(), trust=True))
     assert Endless.sent < 32 * 2**20  # what fits into the sockets comes on top
 
 
 def test_a_body_that_says_how_long_it_is_is_not_even_begun(endless: str) -> None:
     began = time.monotonic()
     with pytest.raises(RunFailed, match="it is larger than 256 MiB"):
-        read_image(f"{endless}/told.png", Reach(Path(), trust=True))
+        read_image(f"{endless}/told.png", FileAccess(Path(), trust=True))
     assert time.monotonic() - began < 5
     assert Endless.sent < 32 * 2**20
 
@@ -228,7 +228,7 @@ def test_a_body_that_says_how_long_it_is_is_not_even_begun(endless: str) -> None
 def test_a_body_that_drips_has_an_end(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "LONGEST_S", 0.1)
     with pytest.raises(RunFailed, match=r"it took more than 0 s"):
-        read_image(f"{endless}/drips.png", Reach(Path(), trust=True))
+        read_image(f"{endless}/drips.png", FileAccess(Path(), trust=True))
 
 
 # ------------------------------------------------------------------ files
@@ -245,7 +245,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
     parts = (chunk(b"IHDR", header), chunk(b"IDAT", body), chunk(b"IEND", b""))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     with pytest.raises(RunFailed, match="decompression bomb"):
-        read_image("bomb.png", Reach(tmp_path))
+        read_image("bomb.png", FileAccess(tmp_path))
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ def test_a_playlist_leads_nowhere(
     text = lists.get(name, f"ffconcat version 1.0\nfile '{place}'\n")
     (tmp_path / name).write_text(text)
     with pytest.raises(RunFailed, match="cannot read the video"):
-        read_video(name, Reach(tmp_path))
+        read_video(name, FileAccess(tmp_path))
     assert Endless.sent == 0
 
 
@@ -286,7 +286,7 @@ def test_media_of_others_are_opened_in_one_place() -> None:
 
 
 def test_a_film_is_read_all_the_same(film: Path) -> None:
-    assert len(read_video(film.name, Reach(film.parent))) == 2
+    assert len(read_video(film.name, FileAccess(film.parent))) == 2
 
 
 # ------------------------------------------------------------------ numbers
@@ -308,7 +308,7 @@ def test_a_step_of_a_million_iterations_is_refused(session: Session) -> None:
 def test_bytes_of_the_wrong_kind_are_no_picture(tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(io.BytesIO(b"MZ").getvalue())
     with pytest.raises(RunFailed, match="it is no picture"):
-        read_image("cat.png", Reach(tmp_path))
+        read_image("cat.png", FileAccess(tmp_path))
 
 
 def test_a_result_stays_in_the_runs_folder(session: Session) -> None:

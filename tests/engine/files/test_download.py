@@ -13,7 +13,7 @@ from PIL import Image
 
 from dw.engine import Cancelled, RunControl
 from dw.engine.files import download
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.files.inputs import read_image, read_video
 from dw.errors import RunFailed
 
@@ -68,18 +68,18 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib.request.getproxies", dict)
 
 
-def refusal(url: str, reach: Reach) -> str:
+def refusal(url: str, access: FileAccess) -> str:
     with pytest.raises(RunFailed) as caught:
-        read_image(url, reach)
+        read_image(url, access)
     return caught.value.message
 
 
 def test_a_picture_comes_from_a_trusted_address(site: str) -> None:
-    assert read_image(f"{site}/cat.png", Reach(Path(), trust=True)).size == (8, 8)
+    assert read_image(f"{site}/cat.png", FileAccess(Path(), trust=True)).size == (8, 8)
 
 
 def test_an_address_that_is_not_on_the_internet_needs_trust(site: str) -> None:
-    message = refusal(f"{site}/cat.png", Reach(Path()))
+    message = refusal(f"{site}/cat.png", FileAccess(Path()))
     assert message == (
         f"cannot read the picture '{site}/cat.png': "
         "'127.0.0.1' is not on the internet but has the address 127.0.0.1"
@@ -94,19 +94,19 @@ def test_an_address_that_is_not_on_the_internet_needs_trust(site: str) -> None:
     ],
 )
 def test_every_private_address_is_refused(host: str) -> None:
-    assert "is not on the internet" in refusal(f"http://{host}:9/cat.png", Reach(Path()))
+    assert "is not on the internet" in refusal(f"http://{host}:9/cat.png", FileAccess(Path()))
 
 
 def test_the_url_that_the_user_typed_is_free_and_its_redirects_are_not(site: str) -> None:
     own = f"{site}/cat.png"
-    assert read_image(own, Reach(Path(), typed=frozenset({own})))
+    assert read_image(own, FileAccess(Path(), typed=frozenset({own})))
     away = f"{site}/to/{site.replace('127.0.0.1', 'localhost')}/cat.png"
-    message = refusal(away, Reach(Path(), typed=frozenset({away})))
+    message = refusal(away, FileAccess(Path(), typed=frozenset({away})))
     assert "'localhost' is not on the internet" in message
 
 
 def test_a_redirect_is_followed_when_trusted(site: str) -> None:
-    assert read_image(f"{site}/to/{site}/cat.png", Reach(Path(), trust=True))
+    assert read_image(f"{site}/to/{site}/cat.png", FileAccess(Path(), trust=True))
 
 
 @pytest.mark.parametrize(
@@ -118,31 +118,31 @@ def test_a_redirect_is_followed_when_trusted(site: str) -> None:
     ],
 )
 def test_reasons_have_one_line(site: str, path: str, reason: str) -> None:
-    message = refusal(f"{site}/{path}", Reach(Path(), trust=True))
+    message = refusal(f"{site}/{path}", FileAccess(Path(), trust=True))
     assert reason in message
     assert "\n" not in message
 
 
 def test_a_page_is_no_video(site: str) -> None:
     with pytest.raises(RunFailed, match="it is no video"):
-        read_video(f"{site}/page.png", Reach(Path(), trust=True))
+        read_video(f"{site}/page.png", FileAccess(Path(), trust=True))
 
 
 def test_a_large_answer_is_refused(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "LARGEST_BYTES", 2)
-    assert "larger than" in refusal(f"{site}/cat.png", Reach(Path(), trust=True))
+    assert "larger than" in refusal(f"{site}/cat.png", FileAccess(Path(), trust=True))
 
 
 def test_a_silent_server_is_given_up(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "SILENCE_S", 0.05)
-    assert "was silent" in refusal(f"{site}/silent.png", Reach(Path(), trust=True))
+    assert "was silent" in refusal(f"{site}/silent.png", FileAccess(Path(), trust=True))
 
 
 def test_fetching_is_a_place_to_cancel(site: str) -> None:
     control = RunControl()
     control.cancel()
     with pytest.raises(Cancelled):
-        read_image(f"{site}/cat.png", Reach(Path(), trust=True, check=control.check))
+        read_image(f"{site}/cat.png", FileAccess(Path(), trust=True, check=control.check))
 
 
 def test_a_server_that_is_silent_is_no_reason_to_wait(site: str) -> None:
@@ -150,10 +150,10 @@ def test_a_server_that_is_silent_is_no_reason_to_wait(site: str) -> None:
     threading.Timer(0.05, control.cancel).start()
     began = time.monotonic()
     with pytest.raises(Cancelled):
-        read_image(f"{site}/silent.png", Reach(Path(), trust=True, check=control.check))
+        read_image(f"{site}/silent.png", FileAccess(Path(), trust=True, check=control.check))
     assert time.monotonic() - began < 5  # it is silent for 30 s
 
 
 def test_a_server_that_is_not_there_is_told() -> None:
-    message = refusal("http://127.0.0.1:1/cat.png", Reach(Path(), trust=True))
+    message = refusal("http://127.0.0.1:1/cat.png", FileAccess(Path(), trust=True))
     assert message.endswith("connection refused")

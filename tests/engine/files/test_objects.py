@@ -12,10 +12,10 @@ from diffusers.modular_pipelines.minimax_h3 import MiniMaxH3AudioReference, Mini
 from PIL import Image
 
 from dw.engine.files import download
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.files.objects import built
-from dw.engine.media.audio import Sound
-from dw.engine.media.video import Film
+from dw.engine.media.audio import Audio
+from dw.engine.media.video import Video
 from dw.errors import RunFailed
 from tests.engine.session import PNG, Json, Session, generate, workflow
 
@@ -84,10 +84,10 @@ class TestFromFile:
         assert download.fetch is not fetch
 
     def test_further_keys_become_attributes(self, session: Session, film: str) -> None:
-        reach = Reach(session.folder)
+        access = FileAccess(session.folder)
         cls = MiniMaxH3VideoReference
-        made = built({"reference_type": cls, "from_file": film}, reach)
-        slowed = built({"reference_type": cls, "from_file": film, "fps": 6.0}, reach)
+        made = built({"reference_type": cls, "from_file": film}, access)
+        slowed = built({"reference_type": cls, "from_file": film, "fps": 6.0}, access)
         assert (made.fps, slowed.fps) == (12.0, 6.0)
         assert len(made.frames) == len(slowed.frames) == 3
 
@@ -100,14 +100,14 @@ class TestFromFile:
         (session.folder / "a.png").touch()
         value = {"a_type": Taking, "from_file": "a.png", "size": 5}
         path = str(session.folder / "a.png")
-        assert built(value, Reach(session.folder)) == {"path": path, "size": 5}
+        assert built(value, FileAccess(session.folder)) == {"path": path, "size": 5}
 
     def test_a_file_outside_is_refused(self, session: Session, tmp_path_factory: Any) -> None:
         outside = tmp_path_factory.mktemp("other") / "cat.png"
         Image.new("RGB", (8, 8)).save(outside)
         value = {"a_type": MiniMaxH3VideoReference, "from_file": str(outside)}
         with pytest.raises(RunFailed, match="outside of the workflow's folder"):
-            built(value, Reach(session.folder))
+            built(value, FileAccess(session.folder))
 
 
 class TestFromPreviousResult:
@@ -129,20 +129,20 @@ class TestFromPreviousResult:
         assert len(held(session, self.REFERENCE, generate(sd15), between)) == 2
 
     def test_a_video_reference_takes_frames_and_their_sound(self, session: Session) -> None:
-        frames, sound = np.zeros((2, 8, 8, 3), np.uint8), Sound(np.zeros((100, 2), "f"), 44_100)
+        frames, sound = np.zeros((2, 8, 8, 3), np.uint8), Audio(np.zeros((100, 2), "f"), 44_100)
         make = {"a_type": MiniMaxH3VideoReference, "fps": 12.0}
         silent, loud = (
-            built({**make, "from_previous_result": each}, Reach(session.folder))
-            for each in (frames, Film(frames, sound))
+            built({**make, "from_previous_result": each}, FileAccess(session.folder))
+            for each in (frames, Video(frames, sound))
         )
         assert all(isinstance(frame, Image.Image) for frame in silent.frames)
         assert (silent.audio, silent.fps) == (None, 12.0)
         assert (loud.audio.shape, loud.sample_rate) == ((2, 100), 44_100)
 
     def test_a_sound_reference_takes_a_waveform(self, session: Session) -> None:
-        sound = Sound(np.zeros((100, 1), "f"), 16_000)
+        sound = Audio(np.zeros((100, 1), "f"), 16_000)
         value = {"a_type": MiniMaxH3AudioReference, "from_previous_result": sound}
-        made = built(value, Reach(session.folder))
+        made = built(value, FileAccess(session.folder))
         assert (made.audio.shape, made.sample_rate) == ((1, 100), 16_000)
 
 
@@ -167,7 +167,7 @@ class TestFromArguments:
 
 def test_what_holds_nothing_to_build_is_the_same_object(session: Session) -> None:
     value = {"a": [1, {"b": (2, 3)}]}
-    assert built(value, Reach(session.folder)) is value
+    assert built(value, FileAccess(session.folder)) is value
 
 
 @pytest.mark.parametrize(

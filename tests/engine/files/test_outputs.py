@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dw.engine.files import outputs
-from dw.engine.files.outputs import Writer, file_names, new_run_folder
+from dw.engine.files.outputs import OutputWriter, file_names, new_run_folder
 from dw.errors import OutOfResources, RunFailed
 from dw.workflow.format.result import Result
 
@@ -60,7 +60,7 @@ def test_a_written_file_is_whole_and_known_by_its_hash(tmp_path: Path) -> None:
 
 
 def test_files_are_told_in_the_order_in_which_they_were_given(tmp_path: Path) -> None:
-    writer = Writer()
+    writer = OutputWriter()
     for name in "abc":
         writer.write(name, tmp_path / f"{name}.png", PICTURE, PNG, None)
     assert [step for step, _ in writer.drain()] == ["a", "b", "c"]
@@ -94,7 +94,7 @@ def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
 
 
 def test_the_writer_goes_on_after_a_failure(tmp_path: Path) -> None:
-    writer = Writer()
+    writer = OutputWriter()
     writer.write("gen", tmp_path / "a.png", "words", PNG, None)
     writer.write("gen", tmp_path / "b.png", PICTURE, PNG, None)
     assert [Path(output.path).name for output in writer.settle()] == ["b.png"]
@@ -102,7 +102,7 @@ def test_the_writer_goes_on_after_a_failure(tmp_path: Path) -> None:
 
 
 def test_a_file_that_fails_names_its_step(tmp_path: Path) -> None:
-    writer = Writer()
+    writer = OutputWriter()
     writer.write("first", tmp_path / "a.png", PICTURE, PNG, None)
     writer.write("gen", tmp_path / "b.png", "words", PNG, None)
     with pytest.raises(RunFailed) as caught:
@@ -123,6 +123,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def _write(path: Path) -> list[Any]:
-    writer = Writer()
+    writer = OutputWriter()
     writer.write("gen", path, PICTURE, PNG, None)
     return list(writer.drain())

@@ -8,16 +8,16 @@ import pytest
 import soundfile
 import torch
 
-from dw.engine.media.audio import FORMATS, Sound, as_sound, fitted, waveforms
+from dw.engine.media.audio import FORMATS, Audio, as_sound, fitted, waveforms
 from dw.engine.media.encoding import EXTENSIONS, encode, verify
-from dw.engine.media.media_info import Extent
+from dw.engine.media.media_info import MediaInfo
 from dw.errors import RunFailed
 from dw.workflow.format.result import Result
 from dw.workflow.format.scalars import ContentType
 
 RATE = 24_000
 TONE = (np.sin(np.arange(RATE) * 2 * np.pi * 440 / RATE) / 2).astype(np.float32)  # a second
-STEREO = Sound(np.stack([TONE, -TONE], axis=1), RATE)
+STEREO = Audio(np.stack([TONE, -TONE], axis=1), RATE)
 
 every_type = pytest.mark.parametrize("content_type", FORMATS)
 
@@ -29,7 +29,7 @@ def test_every_content_type_has_its_extension() -> None:
 @every_type
 def test_a_sound_is_read_back_in_its_length(content_type: str) -> None:
     encoded = encode(STEREO, Result(content_type=content_type))
-    assert encoded.extent == Extent(samples=RATE, sample_rate=RATE)
+    assert encoded.extent == MediaInfo(samples=RATE, sample_rate=RATE)
     assert encoded.extent.seconds == 1
     verify(io.BytesIO(encoded.data), content_type, encoded.extent)
 
@@ -118,7 +118,7 @@ class TestRates:
         assert abs(int(spectrum.argmax()) - 440) <= 1  # Hz, as it lasts a second
 
     def test_an_empty_sound_stays_empty(self) -> None:
-        assert len(Sound(np.zeros((0, 2), np.float32), RATE).at(8000)) == 0
+        assert len(Audio(np.zeros((0, 2), np.float32), RATE).at(8000)) == 0
 
 
 def test_a_sound_is_cut_or_continued_with_silence() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from dw.engine.media.encoding import Encoded, verify
 from dw.engine.media.encoding import encode as encode_as
 from dw.engine.media.image import EXIF_IFD, FORMATS, USER_COMMENT
-from dw.engine.media.media_info import Extent
+from dw.engine.media.media_info import MediaInfo
 from dw.errors import RunFailed
 from dw.workflow.format.result import Result
 
@@ -27,14 +27,14 @@ def encode(value: Any, content_type: str, metadata: Any = None, **keys: Any) -> 
 @pytest.mark.parametrize("content_type", FORMATS)
 def test_a_picture_is_read_back_in_its_size(content_type: str) -> None:
     encoded = encode(PICTURE, content_type)
-    assert encoded.extent == Extent(48, 32, 1)
+    assert encoded.extent == MediaInfo(48, 32, 1)
     verify(io.BytesIO(encoded.data), content_type, encoded.extent)
 
 
 @pytest.mark.parametrize("content_type", ["image/gif", "video/mp4"])
 def test_a_clip_is_read_back_with_all_its_frames(content_type: str) -> None:
     encoded = encode(CLIP, content_type, fps=5)
-    assert encoded.extent == Extent(48, 32, 3)
+    assert encoded.extent == MediaInfo(48, 32, 3)
     verify(io.BytesIO(encoded.data), content_type, encoded.extent)
 
 
@@ -117,7 +117,7 @@ class TestMetadata:
 class TestVerification:
     def test_an_empty_file_is_found(self) -> None:
         with pytest.raises(RunFailed, match="empty"):
-            verify(io.BytesIO(), "image/png", Extent(48, 32, 1))
+            verify(io.BytesIO(), "image/png", MediaInfo(48, 32, 1))
 
     @pytest.mark.parametrize("content_type", ["image/png", "image/jpeg", "video/mp4"])
     def test_half_a_file_is_found(self, content_type: str) -> None:
@@ -127,4 +127,4 @@ class TestVerification:
 
     def test_another_size_is_found(self) -> None:
         with pytest.raises(RunFailed, match="read back as"):
-            verify(io.BytesIO(encode(PICTURE, "image/png").data), "image/png", Extent(48, 48, 1))
+            verify(io.BytesIO(encode(PICTURE, "image/png").data), "image/png", MediaInfo(48, 48, 1))

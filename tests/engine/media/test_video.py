@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dw.engine.media.audio import Sound, decode_sound
+from dw.engine.media.audio import Audio, decode_sound
 from dw.engine.media.encoding import encode, is_muted, verify
-from dw.engine.media.media_info import Extent
-from dw.engine.media.video import CONTAINERS, Film, as_film
+from dw.engine.media.media_info import MediaInfo
+from dw.engine.media.video import CONTAINERS, Video, as_film
 from dw.errors import RunFailed
 from dw.workflow.format.result import Result
 
@@ -22,19 +22,19 @@ FRAMES = [PICTURE.rotate(10 * number) for number in range(12)]
 MP4 = Result(content_type="video/mp4")
 
 
-def tone(rate: int | None, seconds: float = 1.5) -> Sound:
+def tone(rate: int | None, seconds: float = 1.5) -> Audio:
     time = np.arange(round((rate or 8000) * seconds)) / (rate or 8000)
     wave = np.sin(time * 2 * np.pi * 440).astype(np.float32) / 2
-    return Sound(np.stack([wave, wave], axis=1), rate)
+    return Audio(np.stack([wave, wave], axis=1), rate)
 
 
 @pytest.mark.parametrize("content_type", CONTAINERS)
 @pytest.mark.parametrize("sound", [None, tone(16_000)], ids=["silent", "with sound"])
 class TestContainers:
     def test_a_film_is_read_back_with_all_that_it_has(
-        self, content_type: str, sound: Sound | None
+        self, content_type: str, sound: Audio | None
     ) -> None:
-        encoded = encode(Film(FRAMES, sound), Result(content_type=content_type))
+        encoded = encode(Video(FRAMES, sound), Result(content_type=content_type))
         extent = encoded.extent
         assert (extent.width, extent.height, extent.frames) == (64, 48, 12)
         assert extent.seconds == 1.5
@@ -43,10 +43,10 @@ class TestContainers:
         verify(io.BytesIO(encoded.data), content_type, extent)
 
     def test_the_bytes_depend_on_the_film_alone(
-        self, content_type: str, sound: Sound | None
+        self, content_type: str, sound: Audio | None
     ) -> None:
         spec = Result(content_type=content_type)
-        assert len({encode(Film(FRAMES, sound), spec).data for _ in range(3)}) == 1
+        assert len({encode(Video(FRAMES, sound), spec).data for _ in range(3)}) == 1
 
 
 def test_a_film_of_real_size_has_the_same_bytes_each_time() -> None:
@@ -58,7 +58,7 @@ def test_a_film_of_real_size_has_the_same_bytes_each_time() -> None:
 def test_the_sound_is_heard_where_it_was(content_type: str) -> None:
     sound = tone(48_000)
     sound.samples[: len(sound) // 2] = 0
-    encoded = encode(Film(FRAMES, sound), Result(content_type=content_type))
+    encoded = encode(Video(FRAMES, sound), Result(content_type=content_type))
     with av.open(io.BytesIO(encoded.data)) as file:
         heard = decode_sound(file)
     assert heard is not None
@@ -76,7 +76,7 @@ def test_the_sound_is_heard_where_it_was(content_type: str) -> None:
 def test_the_rate_of_the_frames_is_told_known_or_usual(
     fps: float | None, told: int | None, seconds: float
 ) -> None:
-    film = Film(FRAMES, fps=fps)
+    film = Video(FRAMES, fps=fps)
     assert encode(film, Result(content_type="video/mp4", fps=told)).extent.seconds == seconds
 
 
@@ -99,27 +99,27 @@ def test_a_rate_may_be_broken() -> None:
     ids=["floats", "bytes", "tensor", "half tensor", "pictures", "list of arrays"],
 )
 def test_frames_of_any_form_are_a_film(frames: Any) -> None:
-    assert encode(frames, MP4).extent == Extent(32, 16, 5)
+    assert encode(frames, MP4).extent == MediaInfo(32, 16, 5)
 
 
 def test_odd_sides_lose_a_line() -> None:
     odd = [frame.crop((0, 0, 47, 31)) for frame in FRAMES]
-    assert encode(odd, MP4).extent == Extent(46, 30, 12)
+    assert encode(odd, MP4).extent == MediaInfo(46, 30, 12)
 
 
 def test_a_gif_has_the_frames_alone() -> None:
-    encoded = encode(Film(FRAMES, tone(16_000)), Result(content_type="image/gif", fps=5))
-    assert encoded.extent == Extent(64, 48, 12)
+    encoded = encode(Video(FRAMES, tone(16_000)), Result(content_type="image/gif", fps=5))
+    assert encoded.extent == MediaInfo(64, 48, 12)
     with Image.open(io.BytesIO(encoded.data)) as gif:
         assert gif.info["duration"] == 200  # ms
 
 
 class TestASoundOfUnknownRate:
-    FILM = Film(FRAMES, tone(None))
+    FILM = Video(FRAMES, tone(None))
 
     def test_is_left_out(self) -> None:
         assert is_muted(self.FILM, MP4)
-        assert encode(self.FILM, MP4).extent == Extent(64, 48, 12)
+        assert encode(self.FILM, MP4).extent == MediaInfo(64, 48, 12)
 
     def test_is_written_at_the_rate_that_the_result_tells(self) -> None:
         spec = Result(content_type="video/mp4", audio_sample_rate=8000)
@@ -129,7 +129,7 @@ class TestASoundOfUnknownRate:
 
 def test_a_sound_is_resampled_to_what_the_result_tells() -> None:
     spec = Result(content_type="video/mp4", audio_sample_rate=44_100)
-    extent = encode(Film(FRAMES, tone(16_000)), spec).extent
+    extent = encode(Video(FRAMES, tone(16_000)), spec).extent
     assert (extent.sample_rate, extent.samples) == (44_100, 66_150)
 
 
@@ -140,7 +140,7 @@ def test_a_sound_is_resampled_to_what_the_result_tells() -> None:
         ([], "video/mp4 cannot hold an empty list"),
         (np.zeros(3), "video/mp4 cannot hold an array of shape (3,)"),
         (tone(8000), "video/mp4 cannot hold a sound"),
-        (Film([]), "video/mp4 cannot hold a film"),
+        (Video([]), "video/mp4 cannot hold a film"),
     ],
 )
 def test_what_is_no_film_is_named(value: Any, message: str) -> None:
@@ -151,6 +151,6 @@ def test_what_is_no_film_is_named(value: Any, message: str) -> None:
 
 @pytest.mark.parametrize("content_type", CONTAINERS)
 def test_half_a_film_is_found(content_type: str) -> None:
-    encoded = encode(Film(FRAMES, tone(16_000)), Result(content_type=content_type))
+    encoded = encode(Video(FRAMES, tone(16_000)), Result(content_type=content_type))
     with pytest.raises(RunFailed, match="read back"):
         verify(io.BytesIO(encoded.data[: len(encoded.data) // 2]), content_type, encoded.extent)

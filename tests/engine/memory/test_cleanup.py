@@ -14,7 +14,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
 from dw.engine.errors import DeviceDied
-from dw.engine.models.live_models import Ledger, tensor_bytes, tensors
+from dw.engine.models.live_models import LiveModels, tensor_bytes, tensors
 from tests.engine.session import CancelsAt, Session, text_to_image
 
 FLUX = {"component_type": "FluxPipeline"}
@@ -152,14 +152,14 @@ class TestSettle:
 
 class TestLedger:
     def test_it_holds_nothing_alive(self) -> None:
-        ledger, model = Ledger(), torch.nn.Linear(2, 2)
-        ledger.add("a", model)
-        assert [name for name, _ in ledger.living()] == ["a"]
-        assert ledger.live_bytes() == 24
+        live_models, model = LiveModels(), torch.nn.Linear(2, 2)
+        live_models.add("a", model)
+        assert [name for name, _ in live_models.living()] == ["a"]
+        assert live_models.live_bytes() == 24
         watch = weakref.ref(model)
         del model
         assert watch() is None
-        assert ledger.living() == []
+        assert live_models.living() == []
 
     def test_a_shared_storage_counts_once(self) -> None:
         model = torch.nn.Linear(2, 2, bias=False)
@@ -167,9 +167,9 @@ class TestLedger:
         assert tensor_bytes(tensors(model)) == 16
 
     def test_tokenizers_do_not_count(self) -> None:
-        ledger = Ledger()
-        ledger.add("tokenizer", object())
-        assert ledger.living() == []
+        live_models = LiveModels()
+        live_models.add("tokenizer", object())
+        assert live_models.living() == []
 
 
 def test_the_engines_pipelines_are_never_made_with_from_pipe(

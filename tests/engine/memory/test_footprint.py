@@ -15,14 +15,14 @@ from safetensors.torch import save_file
 from dw.engine.device import Cpu, DeviceMemory
 from dw.engine.memory.footprint import Footprint
 from dw.engine.memory.out_of_memory import HALF, LAYERS, NO_SMALLER, OFFLOAD, QUANTIZED
-from dw.engine.models.cache import Load, Need
+from dw.engine.models.cache import LoadItem, StepRequirement
 from dw.engine.models.spec import (
-    Change,
     ComponentSpec,
-    Layout,
     Offload,
     PipelineSpec,
     Placement,
+    PlacementPlan,
+    PostLoadChange,
     QuantizationSpec,
 )
 from tests.engine.session import Session, text_to_image
@@ -59,12 +59,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load(source: Path, offload: Offload | None = None, **more: Any) -> Load:
+def load(source: Path, offload: Offload | None = None, **more: Any) -> LoadItem:
     placement = Placement("cuda:0", offload)
     usual = {"fingerprint": "x", "dtype": torch.float32, "placement": placement, "source": source}
     spec = ComponentSpec(torch.nn.Module, **{**usual, **more})
-    need = Need("gen", PipelineSpec(DiffusionPipeline, {}, {}, {}, Layout(placement)))
-    return Load(f"gen.{source.name}", torch.nn.Module, spec, need)
+    need = StepRequirement(
+        "gen", PipelineSpec(DiffusionPipeline, {}, {}, {}, PlacementPlan(placement))
+    )
+    return LoadItem(f"gen.{source.name}", torch.nn.Module, spec, need)
 
 
 def nbytes(source: Path, **more: Any) -> int:
@@ -175,7 +177,7 @@ def test_what_fits_is_not_told_and_has_room(
     "more",
     [
         {"quantization": QUANTIZATION},
-        {"changes": (Change("cast_layerwise"),)},
+        {"changes": (PostLoadChange("cast_layerwise"),)},
         {"part": "unet"},
     ],
 )
@@ -188,7 +190,7 @@ def test_what_gets_smaller_is_not_told_but_wants_its_room(
 
 
 def test_what_is_compiled_gets_no_smaller(folder: Path) -> None:
-    assert footprint(folder, None, changes=(Change("compile"),)).shortage() is not None
+    assert footprint(folder, None, changes=(PostLoadChange("compile"),)).shortage() is not None
 
 
 def test_a_file_that_is_packed_stays_so(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image
 
 from dw.engine.models.assembly import wire
-from dw.engine.models.spec import Layout, PipelineSpec, Placement, SchedulerSpec
+from dw.engine.models.spec import PipelineSpec, Placement, PlacementPlan, SchedulerSpec
 
 CALL = {"prompt": "a cat", "num_inference_steps": 3}
 
@@ -23,7 +23,7 @@ def original(sd15: Path) -> StableDiffusionPipeline:
 def rewired(original: Any, cls: Any, offload: Any = None) -> Any:
     parts = dict(original.components)
     scheduler = parts.pop("scheduler")
-    layout = Layout(Placement("cpu", offload))  # accelerate's hooks work on the CPU, too
+    layout = PlacementPlan(Placement("cpu", offload))  # accelerate's hooks work on the CPU, too
     schedulers = {"scheduler": SchedulerSpec(type(scheduler), dict(scheduler.config))}
     spec = PipelineSpec(cls, {}, schedulers, {"requires_safety_checker": False}, layout)
     return wire(spec, parts, spec.schedulers, spec.scalars)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.models import source
 from dw.engine.models.source import Sources
 from dw.errors import WorkflowError
@@ -31,20 +31,20 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> Sources:
 
 
 def test_a_built_in_pipeline_is_its_folder(sources: Sources, tmp_path: Path) -> None:
-    reach = Reach(tmp_path)
-    assert sources.pipeline("builtin:shapes", reach=reach, options={}) == MODELS / "shapes"
-    part = sources.component("builtin:shapes", "unet", reach=reach, options={})
+    access = FileAccess(tmp_path)
+    assert sources.pipeline("builtin:shapes", access=access, options={}) == MODELS / "shapes"
+    part = sources.component("builtin:shapes", "unet", access=access, options={})
     assert part == MODELS / "shapes" / "unet"
 
 
 def test_a_built_in_adapter_is_its_file(sources: Sources, tmp_path: Path) -> None:
-    file = sources.file("builtin:shapes-outline", None, reach=Reach(tmp_path), options={})
+    file = sources.file("builtin:shapes-outline", None, access=FileAccess(tmp_path), options={})
     assert file.parent == MODELS / "shapes-outline"
 
 
 def test_one_that_dw_does_not_have_is_an_error(sources: Sources, tmp_path: Path) -> None:
     with pytest.raises(WorkflowError, match=r"no built-in model 'shape' \(did you mean 'shapes'\?"):
-        sources.pipeline("builtin:shape", reach=Reach(tmp_path), options={})
+        sources.pipeline("builtin:shape", access=FileAccess(tmp_path), options={})
 
 
 @pytest.mark.parametrize(

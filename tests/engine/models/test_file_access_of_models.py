@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import save_file
 from torch import zeros
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.models.source import Sources
 from dw.errors import RunFailed
 from tests.engine.session import Session, text_to_image
@@ -31,27 +31,27 @@ def test_weights_elsewhere_are_not_read(elsewhere: Path, tmp_path: Path, way: st
     names = {"absolute": str(elsewhere), "up": str(up)}
     name = names.get(way, "link")
     file = f"{name}/weights.safetensors"
-    for reach in (Reach(tmp_path), Reach(tmp_path, allowed=(tmp_path / "other",))):
+    for access in (FileAccess(tmp_path), FileAccess(tmp_path, allowed=(tmp_path / "other",))):
         with pytest.raises(RunFailed, match=OUTSIDE):
-            Sources().file(name, "weights.safetensors", reach=reach, options={})
+            Sources().file(name, "weights.safetensors", access=access, options={})
         with pytest.raises(RunFailed, match=OUTSIDE):
-            Sources().file(file, None, reach=reach, options={})
+            Sources().file(file, None, access=access, options={})
         for find in (Sources().pipeline, lambda *a, **k: Sources().component(*a, None, **k)):
             with pytest.raises(RunFailed, match=OUTSIDE):
-                find(name, reach=reach, options={})
-    for reach in (
-        Reach(tmp_path, trust=True),
-        Reach(tmp_path, allowed=(elsewhere,)),
-        Reach(tmp_path, typed=frozenset({file})),
+                find(name, access=access, options={})
+    for access in (
+        FileAccess(tmp_path, trust=True),
+        FileAccess(tmp_path, allowed=(elsewhere,)),
+        FileAccess(tmp_path, typed=frozenset({file})),
     ):
-        assert Sources().file(file, None, reach=reach, options={}).is_file()
+        assert Sources().file(file, None, access=access, options={}).is_file()
 
 
 def test_a_file_that_is_a_link_does_not_lead_outside(elsewhere: Path, tmp_path: Path) -> None:
     (tmp_path / "lora").mkdir()
     (tmp_path / "lora" / "a.safetensors").symlink_to(elsewhere / "weights.safetensors")
     with pytest.raises(RunFailed, match=OUTSIDE):
-        Sources().file("lora", None, reach=Reach(tmp_path), options={})
+        Sources().file("lora", None, access=FileAccess(tmp_path), options={})
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "/etc", "unet/../../x"])
@@ -60,7 +60,7 @@ def test_a_part_of_a_model_lies_inside_of_it(tmp_path: Path, name: str) -> None:
     for find in (Sources().component, Sources().file):
         for model in ("model", "somebody/model"):
             with pytest.raises(RunFailed, match="must lie inside of the model"):
-                find(model, name, reach=Reach(tmp_path), options={})
+                find(model, name, access=FileAccess(tmp_path), options={})
 
 
 def test_a_workflow_does_not_choose_where_the_hubs_files_are_written(
@@ -68,7 +68,7 @@ def test_a_workflow_does_not_choose_where_the_hubs_files_are_written(
 ) -> None:
     options = {"cache_dir": str(elsewhere), "local_files_only": True}
     with pytest.raises(RunFailed, match=OUTSIDE):
-        Sources().pipeline("a/b", reach=Reach(tmp_path), options=options)
+        Sources().pipeline("a/b", access=FileAccess(tmp_path), options=options)
 
 
 def test_the_model_that_the_user_names_may_lie_anywhere(session: Session, sd15: Path) -> None:

@@ -323,7 +323,7 @@ def test_nothing_is_kept_alive_by_its_hooks(gpu: Session, flux: Path) -> None:
     gpu.run(flux_with(flux, **of("transformer", residency="on_demand")))
     gpu.run(flux_with(flux, **of("transformer", group_offload=BLOCKS)))
     gc.collect()
-    names = [name for name, _ in gpu.engine._ledger.living()]
+    names = [name for name, _ in gpu.engine._live_models.living()]
     assert names.count("gen.transformer") == 1
 
 

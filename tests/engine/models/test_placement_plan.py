@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dw.engine.device import Cpu, Device
-from dw.engine.files.access import Reach
-from dw.engine.models.placement_plan import Layouts
-from dw.engine.models.spec import Layout, Placement
+from dw.engine.files.access import FileAccess
+from dw.engine.models.placement_plan import PlacementPlanner
+from dw.engine.models.spec import Placement, PlacementPlan
 from dw.errors import RunFailed
 from dw.workflow.format.pipeline import Pipeline
 from tests.engine.session import Json
@@ -34,7 +34,9 @@ def find_device(wanted: str | None) -> Device:
     return Card(wanted if wanted and ":" in wanted else "cuda:0", "for the test", int)
 
 
-def layout(tmp_path: Path, configuration: Json, warnings: list[str], **changes: Any) -> Layout:
+def layout(
+    tmp_path: Path, configuration: Json, warnings: list[str], **changes: Any
+) -> PlacementPlan:
     vae = {
         "configuration": {"component_type": "AutoencoderKL", **changes.pop("vae", {})},
         "from_pretrained_arguments": {"model_name": "a/b", **changes.pop("vae_loads", {})},
@@ -47,8 +49,8 @@ def layout(tmp_path: Path, configuration: Json, warnings: list[str], **changes: 
             "vae": vae,
         }
     )
-    layouts = Layouts(
-        find_device=find_device, warn=warnings.append, reach=Reach(tmp_path), **changes
+    layouts = PlacementPlanner(
+        find_device=find_device, warn=warnings.append, access=FileAccess(tmp_path), **changes
     )
     return layouts.layout(pipeline)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.tasks import TaskContext, check_task, run_task
 from dw.errors import RunFailed
 
-CONTEXT = TaskContext(Reach(Path()), lambda: None)
+CONTEXT = TaskContext(FileAccess(Path()), lambda: None)
 WIDE = Image.linear_gradient("L").resize((200, 100)).convert("RGB")
 
 
@@ -202,7 +202,9 @@ def test_a_picture_that_was_not_read_is_told_when_it_runs() -> None:
 
 def test_no_pictures_to_gather_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match=r"no pictures match '\*\.png'"):
-        run_task("gather_images", {"glob": "*.png"}, TaskContext(Reach(tmp_path), lambda: None))
+        run_task(
+            "gather_images", {"glob": "*.png"}, TaskContext(FileAccess(tmp_path), lambda: None)
+        )
 
 
 @pytest.mark.parametrize("ratio", ["wide", "16:0", 0, "-1:2"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.tasks import TaskContext, run_task
 from tests.engine.session import Session
 from tests.engine.tasks.commands import run
@@ -31,7 +31,7 @@ def processor(*, images: Image.Image, return_tensors: str) -> dict[str, torch.Te
 
 
 CONTEXT = TaskContext(
-    Reach(Path()), lambda: None, models={"model": FarBelow(), "processor": processor}
+    FileAccess(Path()), lambda: None, models={"model": FarBelow(), "processor": processor}
 )
 WIDE = Image.new("RGB", (40, 20))
 

@@ -13,10 +13,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from dw.engine import RunControl
-from dw.engine.files.access import Reach
-from dw.engine.media.audio import Sound
+from dw.engine.files.access import FileAccess
+from dw.engine.media.audio import Audio
 from dw.engine.media.encoding import encode
-from dw.engine.media.video import Film
+from dw.engine.media.video import Video
 from dw.engine.tasks import TaskContext, models_of, run_task
 from dw.engine.tasks.rife import IFNet
 from dw.errors import RunFailed
@@ -33,13 +33,13 @@ def grey(level: int, size: tuple[int, int] = (16, 16)) -> Image.Image:
     return Image.new("RGB", size, (level,) * 3)
 
 
-def smoothed(video: Any, **arguments: Any) -> Film:
-    context = TaskContext(Reach(Path()), lambda: None, models={"model": Blender()})
+def smoothed(video: Any, **arguments: Any) -> Video:
+    context = TaskContext(FileAccess(Path()), lambda: None, models={"model": Blender()})
     [film] = run_task("interpolate_frames", {"video": video, **arguments}, context)
     return film
 
 
-def levels(film: Film) -> list[int]:
+def levels(film: Video) -> list[int]:
     return [frame.getpixel((0, 0))[0] for frame in film]
 
 
@@ -50,8 +50,8 @@ def test_frames_lie_evenly_between_those_of_the_film() -> None:
 
 @pytest.mark.parametrize("multiplier", [2, 4, 8])
 def test_a_film_keeps_its_length_and_its_sound(multiplier: int) -> None:
-    sound = Sound(np.zeros((RATE // 2, 2), np.float32), RATE)
-    film = smoothed(Film([grey(0)] * 5, sound, FPS), multiplier=multiplier)
+    sound = Audio(np.zeros((RATE // 2, 2), np.float32), RATE)
+    film = smoothed(Video([grey(0)] * 5, sound, FPS), multiplier=multiplier)
     assert (len(film), film.fps) == (5 * multiplier, FPS * multiplier)
     assert film.sound is sound
 
@@ -61,7 +61,7 @@ def test_frames_without_a_rate_have_the_one_that_they_would_be_saved_with() -> N
 
 
 def test_one_picture_is_shown_as_long_as_before() -> None:
-    film = smoothed(Film([grey(7)], fps=FPS), multiplier=8)
+    film = smoothed(Video([grey(7)], fps=FPS), multiplier=8)
     assert (levels(film), film.fps) == ([7] * 8, FPS * 8)
 
 
@@ -97,8 +97,8 @@ def test_the_weights_are_those_that_are_named(
 class TestInAWorkflow:
     @pytest.fixture(autouse=True)
     def film(self, session: Session) -> None:
-        sound = Sound(np.zeros((RATE, 1), np.float32), RATE)
-        data = encode(Film([grey(9 * n, (48, 32)) for n in range(10)], sound, FPS), Result(**MP4))
+        sound = Audio(np.zeros((RATE, 1), np.float32), RATE)
+        data = encode(Video([grey(9 * n, (48, 32)) for n in range(10)], sound, FPS), Result(**MP4))
         (session.folder / "film.mp4").write_bytes(data.data)
 
     def smooth(self, **arguments: Any) -> Json:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.tasks import TaskContext, run_task
 from dw.engine.tasks.palette import ADE20K
 from tests.engine.session import Session, workflow
@@ -50,7 +50,7 @@ class SeesTheLeft(torch.nn.Module):
 
 
 def test_the_background_is_hidden() -> None:
-    context = TaskContext(Reach(Path()), lambda: None, models={"model": SeesTheLeft()})
+    context = TaskContext(FileAccess(Path()), lambda: None, models={"model": SeesTheLeft()})
     picture = Image.new("RGB", (40, 20), "red")
     [cut] = run_task("remove_background", {"image": picture}, context)
     assert cut.mode == "RGBA"

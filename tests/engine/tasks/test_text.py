@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.tasks import TaskContext, check_reference, run_task
 from dw.errors import RunFailed
 from tests.engine.models.test_transformers_models import step as pipeline
@@ -31,7 +31,7 @@ class Florence:
 
 
 def read(processor: Any, **arguments: Any) -> Any:
-    context = TaskContext(Reach(Path()), lambda: None, models={"processor": processor})
+    context = TaskContext(FileAccess(Path()), lambda: None, models={"processor": processor})
     [answer] = run_task("batch_decode_post_process", arguments, context)
     return answer
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dw.engine.files.access import Reach
+from dw.engine.files.access import FileAccess
 from dw.engine.files.inputs import realize
-from dw.engine.media.audio import Sound
+from dw.engine.media.audio import Audio
 from dw.engine.media.encoding import encode
-from dw.engine.media.video import Film
+from dw.engine.media.video import Video
 from dw.engine.tasks import TaskContext, run_task
 from dw.errors import RunFailed
 from dw.workflow.format.result import Result
@@ -28,12 +28,12 @@ def frames(count: int, first: int = 0) -> list[Image.Image]:
     return [Image.new("RGB", (16, 16), (first + n,) * 3) for n in range(count)]
 
 
-def sound(seconds: float, level: float = 0.5, rate: int | None = RATE) -> Sound:
-    return Sound(np.full((round(seconds * (rate or RATE)), 2), level, np.float32), rate)
+def sound(seconds: float, level: float = 0.5, rate: int | None = RATE) -> Audio:
+    return Audio(np.full((round(seconds * (rate or RATE)), 2), level, np.float32), rate)
 
 
 def run(command: str, **arguments: Any) -> Any:
-    [result] = run_task(command, arguments, TaskContext(Reach(Path()), lambda: None))
+    [result] = run_task(command, arguments, TaskContext(FileAccess(Path()), lambda: None))
     return result
 
 
@@ -48,7 +48,7 @@ def shade(picture: Image.Image) -> Any:
 
 
 class TestFrames:
-    FILM = Film(frames(5))
+    FILM = Video(frames(5))
 
     @pytest.mark.parametrize(
         ("command", "arguments", "number"),
@@ -87,14 +87,14 @@ class TestGather:
     @pytest.fixture
     def films(self, tmp_path: Path) -> Path:
         for name, count in (("b", 3), ("a", 2)):
-            film = Film(frames(count), sound(count / FPS), FPS)
+            film = Video(frames(count), sound(count / FPS), FPS)
             data = encode(film, MP4).data
             (tmp_path / f"{name}.mp4").write_bytes(data)
         (tmp_path / "c.txt").write_text("no film")
         return tmp_path
 
-    def gathered(self, folder: Path, **arguments: Any) -> list[Film]:
-        return run_task("gather_videos", arguments, TaskContext(Reach(folder), lambda: None))
+    def gathered(self, folder: Path, **arguments: Any) -> list[Video]:
+        return run_task("gather_videos", arguments, TaskContext(FileAccess(folder), lambda: None))
 
     def test_films_come_by_name_with_rate_and_sound(self, films: Path) -> None:
         first, second = self.gathered(films, glob="*")
@@ -123,20 +123,20 @@ class TestConcat:
     @pytest.mark.parametrize("trim", [0, 2])
     @pytest.mark.parametrize("seconds", [0.2, 0.5, 0.9])
     def test_the_sound_lasts_as_long_as_the_frames(self, trim: int, seconds: float) -> None:
-        films = [Film(frames(5), sound(seconds), FPS)] * 3
+        films = [Video(frames(5), sound(seconds), FPS)] * 3
         film = run("concat_videos", videos=films, trim_frames=trim)
         assert len(film.sound) == len(film) / FPS * RATE
         assert film.fps == FPS
 
     def test_equal_sounds_keep_their_power_where_they_cross(self) -> None:
         noise = np.random.default_rng(7).standard_normal((2, RATE, 2)).astype(np.float32) / 8
-        films = [Film(frames(10), Sound(samples, RATE), FPS) for samples in noise]
+        films = [Video(frames(10), Audio(samples, RATE), FPS) for samples in noise]
         film = run("concat_videos", videos=films, trim_frames=5, crossfade_ms=500)
         crossing = film.sound.samples[RATE // 2 : RATE]
         assert np.std(crossing) == pytest.approx(np.std(noise), rel=0.05)
 
     def test_a_hard_cut_is_faded_for_three_milliseconds(self) -> None:
-        films = [Film(frames(5), sound(0.5), FPS)] * 2
+        films = [Video(frames(5), sound(0.5), FPS)] * 2
         samples = run("concat_videos", videos=films).sound.samples[:, 0]
         middle, declick = RATE // 2, round(0.003 * RATE)
         assert abs(samples[middle - 1]) < 0.05 > abs(samples[middle])
@@ -144,23 +144,23 @@ class TestConcat:
         assert (samples[middle + declick :] == 0.5).all()
 
     def test_without_a_crossfade_nothing_is_faded(self) -> None:
-        films = [Film(frames(5), sound(0.5), FPS)] * 2
+        films = [Video(frames(5), sound(0.5), FPS)] * 2
         film = run("concat_videos", videos=films, crossfade_ms=0)
         assert (film.sound.samples == 0.5).all()
 
     def test_a_film_without_a_sound_is_silent_among_the_others(self) -> None:
-        film = run("concat_videos", videos=[frames(5), Film(frames(5), sound(0.5), FPS)])
+        film = run("concat_videos", videos=[frames(5), Video(frames(5), sound(0.5), FPS)])
         assert not film.sound.samples[: RATE // 2].any()
         assert film.sound.samples[-1, 0] == 0.5
 
     def test_sounds_of_other_rates_and_channels_become_alike(self) -> None:
-        mono = Sound(np.full((2000, 1), 0.5, np.float32), 4000)
-        films = [Film(frames(5), sound(0.5), FPS), Film(frames(5), mono, FPS)]
+        mono = Audio(np.full((2000, 1), 0.5, np.float32), 4000)
+        films = [Video(frames(5), sound(0.5), FPS), Video(frames(5), mono, FPS)]
         film = run("concat_videos", videos=films)
         assert (film.sound.rate, film.sound.samples.shape) == (RATE, (RATE, 2))
 
     def test_the_rate_of_the_frames_may_be_told(self) -> None:
-        film = run("concat_videos", videos=[Film(frames(5), sound(0.5))] * 2, fps=20)
+        film = run("concat_videos", videos=[Video(frames(5), sound(0.5))] * 2, fps=20)
         assert (film.fps, len(film.sound)) == (20, RATE // 2)
 
     def test_films_of_several_sizes_are_named(self) -> None:
@@ -179,20 +179,20 @@ class TestPair:
             (sound(1), {}, RATE),
             (torch.zeros(1, 2, 800), {"sample_rate": 16_000}, 16_000),
             (np.zeros(800, np.float32), {}, None),
-            (Film(frames(2), sound(1)), {}, RATE),  # another film's
+            (Video(frames(2), sound(1)), {}, RATE),  # another film's
         ],
     )
     def test_a_film_gets_a_sound(self, audio: Any, arguments: Any, rate: int | None) -> None:
-        film = run("pair_audio", video=Film(frames(3), fps=FPS), audio=audio, **arguments)
+        film = run("pair_audio", video=Video(frames(3), fps=FPS), audio=audio, **arguments)
         assert (len(film), film.fps, film.sound.rate) == (3, FPS, rate)
 
     def test_what_has_no_sound_is_named(self) -> None:
-        message = refused("pair_audio", video=frames(3), audio=Film(frames(3)))
+        message = refused("pair_audio", video=frames(3), audio=Video(frames(3)))
         assert message == "a sound cannot be made of a film"
 
 
 class TestSlice:
-    SOUND = Sound(np.arange(RATE, dtype=np.float32)[:, None], RATE)
+    SOUND = Audio(np.arange(RATE, dtype=np.float32)[:, None], RATE)
 
     @pytest.mark.parametrize(
         ("arguments", "begin", "length"),
@@ -276,7 +276,7 @@ class TestMedia:
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        film = Film(frames(6), sound(0.6), FPS)
+        film = Video(frames(6), sound(0.6), FPS)
         for content_type, name in (("video/mp4", "film.mp4"), ("audio/wav", "song.wav")):
             data = encode(film, Result(content_type=content_type)).data
             (tmp_path / name).write_bytes(data)
@@ -284,20 +284,20 @@ class TestMedia:
         return tmp_path
 
     def test_a_video_has_its_frames_rate_and_sound(self, folder: Path) -> None:
-        film = realize({"video": "film.mp4"}, reach=Reach(folder))["video"]
+        film = realize({"video": "film.mp4"}, access=FileAccess(folder))["video"]
         assert (len(film), film.fps, film.sound.rate) == (6, FPS, RATE)
 
     @pytest.mark.parametrize("name", ["song.wav", "film.mp4"])
     def test_a_sound_may_be_that_of_a_video(self, folder: Path, name: str) -> None:
-        read = realize({"my_audio": name}, reach=Reach(folder))["my_audio"]
+        read = realize({"my_audio": name}, access=FileAccess(folder))["my_audio"]
         assert (read.rate, read.channels) == (RATE, 2)
         assert len(read) == pytest.approx(0.6 * RATE, abs=1024)
 
     def test_a_film_without_a_sound_is_no_sound(self, folder: Path) -> None:
         with pytest.raises(RunFailed, match=r"cannot read the sound 'silent.mp4': there is no"):
-            realize({"audio": "silent.mp4"}, reach=Reach(folder))
+            realize({"audio": "silent.mp4"}, access=FileAccess(folder))
 
     def test_what_is_no_sound_is_named(self, folder: Path) -> None:
         (folder / "a.wav").write_text("words")
         with pytest.raises(RunFailed, match=r"cannot read the sound 'a.wav': it is no sound"):
-            realize({"audio": "a.wav"}, reach=Reach(folder))
+            realize({"audio": "a.wav"}, access=FileAccess(folder))

@@ -6,7 +6,7 @@ from dw.errors import UsageError
 from dw.repl.commands.registry import (
     COMMANDS,
     GROUPED,
-    Command,
+    ShellCommand,
     find_command,
     markdown_table,
     parse,
@@ -26,19 +26,19 @@ def test_the_commands_are_these() -> None:
 
 
 @ALL
-def test_every_command_is_documented(found: Command) -> None:
+def test_every_command_is_documented(found: ShellCommand) -> None:
     assert found.doc
     assert all(parameter.doc for parameter in found.takes)
     assert found.usage.startswith(found.name)
 
 
 @ALL
-def test_every_example_is_a_use_of_its_command(found: Command) -> None:
+def test_every_example_is_a_use_of_its_command(found: ShellCommand) -> None:
     assert parse(lex(found.example)).command is found
 
 
 @ALL
-def test_every_command_has_its_help(shell: Shell, found: Command) -> None:
+def test_every_command_has_its_help(shell: Shell, found: ShellCommand) -> None:
     assert shell.say(f"help {found.name}").startswith(f"usage: {found.usage}\n  {found.doc}\n")
 
 

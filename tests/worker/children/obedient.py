@@ -8,25 +8,25 @@ from queue import SimpleQueue
 
 from dw.events import (
     VERSION,
-    Beat,
     Cancel,
-    Cancelled,
     Check,
     Checked,
     Clear,
     Cleared,
-    Departed,
     Executing,
+    Exited,
     Finished,
-    Greeted,
+    Heartbeat,
     Loaded,
     Loading,
     Prepare,
     Prepared,
-    Quit,
+    Ready,
     Report,
     Reported,
     Run,
+    RunCancelled,
+    Shutdown,
     Stepped,
     Stop,
 )
@@ -50,7 +50,7 @@ class Obedient:
     def serve(self):
         self.boot()
         threading.Thread(target=self.listen, daemon=True).start()
-        self.send(Greeted(VERSION, os.getpid(), 0.0))
+        self.send(Ready(VERSION, os.getpid(), 0.0))
         threading.Thread(target=self.beat, daemon=True).start()
         while True:
             self.answer(self.work.get())
@@ -65,8 +65,8 @@ class Obedient:
                         self.stopped.add(run_id)
                     case Report(run_id):
                         self.send(Reported(run_id, NOTHING))
-                    case Quit(run_id):
-                        self.finish(Departed(run_id))
+                    case Shutdown(run_id):
+                        self.finish(Exited(run_id))
                         os._exit(0)
                     case command:
                         self.work.put(command)
@@ -75,7 +75,7 @@ class Obedient:
 
     def beat(self):
         while True:
-            self.send(Beat(64 << 20))
+            self.send(Heartbeat(64 << 20))
             time.sleep(BEAT_S)
 
     def answer(self, command):
@@ -99,7 +99,7 @@ class Obedient:
             self.step(step)
             self.send(Stepped(command.run_id, "gen", "denoise", step, steps))
             if command.run_id in self.cancelled:
-                return Cancelled(command.run_id, step, steps)
+                return RunCancelled(command.run_id, step, steps)
             if command.run_id in self.stopped:
                 break
         return Finished(command.run_id, "w", 0.0, 0, (), NOTHING, str(Path.cwd()))

@@ -4,12 +4,12 @@ import os
 import pytest
 
 from dw.events import Cancel, Checked, Stepped
-from dw.types import Problem
+from dw.types import Diagnostic
 from dw.worker.process.event_reader import BadMessage, inbox
 
 EVENTS = [
     Stepped(1, "gen", "denoise", 1, 4),
-    Checked(2, tuple(Problem("w.json", n, 1, "wrong") for n in range(2000))),
+    Checked(2, tuple(Diagnostic("w.json", n, 1, "wrong") for n in range(2000))),
 ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dw.worker.process.output import DRAINED, LINES_PER_SECOND, LONGEST_LINE, Output
+from dw.worker.process.output import DRAINED, LINES_PER_SECOND, LONGEST_LINE, OutputReader
 
 
 class Printer:
@@ -16,7 +16,7 @@ class Printer:
 
     def __init__(self, log: Path) -> None:
         ours, self._theirs = os.pipe()
-        self.output = Output(ours, log)
+        self.output = OutputReader(ours, log)
 
     def says(self, *lines: bytes) -> None:
         os.write(self._theirs, b"".join(line + b"\n" for line in lines))

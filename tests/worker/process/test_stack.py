@@ -36,9 +36,9 @@ Extension modules: numpy (total: 1)
 
 
 def until(client, event_type):
-    ticket = client.submit(a_run(client))
-    next(event for event in ticket if isinstance(event, event_type))
-    return ticket
+    handle = client.submit(a_run(client))
+    next(event for event in handle if isinstance(event, event_type))
+    return handle
 
 
 def line_of(client, part):
@@ -113,9 +113,9 @@ def test_an_idle_worker_is_idle_and_without_one_there_is_nothing_to_say(make_cli
 
 def test_a_question_for_the_stack_never_ends_a_worker_that_boots(make_client):
     client = make_client("boots_slowly")
-    ticket = client.submit(a_run(client))
+    handle = client.submit(a_run(client))
     assert client.where().line.startswith("starting")
-    assert type(ticket.result()).__name__ == "Finished"
+    assert type(handle.result()).__name__ == "Finished"
 
 
 # ---------------------------------------------------------------- the two speeds of liveness
@@ -124,7 +124,7 @@ def test_a_question_for_the_stack_never_ends_a_worker_that_boots(make_client):
 def test_a_beat_is_no_event_of_anybodys_and_tells_the_memory(make_client):
     client = make_client("obedient")
     events = list(client.submit(a_run(client)))
-    assert not any(type(event).__name__ == "Beat" for event in events)
+    assert not any(type(event).__name__ == "Heartbeat" for event in events)
     while client.status().rss is None:
         pass
     assert client.status().rss == 64 << 20

@@ -11,30 +11,30 @@ from dw.errors import WorkerLost
 from dw.events import (
     TERMINAL,
     VERSION,
-    Beat,
     Cancel,
-    Cancelled,
     Check,
     Checked,
     Clear,
     Cleared,
-    Departed,
     Executing,
+    Exited,
     Failed,
     Finished,
-    Greeted,
+    Heartbeat,
     Loading,
     Prepare,
     Prepared,
-    Quit,
+    Ready,
     Report,
     Reported,
     Run,
+    RunCancelled,
+    Shutdown,
     Stepped,
     Stop,
 )
-from dw.worker.process.exit_cause import Death
-from dw.worker.supervision.actions import Emit, Kill, Look, Measure, Send, Spawn
+from dw.worker.process.exit_cause import ExitStatus
+from dw.worker.supervision.actions import DumpStack, Emit, Kill, QueryGpuMemory, Send, Spawn
 from dw.worker.supervision.gpu_memory_return import PATIENCE_S
 from dw.worker.supervision.supervisor import Supervisor
 from tests.worker.policies import LIMITS, MEMORY
@@ -54,7 +54,7 @@ def terminal_of(command, cancelled):
     match command:
         case Run(run_id):
             if run_id in cancelled:
-                return Cancelled(run_id, 1, 4)
+                return RunCancelled(run_id, 1, 4)
             return Finished(run_id, "w", 0.0, 0, (), MEMORY, "")
         case Clear(run_id):
             return Cleared(run_id, 0, MEMORY)
@@ -88,9 +88,9 @@ class Supervision(RuleBasedStateMachine):
                         self.processes[number].cancelled.add(run_id)
                 case Send(number, Stop(run_id)):
                     assert run_id in self.accepted
-                case Look(number):
+                case DumpStack(number):
                     assert number in self.processes
-                case Measure():
+                case QueryGpuMemory():
                     pass  # answered by the rule `measure`, or never
                 case Send(number, Report(run_id)):
                     self.do(self.policy.heard(number, Reported(run_id, MEMORY), self.now))
@@ -109,7 +109,7 @@ class Supervision(RuleBasedStateMachine):
 
     # ---------------------------------------------------------- what the shell does
 
-    @rule(kind=st.sampled_from([Run, Clear, Check, Prepare, Report, Quit]))
+    @rule(kind=st.sampled_from([Run, Clear, Check, Prepare, Report, Shutdown]))
     def submit(self, kind):
         run_id, self.next_id = self.next_id, self.next_id + 1
         extra = {Run: ("w", "{}", {}, "out"), Check: ("w", "{}"), Prepare: ("w", "{}")}
@@ -148,7 +148,7 @@ class Supervision(RuleBasedStateMachine):
         number = self.a_process(data, lambda process: not process.greeted)
         if number is not None:
             self.processes[number].greeted = True
-            self.do(self.policy.heard(number, Greeted(version, 1000 + number, 0.1), self.now))
+            self.do(self.policy.heard(number, Ready(version, 1000 + number, 0.1), self.now))
 
     @rule(data=st.data(), kind=st.sampled_from(["load", "execute", "step"]))
     def progress(self, data, kind):
@@ -166,7 +166,7 @@ class Supervision(RuleBasedStateMachine):
     def beat(self, data):
         number = self.a_process(data, lambda process: process.greeted)
         if number is not None:
-            assert self.policy.heard(number, Beat(1), self.now) == []
+            assert self.policy.heard(number, Heartbeat(1), self.now) == []
 
     @rule(free=st.sampled_from([0, 8 << 30]))
     def measure(self, free):
@@ -187,8 +187,8 @@ class Supervision(RuleBasedStateMachine):
             return None
         process = self.processes[number]
         command = process.inbox.popleft()
-        if isinstance(command, Quit):
-            self.do(self.policy.heard(number, Departed(command.run_id), self.now))
+        if isinstance(command, Shutdown):
+            self.do(self.policy.heard(number, Exited(command.run_id), self.now))
             return self.end(number, 0)
         event = terminal_of(command, process.cancelled)
         if fails:
@@ -216,7 +216,7 @@ class Supervision(RuleBasedStateMachine):
 
     def end(self, number, exit_code):
         del self.processes[number]
-        death = Death(1000 + number, exit_code, oom_killed=False)
+        death = ExitStatus(1000 + number, exit_code, oom_killed=False)
         self.do(self.policy.died(number, death, self.now))
 
     # ---------------------------------------------------------- what must hold
@@ -241,7 +241,7 @@ class Supervision(RuleBasedStateMachine):
     @invariant()
     def each_worker_has_one_command_at_most(self):
         for process in self.processes.values():
-            assert sum(not isinstance(command, Quit) for command in process.inbox) <= 1
+            assert sum(not isinstance(command, Shutdown) for command in process.inbox) <= 1
 
     def teardown(self):
         """Everything that was accepted ends when the world goes on long enough."""
@@ -254,7 +254,7 @@ class Supervision(RuleBasedStateMachine):
                     self.end(number, -9)
                 elif not process.greeted:
                     process.greeted = True
-                    event = Greeted(VERSION, 1000 + number, 0.1)
+                    event = Ready(VERSION, 1000 + number, 0.1)
                     self.do(self.policy.heard(number, event, self.now))
                 elif process.inbox:
                     self._finish(number, process)
@@ -268,7 +268,7 @@ class Supervision(RuleBasedStateMachine):
 
     def _finish(self, number, process):
         command = process.inbox.popleft()
-        if isinstance(command, Quit):
+        if isinstance(command, Shutdown):
             self.end(number, 0)
         else:
             event = terminal_of(command, process.cancelled)

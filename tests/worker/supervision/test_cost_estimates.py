@@ -1,12 +1,12 @@
 from dw.events import Cleared, Executing, Loaded, Loading, Planned, Stepped
 from dw.types import Memory
-from dw.worker.supervision.cost_estimates import Pace
+from dw.worker.supervision.cost_estimates import CostEstimates
 
 MEMORY = Memory("CPU", 0, 0, 0, 0, 0)
 
 
 def paced(*timed):
-    pace = Pace()
+    pace = CostEstimates()
     for at, event in timed:
         pace.hear(event, at)
     return pace

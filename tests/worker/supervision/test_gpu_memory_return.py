@@ -4,12 +4,12 @@ import pytest
 
 from dw.events import (
     VERSION,
-    Greeted,
+    Ready,
     Run,
     Warned,
 )
-from dw.worker.process.exit_cause import Death
-from dw.worker.supervision.actions import Emit, Measure, Send, Spawn
+from dw.worker.process.exit_cause import ExitStatus
+from dw.worker.supervision.actions import Emit, QueryGpuMemory, Send, Spawn
 from dw.worker.supervision.gpu_memory_return import PATIENCE_S, POLL_S, SLACK
 from tests.worker.policies import ready
 
@@ -20,10 +20,10 @@ def bereaved(now=2.0):
     """A policy whose worker has died with 12 GB of a GPU, and to whom run 2 was given."""
     policy = ready()
     policy.measured(FREE, 1.0)
-    policy.died(1, Death(1001, -9, oom_killed=False), now)
+    policy.died(1, ExitStatus(1001, -9, oom_killed=False), now)
     actions = policy.submit(Run(2, "w", "{}", {}, "out"), now, timeout_s=5.0)
-    assert Measure() in policy.tick(policy.next_tick())
-    policy.heard(2, Greeted(VERSION, 1002, 0.1), now)
+    assert QueryGpuMemory() in policy.tick(policy.next_tick())
+    policy.heard(2, Ready(VERSION, 1002, 0.1), now)
     return policy, actions
 
 
@@ -36,7 +36,7 @@ def test_the_next_run_waits_until_the_memory_of_the_dead_has_come_back():
     assert Spawn(2) in actions
     assert sent(policy.measured(USED, 2.0)) == []
     assert policy.next_tick() == 2.0 + POLL_S
-    assert policy.tick(2.0 + POLL_S) == [Measure()]
+    assert policy.tick(2.0 + POLL_S) == [QueryGpuMemory()]
     actions = policy.measured({"GPU-1": FREE["GPU-1"] - SLACK}, 2.4)
     assert sent(actions) == [2]
     assert not any(isinstance(a.event, Warned) for a in actions if isinstance(a, Emit))
@@ -65,7 +65,7 @@ def test_no_run_waits_for_ever_and_it_is_told_what_is_missing(measure, words):
 def test_where_there_is_no_gpu_nothing_is_waited_for():
     policy = ready()
     policy.measured({}, 1.0)
-    policy.died(1, Death(1001, -9, oom_killed=False), 2.0)
+    policy.died(1, ExitStatus(1001, -9, oom_killed=False), 2.0)
     policy.submit(Run(2, "w", "{}", {}, "out"), 2.0)
-    assert sent(policy.heard(2, Greeted(VERSION, 1002, 0.1), 2.0)) == [2]
+    assert sent(policy.heard(2, Ready(VERSION, 1002, 0.1), 2.0)) == [2]
     assert policy.reclaim.outcome is None

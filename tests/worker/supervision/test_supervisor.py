@@ -5,20 +5,20 @@ import pytest
 from dw.events import (
     VERSION,
     Cancel,
-    Cancelled,
     Died,
     Executing,
     Failed,
     Finished,
     GraceExpired,
-    Greeted,
     Loading,
+    Ready,
     Run,
+    RunCancelled,
     Stop,
     StopRequested,
 )
-from dw.worker.process.exit_cause import Death
-from dw.worker.supervision.actions import Emit, Kill, Look, Send, Spawn
+from dw.worker.process.exit_cause import ExitStatus
+from dw.worker.supervision.actions import DumpStack, Emit, Kill, Send, Spawn
 from dw.worker.supervision.command_state import Limits
 from dw.worker.supervision.supervisor import Supervisor
 from dw.worker.supervision.worker_state import State
@@ -54,7 +54,7 @@ def test_the_grace_ends_in_a_kill():
     policy.heard(1, Executing(1, "w"), 2.0)
     policy.cancel(1, 3.0)
     end = 3.0 + LIMITS.grace_s
-    assert policy.tick(end) == [Emit(GraceExpired(1, LIMITS.grace_s)), Look(1)]
+    assert policy.tick(end) == [Emit(GraceExpired(1, LIMITS.grace_s)), DumpStack(1)]
     assert policy.next_tick() == end + LIMITS.last_look_s
     assert policy.tick(end) == []
     assert policy.tick(end + LIMITS.last_look_s) == [Kill(1)]
@@ -62,15 +62,15 @@ def test_the_grace_ends_in_a_kill():
 
 def test_a_kill_in_a_run_takes_the_stack_first_and_one_more_does_not_wait():
     policy = ready()
-    assert policy.kill(2.0) == [Look(1)]
+    assert policy.kill(2.0) == [DumpStack(1)]
     assert policy.next_tick() == 2.0 + LIMITS.last_look_s
     assert policy.tick(policy.next_tick()) == [Kill(1)]
-    died = policy.died(1, Death(1001, -9, oom_killed=False, stack="..."), 2.2)[0].event
+    died = policy.died(1, ExitStatus(1001, -9, oom_killed=False, stack="..."), 2.2)[0].event
     assert died.cause == "killed on request"
     assert died.stuck_at is not None
 
     policy = ready()
-    assert [*policy.kill(2.0), *policy.kill(2.0)] == [Look(1), Kill(1)]
+    assert [*policy.kill(2.0), *policy.kill(2.0)] == [DumpStack(1), Kill(1)]
 
 
 def test_a_run_that_ends_before_its_kill_is_spared():
@@ -86,7 +86,7 @@ def test_a_run_that_stops_after_its_grace_but_before_the_kill_is_spared():
     policy.heard(1, Executing(1, "w"), 2.0)
     policy.cancel(1, 3.0)
     policy.tick(3.0 + LIMITS.grace_s)
-    assert Emit(Cancelled(1, 1, 4)) in policy.heard(1, Cancelled(1, 1, 4), 5.0)
+    assert Emit(RunCancelled(1, 1, 4)) in policy.heard(1, RunCancelled(1, 1, 4), 5.0)
     assert policy.tick(60.0) == []
     assert policy.active.state is State.IDLE
 
@@ -95,7 +95,7 @@ def test_who_died_of_something_else_is_not_said_to_be_killed_by_us():
     policy = ready()
     policy.heard(1, Executing(1, "w"), 2.0)
     policy.kill(3.0)
-    (action,) = policy.died(1, Death(1001, -11, oom_killed=False), 3.1)
+    (action,) = policy.died(1, ExitStatus(1001, -11, oom_killed=False), 3.1)
     assert (action.event.kind, action.event.cause) == ("signal", "killed by signal 11 (SIGSEGV)")
 
 
@@ -118,10 +118,10 @@ def test_a_boot_that_takes_too_long_is_looked_at_killed_and_told():
     policy = Supervisor(Limits(standby=False, boot_s=25.0))
     policy.submit(Run(1, "w", "{}", {}, "out"), 0.0)
     assert policy.tick(24.9) == []
-    assert policy.tick(25.0) == [Look(1)]
+    assert policy.tick(25.0) == [DumpStack(1)]
     assert policy.tick(25.1) == [Kill(1)]
     assert policy.submit(Run(2, "w", "{}", {}, "out"), 25.1) == []
-    told = policy.died(1, Death(1001, -9, oom_killed=False), 25.2)
+    told = policy.died(1, ExitStatus(1001, -9, oom_killed=False), 25.2)
     assert [action.event.kind for action in told] == ["boot", "boot"]
     assert "25 s" in told[0].event.cause
 
@@ -131,7 +131,7 @@ def test_a_mute_worker_that_dies_in_time_died_of_its_own_cause():
     policy.fell_mute(1, 2.0)
     policy.fell_mute(1, 3.0)
     assert policy.next_tick() == 2.0 + LIMITS.mute_s
-    (action,) = policy.died(1, Death(1001, 3, oom_killed=False), 3.9)
+    (action,) = policy.died(1, ExitStatus(1001, 3, oom_killed=False), 3.9)
     assert action.event.cause == "exited with code 3"
 
 
@@ -139,7 +139,7 @@ def test_a_mute_worker_that_lives_on_is_killed_and_counts_as_a_crash():
     policy = ready()
     policy.fell_mute(1, 2.0)
     assert policy.tick(2.0 + LIMITS.mute_s) == [Kill(1)]
-    policy.died(1, Death(1001, -9, oom_killed=False), 5.0)
+    policy.died(1, ExitStatus(1001, -9, oom_killed=False), 5.0)
     assert policy.row.length == 1
 
 
@@ -151,16 +151,16 @@ def test_what_cannot_be_killed_is_given_up_and_its_real_death_is_no_news():
     (action,) = policy.tick(2.0 + LIMITS.death_s)
     assert "waits in the kernel" in action.event.cause
     assert policy.is_at_its_end
-    assert policy.died(1, Death(1001, -9, oom_killed=False), 9.0) == []
+    assert policy.died(1, ExitStatus(1001, -9, oom_killed=False), 9.0) == []
 
 
 def test_a_standby_that_failed_to_boot_is_not_made_again_until_a_worker_lives():
     policy = Supervisor(LIMITS)
     policy.tick(0.0)
-    policy.died(1, Death(1001, 1, oom_killed=False), 1.0)
+    policy.died(1, ExitStatus(1001, 1, oom_killed=False), 1.0)
     assert policy.tick(1000.0) == []
     policy.submit(Run(1, "w", "{}", {}, "out"), 1000.0)
-    policy.heard(2, Greeted(VERSION, 1002, 0.1), 1001.0)
+    policy.heard(2, Ready(VERSION, 1002, 0.1), 1001.0)
     policy.heard(2, Finished(1, "w", 0.0, 0, (), MEMORY, ""), 1002.0)
     assert policy.tick(1002.0 + LIMITS.standby_delay_s) == [Spawn(3, nice=10, is_spare=True)]
 
@@ -168,23 +168,23 @@ def test_a_standby_that_failed_to_boot_is_not_made_again_until_a_worker_lives():
 def test_a_standby_of_another_version_is_not_made_again():
     policy = Supervisor(LIMITS)
     policy.tick(0.0)
-    assert policy.heard(1, Greeted(VERSION + 1, 1001, 0.1), 1.0) == [Kill(1)]
-    policy.died(1, Death(1001, -9, oom_killed=False), 1.1)
+    assert policy.heard(1, Ready(VERSION + 1, 1001, 0.1), 1.0) == [Kill(1)]
+    policy.died(1, ExitStatus(1001, -9, oom_killed=False), 1.1)
     assert policy.tick(1000.0) == []
 
 
 def test_a_boot_failure_is_not_repeated_but_the_next_run_tries_again():
     policy = Supervisor(Limits(standby=False))
     policy.submit(Run(1, "w", "{}", {}, "out"), 0.0)
-    actions = policy.died(1, Death(1001, 1, oom_killed=False), 1.0)
+    actions = policy.died(1, ExitStatus(1001, 1, oom_killed=False), 1.0)
     assert [type(action) for action in actions] == [Emit]
     assert isinstance(actions[0].event, Died)
     assert Spawn(2) in policy.submit(Run(2, "w", "{}", {}, "out"), 2.0)
 
 
 def crash_the_standby(policy, number, at):
-    policy.heard(number, Greeted(VERSION, 1000 + number, 0.1), at)
-    policy.died(number, Death(1000 + number, -11, oom_killed=False), at + 0.1)
+    policy.heard(number, Ready(VERSION, 1000 + number, 0.1), at)
+    policy.died(number, ExitStatus(1000 + number, -11, oom_killed=False), at + 0.1)
     return policy.tick(at + 0.1 + LIMITS.standby_delay_s)
 
 
@@ -208,7 +208,7 @@ def test_a_worker_that_lives_long_enough_shows_no_restarts():
     policy = Supervisor(LIMITS)
     policy.tick(0.0)
     crash_the_standby(policy, 1, 1.0)
-    policy.heard(2, Greeted(VERSION, 1002, 0.1), 2.0)
+    policy.heard(2, Ready(VERSION, 1002, 0.1), 2.0)
     assert policy.restarts_in_a_row(3.0) == 1
     assert policy.restarts_in_a_row(60.0) == 0
 
