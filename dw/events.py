@@ -1,32 +1,52 @@
-"""What the shell and the worker say to each other: the wire protocol, the `--json` output and the
-test fixtures.
+"""Events and commands: the protocol between shell and worker, and the lines of `--json`.
 
 Commands are imperative and go to the worker; events are in the past tense and come back. Every
-message names its run (`run_id`, a number the shell gives to each command, 0 for what belongs to
-none). Each command is answered by exactly one terminal event, always last. Only builtins and these
-dataclasses cross: an exception travels as the name of its type, its message and its formatted
-traceback.
+message names its run (`run_id`, a number that the shell gives to each command, 0 for what belongs
+to none). Each command is answered by exactly one terminal event, always last. Both directions
+carry JSON (codec.py), so nothing that arrives is ever executed. An exception crosses as its kind,
+its message and its formatted traceback.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+import time as clock
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, get_args
 
 from dw.types import Diagnostic, Memory, OutputFile
 
-VERSION = 2
-"""Raised on a breaking change; a worker that greets with another version is refused."""
+VERSION = 3
+"""Raised on a breaking change; a worker whose `Ready` has another version is refused."""
 
 COUNTED_IN_BYTES = ("read", "move", "download")
 """Phases of `Stepped`."""
+
+
+def now() -> float:
+    """Unix time in seconds, to the millisecond."""
+    return round(clock.time(), 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What commands and events share: how pydantic reads them, in codec.py."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+
+
+@dataclass(frozen=True, slots=True)
+class TimedMessage(Message):
+    """`time` is when the event was made, in Unix time. It takes no part in comparisons."""
+
+    time: float = field(default_factory=now, kw_only=True, compare=False)
 
 
 # ------------------------------------------------------------------ commands: shell to worker
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Message):
     """Run this text. The file at `path` is not read again; it is what relative paths resolve
     against.
 
@@ -47,7 +67,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepare:
+class Prepare(Message):
     """Import what this workflow will need, so that its first run does not wait for it. Loads no
     model.
     """
@@ -60,7 +80,7 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Check(Message):
     """Compare a workflow, which may be wrong, with the installed classes and their signatures.
     Loads no model.
     """
@@ -75,7 +95,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Message):
     """Stop run `run_id` at its next consistent point. Harmless when that run is over or unknown.
 
     `cause`: why, for the run's record, where it was not the user's wish.
@@ -86,7 +106,7 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Message):
     """End the denoising of run `run_id` early and keep its picture. Harmless when that run is over
     or unknown.
     """
@@ -95,21 +115,21 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Report(Message):
     """Answer with the memory, also while a run is active."""
 
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Clear:
+class Clear(Message):
     """Free every model and say what was freed and what survived."""
 
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Shutdown:
+class Shutdown(Message):
     """Leave. The worker says goodbye and is gone."""
 
     run_id: int = 0
@@ -122,7 +142,7 @@ Command = Run | Prepare | Check | Cancel | Stop | Report | Clear | Shutdown
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(TimedMessage):
     """The worker's imports are done; it can take commands."""
 
     version: int
@@ -132,7 +152,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(TimedMessage):
     """Python runs in the worker, whatever its main thread does. Never shown to a user.
 
     A missing beat means that the GIL is held or the process is stopped, not that it is dead.
@@ -143,7 +163,7 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class Started(TimedMessage):
     """A run was taken up: its document is valid, its seed is resolved, its folder exists."""
 
     run_id: int
@@ -153,7 +173,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(TimedMessage):
     """What this run keeps, loads and drops, before it is paid for. Names as in `gen.vae`.
 
     `reason`: nothing was loaded yet (`first`), the text of the workflow differs from the last run's
@@ -168,7 +188,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
+class Loading(TimedMessage):
     """A component is being loaded: the `index`-th (from 1) of `total`."""
 
     run_id: int
@@ -179,7 +199,7 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(TimedMessage):
     """Everything that was planned is in memory."""
 
     run_id: int
@@ -188,7 +208,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Executing:
+class Executing(TimedMessage):
     """The models are there and the run's own clock, the deadline, goes on from here."""
 
     run_id: int
@@ -196,7 +216,7 @@ class Executing:
 
 
 @dataclass(frozen=True, slots=True)
-class StepStarted:
+class StepStarted(TimedMessage):
     """Workflow step `name`, the `index`-th (from 1) of `total`, begins."""
 
     run_id: int
@@ -206,7 +226,7 @@ class StepStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Stepped:
+class Stepped(TimedMessage):
     """`done` of `total` units of `phase` are done in workflow step `name`, or in the load of
     component `name`: bytes where a phase reads, moves or downloads, steps where it denoises.
     """
@@ -227,7 +247,7 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True)
-class Produced:
+class Produced(TimedMessage):
     """A result was written, read back and given its final name."""
 
     run_id: int
@@ -236,7 +256,7 @@ class Produced:
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(TimedMessage):
     """Something that the user should know and that does not stop the run."""
 
     run_id: int
@@ -247,7 +267,7 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(TimedMessage):
     run_id: int
     workflow: str
     seconds: float  # execution only, without loading
@@ -259,7 +279,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class RunCancelled:
+class RunCancelled(TimedMessage):
     """The run stopped where its models are consistent. `step` is the last one done, of `steps`."""
 
     run_id: int
@@ -269,7 +289,7 @@ class RunCancelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(TimedMessage):
     """The command failed and the worker lives, unless `fatal` (its CUDA context is beyond repair).
 
     `kind` is the class in dw/errors.py. `where` names step and phase. `problems` are a workflow's.
@@ -286,12 +306,12 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(TimedMessage):
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(TimedMessage):
     """Every problem found; none when the workflow fits what is installed."""
 
     run_id: int
@@ -299,13 +319,13 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(TimedMessage):
     run_id: int
     memory: Memory
 
 
 @dataclass(frozen=True, slots=True)
-class Cleared:
+class Cleared(TimedMessage):
     """`survivors` name components that are still alive after the clear and the type of what holds
     them.
     """
@@ -317,7 +337,7 @@ class Cleared:
 
 
 @dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(TimedMessage):
     """The worker's goodbye; its process is gone right after."""
 
     run_id: int = 0
@@ -327,14 +347,14 @@ class Exited:
 
 
 @dataclass(frozen=True, slots=True)
-class Launching:
+class Launching(TimedMessage):
     """There was no worker, and the command needs one."""
 
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Launched:
+class Launched(TimedMessage):
     """A worker stands ready. `from_standby`: it had its imports done before it was asked for."""
 
     run_id: int
@@ -343,7 +363,7 @@ class Launched:
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(TimedMessage):
     """A line that the worker's process wrote to its standard output or error."""
 
     run_id: int
@@ -351,7 +371,7 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelRequested:
+class CancelRequested(TimedMessage):
     """The polite half of a cancel has begun: `reason` says who asked; `grace_s` is left before the
     kill.
 
@@ -367,7 +387,7 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class StopRequested:
+class StopRequested(TimedMessage):
     """The denoising ends with the step that runs, which takes about `step_s`; its picture is
     kept.
     """
@@ -377,7 +397,7 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class GraceExpired:
+class GraceExpired(TimedMessage):
     """The run did not stop in the `grace_s` that it had: its stack is taken, then it is killed."""
 
     run_id: int
@@ -386,7 +406,7 @@ class GraceExpired:
 
 
 @dataclass(frozen=True, slots=True)
-class Died:
+class Died(TimedMessage):
     """The worker is gone and so are its models: terminal for whatever command it was serving.
 
     `cause` is one sentence (`killed by signal 9 (SIGKILL)`); `kind` its type. `last_step` is the
@@ -405,7 +425,7 @@ class Died:
 
 
 @dataclass(frozen=True, slots=True)
-class RunTimedOut:
+class RunTimedOut(TimedMessage):
     """Terminal: `clock` expired after `after_s`. `keeps_models` when the run could be stopped
     politely; else `stack` and `stuck_at` tell where it was when it was killed.
     """
@@ -461,8 +481,3 @@ Event = (
 COMMANDS = get_args(Command)
 EVENTS = get_args(Event)
 TERMINAL = get_args(TerminalEvent)
-
-
-def to_json(message: Command | Event) -> dict[str, Any]:
-    """The message as one flat JSON object with its name under `event`."""
-    return {"event": type(message).__name__, **asdict(message)}

@@ -4,12 +4,16 @@
 """
 
 import json
+import pickle
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dw import events
-from dw.events import COMMANDS, EVENTS, VERSION, to_json
+from dw.codec import from_bytes, from_json, to_bytes, to_json
+from dw.events import COMMANDS, EVENTS, VERSION
 from dw.types import ComponentRow, Diagnostic, Memory, OutputFile
 
 GOLDEN = Path(__file__).parent / "golden" / "events.json"
@@ -20,7 +24,17 @@ OUTPUT = OutputFile("/out/1.png", "image/png", 1234, "ab" * 32, 64, 48)
 PROBLEM = Diagnostic("w.json", 3, 7, "unknown key 'ofload'")
 
 EXAMPLES = [
-    events.Run(1, "w.json", "{}", {"steps": 4}, "/out", seed=7, device="cuda", rehearse=True),
+    events.Run(
+        1,
+        "w.json",
+        "{}",
+        {"steps": 4, "sizes": [64, 0.5], "image": {"location": "a.png"}, "mask": None},
+        "/out",
+        seed=7,
+        device="cuda",
+        rehearse=True,
+        allowed=("/images",),
+    ),
     events.Prepare(2, "w.json", "{}"),
     events.Check(3, "w.json", "{}"),
     events.Cancel(1, "not done after 300 s (timeout)"),
@@ -67,8 +81,13 @@ EXAMPLES = [
 ]
 
 
+def at(message, time_s=1.5):
+    """A message; an event as if it was made at that time."""
+    return replace(message, time=time_s) if isinstance(message, EVENTS) else message
+
+
 def written():
-    return json.loads(json.dumps([to_json(example) for example in EXAMPLES]))
+    return json.loads(json.dumps([to_json(at(example)) for example in EXAMPLES]))
 
 
 def test_every_message_is_what_it_was():
@@ -83,6 +102,82 @@ def test_every_message_has_its_example():
 def test_every_message_names_its_run_and_cannot_be_changed(message):
     assert "run_id" in message.__slots__
     assert message.__dataclass_params__.frozen
+
+
+def test_an_event_has_the_time_at_which_it_was_made():
+    before = time.time() - 0.001
+    event = events.Executing(1, "w")
+    assert before <= event.time <= time.time() + 0.001
+    assert event.time == round(event.time, 3)
+
+
+def test_equal_events_may_have_different_times():
+    assert at(events.Exited(1), 1.0) == at(events.Exited(1), 2.0)
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda each: type(each).__name__)
+def test_every_message_comes_back_from_json(message):
+    for copy in (from_json(to_json(message)), from_bytes(to_bytes(message))):
+        assert (type(copy), copy, to_json(copy)) == (type(message), message, to_json(message))
+
+
+def test_a_string_that_has_no_utf8_crosses_a_pipe():
+    line = events.LogLine(1, "half of a pair: \ud83d")
+    assert from_bytes(to_bytes(line)) == line
+
+
+STEPPED = to_json(at(events.Stepped(1, "gen", "denoise", 14, 30)))
+FINISHED = to_json(at(events.Finished(1, "w", 2.5, 7, (OUTPUT,), MEMORY, "/out")))
+OUTPUT_WITHOUT_SIZE = {"path": "a", "content_type": "b", "sha256": "c"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (["Stepped"], "a message is a JSON object, not a list"),
+        (None, "a message is a JSON object, not a NoneType"),
+        ({}, "unknown message None"),
+        ({"event": "Sinned"}, "unknown message 'Sinned'"),
+        ({"event": "LogLine", "run_id": 1, "text": ""}, "unknown message 'LogLine'"),
+        ({"event": ["Stepped"]}, r"unknown message \['Stepped'\]"),
+        ({**STEPPED, "done": "many"}, "Stepped.done: Input should be a valid integer"),
+        ({**STEPPED, "done": None}, "Stepped.done: Input should be a valid integer"),
+        ({**STEPPED, "speed": 1}, "Stepped.speed: Unexpected keyword argument"),
+        ({**STEPPED, "time": float("nan")}, "Stepped.time: Input should be a finite number"),
+        ({"event": "Stepped", "run_id": 1}, "Stepped.name: Field required"),
+        ({**FINISHED, "outputs": [OUTPUT_WITHOUT_SIZE]}, "Finished.outputs.0.nbytes: Field"),
+        ({**FINISHED, "outputs": {}}, "Finished.outputs: Input should be a valid tuple"),
+        ({**to_json(events.Planned(1, "first", (), (), ())), "reason": "why"}, "Planned.reason"),
+    ],
+)
+def test_what_is_not_a_message_is_refused(fields, reason):
+    with pytest.raises(ValueError, match=reason):
+        from_json(fields)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "Expecting value"),
+        (b"done", "Expecting value"),
+        (b'"done"', "a message is a JSON object, not a str"),
+        (b"\xff\xfe\xfd", "decode"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"event": "Loaded", "run_id": 1, "workflow": "w", "seconds": NaN}', "NaN is not JSON"),
+        (b'{"event": "Loaded", "run_id": 1, "workflow": "w", "seconds": 1e999}', "finite number"),
+        (pickle.dumps(events.Exited(1)), "decode|Expecting value"),
+    ],
+)
+def test_bytes_that_are_not_a_message_are_refused(data, reason):
+    with pytest.raises(ValueError, match=reason):
+        from_bytes(data)
+
+
+def test_a_value_that_has_no_json_is_not_sent():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_bytes(events.Loaded(1, "w", float("nan")))
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        to_bytes(events.Run(1, "w", "{}", {"image": object()}, "/out"))
 
 
 if __name__ == "__main__":

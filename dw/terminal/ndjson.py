@@ -1,7 +1,7 @@
 """One JSON object a line on standard output: the worker's own events, and what the shell adds.
 
 The shell's are `session.start`, `command`, `result`, `error` and, always last, `session.end`.
-Warnings and errors are also written to standard error, for whoever looks on.
+Each has its `time`. Warnings and errors are also written to standard error, for whoever looks on.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import dw
+from dw.codec import to_json
 from dw.errors import DwError, WorkflowError
-from dw.events import VERSION, Event, to_json
+from dw.events import VERSION, Event, now
 from dw.terminal.renderer import Stream, error_lines
 
 
@@ -72,4 +73,5 @@ class JsonRenderer:
         )
 
     def _emit(self, name: str, **values: Any) -> None:
-        self._out.line(json.dumps({"event": name, **values}, ensure_ascii=False, default=str))
+        fields = {"event": name, "time": now(), **values}
+        self._out.line(json.dumps(fields, ensure_ascii=False, default=str))

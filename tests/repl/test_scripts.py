@@ -181,6 +181,7 @@ def test_json_is_one_object_a_line_and_nothing_else(dw: Dw) -> None:
     assert names[-1] == "session.end"
     assert events[-1]["exit"] == done.returncode == 0
     assert done.stderr == ""
+    assert all(isinstance(event["time"], float) for event in events)
     run = names[names.index("Launching") :]
     assert run[:5] == ["Launching", "Launched", "Started", "Planned", "Loading"]
     assert events[names.index("Produced")]["output"]["width"] == 64
