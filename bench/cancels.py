@@ -16,6 +16,7 @@ from PIL import Image
 
 from bench.table import Row, milliseconds
 from dw.rehearsal import stand_in
+from dw.types import Permissions
 from dw.workflow import parse_document
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Cancels:
 
     def __init__(self, engine: Engine, text: str, folder: Path) -> None:
         self._engine = engine
-        self._document = parse_document(text, folder / "bench.json", trust=True)
+        trusted = Permissions(trust=True)
+        self._document = parse_document(text, folder / "bench.json", permissions=trusted)
         self._folder = folder
 
     def run(self, control: RunControl) -> None:
@@ -62,7 +64,6 @@ class Cancels:
             output_dir=self._folder,
             device="cpu",
             rehearse=False,
-            trust=True,
             control=control,
             observer=Silence(),
         )

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dw.events import COMMANDS, EVENTS, Command, Event, LogLine, RunCancelled, RunTimedOut
@@ -54,7 +55,7 @@ def from_json(fields: Any) -> Command | Event:
 
 def to_bytes(message: Command | Event) -> bytes:
     """The message for a pipe. Raises ValueError or TypeError when a value has no JSON."""
-    return json.dumps(to_json(message), allow_nan=False).encode()
+    return json.dumps(to_json(message), allow_nan=False, default=_path_text).encode()
 
 
 def from_bytes(data: bytes) -> Command | Event:
@@ -64,6 +65,12 @@ def from_bytes(data: bytes) -> Command | Event:
     except RecursionError:
         raise ValueError("JSON is nested too deeply") from None
     return from_json(fields)
+
+
+def _path_text(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 
 def _refuse(constant: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
-from dw.types import Diagnostic, Memory, OutputFile
+from dw.types import DEFAULT_PERMISSIONS, Diagnostic, Memory, OutputFile, Permissions
 
 VERSION = 3
 """Raised on a breaking change; a worker whose `Ready` has another version is refused."""
@@ -62,8 +62,7 @@ class Run(Message):
     seed: int | None = None
     device: str | None = None  # None: the best one there is
     rehearse: bool = False
-    trust: bool = False
-    allowed: tuple[str, ...] = ()  # further folders that the workflow may name files in
+    permissions: Permissions = DEFAULT_PERMISSIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +74,7 @@ class Prepare(Message):
     run_id: int
     path: str
     text: str
-    trust: bool = False
-    allowed: tuple[str, ...] = ()
+    permissions: Permissions = DEFAULT_PERMISSIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +88,7 @@ class Check(Message):
     text: str
     device: str | None = None
     rehearse: bool = False
-    trust: bool = False
-    allowed: tuple[str, ...] = ()
+    permissions: Permissions = DEFAULT_PERMISSIONS
 
 
 @dataclass(frozen=True, slots=True)

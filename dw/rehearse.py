@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -117,12 +117,13 @@ def _rehearse(given: argparse.Namespace, out: Stream, err: Stream) -> int:
     from dw.workflow.find import workflow_files
 
     settings = load_settings()
-    trust = given.trust or settings.trust
+    if given.trust:
+        settings = replace(settings, trust=True)
     folder = Path(settings.workflow_dir).expanduser()
     files = [path for name in given.workflows for path in workflow_files(name, folder)]
     done = []
     with _folder(given.output_dir) as output_dir:
-        for rehearsal in _each(files, output_dir, settings, trust=trust):
+        for rehearsal in _each(files, output_dir, settings):
             done.append(rehearsal)
             if given.json:
                 out.line(json.dumps(rehearsal.as_json(), ensure_ascii=False))
@@ -135,9 +136,7 @@ def _rehearse(given: argparse.Namespace, out: Stream, err: Stream) -> int:
     return next((r.error.exit_code for r in done if r.error is not None), EXIT_OK)
 
 
-def _each(
-    files: Iterable[Path], output_dir: Path, settings: Settings, *, trust: bool
-) -> Iterator[Rehearsal]:
+def _each(files: Iterable[Path], output_dir: Path, settings: Settings) -> Iterator[Rehearsal]:
     from dw.engine import Engine, RunControl
     from dw.workflow import load_document
 
@@ -147,7 +146,7 @@ def _each(
         outputs: tuple[OutputFile, ...] = ()
         failure = None
         try:
-            document = load_document(path, trust=trust, allowed=settings.folders, rehearse=True)
+            document = load_document(path, permissions=settings.permissions, rehearse=True)
             outputs = engine.run(
                 document,
                 arguments={},
@@ -155,7 +154,6 @@ def _each(
                 output_dir=output_dir,
                 device="cpu",
                 rehearse=True,
-                trust=trust,
                 control=RunControl(),
                 observer=notes,
             ).outputs

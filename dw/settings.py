@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from platformdirs import user_cache_path, user_config_path, user_log_path
 
 from dw.errors import UsageError, did_you_mean
+from dw.types import Permissions
 
 
 def _setting(default: Any, doc: str) -> Any:
@@ -60,10 +61,11 @@ class Settings:
         return tuple(f.name for f in fields(cls))
 
     @property
-    def folders(self) -> tuple[Path, ...]:
-        """Where a workflow may name files besides its own folder and the current one."""
+    def permissions(self) -> Permissions:
+        """What a workflow may do by these settings: it may also read earlier outputs."""
         named = (*self.allowed_dirs.split(os.pathsep), self.output_dir)
-        return tuple(Path(name).expanduser().absolute() for name in named if name)
+        folders = tuple(Path(name).expanduser().absolute() for name in named if name)
+        return Permissions(self.trust, folders)
 
     def changed(self, name: str, text: str) -> Settings:
         """These settings with one of them set from its text.

@@ -7,6 +7,7 @@ shell.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
@@ -28,6 +29,19 @@ class Diagnostic:
 
     def __str__(self) -> str:
         return f"{self.place}: {self.severity}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What a workflow may do. `trust`: import any package, run code of a model's repository, load
+    pickles, and read files and addresses anywhere. `allowed_dirs`: absolute folders in which it may
+    name files, besides its own folder and the current one."""
+
+    trust: bool = False
+    allowed_dirs: tuple[Path, ...] = ()
+
+
+DEFAULT_PERMISSIONS = Permissions()
 
 
 @dataclass(frozen=True, slots=True)

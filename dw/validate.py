@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from dw.errors import EXIT_OK, EXIT_SIGPIPE, DwError, WorkflowError
@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = EXIT_OK
     try:
         settings = load_settings()
+        if given.trust:
+            settings = replace(settings, trust=True)
         for name in given.workflows:
             code = _validate(name, settings, given, out, err) or code
     except OutputClosed:
@@ -57,7 +59,7 @@ def _validate(
     code = EXIT_OK
     try:
         for path in workflow_files(name, Path(settings.workflow_dir).expanduser()):
-            problems = _problems(path, settings, trust=given.trust or settings.trust)
+            problems = _problems(path, settings)
             code = _tell(path, problems, out, as_json=given.json) or code
     except DwError as error:
         for line in error_lines(error):
@@ -66,12 +68,12 @@ def _validate(
     return code
 
 
-def _problems(path: Path, settings: Settings, *, trust: bool) -> tuple[Diagnostic, ...]:
+def _problems(path: Path, settings: Settings) -> tuple[Diagnostic, ...]:
     """What is wrong in the file itself, and what the installed classes say of it."""
     from dw.workflow import validate_file
 
     try:
-        judged = validate_file(path, trust=trust, allowed=settings.folders)
+        judged = validate_file(path, permissions=settings.permissions)
     except WorkflowError as error:  # it cannot be read, so it has no places: its first character
         return (Diagnostic(str(path), 1, 1, error.message),)
     if judged.document is None:

@@ -14,7 +14,7 @@ import pytest
 from dw import events
 from dw.codec import from_bytes, from_json, to_bytes, to_json
 from dw.events import COMMANDS, EVENTS, VERSION
-from dw.types import ComponentRow, Diagnostic, Memory, OutputFile
+from dw.types import ComponentRow, Diagnostic, Memory, OutputFile, Permissions
 
 GOLDEN = Path(__file__).parent / "golden" / "events.json"
 
@@ -33,7 +33,7 @@ EXAMPLES = [
         seed=7,
         device="cuda",
         rehearse=True,
-        allowed=("/images",),
+        permissions=Permissions(allowed_dirs=(Path("/images"),)),
     ),
     events.Prepare(2, "w.json", "{}"),
     events.Check(3, "w.json", "{}"),
@@ -87,7 +87,7 @@ def at(message, time_s=1.5):
 
 
 def written():
-    return json.loads(json.dumps([to_json(at(example)) for example in EXAMPLES]))
+    return [json.loads(to_bytes(at(example))) for example in EXAMPLES]
 
 
 def test_every_message_is_what_it_was():

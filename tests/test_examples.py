@@ -94,7 +94,6 @@ def rehearse(engine: Engine, name: str, folder: Path, **arguments: Any) -> tuple
         output_dir=folder,
         device="cpu",
         rehearse=True,
-        trust=False,
         control=RunControl(),
         observer=audience,
     )

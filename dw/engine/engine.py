@@ -93,7 +93,6 @@ class Engine:
         output_dir: Path,
         device: str | None,
         rehearse: bool,
-        trust: bool,
         control: RunControl,
         observer: Observer,
     ) -> RunResult:
@@ -105,19 +104,19 @@ class Engine:
         OutOfResources and Cancelled. After the last three `settle` must be called, outside the
         `except` block.
         """
+        trust = document.permissions.trust
         document, unknown = imported(document, trust=trust)
         given = {name: argument_of(value, trust=trust) for name, value in arguments.items()}
         problems = check_files(document, arguments, rehearse=rehearse)
-        workflow = _checked(document, given, unknown, problems, trust=trust)
+        workflow = _checked(document, given, unknown, problems)
         self._device = self._find_device(device)
         planner = Planner(
             sources=self._sources,
             access=FileAccess(
                 folder=document.path.parent,
                 root=document.path.parent,
-                allowed=document.allowed,
+                permissions=document.permissions,
                 typed=typed_texts({name: workflow.variables[name] for name in arguments}),
-                trust=trust,
                 check=control.check,
             ),
             device=self._device,
@@ -166,7 +165,7 @@ class Engine:
     def check(self, document: Document) -> tuple[Diagnostic, ...]:
         """Every misfit between the document, its sub-workflows and the installed classes, as far
         as they have the right shape. Loads no model."""
-        document, unknown = imported(document, trust=document.trust)
+        document, unknown = imported(document, trust=document.permissions.trust)
         return together(unknown, _misfits(document))
 
     def survey(self, document: Document, device: str | None = None) -> tuple[Diagnostic, ...]:
@@ -183,7 +182,7 @@ class Engine:
                     models_of(step.task.command, step.task.arguments)
             if step.pipeline is not None:
                 resolve.pipeline_class(
-                    step.pipeline.configuration.component_type, trust=document.trust
+                    step.pipeline.configuration.component_type, trust=document.permissions.trust
                 )
         for child in document.children.values():
             self.prepare(child)
@@ -363,19 +362,19 @@ class Engine:
 
 
 def _misfits(document: Document) -> Iterator[Diagnostic]:
-    yield from check_workflow(document, document.sound_part(), trust=document.trust)
+    yield from check_workflow(document, document.sound_part(), trust=document.permissions.trust)
     for child in document.children.values():
         yield from _misfits(child)
 
 
 def _checked(
-    document: Document, arguments: Mapping[str, Any], *others: Iterable[Diagnostic], trust: bool
+    document: Document, arguments: Mapping[str, Any], *others: Iterable[Diagnostic]
 ) -> Workflow:
     """The workflow with these arguments. Raises UsageError for them, and WorkflowError with all
     that is wrong at any stage of validation, the others among them."""
     workflow, problems = document.examined(arguments)
     part = document.sound_part(arguments) if workflow is None else workflow
-    misfits = check_workflow(document, part, trust=trust)
+    misfits = check_workflow(document, part, trust=document.permissions.trust)
     refuse(document.path, together(problems, *others, misfits))
     assert workflow is not None  # else there are errors
     return workflow

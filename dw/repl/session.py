@@ -27,6 +27,7 @@ from dw.repl.variables import Variables
 from dw.settings import Settings
 from dw.terminal.messages import EventMessages, reload_cost
 from dw.terminal.renderer import OutputClosed, Renderer
+from dw.types import Permissions
 from dw.worker.client import Interrupt
 
 if TYPE_CHECKING:
@@ -307,8 +308,7 @@ class Session:
 
         return validate_file(
             path,
-            trust=self.is_trusting,
-            allowed=self.settings.folders,
+            permissions=self.permissions,
             rehearse=self.settings.rehearse,
         )
 
@@ -318,19 +318,16 @@ class Session:
             return judged
         path, text = str(judged.path), judged.document.text  # from the same current folder
         device, rehearse = self.settings.device, self.settings.rehearse
-        check = Check(self.client.next_id(), path, text, device, rehearse, **self.limits)
+        check = Check(self.client.next_id(), path, text, device, rehearse, self.permissions)
         checked = self.request(check)
         found = checked.problems if isinstance(checked, Checked) else ()
         return judged.with_more(found)
 
     @property
-    def is_trusting(self) -> bool:
-        return self.habits.trust or self.settings.trust
-
-    @property
-    def limits(self) -> dict[str, Any]:
-        """What the worker must know of where a workflow may reach: fields of its commands."""
-        return {"trust": self.is_trusting, "allowed": tuple(map(str, self.settings.folders))}
+    def permissions(self) -> Permissions:
+        """What a workflow may do: by the settings, and by `--trust`."""
+        permissions = self.settings.permissions
+        return replace(permissions, trust=True) if self.habits.trust else permissions
 
     def warn(self, lines: Iterable[str]) -> None:
         for line in lines:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dw.errors import UsageError, WorkflowError, did_you_mean
+from dw.types import Permissions
 from dw.workflow.checks.all import examine
 from dw.workflow.checks.partial import sound_part
 from dw.workflow.format.model import Workflow
@@ -32,8 +33,7 @@ class Document:
     warnings: tuple[Diagnostic, ...]
     children: Mapping[str, Document]  # sub-workflows, by the `path` of their step
     uses: Mapping[JsonPath, str] = field(repr=False)  # where variables stand, and their names
-    trust: bool
-    allowed: tuple[Path, ...]  # further folders that it may name files in
+    permissions: Permissions
     constants: Mapping[str, Any] = field(repr=False)
     """Each `constant:NAME` in the file whose value is known, and that value."""
 
@@ -94,7 +94,8 @@ class Document:
     ) -> tuple[Workflow | None, tuple[Diagnostic, ...]]:
         """The workflow with these values, if its shape is right, and what is wrong with it.
         Raises UsageError."""
-        workflow, findings = examine(self.filled(arguments), self.children, trust=self.trust)
+        trust = self.permissions.trust
+        workflow, findings = examine(self.filled(arguments), self.children, trust=trust)
         return workflow, tuple(map(self.place, findings))
 
     def sound_part(self, arguments: Mapping[str, Any] = _NOTHING) -> Workflow:

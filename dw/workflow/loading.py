@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dw.errors import WorkflowError
+from dw.types import DEFAULT_PERMISSIONS, Permissions
 from dw.workflow.builtin import FOLDER, PREFIX, builtin_path, require_builtin
 from dw.workflow.checks.all import examine, sub_workflows
 from dw.workflow.checks.constants import literals
@@ -16,7 +17,7 @@ from dw.workflow.checks.shape import check_shape
 from dw.workflow.document import Document, blame, place, refuse, together
 from dw.workflow.json_path import JsonPath
 from dw.workflow.jsonc import JsonError, JsonSource, line_column, parse_json
-from dw.workflow.paths import check_files, is_allowed, outside
+from dw.workflow.paths import check_files, may_read, outside
 from dw.workflow.problems import Diagnostic, Finding
 from dw.workflow.references import check_variables, variable_at, variable_uses
 from dw.workflow.substitution import filled, substitute
@@ -28,42 +29,41 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 
 def parse_document(
-    text: str, path: Path, *, trust: bool = False, allowed: Sequence[Path] = ()
+    text: str, path: Path, *, permissions: Permissions = DEFAULT_PERMISSIONS
 ) -> Document:
     """The document that `text` is; `path` names it and is what relative paths resolve against.
 
-    `trust` allows classes of any package and files anywhere, `allowed` are further folders that
-    files may be named in. Only sub-workflows are read from disk. Raises WorkflowError with every
-    problem in the text and in the sub-workflows.
+    Only sub-workflows are read from disk. Raises WorkflowError with every problem in the text and
+    in the sub-workflows.
     """
-    return _Loader(trust=trust, allowed=tuple(allowed), world=False).judge(text, path).right
+    return _Loader(permissions=permissions, world=False).judge(text, path).right
 
 
 def load_document(
-    path: Path, *, trust: bool = False, allowed: Sequence[Path] = (), rehearse: bool = False
+    path: Path, *, permissions: Permissions = DEFAULT_PERMISSIONS, rehearse: bool = False
 ) -> Document:
     """The document in the file at `path`, whose media and local models must be there, too.
 
     A missing file that a variable's default names is a warning, as an argument may name another.
     `rehearse`: the models need not be there. Raises WorkflowError.
     """
-    return validate_file(path, trust=trust, allowed=allowed, rehearse=rehearse).right
+    return validate_file(path, permissions=permissions, rehearse=rehearse).right
 
 
 def validate_file(
-    path: Path, *, trust: bool = False, allowed: Sequence[Path] = (), rehearse: bool = False
+    path: Path, *, permissions: Permissions = DEFAULT_PERMISSIONS, rehearse: bool = False
 ) -> ValidationResult:
     """Like `load_document`, for a file that may be wrong. Raises WorkflowError when it cannot be
     read."""
-    loader = _Loader(trust=trust, allowed=tuple(allowed), world=True, rehearse=rehearse)
+    loader = _Loader(permissions=permissions, world=True, rehearse=rehearse)
     return loader.judge(read_text(path), path)
 
 
 def validate_text(
-    text: str, path: Path, *, trust: bool = False, allowed: Sequence[Path] = ()
+    text: str, path: Path, *, permissions: Permissions = DEFAULT_PERMISSIONS
 ) -> ValidationResult:
     """Like `parse_document`, for a text that may be wrong."""
-    return _Loader(trust=trust, allowed=tuple(allowed), world=False).judge(text, path)
+    return _Loader(permissions=permissions, world=False).judge(text, path)
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,9 @@ class ValidationResult:
 
 @dataclass(frozen=True)
 class _Loader:
-    trust: bool
+    permissions: Permissions
     world: bool  # whether files that are named must exist
     rehearse: bool = False
-    allowed: tuple[Path, ...] = ()
     chain: tuple[Path, ...] = ()  # the files that led to this one, outermost first
 
     def judge(self, text: str, path: Path) -> ValidationResult:
@@ -103,9 +102,9 @@ class _Loader:
                 path, None, (Diagnostic(str(path), line, column, error.message),)
             )
         uses = variable_uses(source.data)
-        constants = literals(source.data, trust=self.trust)
+        constants = literals(source.data, trust=self.permissions.trust)
         children, inner = self._children(source, path)
-        findings = _findings(source.data, uses, constants, children, trust=self.trust)
+        findings = _findings(source.data, uses, constants, children, trust=self.permissions.trust)
         problems = [place(each, source, path) for each in (*source.duplicates, *findings)]
         if not isinstance(source.data, dict):
             return ValidationResult(path, None, together(problems))
@@ -115,8 +114,7 @@ class _Loader:
             warnings=(),
             children=children,
             uses=uses,
-            trust=self.trust,
-            allowed=self.allowed,
+            permissions=self.permissions,
             constants=constants,
         )
         world = check_files(document, rehearse=self.rehearse) if self.world else ()
@@ -148,7 +146,7 @@ class _Loader:
         chain = (*self.chain, parent)
         if not os.path.isfile(file):
             raise WorkflowError(f"there is no workflow file {name!r}")
-        if not self.trust and not is_allowed(file, parent.parent, FOLDER, *self.allowed):
+        if not may_read(file, self.permissions, parent.parent, FOLDER):
             raise WorkflowError(outside(name))
         if any(os.path.samefile(file, above) for above in chain if above.exists()):
             names = " -> ".join(each.name for each in (*chain, file))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dw.types import Permissions
 from dw.workflow.builtin import is_builtin, unknown_model
 from dw.workflow.json_path import JsonPath, is_path, walk
 from dw.workflow.media import is_url, media_places
@@ -24,7 +25,7 @@ def check_files(
 ) -> tuple[Diagnostic, ...]:
     """Media and local models that the document names, with these arguments, and that are not there.
 
-    What the file itself names must lie in a folder that it may read (`is_allowed`), unless the
+    What the file itself names must lie in a folder that it may read (`may_read`), unless the
     document is trusted; what the user names may lie anywhere. Without `arguments` they are not
     known yet, and what is wrong with a default is a warning: an argument may take its place.
     `rehearse`: models are not needed, but for those that come with dw, which need no stand-in.
@@ -56,24 +57,32 @@ def models_in(data: Any) -> Iterator[tuple[JsonPath, str]]:
 def _judge_media(document: Document, name: str, *, bounded: bool) -> str | None:
     if is_reference(name) or is_url(name):
         return None
-    path = resolve(name, document.path.parent)
+    folder = document.path.parent
+    path = resolve(name, folder)
     if not os.path.isfile(path):
         return f"there is no file {name!r}"
-    return outside(name) if bounded and not may_read(document, path) else None
+    return outside(name) if bounded and not may_read(path, document.permissions, folder) else None
 
 
 def _judge_model(document: Document, name: str, *, bounded: bool) -> str | None:
     if is_builtin(name):
         return unknown_model(name)
-    path = resolve(name, document.path.parent)
+    folder = document.path.parent
+    path = resolve(name, folder)
     if not os.path.exists(path):
         missing = is_path(name)  # else it is a hub id
         return f"there is no model {name!r}: no such file or folder" if missing else None
-    return outside(name) if bounded and not may_read(document, path) else None
+    return outside(name) if bounded and not may_read(path, document.permissions, folder) else None
 
 
-def may_read(document: Document, path: Path) -> bool:
-    return document.trust or is_allowed(path, document.path.parent, *document.allowed)
+def may_read(path: Path, permissions: Permissions, *folders: Path) -> bool:
+    """Whether a workflow with these permissions may read a path: it lies, links followed, in one of
+    the folders, in an allowed one or in the current one, or the workflow is trusted."""
+    if permissions.trust:
+        return True
+    resolved = path.resolve()
+    inside = (*folders, *permissions.allowed_dirs, Path.cwd())
+    return any(resolved.is_relative_to(folder.resolve()) for folder in inside)
 
 
 def resolve(name: str, folder: Path) -> Path:
@@ -81,12 +90,6 @@ def resolve(name: str, folder: Path) -> Path:
     path = Path(os.path.expanduser(name))
     beside = folder / path
     return beside if os.path.exists(beside) or not os.path.exists(path) else path
-
-
-def is_allowed(path: Path, *folders: Path) -> bool:
-    """Whether a path lies, links followed, in one of the folders or in the current one."""
-    resolved = path.resolve()
-    return any(resolved.is_relative_to(folder.resolve()) for folder in (*folders, Path.cwd()))
 
 
 def outside(name: str) -> str:

@@ -12,7 +12,7 @@ from dw.engine import Cancelled, Engine, RunControl, RunResult
 from dw.engine.device import Cpu
 from dw.errors import DwError
 from dw.rehearsal import store
-from dw.types import OutputFile
+from dw.types import OutputFile, Permissions
 from dw.workflow import Document, parse_document
 
 Json = dict[str, Any]
@@ -87,6 +87,9 @@ class CancelsAt(RunControl):
             self.cancel()
 
 
+TRUSTED = Permissions(trust=True)
+
+
 class Session:
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
@@ -98,8 +101,9 @@ class Session:
         self, workflow: Json, name: str = "workflow.json", *, trust: bool = False
     ) -> Document:
         """The document, which may name the stand-ins' folders."""
-        text, allowed = json.dumps(workflow, indent=1), self.allowed
-        return parse_document(text, self.folder / name, trust=trust, allowed=allowed)
+        permissions = Permissions(trust, self.allowed)
+        text = json.dumps(workflow, indent=1)
+        return parse_document(text, self.folder / name, permissions=permissions)
 
     def run(
         self,
@@ -121,7 +125,6 @@ class Session:
             output_dir=self.folder / "outputs",
             device=device,
             rehearse=rehearse,
-            trust=trust,
             control=control or RunControl(),
             observer=self.seen,
         )

@@ -26,7 +26,7 @@ def test_a_run_takes_the_files_text_the_arguments_and_the_settings(shell: Shell)
     assert run.arguments == {"steps": 30}
     assert json.loads(run.text) == FLUX
     assert run.output_dir == str(shell.folder / "out")
-    assert (run.device, run.rehearse, run.trust) == ("cpu", True, False)
+    assert (run.device, run.rehearse, run.permissions.trust) == ("cpu", True, False)
     assert shell.client.timeouts[-1] == 300.0
 
 
@@ -34,8 +34,8 @@ def test_a_run_takes_trust_and_the_folders_that_are_allowed(shell: Shell) -> Non
     models = shell.folder / "models"
     shell.say("load FluxDev", f"config trust=on allowed_dirs={models}:~/more", "run")
     run = shell.last_run
-    assert run.trust
-    assert run.allowed[:2] == (str(models), str(Path("~/more").expanduser()))
+    assert run.permissions.trust
+    assert run.permissions.allowed_dirs[:2] == (models, Path("~/more").expanduser())
 
 
 def test_words_of_run_hold_for_that_run_only(shell: Shell) -> None:

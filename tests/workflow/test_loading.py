@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dw.errors import WorkflowError
+from dw.types import Permissions
 from dw.workflow import Document, builtin, load_document, parse_document
 from dw.workflow.loading import DEEPEST_CHAIN
 from tests.workflow.samples import of_task, workflow
@@ -190,8 +191,8 @@ def test_a_sub_workflow_outside_needs_trust(
         f"'{name}' is outside of the workflow's folder and the current one; "
         "--trust allows it, `config allowed_dirs=FOLDER` allows a folder"
     )
-    assert load_document(path, trust=True).children
-    assert load_document(path, allowed=[tmp_path]).children
+    assert load_document(path, permissions=Permissions(trust=True)).children
+    assert load_document(path, permissions=Permissions(allowed_dirs=(tmp_path,))).children
     monkeypatch.chdir(tmp_path)
     assert load_document(path).children
 

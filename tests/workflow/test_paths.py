@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dw.errors import WorkflowError
+from dw.types import Permissions
 from dw.workflow import check_files, load_document
 from dw.workflow.json_path import is_path
 from dw.workflow.media import media_kind, media_places
@@ -87,7 +88,7 @@ def test_a_file_outside_needs_trust(folder: Path, tmp_path: Path) -> None:
     for name in ("../outside.png", str(tmp_path / "outside.png")):
         path = save(folder, of_task(image=name))
         assert "is outside of the workflow's folder" in refusals(path)[0]
-        assert load_document(path, trust=True)
+        assert load_document(path, permissions=Permissions(trust=True))
 
 
 def test_a_link_does_not_lead_outside(folder: Path, tmp_path: Path) -> None:
@@ -160,8 +161,8 @@ def test_a_model_outside_needs_trust_or_an_allowed_folder(folder: Path, tmp_path
     for name in ("~/sd15", "../home/sd15", str(home / "sd15"), "./link"):
         path = save(folder, of_model(name))
         assert "is outside of the workflow's folder" in refusals(path)[0]
-        assert load_document(path, trust=True)
-        assert load_document(path, allowed=[home])
+        assert load_document(path, permissions=Permissions(trust=True))
+        assert load_document(path, permissions=Permissions(allowed_dirs=(home,)))
         assert load_document(path, rehearse=True)
 
 

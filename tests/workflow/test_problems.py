@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dw.errors import WorkflowError
+from dw.types import Permissions
 from dw.workflow import Diagnostic, parse_document
 from dw.workflow.json_path import walk
 from tests.workflow.samples import (
@@ -418,7 +419,7 @@ def test_an_unknown_package_is_named_and_trust_allows_it() -> None:
         "packages (accelerate, bitsandbytes, controlnet_aux, diffusers, gguf, optimum, peft, sdnq, "
         "torch, torchao, transformers); --trust allows it"
     ]
-    assert parse(data, trust=True)
+    assert parse(data, permissions=Permissions(trust=True))
 
 
 def test_a_known_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

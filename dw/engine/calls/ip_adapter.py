@@ -54,7 +54,7 @@ def find_ip_adapter(
     else:
         inside = "/".join(filter(None, (adapter.subfolder, adapter.weight_name))) or None
         path = sources.file(adapter.model_name, inside, access=access, options={})
-        if not access.trust:
+        if not access.permissions.trust:
             refuse_pickles(path)
     return Adapted(sources.fingerprint(path), path, adapter.scale, title)
 

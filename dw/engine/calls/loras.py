@@ -45,7 +45,7 @@ def find_adapter(
     else:
         inside = "/".join(filter(None, (lora.subfolder, lora.weight_name))) or None
         path = sources.file(lora.model_name, inside, access=access, options={})
-        if not access.trust:
+        if not access.permissions.trust:
             refuse_pickles(path)
     return LoraAdapter(f"dw_{sources.fingerprint(path)}", path, lora.scale, title)
 

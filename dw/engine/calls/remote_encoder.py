@@ -39,7 +39,7 @@ def _ask(prompt: Any, url: str, access: FileAccess) -> bytes:
     try:
         return fetch(
             url,
-            private=access.trust,
+            private=access.permissions.trust,
             is_named=url in access.typed,
             check=access.check,
             post=json.dumps({"prompt": prompt}).encode(),

@@ -18,6 +18,7 @@ from dw.engine.models.live_models import LiveModels
 from dw.engine.models.planner import Planner
 from dw.engine.models.source import Sources
 from dw.errors import DwError
+from dw.types import Permissions
 from dw.workflow import Diagnostic, Document, Workflow
 from dw.workflow.format.model import Step
 from dw.workflow.json_path import JsonPath
@@ -46,10 +47,13 @@ def forecast(
 
 def _planner(document: Document, find_device: FindDevice, device: str | None) -> Planner:
     # Trust opens every folder here, and no more: code that comes with a model is for the run.
-    everywhere = [Path(document.path.absolute().anchor)] if document.trust else []
+    permissions = Permissions(allowed_dirs=document.permissions.allowed_dirs)
+    if document.permissions.trust:
+        anywhere = Path(document.path.absolute().anchor)
+        permissions = Permissions(allowed_dirs=(anywhere,))
     return Planner(
         sources=Sources(downloads=False),
-        access=FileAccess(document.path.parent, allowed=(*document.allowed, *everywhere)),
+        access=FileAccess(document.path.parent, permissions=permissions),
         device=find_device(device),
         find_device=find_device,
         warn=lambda _: None,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dw.engine.files.download import fetch
 from dw.errors import RunFailed
+from dw.types import DEFAULT_PERMISSIONS, Permissions
 from dw.workflow.json_path import walk
 from dw.workflow.media import is_url
-from dw.workflow.paths import is_allowed, outside, resolve
+from dw.workflow.paths import may_read, outside, resolve
 
 
 def _never() -> None:
@@ -26,9 +27,8 @@ class FileAccess:
 
     folder: Path  # where relative names start
     root: Path | None = None  # the folder of the run's workflow, if it is another one
-    allowed: tuple[Path, ...] = ()  # further folders
+    permissions: Permissions = DEFAULT_PERMISSIONS
     typed: frozenset[str] = frozenset()
-    trust: bool = False
     check: Callable[[], None] = _never  # raises when the run was cancelled
 
     def source(self, place: str) -> str | io.BytesIO:
@@ -38,7 +38,8 @@ class FileAccess:
         """
         if is_url(place):
             is_named = place in self.typed
-            return io.BytesIO(fetch(place, private=self.trust, is_named=is_named, check=self.check))
+            private = self.permissions.trust
+            return io.BytesIO(fetch(place, private=private, is_named=is_named, check=self.check))
         return str(self.path(place))
 
     def path(self, name: str) -> Path:
@@ -50,19 +51,13 @@ class FileAccess:
 
     def require(self, path: Path, name: str) -> None:
         """Raises RunFailed when the workflow, which calls it `name`, may not read `path`."""
-        is_free = self.trust or name in self.typed
-        if not is_free and not is_allowed(path, *self._folders()):
+        folders = (self.folder,) if self.root is None else (self.folder, self.root)
+        if name not in self.typed and not may_read(path, self.permissions, *folders):
             raise RunFailed(outside(name))
 
     def extended(self, pattern: str | None, places: Iterable[str]) -> FileAccess:
         """With the files that match a pattern: they may be read when the user typed that."""
         return replace(self, typed=self.typed.union(places)) if pattern in self.typed else self
-
-    def _folders(self) -> Iterator[Path]:
-        yield self.folder
-        yield from self.allowed
-        if self.root is not None:
-            yield self.root
 
 
 def typed_texts(arguments: Mapping[str, Any]) -> frozenset[str]:

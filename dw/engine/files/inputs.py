@@ -51,7 +51,7 @@ def _text(text: str, key: str, access: FileAccess) -> Any:
         return text[1:-1] if is_plain else text
     if is_dtype_key(key):
         return resolve.dtype(text)
-    return resolve.python_class(text, trust=access.trust) if is_type_key(key) else text
+    return resolve.python_class(text, trust=access.permissions.trust) if is_type_key(key) else text
 
 
 def read_image(place: str, access: FileAccess) -> Image.Image:

@@ -38,7 +38,7 @@ def replace_scheduler(
     own = getattr(pipeline, name)
     cls: Any = type(own)
     if scheduler.scheduler_type is not None:
-        cls = resolve.scheduler_class(scheduler.scheduler_type, trust=access.trust)
+        cls = resolve.scheduler_class(scheduler.scheduler_type, trust=access.permissions.trust)
     fresh = cls.from_config(own.config, **realize(scheduler.from_config_args, access=access))
     if scheduler.shift is not None:
         if not hasattr(fresh, "set_shift"):

@@ -56,7 +56,7 @@ class Planner:
 
     @property
     def trust(self) -> bool:
-        return self.access.trust
+        return self.access.permissions.trust
 
     def beside(self, folder: Path) -> Planner:
         """The planner for a workflow that lies in `folder`."""

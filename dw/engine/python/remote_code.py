@@ -27,7 +27,7 @@ def custom_pipeline(name: str, *, access: FileAccess, revision: str | None = Non
 
     Raises WorkflowError without the user's trust, and RunFailed when there is none.
     """
-    require_trust(f"'custom_pipeline': {name!r}", trust=access.trust)
+    require_trust(f"'custom_pipeline': {name!r}", trust=access.permissions.trust)
     place = resolve(name, access.folder)
     if place.exists():
         return _pipeline_class(load_file(place / PIPELINE_FILE if place.is_dir() else place), name)

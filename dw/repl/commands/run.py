@@ -109,7 +109,7 @@ def _run(
         text=opened.document.text,
         arguments=overrides,
         seed=draw_seed() if seed == "random" else seed,
-        **session.limits,
+        permissions=session.permissions,
         **_settings(session),
     )
     own_timeout_s = opened.document.filled(overrides).get("timeout")

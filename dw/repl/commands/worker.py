@@ -107,5 +107,5 @@ def _start(session: Session) -> None:
     opened = session.workflow
     number = session.client.next_id()
     path = str(opened.path.absolute())
-    session.request(Prepare(number, path, opened.document.text, **session.limits))
+    session.request(Prepare(number, path, opened.document.text, session.permissions))
     session.renderer.status("A worker stands ready")

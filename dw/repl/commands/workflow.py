@@ -69,7 +69,7 @@ def _prepare(session: Session, opened: OpenWorkflow) -> None:
         number = session.client.next_id()
         document = opened.document
         path = str(opened.path.absolute())
-        session.client.submit(Prepare(number, path, document.text, **session.limits))
+        session.client.submit(Prepare(number, path, document.text, session.permissions))
 
 
 def _tell_reset(session: Session, names: list[str]) -> None:

@@ -157,7 +157,6 @@ class WorkerServer:
             output_dir=Path(command.output_dir),
             device=command.device,
             rehearse=command.rehearse,
-            trust=command.trust,
             control=self._controls[command.run_id],
             observer=EventObserver(command.run_id, self._send),
         )
@@ -235,5 +234,4 @@ def _document(command: Run | Check | Prepare) -> Document:
 
 
 def _judged(command: Run | Check | Prepare) -> ValidationResult:
-    allowed = tuple(map(Path, command.allowed))
-    return validate_text(command.text, Path(command.path), trust=command.trust, allowed=allowed)
+    return validate_text(command.text, Path(command.path), permissions=command.permissions)

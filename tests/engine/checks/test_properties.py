@@ -69,7 +69,6 @@ class Bench:
                 output_dir=self.folder / "outputs",
                 device="cpu",
                 rehearse=True,
-                trust=False,
                 control=RunControl(),
                 observer=Recorder(),
             )

@@ -27,7 +27,7 @@ from dw.engine.files.access import FileAccess
 from dw.engine.files.inputs import read_image, read_video
 from dw.engine.media import containers
 from dw.errors import RunFailed, WorkflowError
-from tests.engine.session import Json, Session, generate, text_to_image, workflow
+from tests.engine.session import TRUSTED, Json, Session, generate, text_to_image, workflow
 
 # ------------------------------------------------------------------ code
 
@@ -213,14 +213,14 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_body_of_10_gb_is_cut_at_the_limit(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "LARGEST_BYTES", 4 * 2**20)
     with pytest.raises(RunFailed, match="it is larger than 4 MiB"):
-        read_image(f"{endless}/untold.png", FileAccess(Path(), trust=True))
+        read_image(f"{endless}/untold.png", FileAccess(Path(), permissions=TRUSTED))
     assert Endless.sent < 32 * 2**20  # what fits into the sockets comes on top
 
 
 def test_a_body_that_says_how_long_it_is_is_not_even_begun(endless: str) -> None:
     began = time.monotonic()
     with pytest.raises(RunFailed, match="it is larger than 256 MiB"):
-        read_image(f"{endless}/told.png", FileAccess(Path(), trust=True))
+        read_image(f"{endless}/told.png", FileAccess(Path(), permissions=TRUSTED))
     assert time.monotonic() - began < 5
     assert Endless.sent < 32 * 2**20
 
@@ -228,7 +228,7 @@ def test_a_body_that_says_how_long_it_is_is_not_even_begun(endless: str) -> None
 def test_a_body_that_drips_has_an_end(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "LONGEST_S", 0.1)
     with pytest.raises(RunFailed, match=r"it took more than 0 s"):
-        read_image(f"{endless}/drips.png", FileAccess(Path(), trust=True))
+        read_image(f"{endless}/drips.png", FileAccess(Path(), permissions=TRUSTED))
 
 
 # ------------------------------------------------------------------ files
@@ -282,7 +282,7 @@ def test_media_of_others_are_opened_in_one_place() -> None:
     """`dw.engine.media.video` opens what dw itself has written."""
     engine = Path(containers.__file__).parents[1]
     users = [p.name for p in engine.rglob("*.py") if "av.open(" in p.read_text(encoding="utf-8")]
-    assert sorted(users) == ["containers.py", "films.py"]
+    assert sorted(users) == ["containers.py", "video.py"]
 
 
 def test_a_film_is_read_all_the_same(film: Path) -> None:

@@ -16,6 +16,7 @@ from dw.engine.files import download
 from dw.engine.files.access import FileAccess
 from dw.engine.files.inputs import read_image, read_video
 from dw.errors import RunFailed
+from tests.engine.session import TRUSTED
 
 
 def _png() -> bytes:
@@ -75,7 +76,7 @@ def refusal(url: str, access: FileAccess) -> str:
 
 
 def test_a_picture_comes_from_a_trusted_address(site: str) -> None:
-    assert read_image(f"{site}/cat.png", FileAccess(Path(), trust=True)).size == (8, 8)
+    assert read_image(f"{site}/cat.png", FileAccess(Path(), permissions=TRUSTED)).size == (8, 8)
 
 
 def test_an_address_that_is_not_on_the_internet_needs_trust(site: str) -> None:
@@ -106,7 +107,7 @@ def test_the_url_that_the_user_typed_is_free_and_its_redirects_are_not(site: str
 
 
 def test_a_redirect_is_followed_when_trusted(site: str) -> None:
-    assert read_image(f"{site}/to/{site}/cat.png", FileAccess(Path(), trust=True))
+    assert read_image(f"{site}/to/{site}/cat.png", FileAccess(Path(), permissions=TRUSTED))
 
 
 @pytest.mark.parametrize(
@@ -118,31 +119,31 @@ def test_a_redirect_is_followed_when_trusted(site: str) -> None:
     ],
 )
 def test_reasons_have_one_line(site: str, path: str, reason: str) -> None:
-    message = refusal(f"{site}/{path}", FileAccess(Path(), trust=True))
+    message = refusal(f"{site}/{path}", FileAccess(Path(), permissions=TRUSTED))
     assert reason in message
     assert "\n" not in message
 
 
 def test_a_page_is_no_video(site: str) -> None:
     with pytest.raises(RunFailed, match="it is no video"):
-        read_video(f"{site}/page.png", FileAccess(Path(), trust=True))
+        read_video(f"{site}/page.png", FileAccess(Path(), permissions=TRUSTED))
 
 
 def test_a_large_answer_is_refused(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "LARGEST_BYTES", 2)
-    assert "larger than" in refusal(f"{site}/cat.png", FileAccess(Path(), trust=True))
+    assert "larger than" in refusal(f"{site}/cat.png", FileAccess(Path(), permissions=TRUSTED))
 
 
 def test_a_silent_server_is_given_up(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "SILENCE_S", 0.05)
-    assert "was silent" in refusal(f"{site}/silent.png", FileAccess(Path(), trust=True))
+    assert "was silent" in refusal(f"{site}/silent.png", FileAccess(Path(), permissions=TRUSTED))
 
 
 def test_fetching_is_a_place_to_cancel(site: str) -> None:
     control = RunControl()
     control.cancel()
     with pytest.raises(Cancelled):
-        read_image(f"{site}/cat.png", FileAccess(Path(), trust=True, check=control.check))
+        read_image(f"{site}/cat.png", FileAccess(Path(), permissions=TRUSTED, check=control.check))
 
 
 def test_a_server_that_is_silent_is_no_reason_to_wait(site: str) -> None:
@@ -150,10 +151,12 @@ def test_a_server_that_is_silent_is_no_reason_to_wait(site: str) -> None:
     threading.Timer(0.05, control.cancel).start()
     began = time.monotonic()
     with pytest.raises(Cancelled):
-        read_image(f"{site}/silent.png", FileAccess(Path(), trust=True, check=control.check))
+        read_image(
+            f"{site}/silent.png", FileAccess(Path(), permissions=TRUSTED, check=control.check)
+        )
     assert time.monotonic() - began < 5  # it is silent for 30 s
 
 
 def test_a_server_that_is_not_there_is_told() -> None:
-    message = refusal("http://127.0.0.1:1/cat.png", FileAccess(Path(), trust=True))
+    message = refusal("http://127.0.0.1:1/cat.png", FileAccess(Path(), permissions=TRUSTED))
     assert message.endswith("connection refused")

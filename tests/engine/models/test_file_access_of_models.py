@@ -11,7 +11,8 @@ from torch import zeros
 from dw.engine.files.access import FileAccess
 from dw.engine.models.source import Sources
 from dw.errors import RunFailed
-from tests.engine.session import Session, text_to_image
+from dw.types import Permissions
+from tests.engine.session import TRUSTED, Session, text_to_image
 
 OUTSIDE = "is outside of the workflow's folder"
 
@@ -31,7 +32,8 @@ def test_weights_elsewhere_are_not_read(elsewhere: Path, tmp_path: Path, way: st
     names = {"absolute": str(elsewhere), "up": str(up)}
     name = names.get(way, "link")
     file = f"{name}/weights.safetensors"
-    for access in (FileAccess(tmp_path), FileAccess(tmp_path, allowed=(tmp_path / "other",))):
+    other = Permissions(allowed_dirs=(tmp_path / "other",))
+    for access in (FileAccess(tmp_path), FileAccess(tmp_path, permissions=other)):
         with pytest.raises(RunFailed, match=OUTSIDE):
             Sources().file(name, "weights.safetensors", access=access, options={})
         with pytest.raises(RunFailed, match=OUTSIDE):
@@ -40,8 +42,8 @@ def test_weights_elsewhere_are_not_read(elsewhere: Path, tmp_path: Path, way: st
             with pytest.raises(RunFailed, match=OUTSIDE):
                 find(name, access=access, options={})
     for access in (
-        FileAccess(tmp_path, trust=True),
-        FileAccess(tmp_path, allowed=(elsewhere,)),
+        FileAccess(tmp_path, permissions=TRUSTED),
+        FileAccess(tmp_path, permissions=Permissions(allowed_dirs=(elsewhere,))),
         FileAccess(tmp_path, typed=frozenset({file})),
     ):
         assert Sources().file(file, None, access=access, options={}).is_file()

@@ -11,7 +11,7 @@ import pytest
 from dw.engine.files.access import FileAccess
 from dw.engine.models.source import Sources, has_only_pickles, has_variant
 from dw.errors import RunFailed
-from tests.engine.session import Session, text_to_image
+from tests.engine.session import TRUSTED, Session, text_to_image
 
 
 class Hub:
@@ -43,14 +43,16 @@ def hub(tmp_path: Path) -> Hub:
 
 def find(name: str, hub: Hub, tmp_path: Path, **options: Any) -> Path:
     return Sources().pipeline(
-        name, access=FileAccess(tmp_path, trust=True), options={**hub.options, **options}
+        name, access=FileAccess(tmp_path, permissions=TRUSTED), options={**hub.options, **options}
     )
 
 
 def test_a_folder_is_found_beside_the_workflow(tmp_path: Path, sd15: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "mine").symlink_to(sd15)
-    found = Sources().pipeline("models/mine", access=FileAccess(tmp_path, trust=True), options={})
+    found = Sources().pipeline(
+        "models/mine", access=FileAccess(tmp_path, permissions=TRUSTED), options={}
+    )
     assert found == sd15.resolve()
 
 
@@ -101,13 +103,13 @@ def test_a_variant_that_is_not_there_is_not_taken(hub: Hub, sd15: Path, tmp_path
 @pytest.mark.parametrize("name", ["./no", "/no/such", "~/no-such-model", "a/b/c"])
 def test_a_path_is_never_looked_up_on_the_hub(name: str, tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="there is no model folder"):
-        Sources().pipeline(name, access=FileAccess(tmp_path, trust=True), options={})
+        Sources().pipeline(name, access=FileAccess(tmp_path, permissions=TRUSTED), options={})
 
 
 def test_a_folder_that_is_no_pipeline_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunFailed, match=r"no model_index\.json"):
-        Sources().pipeline("empty", access=FileAccess(tmp_path, trust=True), options={})
+        Sources().pipeline("empty", access=FileAccess(tmp_path, permissions=TRUSTED), options={})
 
 
 def test_a_component_may_lie_in_a_folder_of_a_repository(
@@ -117,12 +119,18 @@ def test_a_component_may_lie_in_a_folder_of_a_repository(
     sources = Sources()
     for name in ("vae", "tokenizer"):
         found = sources.component(
-            "somebody/tiny", name, access=FileAccess(tmp_path, trust=True), options=hub.options
+            "somebody/tiny",
+            name,
+            access=FileAccess(tmp_path, permissions=TRUSTED),
+            options=hub.options,
         )
         assert found == snapshot / name
     with pytest.raises(RunFailed):
         sources.component(
-            "somebody/tiny", "no", access=FileAccess(tmp_path, trust=True), options=hub.options
+            "somebody/tiny",
+            "no",
+            access=FileAccess(tmp_path, permissions=TRUSTED),
+            options=hub.options,
         )
 
 
@@ -134,7 +142,7 @@ def test_a_file_may_lie_in_a_repository(hub: Hub, sd15: Path, tmp_path: Path) ->
         ("https://huggingface.co/somebody/tiny/blob/main/unet/config.json", None),
     ]:
         found = Sources().file(
-            name, inside, access=FileAccess(tmp_path, trust=True), options=hub.options
+            name, inside, access=FileAccess(tmp_path, permissions=TRUSTED), options=hub.options
         )
         assert found == snapshot / "unet" / "config.json"
 

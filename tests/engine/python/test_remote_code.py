@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dw.engine.python.remote_code import load_file
+from dw.engine.files.access import FileAccess
+from dw.engine.python.remote_code import custom_pipeline, load_file
 from dw.errors import DwError, RunFailed
 from tests.engine.session import Json, Session, text_to_image
 
@@ -74,9 +75,8 @@ def test_nothing_of_it_runs_without_trust(session: Session, sd15: Path, custom: 
     (custom / "pipeline.py").write_text("raise SystemExit('it ran')")
     with pytest.raises(DwError, match="--trust allows it"):
         session.run(drawn(sd15))
-    trusted = session.document(drawn(sd15), trust=True)
-    with pytest.raises(DwError, match="is code that would be run"):
-        session.run(trusted)  # the document is trusted, the run is not
+    with pytest.raises(DwError, match="is code that would be run"):  # nor past the checks
+        custom_pipeline("mine", access=FileAccess(session.folder))
 
 
 def test_its_call_is_checked_before_anything_loads(

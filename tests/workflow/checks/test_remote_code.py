@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dw.types import Permissions
 from tests.workflow.samples import messages, of_pipeline, parse
 
 MODEL = {"model_name": "some/model"}
@@ -31,7 +32,7 @@ def loading(**arguments: Any) -> dict[str, Any]:
 )
 def test_it_needs_trust(arguments: dict[str, Any], message: str) -> None:
     assert messages(loading(**arguments)) == [message]
-    assert parse(loading(**arguments), trust=True)
+    assert parse(loading(**arguments), permissions=Permissions(trust=True))
 
 
 def test_that_of_a_component_does_too() -> None:
