@@ -17,12 +17,12 @@ from PIL import Image
 
 from dw.events import Clear, Cleared, Finished, Report, Reported, Run
 from dw.settings import Settings
-from dw.worker.client import WorkerClient
+from dw.worker.client import LocalWorkerClient
 
 WORKFLOW = Path(__file__).parent / "examples" / "test.json"
 
 
-def run(client: WorkerClient, output_dir: Path) -> Finished:
+def run(client: LocalWorkerClient, output_dir: Path) -> Finished:
     text = WORKFLOW.read_text(encoding="utf-8")
     command = Run(client.next_id(), str(WORKFLOW), text, {}, str(output_dir), seed=7, rehearse=True)
     finished = client.submit(command).result()
@@ -30,7 +30,7 @@ def run(client: WorkerClient, output_dir: Path) -> Finished:
     return finished
 
 
-def worker_lifecycle(client: WorkerClient, output_dir: Path) -> None:
+def worker_lifecycle(client: LocalWorkerClient, output_dir: Path) -> None:
     """A run starts the worker, the next one finds it, and stop leaves no process."""
     run(client, output_dir)
     status = client.status()
@@ -43,7 +43,7 @@ def worker_lifecycle(client: WorkerClient, output_dir: Path) -> None:
     assert not psutil.pid_exists(status.pid)
 
 
-def memory_status(client: WorkerClient, output_dir: Path) -> None:
+def memory_status(client: LocalWorkerClient, output_dir: Path) -> None:
     """The report counts what is loaded, component by component."""
     run(client, output_dir)
     reported = client.submit(Report(client.next_id())).result()
@@ -55,7 +55,7 @@ def memory_status(client: WorkerClient, output_dir: Path) -> None:
     assert sum(row.nbytes for row in memory.components) == memory.allocated
 
 
-def memory_clearing(client: WorkerClient, output_dir: Path) -> None:
+def memory_clearing(client: LocalWorkerClient, output_dir: Path) -> None:
     """A clear frees everything, and the next run loads again."""
     run(client, output_dir)
     cleared = client.submit(Clear(client.next_id())).result()
@@ -66,7 +66,7 @@ def memory_clearing(client: WorkerClient, output_dir: Path) -> None:
     assert run(client, output_dir).memory.allocated == cleared.freed
 
 
-def simple_workflow(client: WorkerClient, output_dir: Path) -> None:
+def simple_workflow(client: LocalWorkerClient, output_dir: Path) -> None:
     """Two runs of one seed draw the same picture, of the size that was asked for."""
     first, second = run(client, output_dir), run(client, output_dir)
     for output in (*first.outputs, *second.outputs):
@@ -76,7 +76,7 @@ def simple_workflow(client: WorkerClient, output_dir: Path) -> None:
     assert first.outputs[0].sha256 == second.outputs[0].sha256
 
 
-TESTS: dict[str, Callable[[WorkerClient, Path], None]] = {
+TESTS: dict[str, Callable[[LocalWorkerClient, Path], None]] = {
     "Worker lifecycle": worker_lifecycle,
     "Memory status reporting": memory_status,
     "Memory clearing": memory_clearing,
@@ -85,8 +85,8 @@ TESTS: dict[str, Callable[[WorkerClient, Path], None]] = {
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[WorkerClient]:
-    client = WorkerClient(Settings(standby=False))
+def client() -> Iterator[LocalWorkerClient]:
+    client = LocalWorkerClient(Settings(standby=False))
     yield client
     client.close()
 
@@ -94,13 +94,13 @@ def client() -> Iterator[WorkerClient]:
 @pytest.mark.xdist_group("test_worker")
 @pytest.mark.parametrize("test", TESTS.values(), ids=TESTS)
 def test_worker(
-    test: Callable[[WorkerClient, Path], None], client: WorkerClient, tmp_path: Path
+    test: Callable[[LocalWorkerClient, Path], None], client: LocalWorkerClient, tmp_path: Path
 ) -> None:
     test(client, tmp_path)
 
 
 def main() -> int:
-    client = WorkerClient(Settings())
+    client = LocalWorkerClient(Settings())
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, test) in enumerate(TESTS.items(), start=1):

@@ -23,7 +23,7 @@ from dw.repl.session import Session
 from dw.settings import load_settings
 from dw.terminal.plain import PlainRenderer
 from dw.terminal.renderer import Stream
-from dw.worker.client import WorkerClient
+from dw.worker.client import LocalWorkerClient
 
 EXAMPLES = Path("examples")
 WARM_RUNS = 30
@@ -61,7 +61,7 @@ class Bare:
 def open_session() -> Session:
     settings = load_settings().changed("rehearse", "on")
     silence = Stream(io.StringIO())
-    return Session(WorkerClient(settings), PlainRenderer(silence, silence), settings)
+    return Session(LocalWorkerClient(settings), PlainRenderer(silence, silence), settings)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -113,7 +113,7 @@ def _edited(text: str, number: int) -> str:
 # ------------------------------------------------------------------ cancels, deaths, switches
 
 
-def a_run(client: WorkerClient, name: str, arguments: dict[str, object]) -> Run:
+def a_run(client: LocalWorkerClient, name: str, arguments: dict[str, object]) -> Run:
     path = EXAMPLES / f"{name}.json"
     output_dir = os.environ["DW_OUTPUT_DIR"]
     return Run(
@@ -126,7 +126,9 @@ def a_run(client: WorkerClient, name: str, arguments: dict[str, object]) -> Run:
     )
 
 
-def times_of(client: WorkerClient, run: Run, act: Callable[[Event], None]) -> dict[type, float]:
+def times_of(
+    client: LocalWorkerClient, run: Run, act: Callable[[Event], None]
+) -> dict[type, float]:
     """When each kind of event came last."""
     times: dict[type, float] = {}
     for event in client.submit(run):
@@ -136,7 +138,7 @@ def times_of(client: WorkerClient, run: Run, act: Callable[[Event], None]) -> di
 
 
 def cancel_latency() -> list[Row]:
-    client = WorkerClient(load_settings())
+    client = LocalWorkerClient(load_settings())
     steps = 100
     long_run = {"num_inference_steps": steps}
     client.submit(a_run(client, "test", long_run)).result()
@@ -173,7 +175,7 @@ def cancel_latency() -> list[Row]:
 
 
 def death_latency() -> list[Row]:
-    client = WorkerClient(load_settings())
+    client = LocalWorkerClient(load_settings())
     latencies = []
     for _ in range(5):
         killed: list[float] = []
@@ -192,7 +194,7 @@ def death_latency() -> list[Row]:
 
 def switch() -> list[Row]:
     """From the first command of another workflow to its execution, less the load itself."""
-    client = WorkerClient(load_settings())
+    client = LocalWorkerClient(load_settings())
     over = []
     for number in range(6):
         name = ("test", "sdxl")[number % 2]

@@ -21,7 +21,7 @@ from typing import Any
 
 from dw.errors import EXIT_OK, EXIT_SIGPIPE, DwError, RunFailed
 from dw.settings import Settings, load_settings
-from dw.terminal.messages import shown
+from dw.terminal.messages import display_path
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
 from dw.terminal.table import aligned
 from dw.types import OutputFile
@@ -162,7 +162,7 @@ def _each(files: Iterable[Path], output_dir: Path, settings: Settings) -> Iterat
         if isinstance(failure, RunFailed):
             engine.settle()
         seconds = time.monotonic() - begun
-        yield Rehearsal(shown(path), seconds, outputs, tuple(notes.texts), failure)
+        yield Rehearsal(display_path(path), seconds, outputs, tuple(notes.texts), failure)
 
 
 @contextmanager

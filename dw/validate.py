@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dw.errors import EXIT_OK, EXIT_SIGPIPE, DwError, WorkflowError
 from dw.settings import Settings, load_settings
-from dw.terminal.messages import shown
+from dw.terminal.messages import display_path
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
 from dw.types import Diagnostic
 
@@ -89,10 +89,17 @@ def _problems(path: Path, settings: Settings) -> tuple[Diagnostic, ...]:
 def _tell(path: Path, problems: Sequence[Diagnostic], out: Stream, *, as_json: bool) -> int:
     is_valid = all(problem.severity != "error" for problem in problems)
     if as_json:
-        found = {"file": shown(path), "valid": is_valid, "problems": [asdict(p) for p in problems]}
+        found = {
+            "file": display_path(path),
+            "valid": is_valid,
+            "problems": [asdict(p) for p in problems],
+        }
         out.line(json.dumps(found, ensure_ascii=False))
     else:
-        for line in [*map(str, problems), *([f"{shown(path)} is valid"] if is_valid else [])]:
+        for line in [
+            *map(str, problems),
+            *([f"{display_path(path)} is valid"] if is_valid else []),
+        ]:
             out.line(line)
     return EXIT_OK if is_valid else WorkflowError.exit_code
 

@@ -11,7 +11,7 @@ from dw.worker.client import Interrupt, WorkerStatus
 from dw.worker.process.stack import StackSummary
 
 
-class Events(Protocol):
+class EventStream(Protocol):
     """The events of one command, in order; the last one is terminal."""
 
     run_id: int
@@ -22,9 +22,9 @@ class Events(Protocol):
         """Put an `Interrupt` into the stream. Safe in a signal handler."""
 
 
-class Client(Protocol):
+class WorkerClient(Protocol):
     def next_id(self) -> int: ...
-    def submit(self, command: Command, timeout_s: float | None = None) -> Events: ...
+    def submit(self, command: Command, timeout_s: float | None = None) -> EventStream: ...
     def cancel(self, run_id: int) -> None: ...
     def stop_run(self, run_id: int) -> None: ...
     def kill(self) -> None: ...

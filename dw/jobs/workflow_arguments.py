@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dw.errors import DwError, UsageError, did_you_mean
-from dw.terminal.messages import shown
+from dw.terminal.messages import display_path
 
 if TYPE_CHECKING:
     from dw.types import Diagnostic
@@ -61,7 +61,7 @@ class OpenWorkflow:
 
     @property
     def display(self) -> str:
-        return shown(self.path)
+        return display_path(self.path)
 
     def set(self, pairs: Mapping[str, Any], last_seed: int | None = None) -> None:
         """Set all of these, or none. Raises UsageError that names each one that does not fit."""

@@ -26,16 +26,16 @@ from dw.terminal.renderer import OutputClosed, Renderer, Stream
 from dw.terminal.table import as_text
 
 if TYPE_CHECKING:
-    from dw.jobs.worker import Client
+    from dw.jobs.worker import WorkerClient
 
-Connect = Callable[[Settings], "Client"]
+Connect = Callable[[Settings], "WorkerClient"]
 Work = Callable[[Session], int]
 
 
-def connect_worker(settings: Settings) -> Client:
-    from dw.worker.client import WorkerClient
+def connect_worker(settings: Settings) -> WorkerClient:
+    from dw.worker.client import LocalWorkerClient
 
-    return WorkerClient(settings)
+    return LocalWorkerClient(settings)
 
 
 def main(argv: Sequence[str] | None = None, connect: Connect = connect_worker) -> int:
@@ -188,7 +188,7 @@ class Program:
                 self.renderer,
                 settings,
                 signals=signals,
-                habits=SessionOptions(
+                options=SessionOptions(
                     is_script=not self.has_prompt,
                     keep_going=self.options.keep_going,
                     trust=self.options.trust,

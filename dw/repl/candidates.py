@@ -64,7 +64,7 @@ def _description(path: Path) -> str:
 
 def arguments(session: Session, typed: str, _words: Words) -> Iterable[Candidate]:
     """`name=`, and after the `=` what that argument may be."""
-    return _arguments(session.opened, typed)
+    return _arguments(session.open_workflow, typed)
 
 
 def arguments_of_named(session: Session, typed: str, words: Words) -> Iterable[Candidate]:
@@ -115,8 +115,8 @@ def runs(session: Session, typed: str, _words: Words) -> Iterator[Candidate]:
 def unset_names(session: Session, _typed: str, _words: Words) -> Iterator[Candidate]:
     """What `arg` takes besides pairs: `reset`, and `-name` for what was set."""
     yield Candidate("reset", "everything back to its default")
-    if session.opened is not None:
-        for name in session.opened.changed():
+    if session.open_workflow is not None:
+        for name in session.open_workflow.changed():
             yield Candidate(f"-{name}", "back to its default")
 
 

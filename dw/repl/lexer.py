@@ -157,64 +157,64 @@ class _Scanner:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.at = 0
+        self.offset = 0
 
     @property
     def at_end(self) -> bool:
-        return self.at >= len(self.text)
+        return self.offset >= len(self.text)
 
     def statement(self) -> Statement | None:
         """The statement that begins here, or None for an empty line."""
         words = tuple(self._words())
-        self.at += 1  # the newline
+        self.offset += 1  # the newline
         if not words:
             return None
         start, end = words[0].start, words[-1].end
         return Statement(words, self.text[start:end], self.text.count("\n", 0, start) + 1)
 
     def skip_line(self) -> None:
-        newline = self.text.find("\n", self.at)
-        self.at = len(self.text) if newline < 0 else newline + 1
+        newline = self.text.find("\n", self.offset)
+        self.offset = len(self.text) if newline < 0 else newline + 1
 
     def _words(self) -> Iterator[Word]:
         while True:
             self._skip_blanks()
-            if self.at_end or self.text[self.at] == "\n":
+            if self.at_end or self.text[self.offset] == "\n":
                 return
-            if self.text[self.at] == "#":
+            if self.text[self.offset] == "#":
                 self._skip_comment()
                 return
             yield self._word()
 
     def _skip_blanks(self) -> None:
         while not self.at_end:
-            if self.text[self.at] in BLANKS:
-                self.at += 1
-            elif match := CONTINUED.match(self.text, self.at):
-                self.at = match.end()
+            if self.text[self.offset] in BLANKS:
+                self.offset += 1
+            elif match := CONTINUED.match(self.text, self.offset):
+                self.offset = match.end()
             else:
                 return
 
     def _skip_comment(self) -> None:
-        newline = self.text.find("\n", self.at)
-        self.at = len(self.text) if newline < 0 else newline
+        newline = self.text.find("\n", self.offset)
+        self.offset = len(self.text) if newline < 0 else newline
 
     def _word(self) -> Word:
-        start, name, form = self.at, None, "text"
-        if match := NAME.match(self.text, self.at):
-            name, self.at = match[1], match.end()
+        start, name, form = self.offset, None, "text"
+        if match := NAME.match(self.text, self.offset):
+            name, self.offset = match[1], match.end()
             form = "json" if match[2] == ":=" else "text"
             if self._sees("@"):
-                self.at += 1
+                self.offset += 1
                 form = "json-file" if form == "json" else "file"
         if form == "json":
             pieces: tuple[str | Variable, ...] = (self._json(),)
-            return Word(pieces, start, self.at, name, "json")
+            return Word(pieces, start, self.offset, name, "json")
         is_quoted = self._sees('"') or self._sees("'")
-        return Word(self._value(), start, self.at, name, form, is_quoted)  # type: ignore[arg-type]
+        return Word(self._value(), start, self.offset, name, form, is_quoted)  # type: ignore[arg-type]
 
     def _sees(self, mark: str) -> bool:
-        return self.text.startswith(mark, self.at)
+        return self.text.startswith(mark, self.offset)
 
     def _value(self) -> tuple[str | Variable, ...]:
         if self._sees('"""'):
@@ -227,14 +227,14 @@ class _Scanner:
         return self._bare()
 
     def _bare(self) -> tuple[str | Variable, ...]:
-        start = self.at
-        while not self.at_end and self.text[self.at] not in BLANKS + "\n":
-            self.at += 1
-        return self._variables(self.text[start : self.at], start)
+        start = self.offset
+        while not self.at_end and self.text[self.offset] not in BLANKS + "\n":
+            self.offset += 1
+        return self._variables(self.text[start : self.offset], start)
 
     def _until(self, mark: str) -> tuple[str, int]:
         """The raw text up to the closing `mark`, and where it begins."""
-        opened, start = self.at, self.at + len(mark)
+        opened, start = self.offset, self.offset + len(mark)
         end = self.text.find(mark, start)
         newline = self.text.find("\n", start)
         is_long = len(mark) == 3
@@ -244,39 +244,44 @@ class _Scanner:
         return self.text[start:end], start
 
     def _escaped(self) -> tuple[str | Variable, ...]:
-        opened = start = self.at
+        opened = start = self.offset
         pieces: list[str | Variable] = []
-        self.at = start = self.at + 1
-        while not self.at_end and self.text[self.at] not in '"\n':
-            if self.text[self.at] == "\\" and self.text[self.at + 1 : self.at + 2] in {*ESCAPES}:
-                pieces += self._variables(self.text[start : self.at], start)
-                pieces.append(ESCAPES[self.text[self.at + 1]])
-                self.at = start = self.at + 2
+        self.offset = start = self.offset + 1
+        while not self.at_end and self.text[self.offset] not in '"\n':
+            if self.text[self.offset] == "\\" and self.text[self.offset + 1 : self.offset + 2] in {
+                *ESCAPES
+            }:
+                pieces += self._variables(self.text[start : self.offset], start)
+                pieces.append(ESCAPES[self.text[self.offset + 1]])
+                self.offset = start = self.offset + 2
             else:
-                self.at += 1
+                self.offset += 1
         if not self._sees('"'):
             raise LexError('this " is never closed', self.text, opened)
-        pieces += self._variables(self.text[start : self.at], start)
-        self._close(self.at + 1)
+        pieces += self._variables(self.text[start : self.offset], start)
+        self._close(self.offset + 1)
         return tuple(pieces)
 
     def _close(self, end: int) -> None:
         if end < len(self.text) and self.text[end] not in BLANKS + "\n":
             raise LexError("a blank is missing after the closing quote", self.text, end)
-        self.at = end
+        self.offset = end
 
     def _json(self) -> str:
         try:
-            _, end = json.JSONDecoder().raw_decode(self.text, self.at)
+            _, end = json.JSONDecoder().raw_decode(self.text, self.offset)
         except json.JSONDecodeError as error:
-            is_open = error.pos >= len(self.text) and self.text[self.at : self.at + 1] in {"[", "{"}
+            is_open = error.pos >= len(self.text) and self.text[self.offset : self.offset + 1] in {
+                "[",
+                "{",
+            }
             raise LexError(
                 f"not valid JSON after :=, {error.msg.lower()}",
                 self.text,
                 error.pos,
                 incomplete=is_open,
             ) from None
-        text = self.text[self.at : end]
+        text = self.text[self.offset : end]
         self._close(end)
         return text
 

@@ -98,11 +98,11 @@ def toolbar(session: Session) -> str:
 
 
 def _fields(session: Session) -> Iterable[str]:
-    if session.opened is None:
+    if session.open_workflow is None:
         yield "no workflow"
     else:
-        yield session.opened.name
-        if count := len(session.opened.changed()):
+        yield session.open_workflow.name
+        if count := len(session.open_workflow.changed()):
             yield f"{count} set"
     status = session.client.status()
     is_warming = status.state == "none" and status.standby_pid is not None

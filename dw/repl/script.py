@@ -74,8 +74,8 @@ def _in_column(error: LexError) -> UsageError:
 def run(session: Session, scripts: Sequence[Script]) -> int:
     """Run them in order. Returns the first failure's exit code, or 0. Raises Leave at `exit`."""
     wrong = [problem for script in scripts for problem in check(script)]
-    for at, error in wrong:
-        session.renderer.error(error, at=at)
+    for position, error in wrong:
+        session.renderer.error(error, position=position)
     if wrong:
         return wrong[0][1].exit_code
     failures: list[int] = []
@@ -84,7 +84,7 @@ def run(session: Session, scripts: Sequence[Script]) -> int:
             with _sourcing(session, script):
                 for code in _exit_codes(session, script):
                     failures += [code] if code else []
-                    if code and not session.habits.keep_going:
+                    if code and not session.options.keep_going:
                         return code
     except ExitShell as leave:
         if leave.exit_code is None and failures:
@@ -96,9 +96,9 @@ def run(session: Session, scripts: Sequence[Script]) -> int:
 def _exit_codes(session: Session, script: Script) -> Iterator[int]:
     """Run one command after the other, as long as codes are asked for."""
     for statement in script.statements()[0]:
-        at = f"{script.name}:{statement.line}"
-        session.renderer.command(statement.text, at)
-        yield session.attempt(statement.words, at)
+        position = f"{script.name}:{statement.line}"
+        session.renderer.command(statement.text, position)
+        yield session.attempt(statement.words, position)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dw.errors import EXIT_OK, DwError, Interrupted, UsageError
 from dw.events import Check, Checked, Command, Event, Executing, Run, Started
 from dw.jobs import outcome
-from dw.jobs.worker import Client, Events
+from dw.jobs.worker import EventStream, WorkerClient
 from dw.repl.commands.registry import Call, Invocation, parse
 from dw.repl.lexer import LexError, Word, decode_json, lex
 from dw.repl.run_keys import Keys
@@ -69,7 +69,7 @@ class SessionOptions:
     summarizes: bool = True
 
 
-DEFAULT_HABITS = SessionOptions()
+DEFAULT_OPTIONS = SessionOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,12 @@ class Session:
 
     def __init__(
         self,
-        client: Client,
+        client: WorkerClient,
         renderer: Renderer,
         settings: Settings,
         *,
         signals: Signals | None = None,
-        habits: SessionOptions = DEFAULT_HABITS,
+        options: SessionOptions = DEFAULT_OPTIONS,
         ask: Ask | None = None,
         keys: Keys | None = None,
     ) -> None:
@@ -102,16 +102,16 @@ class Session:
         self.settings = settings
         self.configured: dict[str, None] = {}  # what `config` changed, in its order
         self.signals = signals or Signals()
-        self.habits = habits
+        self.options = options
         self.variables = Variables()
-        self.traces = Tracebacks()
-        self.opened: OpenWorkflow | None = None
-        self.served: Path | None = None  # the workflow whose models the worker holds
+        self.tracebacks = Tracebacks()
+        self.open_workflow: OpenWorkflow | None = None
+        self.worker_workflow: Path | None = None  # the workflow whose models the worker holds
         self.device: str | None = None  # as the worker last named it
-        self.at: str | None = None  # `file:line` of the command that runs, in a script
+        self.position: str | None = None  # `file:line` of the command that runs, in a script
         self.sources: list[Path] = []  # the files that are being run, outermost first
         self.keys = keys or Keys(None)
-        self.attempted: LastRequest | None = None
+        self.last_request: LastRequest | None = None
         self._ask = ask
         self._told_keys = False
 
@@ -125,12 +125,12 @@ class Session:
     def invoke(self, invocation: Invocation) -> None:
         invocation.command.function(self, self._call(invocation))
 
-    def attempt(self, line: str | Sequence[Word], at: str | None = None) -> int:
+    def attempt(self, line: str | Sequence[Word], position: str | None = None) -> int:
         """Do it, show what went wrong, and return its exit code: nothing but leaving escapes.
 
-        `at` is its `file:line` in a script, where an interrupt ends everything.
+        `position` is its `file:line` in a script, where an interrupt ends everything.
         """
-        self.at = at
+        self.position = position
         try:
             words = lex(line) if isinstance(line, str) else line
             if words:
@@ -141,24 +141,24 @@ class Session:
             return error.exit_code
         except Interrupted as error:
             self.renderer.status(str(error))
-            if self.habits.is_script or self.signals.asks_to_leave:
+            if self.options.is_script or self.signals.asks_to_leave:
                 raise
             return error.exit_code
         except DwError as error:
-            self.renderer.error(_placed(error, line), at=at, trace=error.trace)
+            self.renderer.error(_placed(error, line), position=position, trace=error.trace)
             return error.exit_code
         except Exception as error:
-            return self._confess(error, at)
+            return self._confess(error, position)
         return EXIT_OK
 
-    def _confess(self, error: Exception, at: str | None) -> int:
+    def _confess(self, error: Exception, position: str | None) -> int:
         """A bug in dw: the session goes on, and the traceback is kept."""
         text = "".join(traceback.format_exception(error))
         number = self.client.next_id()
-        self.traces.keep(number, text)
+        self.tracebacks.keep(number, text)
         bug = outcome.Bug(f"a bug in dw: {type(error).__name__}: {error}")
-        self.renderer.error(bug, at=at, trace=number)
-        if self.habits.is_script:
+        self.renderer.error(bug, position=position, trace=number)
+        if self.options.is_script:
             self.renderer.warning(text)
         return bug.exit_code
 
@@ -167,18 +167,18 @@ class Session:
     def request(self, command: Command, *, path: str = "", timeout_s: float | None = None) -> Event:
         """Have the worker do it and show its events. Returns the last, or raises it as DwError."""
         if isinstance(command, Run):
-            self.attempted = LastRequest(command, path, timeout_s)
+            self.last_request = LastRequest(command, path, timeout_s)
         handle = self.client.submit(command, timeout_s)
         messages = EventMessages(path, tells_keys=self.keys.are_read and not self._told_keys)
         event = self._follow(handle, messages, can_cancel=isinstance(command, Run))
         if text := outcome.trace(event):
-            self.traces.keep(event.run_id, text)
+            self.tracebacks.keep(event.run_id, text)
         if error := outcome.failure(event):
             error.trace = event.run_id if text else None
             raise error
         return event
 
-    def _follow(self, handle: Events, messages: EventMessages, *, can_cancel: bool) -> Event:
+    def _follow(self, handle: EventStream, messages: EventMessages, *, can_cancel: bool) -> Event:
         """Show the events. A signal cancels the run, and a second one kills the worker."""
         interrupts = 0
         last: Event | None = None
@@ -194,7 +194,7 @@ class Session:
                     self._note(event)
                     self.renderer.event(event, messages.lines(event))
         assert last is not None
-        if interrupts and (self.habits.is_script or self.signals.asks_to_leave):
+        if interrupts and (self.options.is_script or self.signals.asks_to_leave):
             raise Interrupted(str(outcome.failure(last) or "interrupted"))
         return last
 
@@ -206,9 +206,9 @@ class Session:
 
     def _note(self, event: Event) -> None:
         """What the next runs need to know of this one."""
-        if isinstance(event, Started) and self.attempted is not None:
-            run = replace(self.attempted.run, seed=event.seed)
-            self.attempted = replace(self.attempted, run=run)
+        if isinstance(event, Started) and self.last_request is not None:
+            run = replace(self.last_request.run, seed=event.seed)
+            self.last_request = replace(self.last_request, run=run)
         if isinstance(event, Executing):
             self._told_keys = True
 
@@ -255,7 +255,7 @@ class Session:
         if self.has_worker:
             self.renderer.status("Shutting down worker process...")
             self.client.stop()
-        self.served = None
+        self.worker_workflow = None
 
     def goodbye(self) -> None:
         """The end of the session, as the user sees it: no process of ours is left."""
@@ -269,9 +269,9 @@ class Session:
     @property
     def workflow(self) -> OpenWorkflow:
         """The open workflow. Raises UsageError when there is none."""
-        if self.opened is None:
+        if self.open_workflow is None:
             raise UsageError("no workflow is loaded", hints=["load NAME"])
-        return self.opened
+        return self.open_workflow
 
     @property
     def last_seed(self) -> int | None:
@@ -327,7 +327,7 @@ class Session:
     def permissions(self) -> Permissions:
         """What a workflow may do: by the settings, and by `--trust`."""
         permissions = self.settings.permissions
-        return replace(permissions, trust=True) if self.habits.trust else permissions
+        return replace(permissions, trust=True) if self.options.trust else permissions
 
     def warn(self, lines: Iterable[str]) -> None:
         for line in lines:

@@ -51,7 +51,7 @@ class EventMessages:
                 told, self.tells_keys = self.tells_keys, False
                 return [f"Executing workflow: {event.workflow}", *([KEYS] if told else [])]
             case events.Produced():
-                return [shown(event.output.path)]
+                return [display_path(event.output.path)]
             case events.CancelRequested():
                 return [self._cancelling(event)]
             case events.StopRequested():
@@ -129,7 +129,7 @@ def _about(seconds: float | None) -> str:
     return f", about {seconds:.2g} s" if seconds < 10 else f", about {seconds:.0f} s"
 
 
-def shown(path: str | Path) -> str:
+def display_path(path: str | Path) -> str:
     """A path as the user would write it: relative when it is below the current folder."""
     try:
         return str(Path(path).absolute().relative_to(Path.cwd()))

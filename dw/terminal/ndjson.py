@@ -21,7 +21,7 @@ from dw.terminal.renderer import Stream, error_lines
 
 
 class JsonRenderer:
-    room: int | None = None
+    width: int | None = None
 
     def __init__(self, out: Stream, err: Stream) -> None:
         self._out = out
@@ -35,8 +35,8 @@ class JsonRenderer:
 
     def pause(self) -> None: ...
 
-    def command(self, text: str, at: str | None) -> None:
-        self._emit("command", at=at, text=text)
+    def command(self, text: str, position: str | None) -> None:
+        self._emit("command", at=position, text=text)
 
     def event(self, event: Event, lines: Sequence[str]) -> None:  # noqa: ARG002 - for people
         self._out.line(json.dumps(to_json(event), ensure_ascii=False))
@@ -56,15 +56,17 @@ class JsonRenderer:
     def warning(self, text: str) -> None:
         self._err.line(f"warning: {text}")
 
-    def error(self, error: DwError, *, at: str | None = None, trace: int | None = None) -> None:
-        for line in error_lines(error, at=at, trace=trace):
+    def error(
+        self, error: DwError, *, position: str | None = None, trace: int | None = None
+    ) -> None:
+        for line in error_lines(error, position=position, trace=trace):
             self._err.line(line)
         problems = error.problems if isinstance(error, WorkflowError) else ()
         self._emit(
             "error",
             kind=type(error).__name__,
             exit=error.exit_code,
-            at=at,
+            at=position,
             where=error.where,
             message=error.message,
             hints=error.hints,

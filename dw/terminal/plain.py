@@ -54,7 +54,7 @@ class PlainRenderer:
         self._quarters = (("", ""), 0, 0)  # step and phase, quarters shown, units done
 
     @property
-    def room(self) -> int | None:
+    def width(self) -> int | None:
         return self._out.columns if self._for_people else None
 
     def begin(self) -> None: ...
@@ -63,7 +63,7 @@ class PlainRenderer:
 
     def pause(self) -> None: ...
 
-    def command(self, text: str, at: str | None) -> None:  # noqa: ARG002 - the line says enough
+    def command(self, text: str, position: str | None) -> None:  # noqa: ARG002 - the line says enough
         if self._echo:
             self._write(self._err, f"dw> {text}")
 
@@ -103,7 +103,7 @@ class PlainRenderer:
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         for_people = self._for_people
-        lines = aligned(header, rows, self.room) if for_people else tab_separated(header, rows)
+        lines = aligned(header, rows, self.width) if for_people else tab_separated(header, rows)
         for line in lines:
             self.result(line)
 
@@ -118,8 +118,10 @@ class PlainRenderer:
     def warning(self, text: str) -> None:
         self._write(self._err, f"warning: {text}", "warning")
 
-    def error(self, error: DwError, *, at: str | None = None, trace: int | None = None) -> None:
-        first, *rest = error_lines(error, at=at, trace=trace)
+    def error(
+        self, error: DwError, *, position: str | None = None, trace: int | None = None
+    ) -> None:
+        first, *rest = error_lines(error, position=position, trace=trace)
         self._write(self._err, first, "error")
         for line in rest:
             self._write(self._err, line)

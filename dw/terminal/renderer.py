@@ -23,14 +23,14 @@ class OutputClosed(Exception):
 
 class Renderer(Protocol):
     @property
-    def room(self) -> int | None:
+    def width(self) -> int | None:
         """The cells in a line of the terminal; None where lines may have any length."""
 
     def begin(self) -> None:
         """The session starts."""
 
-    def command(self, text: str, at: str | None) -> None:
-        """A command is about to run; `at` is its `file:line` in a script."""
+    def command(self, text: str, position: str | None) -> None:
+        """A command is about to run; `position` is its `file:line` in a script."""
 
     def event(self, event: Event, lines: Sequence[str]) -> None:
         """An event of the worker, and what it is in words."""
@@ -50,7 +50,9 @@ class Renderer(Protocol):
 
     def warning(self, text: str) -> None: ...
 
-    def error(self, error: DwError, *, at: str | None = None, trace: int | None = None) -> None:
+    def error(
+        self, error: DwError, *, position: str | None = None, trace: int | None = None
+    ) -> None:
         """A command failed; `trace N` shows the rest when there is a number."""
 
     def pause(self) -> None:
@@ -103,11 +105,13 @@ def harmless(text: str) -> str:
     return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def error_lines(error: DwError, *, at: str | None = None, trace: int | None = None) -> list[str]:
+def error_lines(
+    error: DwError, *, position: str | None = None, trace: int | None = None
+) -> list[str]:
     """An error in words: what failed, the workflow's problems, the notes on it (`add_note`), what
     to try, where the rest is.
     """
-    lines = [f"{at}: error: {error}" if at else f"error: {error}"]
+    lines = [f"{position}: error: {error}" if position else f"error: {error}"]
     if isinstance(error, WorkflowError) and [p.message for p in error.problems] != [error.message]:
         lines += [str(problem) for problem in error.problems]
     lines += [f"  {note}" for note in getattr(error, "__notes__", ())]

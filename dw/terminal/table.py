@@ -14,22 +14,22 @@ NARROWEST = 8  # cells of the terminal that a column is not squeezed below
 ELLIPSIS = "..."
 
 
-def aligned(header: Row, rows: Sequence[Row], room: int | None = None) -> list[str]:
+def aligned(header: Row, rows: Sequence[Row], width: int | None = None) -> list[str]:
     """Columns side by side, for people.
 
-    Where they need more than `room` cells of a terminal, the last column goes on in lines of its
+    Where they need more than `width` cells of a terminal, the last column goes on in lines of its
     own and the others are cut.
     """
     table = [[" ".join(cell.split()) for cell in row] for row in [header, *rows]]
-    widths = [max(map(width, column)) for column in zip(*table, strict=True)]
-    if room is not None:
-        widths = _squeezed(widths, room - len(INDENT) - len(GAP) * (len(widths) - 1))
+    widths = [max(map(text_width, column)) for column in zip(*table, strict=True)]
+    if width is not None:
+        widths = _squeezed(widths, width - len(INDENT) - len(GAP) * (len(widths) - 1))
     return [line for row in table for line in _row(row, widths)]
 
 
-def indented(text: str, room: int | None = None) -> list[str]:
+def indented(text: str, width: int | None = None) -> list[str]:
     """A text below a title, in as many lines as it needs."""
-    lines = [text] if room is None else _wrapped(text, room - len(INDENT))
+    lines = [text] if width is None else _wrapped(text, width - len(INDENT))
     return [INDENT + line for line in lines]
 
 
@@ -48,7 +48,7 @@ def in_one_line(value: Any) -> str:
     return cut(" ".join(as_text(value).split()), LONGEST)
 
 
-def width(text: str) -> int:
+def text_width(text: str) -> int:
     """The cells of a terminal that a text takes: two for a character of East Asia."""
     if text.isascii():
         return len(text)
@@ -57,50 +57,50 @@ def width(text: str) -> int:
     return get_cwidth(text)
 
 
-def _squeezed(widths: Sequence[int], room: int) -> list[int]:
+def _squeezed(widths: Sequence[int], width: int) -> list[int]:
     """The widest column gives, cell by cell, until all fit: of two the last, and the names in the
     first only when the others have nothing left.
     """
     first, *others = widths
     others.reverse()
-    while first + sum(others) > room and max(others, default=0) > NARROWEST:
+    while first + sum(others) > width and max(others, default=0) > NARROWEST:
         others[others.index(max(others))] -= 1
-    spare = max(room - sum(others), NARROWEST)
+    spare = max(width - sum(others), NARROWEST)
     return [min(first, spare), *reversed(others)]
 
 
 def _row(row: Row, widths: Sequence[int]) -> list[str]:
     *cells, last = row
     lead = INDENT
-    for cell, room in zip(cells, widths, strict=False):
-        text = cut(cell, room)
-        lead += text + " " * (room - width(text)) + GAP
+    for cell, width in zip(cells, widths, strict=False):
+        text = cut(cell, width)
+        lead += text + " " * (width - text_width(text)) + GAP
     first, *others = _wrapped(last, widths[-1])
-    return [(lead + first).rstrip(), *(" " * width(lead) + line for line in others)]
+    return [(lead + first).rstrip(), *(" " * text_width(lead) + line for line in others)]
 
 
-def _wrapped(text: str, room: int) -> list[str]:
-    """At least one line of at most `room` cells each; only a word that needs more is broken."""
+def _wrapped(text: str, width: int) -> list[str]:
+    """At least one line of at most `width` cells each; only a word that needs more is broken."""
     lines = [""]
     for word in text.split():
-        if width(joined := f"{lines[-1]} {word}".lstrip()) <= room:
+        if text_width(joined := f"{lines[-1]} {word}".lstrip()) <= width:
             lines[-1] = joined
             continue
         rest = word
-        while width(rest) > room:
-            lines.append(_head(rest, room))
+        while text_width(rest) > width:
+            lines.append(_head(rest, width))
             rest = rest[len(lines[-1]) :]
         lines.append(rest)
     return [line for line in lines if line] or [""]
 
 
-def cut(text: str, room: int) -> str:
-    return text if width(text) <= room else _head(text, room - len(ELLIPSIS)) + ELLIPSIS
+def cut(text: str, width: int) -> str:
+    return text if text_width(text) <= width else _head(text, width - len(ELLIPSIS)) + ELLIPSIS
 
 
-def _head(text: str, room: int) -> str:
+def _head(text: str, width: int) -> str:
     """As much of its beginning as fits, and at least a character."""
     fitting = 0
-    while fitting < len(text) and width(text[: fitting + 1]) <= room:
+    while fitting < len(text) and text_width(text[: fitting + 1]) <= width:
         fitting += 1
     return text[: max(fitting, 1)]

@@ -113,7 +113,7 @@ class RunHandle:
         self._events.put(event)
 
 
-class WorkerClient:
+class LocalWorkerClient:
     """Workers, as the shell sees them. Starts the standby at once when the settings want one."""
 
     def __init__(

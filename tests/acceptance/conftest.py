@@ -17,7 +17,7 @@ from dw.repl.session import Session
 from dw.settings import Settings
 from dw.terminal.plain import PlainRenderer
 from dw.terminal.renderer import Stream
-from dw.worker.client import WorkerClient
+from dw.worker.client import LocalWorkerClient
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = {"num_inference_steps": 2, "width": 64, "height": 64}
@@ -64,15 +64,17 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[WorkerClient]:
+def client() -> Iterator[LocalWorkerClient]:
     """One worker for a module, cleared between the tests; some of them need a new one."""
-    client = WorkerClient(Settings(standby=False))
+    client = LocalWorkerClient(Settings(standby=False))
     yield client
     client.close()
 
 
 @pytest.fixture
-def shell(client: WorkerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+def shell(
+    client: LocalWorkerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Shell]:
     """A new session whose first run finds no model in memory."""
     monkeypatch.chdir(tmp_path)
     write_examples(tmp_path)

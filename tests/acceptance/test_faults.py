@@ -16,7 +16,7 @@ import pytest
 from dw import run_record
 from dw.events import Died, Finished, Launched, RunCancelled, RunTimedOut
 from dw.settings import Settings
-from dw.worker.client import WorkerClient
+from dw.worker.client import LocalWorkerClient
 from tests.acceptance.conftest import Shell, a_run, denoised, write_examples
 from tests.repl.screen import Screen
 
@@ -33,7 +33,7 @@ def finished(shell: Shell) -> Finished:
 
 
 def test_a_worker_that_is_killed_in_mid_run_is_mourned_at_once_and_replaced(
-    shell: Shell, client: WorkerClient
+    shell: Shell, client: LocalWorkerClient
 ):
     killed_at = None
     for event in client.submit(a_run(shell, **LONG)):
@@ -51,7 +51,7 @@ def test_a_worker_that_is_killed_in_mid_run_is_mourned_at_once_and_replaced(
     assert (lost["seed"], lost["arguments"]) == (7, LONG)
 
 
-def test_the_shell_tells_the_cause_and_the_next_run_works(shell: Shell, client: WorkerClient):
+def test_the_shell_tells_the_cause_and_the_next_run_works(shell: Shell, client: LocalWorkerClient):
     shell("load test")
     shell("run")
     threading.Timer(0.3, os.kill, (shell.pid, signal.SIGKILL)).start()
@@ -65,7 +65,7 @@ def test_the_shell_tells_the_cause_and_the_next_run_works(shell: Shell, client: 
     assert "killed by signal 9 (SIGKILL)" in died
 
 
-def test_a_picture_after_a_cancel_equals_one_before_it(shell: Shell, client: WorkerClient):
+def test_a_picture_after_a_cancel_equals_one_before_it(shell: Shell, client: LocalWorkerClient):
     before = finished(shell)
     for _ in range(3):
         run = a_run(shell, **LONG)
@@ -77,7 +77,7 @@ def test_a_picture_after_a_cancel_equals_one_before_it(shell: Shell, client: Wor
         assert finished(shell).outputs[0].sha256 == before.outputs[0].sha256
 
 
-def test_a_timeout_is_polite_and_keeps_the_models(shell: Shell, client: WorkerClient):
+def test_a_timeout_is_polite_and_keeps_the_models(shell: Shell, client: LocalWorkerClient):
     finished(shell)
     end = client.submit(a_run(shell, num_inference_steps=5000), timeout_s=0.5).result()
     assert isinstance(end, RunTimedOut)
@@ -98,7 +98,7 @@ def test_the_timeout_of_a_run_is_an_option_and_has_its_exit_code(shell: Shell):
     assert "the models are kept" in shown
 
 
-def test_a_cancelled_run_leaves_no_half_written_file(shell: Shell, client: WorkerClient):
+def test_a_cancelled_run_leaves_no_half_written_file(shell: Shell, client: LocalWorkerClient):
     run = a_run(shell, **LONG)
     for event in client.submit(run):
         if denoised(event):
@@ -109,7 +109,7 @@ def test_a_cancelled_run_leaves_no_half_written_file(shell: Shell, client: Worke
 
 def test_the_standby_serves_the_run_after_a_timeout_that_was_ignored(shell: Shell):
     """The worker is stopped in mid-run, so that it hears no request."""
-    client = WorkerClient(Settings(standby=True, grace=0.5))
+    client = LocalWorkerClient(Settings(standby=True, grace=0.5))
     try:
         standby = serving_standby(client)
         run = a_run(shell, **LONG)
@@ -129,14 +129,14 @@ def test_the_standby_serves_the_run_after_a_timeout_that_was_ignored(shell: Shel
         client.close()
 
 
-def serving_standby(client: WorkerClient) -> int:
+def serving_standby(client: LocalWorkerClient) -> int:
     """The process of the standby, once its imports are done: it beats."""
     while client.status().standby_rss is None:
         time.sleep(0.05)
     return client.status().standby_pid
 
 
-def test_where_tells_the_step_and_the_place(shell: Shell, client: WorkerClient):
+def test_where_tells_the_step_and_the_place(shell: Shell, client: LocalWorkerClient):
     lines = [
         client.where().line
         for event in client.submit(a_run(shell, **LONG))
@@ -146,7 +146,9 @@ def test_where_tells_the_step_and_the_place(shell: Shell, client: WorkerClient):
     assert any(", in " in line for line in lines)
 
 
-def test_a_stop_keeps_the_picture_and_the_next_one_is_as_ever(shell: Shell, client: WorkerClient):
+def test_a_stop_keeps_the_picture_and_the_next_one_is_as_ever(
+    shell: Shell, client: LocalWorkerClient
+):
     before = finished(shell)
     run = a_run(shell, **LONG)
     for event in client.submit(run):

@@ -17,7 +17,7 @@ import pytest
 
 from dw import run_record
 from dw.events import Died, Failed, Finished, RunCancelled, Started
-from dw.worker.client import WorkerClient
+from dw.worker.client import LocalWorkerClient
 from tests.acceptance.conftest import Shell, a_run, denoised
 from tests.processes import footprint, grown
 
@@ -32,17 +32,17 @@ class Fate:
     end: type
     state: str
     arguments: dict[str, int] = field(default_factory=dict)
-    strike: Callable[[WorkerClient, int], None] | None = None
+    strike: Callable[[LocalWorkerClient, int], None] | None = None
 
 
-def kill(client: WorkerClient, _run_id: int) -> None:
+def kill(client: LocalWorkerClient, _run_id: int) -> None:
     os.kill(client.status().pid, signal.SIGKILL)
 
 
 GOOD = Fate(Finished, "finished")
 FAULTS = [
     Fate(Died, "died", LONG, kill),
-    Fate(RunCancelled, "cancelled", LONG, WorkerClient.cancel),
+    Fate(RunCancelled, "cancelled", LONG, LocalWorkerClient.cancel),
     Fate(Failed, "failed", {"width": 63}),
     Fate(Died, "died", LONG, lambda client, _: client.kill()),
 ]
@@ -68,7 +68,7 @@ def live(
 
 
 @pytest.mark.timeout(60 + 5 * RUNS)
-def test_no_run_is_lost_and_the_shell_stays_as_it_was(shell: Shell, client: WorkerClient):
+def test_no_run_is_lost_and_the_shell_stays_as_it_was(shell: Shell, client: LocalWorkerClient):
     moments = random.Random(RUNS)
     live(shell, GOOD, 0)
     before, folders = footprint(), []

@@ -107,5 +107,5 @@ def scripted(folder: Path) -> Shell:
     out, err = io.StringIO(), io.StringIO()
     client = FakeClient()
     renderer = PlainRenderer(Stream(out), Stream(err))
-    session = Session(client, renderer, Settings(), habits=SessionOptions(is_script=True))
+    session = Session(client, renderer, Settings(), options=SessionOptions(is_script=True))
     return Shell(session, client, out, err, folder)

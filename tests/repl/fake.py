@@ -1,4 +1,4 @@
-"""A worker in memory: the surface of WorkerClient, with the events that a worker would send."""
+"""A worker in memory: a WorkerClient, with the events that a worker would send."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_an_error_is_a_few_lines(error: UsageError, lines: list[str]) -> None:
 
 
 def test_an_error_in_a_script_has_its_position_and_its_trace() -> None:
-    lines = error_lines(RunFailed("width 63"), at="a.dw:3", trace=4)
+    lines = error_lines(RunFailed("width 63"), position="a.dw:3", trace=4)
     assert lines == ["a.dw:3: error: width 63", "full trace: trace 4"]
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dw.terminal.table import aligned, in_one_line, indented, tab_separated, width
+from dw.terminal.table import aligned, in_one_line, indented, tab_separated, text_width
 
 HEADER = ("command", "does")
 ROWS = [("load", "find a workflow, check it and show what it takes"), ("run", "run it")]
@@ -38,10 +38,10 @@ def test_the_names_in_the_first_column_give_last() -> None:
     assert lines[1] == "  num_inference_steps  a lightho...  25"
 
 
-@pytest.mark.parametrize("room", [30, 50, 80, 100])
-def test_nothing_is_wider_than_its_room(room: int) -> None:
+@pytest.mark.parametrize("width", [30, 50, 80, 100])
+def test_nothing_is_wider_than_its_width(width: int) -> None:
     rows = [("name", "一幅灯塔的水彩画" * 4, "a" * 70), ("é" * 9, "two words", "words " * 30)]
-    assert all(width(line) <= room for line in aligned(("a", "b", "c"), rows, room))
+    assert all(text_width(line) <= width for line in aligned(("a", "b", "c"), rows, width))
 
 
 def test_wide_characters_keep_the_columns_in_line() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from dw.events import Run
 from dw.settings import Settings
-from dw.worker.client import WorkerClient
+from dw.worker.client import LocalWorkerClient
 from dw.worker.supervision.command_state import Limits
 
 LIMITS = Limits(stall_s=30.0, grace_s=0.5, quit_s=1.0, standby_delay_s=0.05, standby=False)
@@ -23,10 +23,10 @@ def make_client(private_folders):
     """`make_client("segfaults", grace_s=0.1)`: a client whose workers are that child."""
     clients = []
 
-    def make(child: str, *, meter=dict, **limits) -> WorkerClient:
+    def make(child: str, *, meter=dict, **limits) -> LocalWorkerClient:
         serve = f"tests.worker.children.{child}:serve"
         limits = replace(LIMITS, **limits)
-        client = WorkerClient(Settings(), serve=serve, limits=limits, free_gpu_bytes=meter)
+        client = LocalWorkerClient(Settings(), serve=serve, limits=limits, free_gpu_bytes=meter)
         clients.append(client)
         return client
 
@@ -35,12 +35,12 @@ def make_client(private_folders):
         client.close()
 
 
-def a_run(client: WorkerClient, **arguments) -> Run:
+def a_run(client: LocalWorkerClient, **arguments) -> Run:
     """`steps` of 20 ms, as an obedient child does them."""
     return Run(client.next_id(), "w.json", "{}", arguments, "outputs")
 
 
-def obey_from_now_on(client: WorkerClient) -> None:
+def obey_from_now_on(client: LocalWorkerClient) -> None:
     """The processes that this client makes next are obedient ones."""
     client._serve = "tests.worker.children.obedient:serve"
 

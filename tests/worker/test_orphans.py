@@ -14,11 +14,11 @@ from tests.processes import assert_gone
 SHELL = """
 import sys, time
 from dw.settings import Settings
-from dw.worker.client import WorkerClient
+from dw.worker.client import LocalWorkerClient
 from dw.events import Run
 
 if __name__ == "__main__":
-    client = WorkerClient(Settings(), serve=f"tests.worker.children.{sys.argv[1]}:serve")
+    client = LocalWorkerClient(Settings(), serve=f"tests.worker.children.{sys.argv[1]}:serve")
     ticket = client.submit(Run(1, "w.json", "{}", {}, "outputs"))
     if sys.argv[2] == "idle":
         ticket.result()

@@ -56,7 +56,7 @@ def _change(session: Session, unset: list[str], pairs: dict[str, Any]) -> None:
 
 def _tell(session: Session, names: list[str]) -> None:
     """What these are now, for whoever typed it; a script knows."""
-    if not session.habits.is_script:
+    if not session.options.is_script:
         for name in names:
             row = session.workflow.argument(name)
             text = in_one_line(row.value)
@@ -66,7 +66,7 @@ def _tell(session: Session, names: list[str]) -> None:
 
 def show(session: Session) -> None:
     """Every argument as a table; a star marks what was set."""
-    is_script = session.habits.is_script
+    is_script = session.options.is_script
     cell = as_text if is_script else in_one_line
     rows = [
         (

@@ -11,7 +11,7 @@ from dw.repl import candidates
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.run_record import Past
-from dw.terminal.messages import shown
+from dw.terminal.messages import display_path
 from dw.terminal.table import as_text
 
 LISTED = 20
@@ -31,7 +31,7 @@ def history_(session: Session, call: Call) -> None:
     listed = found if "--all" in call.flags else found[:LISTED]
     session.renderer.table(HEADER, [_row(run) for run in listed])
     if not found:
-        session.renderer.status(f"No such run below {shown(session.output_dir)}")
+        session.renderer.status(f"No such run below {display_path(session.output_dir)}")
     elif len(listed) < len(found):
         session.renderer.status(
             f"The newest {LISTED} of {len(found)}; history --all shows the others, too"
@@ -51,7 +51,7 @@ def show(session: Session, call: Call) -> None:
 
 def _chosen(runs: list[Past], word: str | None, session: Session) -> Past:
     if not runs:
-        raise UsageError(f"there is no run below {shown(session.output_dir)}", hints=["run"])
+        raise UsageError(f"there is no run below {display_path(session.output_dir)}", hints=["run"])
     number = len(runs) if word is None else int(word) if word.isdecimal() else 0
     if not 1 <= number <= len(runs):
         raise UsageError(
@@ -81,7 +81,7 @@ def _result(run: Past) -> str:
 
 def _rows(run: Past) -> Iterator[tuple[str, str]]:
     facts = run.facts
-    yield "run", f"{run.number}, {shown(run.folder)}"
+    yield "run", f"{run.number}, {display_path(run.folder)}"
     yield "state", run.state
     for name in ("cause", "last_step"):
         if facts.get(name):
@@ -91,7 +91,7 @@ def _rows(run: Past) -> Iterator[tuple[str, str]]:
     for name in ("load", "execute"):
         if name in facts.get("timings_s", {}):
             yield f"seconds to {name}", f"{facts['timings_s'][name]:.1f}"
-    yield "workflow", shown(facts.get("path", ""))
+    yield "workflow", display_path(facts.get("path", ""))
     for name, value in facts.get("resolved_arguments", {}).items():
         yield f"arg {name}", as_text(value)
     yield "seed", as_text(facts.get("seed", ""))
@@ -101,7 +101,7 @@ def _rows(run: Past) -> Iterator[tuple[str, str]]:
     if facts.get("rehearse"):
         yield "rehearse", "on"
     for name in run.files:
-        yield "file", shown(run.folder / name)
+        yield "file", display_path(run.folder / name)
     yield "versions", ", ".join(f"{k} {v}" for k, v in facts.get("versions", {}).items())
 
 

@@ -18,7 +18,7 @@ from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.repl.variables import LastRun
 from dw.settings import parse_seconds
-from dw.terminal.messages import shown
+from dw.terminal.messages import display_path
 
 LISTED = 8
 """A sweep of more runs says first what they are."""
@@ -91,7 +91,7 @@ def _save_sheet(session: Session, done: Sequence[tuple[Finished, str]]) -> None:
         first, last = (Path(finished.output_dir) for finished in (done[0][0], done[-1][0]))
         path = first.parent / f"sheet-{first.name}-{last.name}.png"
         save_sheet(pictures, path)
-        session.renderer.result(shown(path))
+        session.renderer.result(display_path(path))
         session.renderer.picture(path, session.settings.images)
 
 
@@ -124,7 +124,7 @@ def _run(
 )
 def retry(session: Session, call: Call) -> None:
     timeout_s = _timeout(call)
-    last = session.attempted
+    last = session.last_request
     if last is None:
         raise UsageError("nothing was run so far", hints=["run"])
     request = replace(last.run, run_id=session.client.next_id())
@@ -134,7 +134,7 @@ def retry(session: Session, call: Call) -> None:
 def _execute(
     session: Session, request: Run, display: str, timeout_s: float | None
 ) -> Finished | None:
-    session.served = Path(request.path).resolve()
+    session.worker_workflow = Path(request.path).resolve()
     finished = session.request(
         request, path=display, timeout_s=timeout_s or session.settings.timeout
     )

@@ -42,4 +42,4 @@ def let(session: Session, call: Call) -> None:
     example="try run num_inference_steps=200",
 )
 def attempt(session: Session, call: Call) -> None:
-    session.variables.status = session.attempt(call.rest, session.at)
+    session.variables.status = session.attempt(call.rest, session.position)

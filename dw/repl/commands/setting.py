@@ -40,7 +40,7 @@ def config(session: Session, call: Call) -> None:
 
 
 def _tell(session: Session, names: Iterable[str]) -> None:
-    if not session.habits.is_script:
+    if not session.options.is_script:
         for name in names:
             session.renderer.status(f"{name} = {_text(getattr(session.settings, name))}")
 

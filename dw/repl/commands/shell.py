@@ -18,7 +18,7 @@ MAX_EXIT_CODE = 125  # above it a shell means signals and its own trouble
     example="trace 3",
 )
 def trace(session: Session, call: Call) -> None:
-    session.renderer.result(session.traces.find(_number(call.word(), "trace")))
+    session.renderer.result(session.tracebacks.find(_number(call.word(), "trace")))
 
 
 @command(
@@ -29,7 +29,7 @@ def trace(session: Session, call: Call) -> None:
 )
 def help_(session: Session, call: Call) -> None:
     if name := call.word():
-        for line in describe(find_command(name), session.renderer.room):
+        for line in describe(find_command(name), session.renderer.width):
             session.renderer.result(line)
     else:
         session.renderer.table(("command", "does"), [(c.name, c.doc) for c in COMMANDS.values()])
@@ -49,11 +49,11 @@ def exit_(_session: Session, call: Call) -> None:
     raise ExitShell(code)
 
 
-def describe(found: ShellCommand, room: int | None = None) -> list[str]:
-    """All about one command, in lines that fit into the room."""
-    lines = [f"usage: {found.usage}", *indented(found.doc, room)]
+def describe(found: ShellCommand, width: int | None = None) -> list[str]:
+    """All about one command, in lines that fit into `width` cells."""
+    lines = [f"usage: {found.usage}", *indented(found.doc, width)]
     if found.takes:
-        lines += aligned(("takes", ""), [(p.name, p.doc) for p in found.takes], room)[1:]
+        lines += aligned(("takes", ""), [(p.name, p.doc) for p in found.takes], width)[1:]
     lines += [f"  example: {found.example}"]
     return [*lines, f"  also: {', '.join(found.aliases)}"] if found.aliases else lines
 

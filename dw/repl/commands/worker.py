@@ -28,7 +28,7 @@ def verbs(_session: Session, _typed: str, _words: Words) -> Iterator[Candidate]:
 @command("status", "the workflow, what was set, and the worker", example="status")
 def status(session: Session, _call: Call) -> None:
     rows: list[tuple[str, str]] = []
-    if opened := session.opened:
+    if opened := session.open_workflow:
         rows += [("workflow", f"{opened.name} ({opened.display})")]
         rows += [(f"arg {name}", in_one_line(value)) for name, value in opened.changed().items()]
     else:

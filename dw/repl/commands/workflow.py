@@ -11,7 +11,7 @@ from dw.jobs.workflow_arguments import OpenWorkflow
 from dw.repl import candidates
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
-from dw.terminal.messages import shown
+from dw.terminal.messages import display_path
 from dw.terminal.table import aligned, in_one_line, indented
 
 
@@ -27,11 +27,11 @@ from dw.terminal.table import aligned, in_one_line, indented
 def load(session: Session, call: Call) -> None:
     opened = OpenWorkflow(session.read(session.find(call.words[0])))
     opened.set(call.pairs, session.last_seed)
-    if session.served is not None and session.served != opened.path.resolve():
+    if session.worker_workflow is not None and session.worker_workflow != opened.path.resolve():
         session.stop_worker()
-    former, session.opened = session.opened, opened
+    former, session.open_workflow = session.open_workflow, opened
     _prepare(session, opened)
-    if session.habits.summarizes:
+    if session.options.summarizes:
         _summarize(session, opened)
     if former is not None:
         _tell_reset(session, [name for name in former.changed() if name not in call.pairs])
@@ -59,8 +59,8 @@ def validate(session: Session, call: Call) -> None:
     for problem in problems:
         session.renderer.result(str(problem))
     if errors := [problem for problem in problems if problem.severity == "error"]:
-        raise WorkflowError(f"{shown(path)} has {len(errors)} error(s)")
-    session.renderer.result(f"{shown(path)} is valid")
+        raise WorkflowError(f"{display_path(path)} has {len(errors)} error(s)")
+    session.renderer.result(f"{display_path(path)} is valid")
 
 
 def _prepare(session: Session, opened: OpenWorkflow) -> None:
@@ -85,16 +85,16 @@ def _warn(session: Session, opened: OpenWorkflow) -> None:
 
 def _summarize(session: Session, opened: OpenWorkflow) -> None:
     """The workflow on one screen."""
-    document, room = opened.document, session.renderer.room
+    document, width = opened.document, session.renderer.width
     title = f"{document.id}: {document.description}" if document.description else document.id
     session.renderer.status(title)
     session.renderer.status(f"  from {opened.display}")
     for step in document.data["steps"]:
         action = f"step {step['name']}: {_action(step, document.variables)}"
-        for line in indented(action, room):
+        for line in indented(action, width):
             session.renderer.status(line)
     rows = [(row.name, row.type, in_one_line(row.value)) for row in opened.arguments()]
-    for line in aligned(("argument", "type", "value"), rows, room):
+    for line in aligned(("argument", "type", "value"), rows, width):
         session.renderer.status(line)
 
 
