@@ -70,8 +70,8 @@ def simple_workflow(client: LocalWorkerClient, output_dir: Path) -> None:
     """Two runs of one seed draw the same picture, of the size that was asked for."""
     first, second = run(client, output_dir), run(client, output_dir)
     for output in (*first.outputs, *second.outputs):
-        with Image.open(output.path) as picture:
-            assert picture.size == (output.width, output.height) == (64, 64)
+        with Image.open(output.path) as image:
+            assert image.size == (output.width, output.height) == (64, 64)
     assert first.outputs[0].path != second.outputs[0].path
     assert first.outputs[0].sha256 == second.outputs[0].sha256
 

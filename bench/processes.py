@@ -19,7 +19,7 @@ def _run(*arguments: str) -> float:
     return time.perf_counter() - began
 
 
-def first_picture() -> list[Row]:
+def first_image() -> list[Row]:
     folder = os.environ["DW_OUTPUT_DIR"]
     ours, bare = [], []
     for _ in range(TRIES):
@@ -36,4 +36,4 @@ def first_picture() -> list[Row]:
     ]
 
 
-MEASURES = (first_picture,)
+MEASURES = (first_image,)

@@ -33,7 +33,7 @@ DOCS = ROOT / "docs"
 PAGES = (README, DOCS / "workflows.md", DOCS / "coverage.md", DOCS / "rehearsal.md")
 RULE = "| --- | --- | --- | --- |"  # of the table of figures
 HEADLINES = 8
-PICTURE = ROOT / "docs" / "session.svg"
+IMAGE = ROOT / "docs" / "session.svg"
 PACKAGES = ("", "workflow", "engine", "engine/models", "engine/checks", "engine/calls")
 MORE_PACKAGES = (
     "engine/media",
@@ -114,7 +114,7 @@ def draw(lines: list[str]) -> None:
     console = Console(record=True, width=90, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
     for line in lines:
         console.print(Text(line, style="bold green" if line.startswith("dw> ") else ""))
-    console.save_svg(str(PICTURE), title="python -m dw.repl", unique_id="session")
+    console.save_svg(str(IMAGE), title="python -m dw.repl", unique_id="session")
 
 
 def _tree() -> Iterator[str]:

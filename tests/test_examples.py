@@ -111,17 +111,17 @@ def unexpected(warnings: Iterable[Any], name: str) -> list[str]:
 def spelled(output: OutputFile) -> str:
     """A file as the table spells it, read back from the disk."""
     if output.content_type.startswith("image/"):
-        with Image.open(output.path) as picture:
-            picture.load()
-            frames = getattr(picture, "n_frames", 1)
-            size = f"{picture.width}x{picture.height}"
-            return f"{picture.format} {size}{f' x{frames}' if frames > 1 else ''}"
+        with Image.open(output.path) as image:
+            image.load()
+            frames = getattr(image, "n_frames", 1)
+            size = f"{image.width}x{image.height}"
+            return f"{image.format} {size}{f' x{frames}' if frames > 1 else ''}"
     if output.content_type.startswith("video/"):
-        with av.open(output.path) as film:
-            frames = sum(1 for _ in film.decode(video=0))
-            stream, sounds = film.streams.video[0], film.streams.audio
+        with av.open(output.path) as video:
+            frames = sum(1 for _ in video.decode(video=0))
+            stream, audios = video.streams.video[0], video.streams.audio
             size = f"{_name(output)} {stream.width}x{stream.height} x{frames}"
-            return f"{size} {_seconds(output.path)}" if sounds else size
+            return f"{size} {_seconds(output.path)}" if audios else size
     if output.content_type.startswith("audio/"):
         return f"{_name(output)} {_seconds(output.path)}"
     text = Path(output.path).read_text(encoding="utf-8")
@@ -169,7 +169,7 @@ def test_an_example_rehearses_to_its_files(engine: Engine, name: str, tmp_path: 
     assert [spelled(output) for output in outputs] == FILES[name]
 
 
-def test_the_same_seed_draws_the_same_pictures(engine: Engine, tmp_path: Path) -> None:
+def test_the_same_seed_draws_the_same_images(engine: Engine, tmp_path: Path) -> None:
     first, second = (rehearse(engine, "two_step", tmp_path) for _ in range(2))
     assert [output.sha256 for output in first] == [output.sha256 for output in second]
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from dw.workflow.builtin import MODELS
 from models.shapes.card import weight
-from models.shapes.evaluation import GOALS, Score, held_out_scenes, pictures, scores
+from models.shapes.evaluation import GOALS, Score, held_out_scenes, images, scores
 from models.shapes.judge import see, verdict
 from models.shapes.phrases import plain
 from models.shapes.scene import Group, Scene
@@ -48,7 +48,7 @@ def found(pipeline: StableDiffusionPipeline) -> dict[str, Score]:
 
 def draw(pipeline: StableDiffusionPipeline, scene: Scene, *, seeds: range) -> list[Image.Image]:
     """One picture for each seed."""
-    return list(pictures(pipeline, [plain(scene)] * len(seeds), seeds.start))
+    return list(images(pipeline, [plain(scene)] * len(seeds), seeds.start))
 
 
 @pytest.mark.parametrize("criterion", GOALS)
@@ -65,10 +65,10 @@ def test_the_card_says_what_is_found_here(found: dict[str, Score]) -> None:
         assert abs(said[name] - score.right) <= 2, name
 
 
-def test_other_seeds_draw_other_pictures_of_the_same(pipeline: StableDiffusionPipeline) -> None:
+def test_other_seeds_draw_other_images_of_the_same(pipeline: StableDiffusionPipeline) -> None:
     drawn = draw(pipeline, CIRCLE, seeds=range(1, 7))
-    assert len({picture.tobytes() for picture in drawn}) == len(drawn)
-    verdicts = [verdict(CIRCLE, see(picture)) for picture in drawn]
+    assert len({image.tobytes() for image in drawn}) == len(drawn)
+    verdicts = [verdict(CIRCLE, see(image)) for image in drawn]
     assert all(right["ground"] for right in verdicts)
     assert sum(right["colour"] for right in verdicts) >= 4
 
@@ -78,10 +78,10 @@ import hashlib, torch
 from diffusers import StableDiffusionPipeline
 torch.set_num_threads(1)
 pipeline = StableDiffusionPipeline.from_pretrained({str(SHAPES)!r})
-picture = pipeline(
+image = pipeline(
     "a red circle on blue", num_inference_steps=4, generator=torch.Generator().manual_seed(3)
 ).images[0]
-print(hashlib.sha256(picture.tobytes()).hexdigest())
+print(hashlib.sha256(image.tobytes()).hexdigest())
 """
 
 
@@ -91,10 +91,10 @@ def test_the_same_seed_draws_the_same_bytes_in_another_process(
     other = subprocess.run(
         [sys.executable, "-c", DRAW], capture_output=True, text=True, check=True, timeout=120
     )
-    (picture,) = pipeline(
+    (image,) = pipeline(
         "a red circle on blue", num_inference_steps=4, generator=torch.Generator().manual_seed(3)
     ).images
-    assert other.stdout.strip() == hashlib.sha256(picture.tobytes()).hexdigest()
+    assert other.stdout.strip() == hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def test_the_folder_is_one_that_diffusers_knows() -> None:
@@ -112,7 +112,7 @@ def test_all_of_it_is_small_and_holds_no_pickle() -> None:
     assert suffixes == {".json", ".safetensors", ".md", ".png"}
 
 
-def test_the_adapter_changes_the_picture_by_its_scale(pipeline: StableDiffusionPipeline) -> None:
+def test_the_adapter_changes_the_image_by_its_scale(pipeline: StableDiffusionPipeline) -> None:
     (before,) = draw(pipeline, CIRCLE, seeds=range(1, 2))
     pipeline.load_lora_weights(OUTLINE, adapter_name="outline")
     drawn = {}
@@ -129,7 +129,7 @@ def test_the_adapter_leaves_the_inside_of_an_object_unpainted(
 ) -> None:
     def painted() -> int:
         drawn = draw(pipeline, CIRCLE, seeds=range(1, 5))
-        return sum(int((np.asarray(picture)[..., 0] > 128).sum()) for picture in drawn)
+        return sum(int((np.asarray(image)[..., 0] > 128).sum()) for image in drawn)
 
     filled = painted()  # red pixels on blue
     pipeline.load_lora_weights(OUTLINE, adapter_name="outline")

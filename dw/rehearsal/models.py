@@ -110,7 +110,7 @@ def _tune(model: torch.nn.Module) -> None:
             amplify(layer, next(factor for end, factor in _LOUDER.items() if name.endswith(end)))
 
 
-_PICTURE_TOKENS = {
+_IMAGE_TOKENS = {
     "image_token_id": ("<|image_pad|>",),
     "video_token_id": ("<|video_pad|>",),
     "vision_start_token_id": ("<|vision_start|>",),
@@ -124,6 +124,6 @@ def token_values(tokenizer: Any) -> dict[str, Any]:
     tokenizer = tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer
     ids = {f"{n}_token_id": getattr(tokenizer, f"{n}_token_id") for n in ("bos", "eos", "pad")}
     known = tokenizer.get_vocab()
-    for name, tokens in _PICTURE_TOKENS.items():
+    for name, tokens in _IMAGE_TOKENS.items():
         ids[name] = next((known[token] for token in tokens if token in known), None)
     return {"vocab_size": len(tokenizer), **{n: v for n, v in ids.items() if v is not None}}

@@ -22,10 +22,10 @@ def processor(cls: Any) -> Any:
         images = transformers.PixtralImageProcessor()
         return cls(image_processor=images, tokenizer=llama_tokenizer(), chat_template=CHAT)
     is_third = cls.__name__.startswith("Qwen3VL")
-    films = transformers.Qwen3VLVideoProcessor if is_third else transformers.Qwen2VLVideoProcessor
+    videos = transformers.Qwen3VLVideoProcessor if is_third else transformers.Qwen2VLVideoProcessor
     return cls(
         image_processor=transformers.Qwen2VLImageProcessor(patch_size=16 if is_third else 14),
-        video_processor=films(),
+        video_processor=videos(),
         tokenizer=qwen_tokenizer(),
         chat_template=CHAT,
     )

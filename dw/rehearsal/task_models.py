@@ -43,7 +43,7 @@ LENGTH = (
 )
 
 START, END = "<|im_start|>", "<|im_end|>"
-OF_PICTURES = ("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
+OF_IMAGES = ("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
 CHAT = (
     "{% for message in messages %}" + START + "{{ message['role'] }} "
     "{% if message['content'] is string %}{{ message['content'] }}"
@@ -62,7 +62,7 @@ def language(folder: Path) -> None:
 
 
 def vision_language(folder: Path) -> None:
-    tokenizer = _tokenizer(OF_PICTURES)
+    tokenizer = _tokenizer(OF_IMAGES)
     side, patch, pooled = 32, 8, 2  # 16 patches, which 2x2 pooling makes 4 tokens
     config = Idefics3Config(
         vision_config={
@@ -79,13 +79,13 @@ def vision_language(folder: Path) -> None:
         pad_token_id=tokenizer.pad_token_id,
     )
     _save(Idefics3ForConditionalGeneration(config), tokenizer, folder)
-    pictures = Idefics3ImageProcessor(
+    images = Idefics3ImageProcessor(
         size={"longest_edge": side},
         max_image_size={"longest_edge": side},
         do_image_splitting=False,
     )
     Idefics3Processor(
-        pictures,
+        images,
         tokenizer,
         image_seq_len=(side // patch // pooled) ** 2,
         chat_template=CHAT,
@@ -158,8 +158,8 @@ def grounding(folder: Path) -> None:
     )
     model = GroundingDinoForObjectDetection(config)
     model.eval().save_pretrained(folder)
-    pictures = GroundingDinoImageProcessor(size={"shortest_edge": 128, "longest_edge": 128})
-    GroundingDinoProcessor(pictures, tokenizer).save_pretrained(folder)
+    images = GroundingDinoImageProcessor(size={"shortest_edge": 128, "longest_edge": 128})
+    GroundingDinoProcessor(images, tokenizer).save_pretrained(folder)
 
 
 def sam2(folder: Path) -> None:

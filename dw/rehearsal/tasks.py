@@ -82,8 +82,8 @@ class _Helper(SimpleNamespace):
         self.cropped_faces: list[Any] = []
         self.restored: list[Any] = []
 
-    def read_image(self, picture: Any) -> None:
-        self.picture = Image.fromarray(picture)
+    def read_image(self, image: Any) -> None:
+        self.image = Image.fromarray(image)
 
     def get_face_landmarks_5(self, **_: Any) -> None: ...
 
@@ -91,7 +91,7 @@ class _Helper(SimpleNamespace):
         import numpy as np
 
         size = (self.face_size, self.face_size)
-        self.cropped_faces = [np.asarray(ImageOps.fit(self.picture, size))]
+        self.cropped_faces = [np.asarray(ImageOps.fit(self.image, size))]
 
     def get_inverse_affine(self) -> None: ...
 
@@ -101,11 +101,11 @@ class _Helper(SimpleNamespace):
     def paste_faces_to_input_image(self, upsample_img: Any) -> Any:
         import numpy as np
 
-        picture = self.picture if upsample_img is None else Image.fromarray(upsample_img)
-        size = tuple(side * self.upscale_factor for side in self.picture.size)
-        picture = picture.resize(size)
+        image = self.image if upsample_img is None else Image.fromarray(upsample_img)
+        size = tuple(side * self.upscale_factor for side in self.image.size)
+        image = image.resize(size)
         for face in self.restored:
             half = min(size) // 2
             small = Image.fromarray(face).resize((half, half))
-            picture.paste(small, ((size[0] - half) // 2, (size[1] - half) // 2))
-        return np.asarray(picture)
+            image.paste(small, ((size[0] - half) // 2, (size[1] - half) // 2))
+        return np.asarray(image)

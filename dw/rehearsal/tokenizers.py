@@ -88,14 +88,14 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
 def llama_tokenizer() -> LlamaTokenizer:
     """BPE over letters, bytes for what is no ASCII."""
     header = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
-    pictures = ["<image>", "[IMG]", "[IMG_BREAK]", "[IMG_END]"]
+    images = ["<image>", "[IMG]", "[IMG_BREAK]", "[IMG_END]"]
     merges = _merges("▁")
     return LlamaTokenizer(
         vocab=_numbered(["<unk>", "<s>", "</s>", *_letters_and_bytes()], merges),
         merges=merges,
         pad_token="<unk>",
         add_bos_token=True,
-        additional_special_tokens=[*header, *pictures],
+        additional_special_tokens=[*header, *images],
         chat_template=CHAT,
     )
 

@@ -19,12 +19,12 @@ def transparent_vae(**config: Any) -> AutoencoderKL:
         "norm_num_groups": 1,
     }
     vae = AutoencoderKL(**{**sizes, **config})
-    let_pictures_through(vae)
+    let_images_through(vae)
     return vae.eval()
 
 
 @torch.no_grad()
-def let_pictures_through(vae: AutoencoderKL) -> None:
+def let_images_through(vae: AutoencoderKL) -> None:
     """Make the first three latent channels red, green and blue at an eighth of the size.
 
     What is random then only tints. So every picture has the structure of its latents, none is one
@@ -71,12 +71,12 @@ def brighten(model: Any) -> None:
     A deviation of 0.4, with white at 1 and black at -1.
     """
     channels = model.config.get("z_dim") or model.config.get("latent_channels")
-    if not _decodes_pictures(model) or channels is None:
+    if not _decodes_images(model) or channels is None:
         return
     convolutions = [m for m in model.decoder.modules() if isinstance(m, _CONVOLUTIONS)]
-    is_film = any(isinstance(m, torch.nn.Conv3d) for m in convolutions)
+    is_video = any(isinstance(m, torch.nn.Conv3d) for m in convolutions)
     frames = {"num_frames": 1} if isinstance(model, AutoencoderKLTemporalDecoder) else {}
-    latents = torch.randn(1, channels, *([2] if is_film and not frames else []), 8, 8)
+    latents = torch.randn(1, channels, *([2] if is_video and not frames else []), 8, 8)
     decoded = model.decode(latents, **frames).sample
     amplify(convolutions[-1], float(0.4 / decoded.std()))
 
@@ -89,7 +89,7 @@ _OTHERS = (
 )
 
 
-def _decodes_pictures(model: torch.nn.Module) -> bool:
+def _decodes_images(model: torch.nn.Module) -> bool:
     name = type(model).__name__
     return name.startswith("AutoencoderKL") and not name.startswith(_OTHERS)
 

@@ -19,13 +19,13 @@ _LINES = 3
 _PAPER, _INK = (255, 255, 255), (60, 60, 60)
 
 
-def contact_sheet(pictures: Sequence[tuple[Path, str]]) -> Image.Image:
+def contact_sheet(images: Sequence[tuple[Path, str]]) -> Image.Image:
     """The pictures, at least one, in rows, each above its caption. Raises RunFailed when one cannot
     be read."""
-    thumbs = [_thumb(path) for path, _ in pictures]
+    thumbs = [_thumb(path) for path, _ in images]
     font = ImageFont.load_default(_TEXT_SIZE)
     width = max(thumb.width for thumb in thumbs)
-    captions = [_wrapped(caption, font, width) for _, caption in pictures]
+    captions = [_wrapped(caption, font, width) for _, caption in images]
     line = _TEXT_SIZE + 3
     height = max(t.height for t in thumbs) + 4 + line * max(len(c.split("\n")) for c in captions)
     columns = ceil(sqrt(len(thumbs) * 2))  # a sheet is wider than it is high, as a terminal is
@@ -43,9 +43,9 @@ def contact_sheet(pictures: Sequence[tuple[Path, str]]) -> Image.Image:
     return sheet
 
 
-def save_sheet(pictures: Sequence[tuple[Path, str]], path: Path) -> None:
+def save_sheet(images: Sequence[tuple[Path, str]], path: Path) -> None:
     """Write the sheet as a PNG, whole or not at all. Raises RunFailed."""
-    sheet = contact_sheet(pictures)
+    sheet = contact_sheet(images)
     temporary = path.with_suffix(".part")
     try:
         sheet.save(temporary, "PNG")
@@ -56,8 +56,8 @@ def save_sheet(pictures: Sequence[tuple[Path, str]], path: Path) -> None:
 
 def _thumb(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as picture:
-            thumb = picture.convert("RGB")
+        with Image.open(path) as image:
+            thumb = image.convert("RGB")
     except OSError as error:
         raise RunFailed(f"cannot read the picture {path}: {error}") from error
     thumb.thumbnail((_LARGEST, _LARGEST))

@@ -50,29 +50,29 @@ def way(environment: Mapping[str, str], wanted: str = "auto") -> Way | None:
 
 def of_file(path: Path, how: Way, columns: int) -> str:
     """What to write so that the picture in a file is shown."""
-    with Image.open(path) as picture:
-        return escapes(picture, how, columns)
+    with Image.open(path) as image:
+        return escapes(image, how, columns)
 
 
-def escapes(picture: Image.Image, how: Way, columns: int) -> str:
+def escapes(image: Image.Image, how: Way, columns: int) -> str:
     """What to write so that a picture is shown, at most so many cells wide, with a newline after
     it."""
-    columns = min(columns, _MOST_COLUMNS, max(1, picture.width // _CELL))
+    columns = min(columns, _MOST_COLUMNS, max(1, image.width // _CELL))
     match how:
         case "kitty":
-            return _kitty(_png(picture), columns) + "\n"
+            return _kitty(_png(image), columns) + "\n"
         case "iterm2":
-            return _iterm2(_png(picture), columns) + "\n"
+            return _iterm2(_png(image), columns) + "\n"
         case "sixel":
-            height = max(1, round(picture.height * columns * _CELL / picture.width))
-            return _sixel(picture.convert("RGB").resize((columns * _CELL, height))) + "\n"
+            height = max(1, round(image.height * columns * _CELL / image.width))
+            return _sixel(image.convert("RGB").resize((columns * _CELL, height))) + "\n"
         case "blocks":
-            return _blocks(picture.convert("RGB"), columns)
+            return _blocks(image.convert("RGB"), columns)
 
 
-def _png(picture: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -90,9 +90,9 @@ def _iterm2(png: bytes, columns: int) -> str:
     return f"\033]1337;File=inline=1;size={len(png)};width={columns}:{data}\a"
 
 
-def _sixel(picture: Image.Image) -> str:
+def _sixel(image: Image.Image) -> str:
     """Bands of six rows; in each, for each colour, a character whose bits are the six pixels."""
-    paletted = picture.quantize(255)
+    paletted = image.quantize(255)
     palette = paletted.getpalette() or []
     shares = [round(value * 100 / 255) for value in palette]
     colours = "".join(
@@ -124,13 +124,13 @@ def _packed(text: str) -> str:
     return "".join(packed)
 
 
-def _blocks(picture: Image.Image, columns: int) -> str:
+def _blocks(image: Image.Image, columns: int) -> str:
     """Half blocks: the ink of a cell is its upper pixel, the paper its lower one.
 
     rich knows from the environment how many colours there are.
     """
-    height = max(2, round(picture.height * columns / picture.width / 2) * 2)
-    pixels = picture.resize((columns, height), Image.Resampling.BOX).tobytes()
+    height = max(2, round(image.height * columns / image.width / 2) * 2)
+    pixels = image.resize((columns, height), Image.Resampling.BOX).tobytes()
     colours = [Color.from_rgb(*pixels[at : at + 3]) for at in range(0, len(pixels), 3)]
     segments = []
     for upper in range(0, len(colours), 2 * columns):

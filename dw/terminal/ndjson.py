@@ -50,7 +50,7 @@ class JsonRenderer:
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         self._emit("result", rows=[dict(zip(header, row, strict=True)) for row in rows])
 
-    def picture(self, path: Path, how: str) -> None:
+    def image(self, path: Path, how: str) -> None:
         """Its path is a result."""
 
     def warning(self, text: str) -> None:

@@ -107,7 +107,7 @@ class PlainRenderer:
         for line in lines:
             self.result(line)
 
-    def picture(self, path: Path, how: str) -> None:
+    def image(self, path: Path, how: str) -> None:
         if self._terminal is None:
             return
         from dw.terminal import images

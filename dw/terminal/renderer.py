@@ -44,7 +44,7 @@ class Renderer(Protocol):
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Values that were asked for, in columns."""
 
-    def picture(self, path: Path, how: str) -> None:
+    def image(self, path: Path, how: str) -> None:
         """Show the picture in a file where that can be done, in the way that the setting `images`
         names."""
 

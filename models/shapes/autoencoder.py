@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from dw.rehearsal.vae import let_pictures_through
+from dw.rehearsal.vae import let_images_through
 from models.shapes.drawing import draw
 from models.shapes.fitting import LANES, Lane
 from models.shapes.layout import SIDE
@@ -41,7 +41,7 @@ def new_autoencoder() -> AutoencoderKL:
         mid_block_add_attention=False,
         scaling_factor=1.0,
     )
-    let_pictures_through(vae)
+    let_images_through(vae)
     return vae
 
 
@@ -73,19 +73,19 @@ def keep_latents(vae: AutoencoderKL) -> None:
     vae.quant_conv.requires_grad_(False)
 
 
-def tensor(picture: object) -> torch.Tensor:
+def tensor(image: object) -> torch.Tensor:
     """A picture as (3, h, w) from -1 to 1."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 
 @torch.no_grad()
-def whiten(vae: AutoencoderKL, pictures: torch.Tensor) -> None:
-    """Give the latents of `pictures` zero mean and no correlation: noise then hides all alike.
+def whiten(vae: AutoencoderKL, images: torch.Tensor) -> None:
+    """Give the latents of `images` zero mean and no correlation: noise then hides all alike.
 
     The change is folded into the 1x1 convolutions between encoder, latents and decoder. What the
     encoder adds to its latents when they are sampled becomes a little noise, the same everywhere.
     """
-    latents = vae.encode(pictures).latent_dist.mean.movedim(1, -1).flatten(0, -2)
+    latents = vae.encode(images).latent_dist.mean.movedim(1, -1).flatten(0, -2)
     mean, channels = latents.mean(0), latents.shape[1]
     variances, axes = torch.linalg.eigh(latents.sub(mean).T.cov())
     scales = variances.sqrt()
@@ -103,7 +103,7 @@ def whiten(vae: AutoencoderKL, pictures: torch.Tensor) -> None:
     outward.weight[:] = (kernel @ back)[..., None, None]
 
 
-def any_pictures(random: Random, count: int) -> torch.Tensor:
+def any_images(random: Random, count: int) -> torch.Tensor:
     """(count, 3, 128, 128)"""
     return torch.stack([_any_part(random, SIDE) for _ in range(count)])
 
@@ -111,10 +111,10 @@ def any_pictures(random: Random, count: int) -> torch.Tensor:
 def _any_part(random: Random, side: int) -> torch.Tensor:
     """A square of a picture, with a part of an object in it."""
     scene, placed = random_scene(random)
-    picture = draw(scene, placed, random, outline=random.random() < _OUTLINES)
+    image = draw(scene, placed, random, outline=random.random() < _OUTLINES)
     around = random.choice(placed)
     left, top = (
         min(SIDE - side, max(0, round(random.gauss(at - side / 2, side / 4))))
         for at in (around.x, around.y)
     )
-    return tensor(picture.crop((left, top, left + side, top + side)))
+    return tensor(image.crop((left, top, left + side, top + side)))

@@ -92,13 +92,13 @@ def _examples(
     scenes: list[Scene] = []
     latents = []
     for start in range(0, count, _AT_ONCE):
-        pictures = []
+        images = []
         for _ in range(min(_AT_ONCE, count - start)):
             scene, placed = random_scene(random)
             scenes.append(scene)
-            pictures.append(tensor(draw(scene, placed, random, outline=outline)))
-        latents.append(vae.encode(torch.stack(pictures)).latent_dist.mean)
-        bar.update(len(pictures))
+            images.append(tensor(draw(scene, placed, random, outline=outline)))
+        latents.append(vae.encode(torch.stack(images)).latent_dist.mean)
+        bar.update(len(images))
     return Examples(scenes, torch.cat(latents))
 
 

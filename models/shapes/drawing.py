@@ -26,8 +26,8 @@ def draw(
 ) -> Image.Image:
     """The scene as an RGB picture; `outline` leaves the inside of its objects empty."""
     ground = _tinted(scene.ground, random)
-    picture = Image.new("RGB", (SIDE * _FINE, SIDE * _FINE), ground)
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (SIDE * _FINE, SIDE * _FINE), ground)
+    pen = ImageDraw.Draw(image)
     colours = [_tinted(group.colour, random) for group in scene.groups]
     objects = [
         (group.shape, colour)
@@ -37,7 +37,7 @@ def draw(
     drawn = _outline if outline else filled
     for (shape, colour), at in zip(objects, placed, strict=True):
         drawn(pen, shape, at, colour, ground)
-    return picture.reduce(_FINE)
+    return image.reduce(_FINE)
 
 
 def filled(pen: ImageDraw.ImageDraw, shape: str, at: Placed, colour: Rgb, ground: Rgb) -> None:

@@ -39,7 +39,7 @@ def held_out_scenes(count: int) -> list[Scene]:
     return [random_scene(random, held_out=True)[0] for _ in range(count)]
 
 
-def pictures(
+def images(
     pipeline: StableDiffusionPipeline, prompts: Sequence[str], seed: int
 ) -> Iterator[Image.Image]:
     """One picture of each prompt, each with a seed of its own."""
@@ -61,8 +61,8 @@ def scores(
     `all` for the pictures that are right in all."""
     prompts = [plain(scene) for scene in scenes]
     verdicts = [
-        verdict(scene, see(picture))
-        for scene, picture in zip(scenes, pictures(pipeline, prompts, seed), strict=True)
+        verdict(scene, see(image))
+        for scene, image in zip(scenes, images(pipeline, prompts, seed), strict=True)
     ]
     found = {}
     for criterion in CRITERIA:

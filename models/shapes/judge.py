@@ -50,9 +50,9 @@ class Seen:
         return (min(lefts) + max(rights)) / 2, (min(tops) + max(bottoms)) / 2
 
 
-def see(picture: Image.Image) -> Seen:
+def see(image: Image.Image) -> Seen:
     """The ground and the objects of a picture of 128x128 pixels."""
-    pixels = np.asarray(picture.convert("RGB"), dtype=float)
+    pixels = np.asarray(image.convert("RGB"), dtype=float)
     frame = np.concatenate(
         [
             pixels[:3].reshape(-1, 3),
@@ -125,18 +125,18 @@ def _shape(mask: Mask) -> str:
 def _templates() -> dict[str, Mask]:
     templates = {}
     for name in SHAPES:
-        picture = Image.new("1", (3 * SIDE, 3 * SIDE))
-        filled(ImageDraw.Draw(picture), name, Placed(SIDE / 2, SIDE / 2, 100), 1, 0)
-        templates[name] = _on_grid(np.asarray(picture.crop(picture.getbbox())))
+        image = Image.new("1", (3 * SIDE, 3 * SIDE))
+        filled(ImageDraw.Draw(image), name, Placed(SIDE / 2, SIDE / 2, 100), 1, 0)
+        templates[name] = _on_grid(np.asarray(image.crop(image.getbbox())))
     return templates
 
 
 def _on_grid(mask: Mask) -> Mask:
     """A mask stretched to 32x32."""
-    picture = Image.fromarray(mask.astype(np.uint8) * 255).resize(
+    image = Image.fromarray(mask.astype(np.uint8) * 255).resize(
         (_GRID, _GRID), Image.Resampling.BOX
     )
-    return np.asarray(picture) > 127
+    return np.asarray(image) > 127
 
 
 def _parts(mask: Mask) -> list[Mask]:

@@ -16,11 +16,11 @@ _PAPER, _AXIS, _GRID, _CURVE = "white", "#444444", "#dddddd", "#2d5fd7"
 
 def plot(curves: Mapping[str, Sequence[float]], path: Path) -> None:
     """One panel for each curve, the loss on a logarithmic axis over the steps."""
-    picture = Image.new("RGB", (_WIDTH, _HEIGHT * len(curves)), _PAPER)
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (_WIDTH, _HEIGHT * len(curves)), _PAPER)
+    pen = ImageDraw.Draw(image)
     for index, (name, losses) in enumerate(curves.items()):
         _panel(pen, index * _HEIGHT, name, _smoothed(losses))
-    picture.save(path)
+    image.save(path)
 
 
 def _panel(pen: ImageDraw.ImageDraw, top: int, name: str, losses: Sequence[float]) -> None:

@@ -25,7 +25,7 @@ from dw.workflow.builtin import MODELS
 from models.shapes import card
 from models.shapes.adapter import add_adapter, save_adapter
 from models.shapes.autoencoder import (
-    any_pictures,
+    any_images,
     keep_latents,
     new_autoencoder,
     reconstruction,
@@ -97,7 +97,7 @@ class Trainer:
             memory=0.98,
             keep=self.work / "parts.pt",
         )
-        whiten(vae, any_pictures(Random(self.seed), 256))
+        whiten(vae, any_images(Random(self.seed), 256))
         keep_latents(vae)
         losses += fit(
             "autoencoder, wholes",

@@ -51,14 +51,14 @@ def test_the_first_run_loads_and_the_next_ones_reuse(shell: Shell):
         assert not any(line.startswith(("  loading", "Loading")) for line in shown)
 
 
-def test_the_pictures_are_there_and_equal_for_equal_seeds(shell: Shell):
+def test_the_images_are_there_and_equal_for_equal_seeds(shell: Shell):
     shell("load FluxDev")
     shell("run")
     shell("run")
     first, second = shell.outputs()
     assert first.read_bytes() == second.read_bytes()
-    with Image.open(first) as picture:
-        assert picture.size == (64, 64)
+    with Image.open(first) as image:
+        assert image.size == (64, 64)
 
 
 def test_loading_a_workflow_loads_no_model_and_starts_no_worker(shell: Shell):

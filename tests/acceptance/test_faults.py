@@ -65,7 +65,7 @@ def test_the_shell_tells_the_cause_and_the_next_run_works(shell: Shell, client: 
     assert "killed by signal 9 (SIGKILL)" in died
 
 
-def test_a_picture_after_a_cancel_equals_one_before_it(shell: Shell, client: LocalWorkerClient):
+def test_an_image_after_a_cancel_equals_one_before_it(shell: Shell, client: LocalWorkerClient):
     before = finished(shell)
     for _ in range(3):
         run = a_run(shell, **LONG)
@@ -146,7 +146,7 @@ def test_where_tells_the_step_and_the_place(shell: Shell, client: LocalWorkerCli
     assert any(", in " in line for line in lines)
 
 
-def test_a_stop_keeps_the_picture_and_the_next_one_is_as_ever(
+def test_a_stop_keeps_the_image_and_the_next_one_is_as_ever(
     shell: Shell, client: LocalWorkerClient
 ):
     before = finished(shell)

@@ -113,9 +113,9 @@ def test_leaving_without_a_run(folder: Path):
 def test_a_script_prints_results_on_stdout_and_the_rest_on_stderr(folder: Path):
     done = script("load test", "run", "run")
     assert done.returncode == 0
-    pictures = [folder / line for line in done.stdout.splitlines()[-2:]]
-    assert [picture.suffix for picture in pictures] == [".png", ".png"]
-    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+    images = [folder / line for line in done.stdout.splitlines()[-2:]]
+    assert [image.suffix for image in images] == [".png", ".png"]
+    assert images[0].read_bytes() == images[1].read_bytes()
     assert "Reusing loaded models from cache" in done.stderr
 
 
@@ -128,7 +128,7 @@ def test_json_is_the_events_and_nothing_else(folder: Path):
     assert Path(next(e for e in events if e["event"] == "Produced")["output"]["path"]).is_file()
 
 
-def test_run_json_records_what_made_the_picture(folder: Path):
+def test_run_json_records_what_made_the_image(folder: Path):
     script("load test", "run seed=11")
     record = json.loads((folder / "outputs/test/0001/run.json").read_text())
     assert record["seed"] == 11
@@ -204,7 +204,7 @@ def test_ctrl_c_in_a_script_cancels_the_run_and_ends_by_sigint(folder: Path):
     assert_gone(children)
 
 
-def test_a_killed_shell_leaves_no_half_written_picture_and_no_process(folder: Path):
+def test_a_killed_shell_leaves_no_half_written_image_and_no_process(folder: Path):
     process = subprocess.Popen(
         [*REPL, "-c", "load test", "-c", "run", "-k", *["-c", "run"] * 200],
         stdout=subprocess.PIPE,
@@ -218,8 +218,8 @@ def test_a_killed_shell_leaves_no_half_written_picture_and_no_process(folder: Pa
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
     assert_gone(children)
-    for picture in (folder / "outputs").rglob("*.png"):
-        assert picture.read_bytes().endswith(b"IEND\xaeB`\x82")
+    for image in (folder / "outputs").rglob("*.png"):
+        assert image.read_bytes().endswith(b"IEND\xaeB`\x82")
 
 
 LARGE = {
@@ -237,7 +237,7 @@ LARGE = {
 }
 
 
-def test_a_shell_that_is_killed_while_it_saves_leaves_no_half_written_picture_but_its_record(
+def test_a_shell_that_is_killed_while_it_saves_leaves_no_half_written_image_but_its_record(
     folder: Path,
 ):
     Image.effect_noise((64, 64), 90).save(folder / "small.png")

@@ -57,6 +57,6 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Session:
 @pytest.fixture
 def cat(session: Session) -> Path:
     """A picture of 64x64 beside the session's workflows."""
-    picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
-    picture.save(session.folder / "cat.png")
+    image = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+    image.save(session.folder / "cat.png")
     return session.folder / "cat.png"

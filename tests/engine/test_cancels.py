@@ -198,7 +198,7 @@ class TestSteps:
     """Three pictures, and a cancel while the first one is made smaller."""
 
     @pytest.fixture(autouse=True)
-    def pictures(self, session: Session, cat: Path, cancels: Cancels) -> None:
+    def images(self, session: Session, cat: Path, cancels: Cancels) -> None:
         for name in ("bat.png", "rat.png"):
             (session.folder / name).write_bytes(cat.read_bytes())
         cancels.at(Image.Image, "resize")

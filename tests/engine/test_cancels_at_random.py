@@ -47,7 +47,7 @@ class CancelsAtLook(RunControl):
         super().check()
 
 
-def a_picture(family: str, **changes: Any) -> Json:
+def an_image(family: str, **changes: Any) -> Json:
     folder = stand_in(family, "")
     basis = {
         "configuration": {"component_type": family},
@@ -69,36 +69,36 @@ def assert_cancels_leave_no_trace(session: Session, document: Json, seed: str) -
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_plain(session: Session, family: str) -> None:
-    assert_cancels_leave_no_trace(session, a_picture(family), family)
+    assert_cancels_leave_no_trace(session, an_image(family), family)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_with_a_lora(session: Session, family: str) -> None:
     lora = {"model_name": str(stand_in_lora(stand_in(family, ""), "a-style", None)), "scale": 0.7}
     scaled = "joint_attention_kwargs" if "Flux" in family else "cross_attention_kwargs"
-    document = a_picture(family, loras=[lora], arguments={scaled: {"scale": 0.5}})
+    document = an_image(family, loras=[lora], arguments={scaled: {"scale": 0.5}})
     assert_cancels_leave_no_trace(session, document, family)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_with_offloaded_models(session: Session, family: str) -> None:
-    document = a_picture(family, configuration={"offload": "model"})
+    document = an_image(family, configuration={"offload": "model"})
     assert_cancels_leave_no_trace(on_a_gpu(session), document, family)
 
 
 @pytest.mark.parametrize("cache", STEP_CACHES)
 def test_with_a_step_cache(session: Session, cache: str) -> None:
-    plain = session.hashes(a_picture("FluxPipeline"))
-    document = a_picture("FluxPipeline", configuration=STEP_CACHES[cache])
+    plain = session.hashes(an_image("FluxPipeline"))
+    document = an_image("FluxPipeline", configuration=STEP_CACHES[cache])
     assert session.hashes(document) != plain
     assert_cancels_leave_no_trace(session, document, cache)
-    assert session.hashes(a_picture("FluxPipeline")) == plain
+    assert session.hashes(an_image("FluxPipeline")) == plain
 
 
 def test_a_cache_that_stays_on_the_model_is_reset(session: Session) -> None:
     """One that something else than a workflow has put there. It would skip all but the first step
     of a run, and that too when it still had the state of a run before, of another seed."""
-    document = a_picture("FluxPipeline")
+    document = an_image("FluxPipeline")
     session.run(document)
     components = session.engine._cache.components()
     transformer = next(c.value for c in components if c.label == "gen.transformer")

@@ -19,12 +19,12 @@ import torch
 from dw.engine import Engine
 from dw.rehearsal import store
 from tests.engine.session import Session
-from tests.engine.test_cold import Case, pictures
+from tests.engine.test_cold import Case, images
 folder, cache, cases = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 store.cache_dir = lambda: cache
 torch.set_num_threads(1)
 for case in cases:
-    print(json.dumps(pictures(Session(Engine(), folder), Case(*case))))
+    print(json.dumps(images(Session(Engine(), folder), Case(*case))))
 """
 
 
@@ -36,7 +36,7 @@ class Case(NamedTuple):
     files: Json | None = None
 
 
-def pictures(session: Session, case: Case) -> list[str]:
+def images(session: Session, case: Case) -> list[str]:
     """The hashes of what a case draws, after its files are written."""
     for name, content in (case.files or {}).items():
         (session.folder / name).write_text(json.dumps(content))
@@ -121,7 +121,7 @@ OF_CALLS_ALONE = ("sub, other prompt", "sub, with half of it", "sub of a sub, ot
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_each_picture_of_a_warm_session_is_that_of_a_cold_engine(
+def test_each_image_of_a_warm_session_is_that_of_a_cold_engine(
     session: Session, sd15: Path
 ) -> None:
     command = [sys.executable, "-W", "ignore", "-c", COLD, str(session.folder)]
@@ -131,7 +131,7 @@ def test_each_picture_of_a_warm_session_is_that_of_a_cold_engine(
     cold = dict(zip(CASES, map(json.loads, done.stdout.splitlines()), strict=True))
     warm, loaded = {}, {}
     for name, case in CASES.items():
-        warm[name] = pictures(session, case)
+        warm[name] = images(session, case)
         loaded[name] = session.loaded
     assert warm == cold
     for names in DIFFERENT:

@@ -64,8 +64,8 @@ def test_whitespace_loads_nothing_and_draws_the_same(ready: Session, sd15: Path)
 
 def test_a_changed_dtype_of_one_component_reloads_that_one(ready: Session, sd15: Path) -> None:
     vae = {"configuration": {"vae": {"torch_dtype": "torch.float64"}}}
-    error_or_picture = text_to_image(sd15, **vae)
-    ready.fail(error_or_picture)  # this pipeline does not convert latents for its VAE
+    error_or_image = text_to_image(sd15, **vae)
+    ready.fail(error_or_image)  # this pipeline does not convert latents for its VAE
     assert ready.loaded == ready.dropped == ("gen.vae",)
     assert {c.name: c.dtype for c in ready.engine.memory().components}["gen.vae"] == "float64"
 

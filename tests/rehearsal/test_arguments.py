@@ -19,27 +19,27 @@ def parameters(**defaults: Any) -> dict[str, Parameter]:
     }
 
 
-PICTURE = parameters(prompt=None, height=None, width=None, num_inference_steps=50, image=None)
-FILM = parameters(height=480, width=832, num_frames=81, num_inference_steps=50)
-SOUND = parameters(num_inference_steps=100, audio_end_in_s=None)
+IMAGE = parameters(prompt=None, height=None, width=None, num_inference_steps=50, image=None)
+VIDEO = parameters(height=480, width=832, num_frames=81, num_inference_steps=50)
+AUDIO = parameters(num_inference_steps=100, audio_end_in_s=None)
 
 
 @pytest.mark.parametrize(
     ("taken", "arguments", "replaced"),
     [
-        (PICTURE, {}, {"num_inference_steps": 4, "height": 256, "width": 256}),
-        (PICTURE, {"num_inference_steps": 2, "height": 64, "width": 64}, {}),
+        (IMAGE, {}, {"num_inference_steps": 4, "height": 256, "width": 256}),
+        (IMAGE, {"num_inference_steps": 2, "height": 64, "width": 64}, {}),
         (
-            PICTURE,
+            IMAGE,
             {"num_inference_steps": 3, "height": 1024, "width": 768},
             {"height": 256, "width": 192},
         ),
-        (PICTURE, {"num_inference_steps": 3, "image": "a picture"}, {}),
-        (PICTURE, {"image": "a picture", "strength": 0.3}, {"num_inference_steps": 10}),
-        (FILM, {}, {"num_inference_steps": 4, "num_frames": 17, "height": 128, "width": 256}),
-        (FILM, {"num_frames": 9, "height": 64, "width": 64}, {"num_inference_steps": 4}),
-        (SOUND, {"audio_end_in_s": 30}, {"num_inference_steps": 4, "audio_end_in_s": 5.0}),
-        (SOUND, {"num_inference_steps": 1}, {"audio_end_in_s": 5.0}),
+        (IMAGE, {"num_inference_steps": 3, "image": "a picture"}, {}),
+        (IMAGE, {"image": "a picture", "strength": 0.3}, {"num_inference_steps": 10}),
+        (VIDEO, {}, {"num_inference_steps": 4, "num_frames": 17, "height": 128, "width": 256}),
+        (VIDEO, {"num_frames": 9, "height": 64, "width": 64}, {"num_inference_steps": 4}),
+        (AUDIO, {"audio_end_in_s": 30}, {"num_inference_steps": 4, "audio_end_in_s": 5.0}),
+        (AUDIO, {"num_inference_steps": 1}, {"audio_end_in_s": 5.0}),
         ({}, {"num_inference_steps": 30, "height": 64, "width": 64}, {"num_inference_steps": 4}),
     ],
 )
@@ -51,16 +51,16 @@ def test_what_takes_long_is_replaced(
 
 def test_what_the_user_chose_stays() -> None:
     arguments = {"num_inference_steps": 30, "height": 512, "width": 512}
-    assert smaller(PICTURE, arguments, ("height",)) == {"num_inference_steps": 4}
+    assert smaller(IMAGE, arguments, ("height",)) == {"num_inference_steps": 4}
 
 
-def test_a_pipeline_of_long_films_makes_its_shortest() -> None:
+def test_a_pipeline_of_long_videos_makes_its_shortest() -> None:
     arguments = {"num_frames": 345, "height": 64, "width": 64}
     assert smaller({}, arguments, (), frames=124) == {"num_frames": 124}
 
 
 def test_a_size_of_the_pipelines_own_choice_is_refused() -> None:
-    taken = PICTURE | parameters(use_resolution_binning=True)
+    taken = IMAGE | parameters(use_resolution_binning=True)
     assert smaller(taken, {"height": 1024, "width": 1024}, ())["use_resolution_binning"] is False
 
 
@@ -84,8 +84,8 @@ def sized(**arguments: Any) -> Json:
 def test_a_rehearsal_is_small_unless_the_user_says_otherwise(session: Session) -> None:
     def size(**chosen: Any) -> tuple[int, int]:
         result = session.run(sized(height=256), rehearse=True, **chosen)
-        with Image.open(result.outputs[0].path) as picture:
-            return picture.size
+        with Image.open(result.outputs[0].path) as image:
+            return image.size
 
     assert size() == (256, 128)
     assert session.seen.named("warned") == [

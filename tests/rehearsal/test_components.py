@@ -22,14 +22,14 @@ pytestmark = [
 ]
 
 SIZE = 64
-PICTURE = Image.linear_gradient("L").resize((SIZE, SIZE)).convert("RGB")
+IMAGE = Image.linear_gradient("L").resize((SIZE, SIZE)).convert("RGB")
 ARGUMENTS = {
     "width": SIZE,
     "height": SIZE,
     "num_inference_steps": 2,
     "num_frames": 5,
-    "image": PICTURE,
-    "control_image": PICTURE,
+    "image": IMAGE,
+    "control_image": IMAGE,
     "mask_image": Image.new("L", (SIZE, SIZE), 255),
 }
 
@@ -42,8 +42,8 @@ def draw(class_name: str, components: dict[str, Any], **arguments: Any) -> Any:
     accepted = inspect.signature(cls.__call__).parameters
     call = {name: value for name, value in ARGUMENTS.items() if name in accepted} | arguments
     result = pipeline("a red cat", generator=torch.Generator().manual_seed(0), **call)
-    pictures = result.images if hasattr(result, "images") else result.frames[0]
-    return np.stack([np.asarray(picture, dtype=float) for picture in pictures])
+    images = result.images if hasattr(result, "images") else result.frames[0]
+    return np.stack([np.asarray(image, dtype=float) for image in images])
 
 
 def component(class_name: str, name: str, cls: str, model_name: str = "some/model") -> Any:
@@ -82,21 +82,21 @@ def component(class_name: str, name: str, cls: str, model_name: str = "some/mode
 def test_a_component_fits_the_pipeline(
     class_name: str, name: str, cls: str, arguments: dict[str, Any]
 ) -> None:
-    pictures = draw(class_name, {name: component(class_name, name, cls)}, **arguments)
-    assert pictures.shape[1:] == (SIZE, SIZE, 3)
-    assert np.isfinite(pictures).all()
+    images = draw(class_name, {name: component(class_name, name, cls)}, **arguments)
+    assert images.shape[1:] == (SIZE, SIZE, 3)
+    assert np.isfinite(images).all()
 
 
-def test_the_model_id_decides_the_weights_and_the_picture() -> None:
-    def picture(model_name: str) -> Any:
+def test_the_model_id_decides_the_weights_and_the_image() -> None:
+    def image(model_name: str) -> Any:
         transformer = component("FluxPipeline", "transformer", "FluxTransformer2DModel", model_name)
         return draw("FluxPipeline", {"transformer": transformer})
 
-    assert np.array_equal(picture("a/model"), picture("a/model"))
-    assert abs(picture("a/model") - picture("another/model")).mean() > 1
+    assert np.array_equal(image("a/model"), image("a/model"))
+    assert abs(image("a/model") - image("another/model")).mean() > 1
 
 
-def test_a_controlnet_is_seen_in_the_picture() -> None:
+def test_a_controlnet_is_seen_in_the_image() -> None:
     class_name = "StableDiffusionControlNetPipeline"
     controlnet = {"controlnet": component(class_name, "controlnet", "ControlNetModel")}
     full, none = (draw(class_name, controlnet, controlnet_conditioning_scale=s) for s in (1.0, 0.0))

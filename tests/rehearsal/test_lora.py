@@ -7,7 +7,7 @@ import pytest
 
 from dw.rehearsal import FAMILIES, Family, stand_in_lora
 from tests.rehearsal.conftest import folder_of
-from tests.rehearsal.test_stand_ins import PICTURES, draw, every_family, load
+from tests.rehearsal.test_stand_ins import IMAGES, draw, every_family, load
 
 pytestmark = [
     pytest.mark.usefixtures("stand_ins"),
@@ -22,7 +22,7 @@ def adapt(pipeline: Any, lora: Path, scale: float = 1.0) -> None:
 
 
 @every_family
-def test_a_lora_changes_the_picture_by_its_scale(family: Family) -> None:
+def test_a_lora_changes_the_image_by_its_scale(family: Family) -> None:
     pipeline = load(family.pipeline)
     plain = draw(pipeline)
     adapt(pipeline, stand_in_lora(folder_of(family), "someone/style", "style.safetensors"))
@@ -43,7 +43,7 @@ def test_the_names_decide_the_weights() -> None:
 
 
 def test_every_making_gives_the_same_lora(fresh: Path) -> None:
-    for family in PICTURES:
+    for family in IMAGES:
         first = stand_in_lora(folder_of(family), "a/style", None)
         expected = first.read_bytes()
         first.unlink()

@@ -30,16 +30,16 @@ pytestmark = [
 ]
 
 SIDE, FRAMES = 64, 9
-PICTURE = Image.linear_gradient("L").resize((SIDE, SIDE)).convert("RGB")
+IMAGE = Image.linear_gradient("L").resize((SIDE, SIDE)).convert("RGB")
 OFFERED = {
     "prompt": "a red cat",
     "num_inference_steps": 4,
     "height": SIDE,
     "width": SIDE,
     "num_frames": FRAMES,
-    "image": PICTURE,
+    "image": IMAGE,
     "mask_image": Image.new("L", (SIDE, SIDE), 255),
-    "control_image": PICTURE,
+    "control_image": IMAGE,
     "processing_resolution": SIDE,
     "use_resolution_binning": False,
     "audio_end_in_s": 0.5,
@@ -103,7 +103,7 @@ def test_its_pipeline_runs(family: Family) -> None:
 
 
 @pytest.mark.parametrize(
-    ("workflow", "arguments"), [("t2va", {}), ("fl2va", {"image": PICTURE, "last_image": PICTURE})]
+    ("workflow", "arguments"), [("t2va", {}), ("fl2va", {"image": IMAGE, "last_image": IMAGE})]
 )
 def test_a_pipeline_that_has_blocks_alone_runs(workflow: str, arguments: dict[str, Any]) -> None:
     [family] = MODULAR

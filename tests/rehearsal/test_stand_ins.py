@@ -23,12 +23,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-PICTURES = [
+IMAGES = [
     family_of(f"{name}Pipeline", "") for name in ("StableDiffusion", "StableDiffusionXL", "Flux")
 ]
 """Families that many tests elsewhere see pictures of."""
 
-every_family = pytest.mark.parametrize("family", PICTURES, ids=lambda family: family.name)
+every_family = pytest.mark.parametrize("family", IMAGES, ids=lambda family: family.name)
 every_class = pytest.mark.parametrize(
     "class_name",
     [
@@ -98,27 +98,27 @@ def test_the_seams_are_those_of_the_real_models(family: Family) -> None:
 
 @every_family
 @pytest.mark.parametrize("size", [64, 256, 512])
-def test_a_picture_is_not_one_flat_colour(family: Family, size: int) -> None:
-    picture = draw(load(family.pipeline), width=size, height=size)
-    assert picture.shape == (size, size, 3)
-    assert picture.std() > 25
+def test_an_image_is_not_one_flat_colour(family: Family, size: int) -> None:
+    image = draw(load(family.pipeline), width=size, height=size)
+    assert image.shape == (size, size, 3)
+    assert image.std() > 25
 
 
 @every_family
-def test_another_prompt_or_seed_is_another_picture(family: Family) -> None:
+def test_another_prompt_or_seed_is_another_image(family: Family) -> None:
     pipeline = load(family.pipeline)
-    picture = draw(pipeline)
-    assert np.array_equal(picture, draw(pipeline))
-    assert abs(picture - draw(pipeline, "a blue house on a hill")).mean() > 2
-    assert abs(picture - draw(pipeline, seed=1)).mean() > 25
+    image = draw(pipeline)
+    assert np.array_equal(image, draw(pipeline))
+    assert abs(image - draw(pipeline, "a blue house on a hill")).mean() > 2
+    assert abs(image - draw(pipeline, seed=1)).mean() > 25
 
 
 @every_family
 @pytest.mark.filterwarnings("ignore:.*upcast_vae:FutureWarning")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_draws_nearly_the_same(family: Family, dtype: torch.dtype) -> None:
-    pictures = [draw(load(family.pipeline, dtype=kind)) for kind in (torch.float32, dtype)]
-    assert abs(pictures[0] - pictures[1]).mean() < 5
+    images = [draw(load(family.pipeline, dtype=kind)) for kind in (torch.float32, dtype)]
+    assert abs(images[0] - images[1]).mean() < 5
 
 
 @every_class
@@ -139,8 +139,8 @@ def test_every_class_of_a_family_runs_on_its_stand_in(class_name: str) -> None:
 @every_family
 def test_image_to_image_shows_what_went_in(family: Family) -> None:
     class_name = family.pipeline.replace("Pipeline", "Img2ImgPipeline")
-    picture = draw(load(class_name), image=scene(), strength=0.25, num_inference_steps=8)
-    above, below = picture[:28].mean((0, 1)), picture[36:].mean((0, 1))
+    image = draw(load(class_name), image=scene(), strength=0.25, num_inference_steps=8)
+    above, below = image[:28].mean((0, 1)), image[36:].mean((0, 1))
     assert abs(above - below).max() > 50
 
 
@@ -157,12 +157,12 @@ def test_making_disturbs_nothing_and_says_nothing(
     torch.set_default_dtype(torch.bfloat16)
     try:
         before = state()
-        folder = folder_of(PICTURES[0])
+        folder = folder_of(IMAGES[0])
         assert state() == before
     finally:
         torch.set_default_dtype(torch.float32)
     assert capfd.readouterr() == ("", "")
-    assert load(PICTURES[0].pipeline).unet.dtype == torch.float32
+    assert load(IMAGES[0].pipeline).unet.dtype == torch.float32
     assert folder.is_relative_to(fresh)
 
 
@@ -178,7 +178,7 @@ def test_a_prompt_of_140_characters_counts_to_its_end() -> None:
 
 
 def test_a_stand_in_that_is_there_is_found_without_torch(stand_ins: Path) -> None:
-    folder = folder_of(PICTURES[0])
+    folder = folder_of(IMAGES[0])
     code = (
         "import sys; from pathlib import Path; from dw.rehearsal import stand_in, store;"
         f"store.cache_dir = lambda: Path({str(stand_ins.parent)!r});"

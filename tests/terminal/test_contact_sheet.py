@@ -11,7 +11,7 @@ from dw.terminal.contact_sheet import contact_sheet, save_sheet
 COLOURS = ("red", "lime", "blue", "black", "cyan", "magenta", "gray", "navy")
 
 
-def pictures(folder: Path, count: int, size: tuple[int, int] = (64, 64)) -> list[tuple[Path, str]]:
+def images(folder: Path, count: int, size: tuple[int, int] = (64, 64)) -> list[tuple[Path, str]]:
     found = []
     for index, colour in enumerate(COLOURS[:count]):
         path = folder / f"{index}.png"
@@ -21,8 +21,8 @@ def pictures(folder: Path, count: int, size: tuple[int, int] = (64, 64)) -> list
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
-def test_each_picture_is_on_the_sheet_with_a_caption(tmp_path: Path, count: int) -> None:
-    sheet = contact_sheet(pictures(tmp_path, count))
+def test_each_image_is_on_the_sheet_with_a_caption(tmp_path: Path, count: int) -> None:
+    sheet = contact_sheet(images(tmp_path, count))
     counts = {colour: number for number, colour in sheet.getcolors(2**20)}
     for colour in COLOURS[:count]:
         rgb = Image.new("RGB", (1, 1), colour).getpixel((0, 0))
@@ -30,18 +30,18 @@ def test_each_picture_is_on_the_sheet_with_a_caption(tmp_path: Path, count: int)
     assert counts[(60, 60, 60)] > 10 * count  # the ink of the captions
 
 
-def test_eight_pictures_are_two_rows_of_four(tmp_path: Path) -> None:
-    sheet = contact_sheet(pictures(tmp_path, 8))
+def test_eight_images_are_two_rows_of_four(tmp_path: Path) -> None:
+    sheet = contact_sheet(images(tmp_path, 8))
     assert 4 * 64 < sheet.width < 5 * 80
     assert 2 * 64 < sheet.height < sheet.width
 
 
-def test_a_large_picture_becomes_small(tmp_path: Path) -> None:
-    assert contact_sheet(pictures(tmp_path, 1, (2000, 1000))).width < 300
+def test_a_large_image_becomes_small(tmp_path: Path) -> None:
+    assert contact_sheet(images(tmp_path, 1, (2000, 1000))).width < 300
 
 
 def test_a_sheet_is_written_whole(tmp_path: Path) -> None:
-    save_sheet(pictures(tmp_path, 2), tmp_path / "sheet.png")
+    save_sheet(images(tmp_path, 2), tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         sheet.load()
     assert not (tmp_path / "sheet.part").exists()
@@ -49,9 +49,9 @@ def test_a_sheet_is_written_whole(tmp_path: Path) -> None:
 
 def test_a_sheet_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="cannot write the contact sheet"):
-        save_sheet(pictures(tmp_path, 2), tmp_path / "no" / "sheet.png")
+        save_sheet(images(tmp_path, 2), tmp_path / "no" / "sheet.png")
 
 
-def test_a_picture_that_is_gone_is_an_error(tmp_path: Path) -> None:
+def test_an_image_that_is_gone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="cannot read the picture"):
         contact_sheet([(tmp_path / "gone.png", "")])

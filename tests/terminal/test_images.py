@@ -15,7 +15,7 @@ from dw.terminal.renderer import Stream
 
 
 @pytest.fixture
-def picture() -> Image.Image:
+def image() -> Image.Image:
     """Its upper half is red, its lower half blue."""
     made = Image.new("RGB", (160, 160), "red")
     made.paste((0, 0, 255), (0, 80, 160, 160))
@@ -50,21 +50,21 @@ def test_the_setting_is_stronger_than_the_environment() -> None:
     assert images.way({"TERM": "xterm-kitty"}, "sixel") == "sixel"
 
 
-def test_kitty_gets_the_png_in_chunks_and_does_not_answer(picture: Image.Image) -> None:
-    picture = Image.effect_noise((300, 300), 90)
-    text = images.escapes(picture, "kitty", 80)
+def test_kitty_gets_the_png_in_chunks_and_does_not_answer(image: Image.Image) -> None:
+    image = Image.effect_noise((300, 300), 90)
+    text = images.escapes(image, "kitty", 80)
     chunks = re.findall(r"\033_G([^;]*);([^\033]*)\033\\", text)
     assert chunks[0][0].startswith("a=T,f=100,q=2,")
     assert [int(keys[-1]) for keys, _ in chunks] == [1] * (len(chunks) - 1) + [0]
     assert max(len(data) for _, data in chunks) <= 4096
     shown = Image.open(io.BytesIO(base64.b64decode("".join(data for _, data in chunks))))
-    assert shown.tobytes() == picture.tobytes()
+    assert shown.tobytes() == image.tobytes()
 
 
-def test_iterm2_gets_the_png(picture: Image.Image) -> None:
+def test_iterm2_gets_the_png(image: Image.Image) -> None:
     found = re.fullmatch(
         r"\033]1337;File=inline=1;size=(\d+);width=20:([^\a]*)\a\n",
-        images.escapes(picture, "iterm2", 80),
+        images.escapes(image, "iterm2", 80),
     )
     assert found is not None
     png = base64.b64decode(found[2])
@@ -72,8 +72,8 @@ def test_iterm2_gets_the_png(picture: Image.Image) -> None:
     assert Image.open(io.BytesIO(png)).size == (160, 160)
 
 
-def test_sixels_are_the_picture(picture: Image.Image) -> None:
-    decoded = decode_sixel(images.escapes(picture, "sixel", 80))
+def test_sixels_are_the_image(image: Image.Image) -> None:
+    decoded = decode_sixel(images.escapes(image, "sixel", 80))
     assert decoded.size == (160, 160)
     assert decoded.getpixel((5, 5)) == (255, 0, 0)
     assert decoded.getpixel((150, 150)) == (0, 0, 255)
@@ -83,7 +83,7 @@ def decode_sixel(text: str) -> Image.Image:
     """As a terminal does it, after the DEC VT330/VT340 manual, chapter 14."""
     found = re.fullmatch(r'\033Pq"1;1;(\d+);(\d+)(.*)\033\\\n', text, re.DOTALL)
     assert found is not None
-    picture = Image.new("RGB", (int(found[1]), int(found[2])))
+    image = Image.new("RGB", (int(found[1]), int(found[2])))
     palette: dict[str, tuple[int, ...]] = {}
     x = y = 0
     colour = "0"
@@ -99,27 +99,27 @@ def decode_sixel(text: str) -> Image.Image:
             bits = ord(packed or single) - 63
             width = int(count or 1)
             for column, row in product(range(x, x + width), range(6)):
-                if bits >> row & 1 and y + row < picture.height:
-                    picture.putpixel((column, y + row), palette[colour])
+                if bits >> row & 1 and y + row < image.height:
+                    image.putpixel((column, y + row), palette[colour])
             x += width
-    return picture
+    return image
 
 
-def test_blocks_have_two_pixels_each(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_have_two_pixels_each(image: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLORTERM", "truecolor")
-    lines = images.escapes(picture, "blocks", 80).splitlines()
+    lines = images.escapes(image, "blocks", 80).splitlines()
     assert [line.count("▀") for line in lines] == [20] * 10
     assert "38;2;255;0;0;48;2;255;0;0" in lines[0]
     assert "38;2;0;0;255;48;2;0;0;255" in lines[-1]
 
 
 @pytest.mark.parametrize(("terminal", "is_shown"), [({"TERM": "xterm"}, True), (None, False)])
-def test_a_picture_is_shown_at_a_terminal_only(
-    picture: Image.Image, tmp_path: Path, terminal: dict[str, str] | None, is_shown: bool
+def test_an_image_is_shown_at_a_terminal_only(
+    image: Image.Image, tmp_path: Path, terminal: dict[str, str] | None, is_shown: bool
 ) -> None:
-    picture.save(tmp_path / "picture.png")
+    image.save(tmp_path / "picture.png")
     out = io.StringIO()
     renderer = PlainRenderer(Stream(out), Stream(out), terminal=terminal)
-    renderer.picture(tmp_path / "picture.png", "auto")
+    renderer.image(tmp_path / "picture.png", "auto")
     assert ("▀" in out.getvalue()) is is_shown

@@ -149,13 +149,13 @@ def test_a_bound_workflow_cannot_be_changed(typical: Document) -> None:
         bound.seed = 5  # type: ignore[misc]
 
 
-def test_pictures_are_handed_on_as_they_are() -> None:
-    picture = object()
+def test_images_are_handed_on_as_they_are() -> None:
+    image = object()
     document = parse({**of_task(image="variable:image"), "variables": {"image": "a.png"}})
-    (step,) = document.bind({"image": picture}).steps
+    (step,) = document.bind({"image": image}).steps
     assert step.task is not None
     assert step.task.arguments is not None
-    assert step.task.arguments["image"] is picture
+    assert step.task.arguments["image"] is image
 
 
 def test_an_unknown_argument_is_named_with_the_nearest(typical: Document) -> None:

@@ -75,7 +75,7 @@ def test_media_of_a_task_with_inputs_are_checked(folder: Path) -> None:
     assert refusals(save(folder, workflow(step))) == ["there is no file 'dog.png'"]
 
 
-def test_a_folder_is_no_picture(folder: Path) -> None:
+def test_a_folder_is_not_an_image(folder: Path) -> None:
     assert refusals(save(folder, of_task(image="."))) == ["there is no file '.'"]
 
 

@@ -14,7 +14,7 @@ from dw.workflow.variables import check_names, convert, type_name
 LOCATION = {"location": "cat.png"}
 
 
-class Picture:
+class Image:
     """Stands for anything that is not JSON."""
 
 
@@ -103,9 +103,9 @@ def test_a_fraction_for_an_integer_says_how_to_allow_it(value: Any) -> None:
 
 @pytest.mark.parametrize("default", [25, 3.5, True, "a", [], {}, None])
 def test_what_is_not_json_passes_through(default: Any) -> None:
-    picture = Picture()
-    assert convert("image", default, picture) is picture
-    assert convert("images", default, pictures := [picture]) is pictures
+    image = Image()
+    assert convert("image", default, image) is image
+    assert convert("images", default, images := [image]) is images
 
 
 values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
@@ -194,8 +194,8 @@ def test_each_use_of_a_container_is_a_copy() -> None:
 
 
 def test_what_is_not_json_is_not_copied() -> None:
-    picture = Picture()
-    assert substitute({"image": "variable:i"}, {"i": picture})["image"] is picture
+    image = Image()
+    assert substitute({"image": "variable:i"}, {"i": image})["image"] is image
 
 
 def test_the_declared_variables_take_the_values_themselves() -> None:

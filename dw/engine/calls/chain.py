@@ -15,10 +15,10 @@ from dw.engine.execution.run import Run
 from dw.engine.files.artifacts import artifacts
 from dw.engine.files.objects import accepts
 from dw.engine.files.outputs import spilled
-from dw.engine.media.audio import Audio, as_sound, fitted
-from dw.engine.media.joining import joined_films
+from dw.engine.media.audio import Audio, as_audio, fitted
+from dw.engine.media.joining import joined_videos
 from dw.engine.media.segments import Segment, planned, samples_at
-from dw.engine.media.video import Video, as_film
+from dw.engine.media.video import Video, as_video
 from dw.errors import RunFailed
 from dw.workflow.format.chain import REFERENCES, Chain, FrameSnap
 
@@ -40,22 +40,22 @@ class Chaining:
     goes_on: Callable[[int, int], bool]  # is told how many of how many segments there are
     spill: Callable[[Video, int], Video] | None  # puts the frames of a segment into a file
 
-    def film(self, arguments: Arguments) -> Video:
+    def video(self, arguments: Arguments) -> Video:
         """The whole film. Raises RunFailed for arguments and results that make no chain."""
         fps = self._fps(arguments)
         track = self._track(arguments, fps) if self.chain.match_audio else None
         calls = list(self._calls(arguments, track, fps))
-        films: list[Video] = []
+        videos: list[Video] = []
         before: Video | None = None
         for index, call in enumerate(calls):
             given = call if before is None else self._going_on(call, before, fps)
             before = self._segment(given, fps)
-            films.append(before if self.spill is None else self.spill(before, index))
-            if not self.goes_on(len(films), len(calls)):
+            videos.append(before if self.spill is None else self.spill(before, index))
+            if not self.goes_on(len(videos), len(calls)):
                 break
         trim, crossfade_ms = self.chain.trim_frames, self.chain.crossfade_ms
-        film = joined_films(films, trim=trim, crossfade_ms=crossfade_ms, fps=fps)
-        return film if track is None or fps is None else _to_track(film, track, fps)
+        video = joined_videos(videos, trim=trim, crossfade_ms=crossfade_ms, fps=fps)
+        return video if track is None or fps is None else _to_track(video, track, fps)
 
     def _fps(self, arguments: Arguments) -> float | None:
         return self.chain.fps or arguments.get("frame_rate") or self.default("frame_rate")
@@ -64,10 +64,10 @@ class Chaining:
         """The sound that the film is made for."""
         if fps is None:
             raise RunFailed("'match_audio' needs 'fps' in the chain, or the argument 'frame_rate'")
-        sound = as_sound(_only_sound(arguments))
-        if sound.rate is None:
+        audio = as_audio(_only_audio(arguments))
+        if audio.rate is None:
             raise RunFailed("'match_audio' needs a sound that tells its sample rate")
-        return sound
+        return audio
 
     def _calls(
         self, arguments: Arguments, track: Audio | None, fps: float | None
@@ -98,13 +98,13 @@ class Chaining:
 
     def _segment(self, arguments: Arguments, fps: float | None) -> Video:
         """What one call makes, as pictures: they take a quarter of the memory of floats."""
-        films = [as_film(each, "a segment") for each in artifacts(self.make(arguments))]
-        if len(films) != 1:
-            raise RunFailed(f"a chain goes on from one film, and this call made {len(films)}")
-        [film] = films
-        if film.sound is not None and fps is None:
+        videos = [as_video(each, "a segment") for each in artifacts(self.make(arguments))]
+        if len(videos) != 1:
+            raise RunFailed(f"a chain goes on from one film, and this call made {len(videos)}")
+        [video] = videos
+        if video.audio is not None and fps is None:
             raise RunFailed("the segments have sounds: 'chain' needs 'fps' to cut them")
-        return Video(list(film), film.sound, fps or film.fps)
+        return Video(list(video), video.audio, fps or video.fps)
 
     def _going_on(self, arguments: Arguments, before: Video, fps: float | None) -> Arguments:
         name = self.chain.segment_argument
@@ -112,25 +112,25 @@ class Chaining:
         if self.chain.continuity == "last_segment":
             if not isinstance(given, list):
                 raise RunFailed(f"'last_segment' needs a list of references in {name!r}")
-            return {**arguments, name: [*given, self._film_reference(given, before, fps)]}
+            return {**arguments, name: [*given, self._video_reference(given, before, fps)]}
         frame = before.frame(-1)
         if not isinstance(given, list):
             return {**arguments, name: frame}
         cls = _reference_class(given, "image")
         return {**arguments, name: [*given, frame if cls is None else cls(image=frame)]}
 
-    def _film_reference(self, given: list[Any], before: Video, fps: float | None) -> Any:
+    def _video_reference(self, given: list[Any], before: Video, fps: float | None) -> Any:
         """The film before, or its end, as an object of the class that the pipeline takes."""
         cls = _reference_class(given, "video")
         if cls is None:
             name = self.chain.segment_argument
             raise RunFailed(f"'last_segment' needs a reference in {name!r}, to know their class")
-        film = _ending(before, self.chain.carry_frames or len(before), fps)
-        known: dict[str, Any] = {"frames": list(film)}
+        video = _ending(before, self.chain.carry_frames or len(before), fps)
+        known: dict[str, Any] = {"frames": list(video)}
         if fps is not None and accepts(cls, "fps"):
             known["fps"] = fps
-        if film.sound is not None and self.chain.carry_audio:
-            known |= {"audio": film.sound.tensor, "sample_rate": film.sound.rate}
+        if video.audio is not None and self.chain.carry_audio:
+            known |= {"audio": video.audio.tensor, "sample_rate": video.audio.rate}
         return cls(**known)
 
 
@@ -140,7 +140,7 @@ def chain_runner(
     """A runner that makes a chain of what `runner` makes; its segments' files begin with `stem`."""
     iterations = count()
 
-    def make_film(arguments: Arguments) -> list[Any]:
+    def make_video(arguments: Arguments) -> list[Any]:
         iteration, stops = next(iterations), run.stops
 
         def goes_on(done: int, total: int) -> bool:
@@ -151,9 +151,9 @@ def chain_runner(
             run.cuts += is_cut
             return not is_cut
 
-        def spill(film: Video, index: int) -> Video:
+        def spill(video: Video, index: int) -> Video:
             name = f"{stem}.{iteration}.segment-{index:03d}.mp4"
-            kept, output = spilled(film, run.folder / name)
+            kept, output = spilled(video, run.folder / name)
             if chain.keep_segments:
                 run.collect(iter([(run.step, output)]))
             else:
@@ -168,17 +168,17 @@ def chain_runner(
             goes_on=goes_on,
             spill=spill if chain.save_segments else None,
         )
-        return [chaining.film(arguments)]
+        return [chaining.video(arguments)]
 
-    return make_film
+    return make_video
 
 
-def _only_sound(arguments: Arguments) -> Any:
+def _only_audio(arguments: Arguments) -> Any:
     references = arguments.get(REFERENCES)
-    sounds = [each for each in _listed(references) if _kind(each) == "audio"]
-    if len(sounds) != 1:
-        raise RunFailed(f"'match_audio' needs one sound in {REFERENCES!r}, got {len(sounds)}")
-    return sounds[0]
+    audios = [each for each in _listed(references) if _kind(each) == "audio"]
+    if len(audios) != 1:
+        raise RunFailed(f"'match_audio' needs one sound in {REFERENCES!r}, got {len(audios)}")
+    return audios[0]
 
 
 def _with_part(references: list[Any], track: Audio, segment: Segment, fps: float) -> list[Any]:
@@ -193,23 +193,23 @@ def _with_part(references: list[Any], track: Audio, segment: Segment, fps: float
     ]
 
 
-def _to_track(film: Video, track: Audio, fps: float) -> Video:
+def _to_track(video: Video, track: Audio, fps: float) -> Video:
     """The film as long as the sound, with it; the sound is cut when a stop has made it shorter."""
     assert track.rate is not None
     total = max(1, round(len(track) / track.rate * fps))
-    if len(film) < total:
-        track = Audio(track.samples[: samples_at(len(film), fps, track.rate)], track.rate)
-    return Video(film.frames[:total], track, fps)
+    if len(video) < total:
+        track = Audio(track.samples[: samples_at(len(video), fps, track.rate)], track.rate)
+    return Video(video.frames[:total], track, fps)
 
 
-def _ending(film: Video, frames: int, fps: float | None) -> Video:
+def _ending(video: Video, frames: int, fps: float | None) -> Video:
     """The last frames, and the sound that belongs to them."""
-    kept = film.frames[-frames:]
-    sound, rate = film.sound, film.sound.rate if film.sound else None
-    if sound is None or rate is None or fps is None:
-        return Video(kept, sound, fps)
-    whole = fitted(sound.samples, samples_at(len(film), fps, rate))
-    begin = samples_at(len(film) - len(kept), fps, rate)
+    kept = video.frames[-frames:]
+    audio, rate = video.audio, video.audio.rate if video.audio else None
+    if audio is None or rate is None or fps is None:
+        return Video(kept, audio, fps)
+    whole = fitted(audio.samples, samples_at(len(video), fps, rate))
+    begin = samples_at(len(video) - len(kept), fps, rate)
     return Video(kept, Audio(whole[begin:], rate), fps)
 
 

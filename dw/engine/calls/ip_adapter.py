@@ -100,7 +100,7 @@ class IpAdapters:
             return
         if not hasattr(pipeline, "load_ip_adapter"):
             raise RunFailed(f"{type(pipeline).__name__} takes no IP-Adapter")
-        self._prepare_pictures(pipeline)
+        self._prepare_images(pipeline)
         if not any(model in self._before for model in _models(pipeline)):
             self._load(pipeline, wanted)
         try:
@@ -148,7 +148,7 @@ class IpAdapters:
         model.config.encoder_hid_dim_type = before.kind  # type: ignore[union-attr]
 
     @staticmethod
-    def _prepare_pictures(pipeline: Any) -> None:
+    def _prepare_images(pipeline: Any) -> None:
         """Give a pipeline what brings pictures into the encoder's size, as diffusers does when it
         loads an adapter."""
         if getattr(pipeline, "feature_extractor", _MISSING) is None:

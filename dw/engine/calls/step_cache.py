@@ -107,7 +107,7 @@ def _enabled(model: Any, config: Any, name: str) -> Iterator[None]:
         model.disable_cache()
 
 
-class _WithSound(TransformerBlockMetadata):  # type: ignore[misc]
+class _WithAudio(TransformerBlockMetadata):  # type: ignore[misc]
     """Blocks whose second result is the sound, not what the text encoder gave."""
 
     def _get_parameter_from_args_kwargs(
@@ -125,7 +125,7 @@ def register_blocks() -> None:
     )
     TransformerBlockRegistry.register(
         LTX2VideoTransformerBlock,
-        _WithSound(return_hidden_states_index=0, return_encoder_hidden_states_index=1),
+        _WithAudio(return_hidden_states_index=0, return_encoder_hidden_states_index=1),
     )
 
 

@@ -17,7 +17,8 @@ from dw.engine.checks.keywords import refusal
 from dw.engine.checks.placement import check_placement, check_settings, no_component
 from dw.engine.checks.transformers_models import check_foreign
 from dw.engine.files.objects import check_objects
-from dw.engine.media import audio
+from dw.engine.media.audio import FORMATS as AUDIO_FORMATS
+from dw.engine.media.audio import settings as audio_settings
 from dw.engine.models.spec import PipelineSpec
 from dw.engine.models.spec_builder import LOADER_ARGUMENTS
 from dw.engine.python import resolve
@@ -165,14 +166,14 @@ def _step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> Iterat
                 yield from _step_fits(cls, step, path)
     elif step.task is not None:
         yield from _task(step.task, (*path, "task"))
-    if step.result is not None and step.result.content_type in audio.FORMATS:
-        yield from _sound(step.result, (*path, "result"))
+    if step.result is not None and step.result.content_type in AUDIO_FORMATS:
+        yield from _audio(step.result, (*path, "result"))
 
 
-def _sound(result: Result, path: JsonPath) -> Iterator[Finding]:
+def _audio(result: Result, path: JsonPath) -> Iterator[Finding]:
     """A format and a subtype that libsndfile does not have."""
     try:
-        audio.settings(result)
+        audio_settings(result)
     except RunFailed as error:
         key = "format" if result.subtype is None else "subtype"
         yield Finding((*path, key), error.message)

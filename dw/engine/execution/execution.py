@@ -335,11 +335,11 @@ class Execution:
                 run.writer.write(run.step, run.folder / name, value, spec, metadata)
         run.collect(run.writer.done())
 
-    def _compare_size(self, step: Step, picture: Any, arguments: Any) -> None:
+    def _compare_size(self, step: Step, image: Any, arguments: Any) -> None:
         """Warn of a picture whose size is not the one that the pipeline was asked for."""
-        if self._workflow.pipeline_of(step) is None or not isinstance(picture, Image.Image):
+        if self._workflow.pipeline_of(step) is None or not isinstance(image, Image.Image):
             return
-        made = {"width": picture.width, "height": picture.height}
+        made = {"width": image.width, "height": image.height}
         asked = {side: arguments.get(side) or pixels for side, pixels in made.items()}
         if asked != made:
             self._run.warn(

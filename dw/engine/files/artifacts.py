@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from diffusers.utils import BaseOutput
 
-from dw.engine.media.audio import Audio, as_sound
+from dw.engine.media.audio import Audio, as_audio
 from dw.engine.media.video import Video
 from dw.errors import RunFailed
 from dw.workflow.references import split_previous_result
@@ -31,9 +31,9 @@ def artifacts(result: Any) -> list[Any]:
         return [result]
     for name in ATTRIBUTES:
         if (found := getattr(result, name, None)) is not None:
-            return _films(found, result) if name == "frames" else list(found)
+            return _videos(found, result) if name == "frames" else list(found)
     if (found := getattr(result, "audios", None)) is not None:
-        return [as_sound(each, getattr(result, RATE, None)) for each in found]
+        return [as_audio(each, getattr(result, RATE, None)) for each in found]
     if (found := getattr(result, "video", None)) is not None:  # Cosmos makes one film at a time
         return _single(found, result)
     if isinstance(result, Mapping) and result.get("videos") is not None:
@@ -44,32 +44,32 @@ def artifacts(result: Any) -> list[Any]:
     return list(result) if isinstance(result, list) else [result]
 
 
-def _films(frames: Iterable[Any], output: Any) -> list[Any]:
-    if (sounds := getattr(output, "audio", None)) is None:
+def _videos(frames: Iterable[Any], output: Any) -> list[Any]:
+    if (audios := getattr(output, "audio", None)) is None:
         return list(frames)
-    return _paired(frames, sounds, getattr(output, RATE, None), getattr(output, FPS, None))
+    return _paired(frames, audios, getattr(output, RATE, None), getattr(output, FPS, None))
 
 
 def _single(frames: Any, output: Any) -> list[Any]:
-    if (sound := getattr(output, "sound", None)) is None:
+    if (audio := getattr(output, "sound", None)) is None:
         return [frames]
-    return _paired([frames], [sound], getattr(output, RATE, None), getattr(output, FPS, None))
+    return _paired([frames], [audio], getattr(output, RATE, None), getattr(output, FPS, None))
 
 
 def _modular(result: dict[str, Any]) -> list[Any]:
     """What a modular pipeline gives by name: its videos, with their sounds, then all the rest."""
     videos = list(result.pop("videos"))
-    if (sounds := result.pop("audio", None)) is not None:
-        videos = _paired(videos, sounds, result.pop("sampling_rate", None), None)
+    if (audios := result.pop("audio", None)) is not None:
+        videos = _paired(videos, audios, result.pop("sampling_rate", None), None)
     return [*videos, result] if result else videos
 
 
 def _paired(
-    films: Iterable[Any], sounds: Iterable[Any], rate: int | None, fps: float | None
+    videos: Iterable[Any], audios: Iterable[Any], rate: int | None, fps: float | None
 ) -> list[Any]:
     """Films with the sounds of their batch: (batch, channels, samples)."""
-    pairs = zip(films, sounds, strict=True)
-    return [Video(frames, as_sound(sound, rate), fps) for frames, sound in pairs]
+    pairs = zip(videos, audios, strict=True)
+    return [Video(frames, as_audio(audio, rate), fps) for frames, audio in pairs]
 
 
 class Results:

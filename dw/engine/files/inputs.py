@@ -11,7 +11,7 @@ from diffusers.utils import load_image
 from PIL import Image, UnidentifiedImageError
 
 from dw.engine.files.access import FileAccess
-from dw.engine.media.audio import Audio, decode_sound
+from dw.engine.media.audio import Audio, decode_audio
 from dw.engine.media.containers import opened
 from dw.engine.media.video import Video
 from dw.engine.python import resolve
@@ -57,8 +57,8 @@ def _text(text: str, key: str, access: FileAccess) -> Any:
 def read_image(place: str, access: FileAccess) -> Image.Image:
     """A picture from a path or URL, as RGB and upright."""
     try:
-        with Image.open(access.source(place)) as picture:
-            return load_image(picture)  # type: ignore[no-any-return]
+        with Image.open(access.source(place)) as image:
+            return load_image(image)  # type: ignore[no-any-return]
     except (OSError, ValueError, RunFailed, Image.DecompressionBombError) as error:
         raise _unreadable("picture", place, error) from error
 
@@ -71,25 +71,25 @@ def read_video(place: str, access: FileAccess) -> Video:
             frames = [frame.to_image() for frame in container.decode(stream)]
             fps = float(stream.average_rate or 0) or None
             container.seek(0)  # it was read to its end
-            return Video(frames, decode_sound(container), fps)
+            return Video(frames, decode_audio(container), fps)
     except (OSError, ValueError, IndexError, RunFailed) as error:
         raise _unreadable("video", place, error) from error
 
 
-def read_sound(place: str, access: FileAccess) -> Audio:
+def read_audio(place: str, access: FileAccess) -> Audio:
     """A sound from a path or URL, which may be a video's."""
     try:
         with opened(access.source(place)) as container:
-            if (sound := decode_sound(container)) is None:
+            if (audio := decode_audio(container)) is None:
                 raise RunFailed("there is no sound in it")
-            return sound
+            return audio
     except (OSError, ValueError, RunFailed) as error:
         raise _unreadable("sound", place, error) from error
 
 
 Loader = Callable[[str, FileAccess], Any]
 
-_LOADERS: dict[str, Loader] = {"image": read_image, "video": read_video, "audio": read_sound}
+_LOADERS: dict[str, Loader] = {"image": read_image, "video": read_video, "audio": read_audio}
 
 
 def _loader(key: str, value: Mapping[str, Any]) -> Loader | None:

@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dw.engine.files.access import FileAccess
-from dw.engine.media.audio import Audio, as_sound
-from dw.engine.media.video import as_film, plain
+from dw.engine.media.audio import Audio, as_audio
+from dw.engine.media.video import as_video, plain
 from dw.engine.python import resolve
 from dw.engine.python.annotations import misfit
 from dw.errors import RunFailed, WorkflowError, did_you_mean
@@ -173,15 +173,15 @@ def _held(found: Construction) -> dict[str, Any]:
     if kind == "image":
         return {"image": found.source}
     if kind == "audio":
-        return _sounding(as_sound(found.source))
+        return _waveform(as_audio(found.source))
     if kind != "video":
         raise RunFailed(no_kind(found.cls))
-    film = as_film(found.source)
-    return {"frames": list(film), **({} if film.sound is None else _sounding(film.sound))}
+    video = as_video(found.source)
+    return {"frames": list(video), **({} if video.audio is None else _waveform(video.audio))}
 
 
-def _sounding(sound: Audio) -> dict[str, Any]:
-    return {"audio": sound.tensor, "sample_rate": sound.rate}
+def _waveform(audio: Audio) -> dict[str, Any]:
+    return {"audio": audio.tensor, "sample_rate": audio.rate}
 
 
 def no_kind(cls: type) -> str:

@@ -22,7 +22,7 @@ from dw.engine.errors import failing
 from dw.engine.files.artifacts import artifacts
 from dw.engine.media.audio import waveforms
 from dw.engine.media.encoding import EXTENSIONS, Encoded, audible, encode, verify
-from dw.engine.media.video import FPS, Reel, Video, encode_film
+from dw.engine.media.video import FPS, Reel, Video, encode_video
 from dw.errors import DwError, OutOfResources, RunFailed
 from dw.types import OutputFile
 from dw.workflow.format.result import Result
@@ -67,8 +67,8 @@ def file_names(
 
 def _parts(artifact: Any, spec: Result) -> Iterable[tuple[str, Any]]:
     """What goes into files of their own, each with its part of the name."""
-    is_sound = spec.content_type.startswith("audio/")
-    if is_sound and (waves := waveforms(artifact)) is not None:
+    is_audio = spec.content_type.startswith("audio/")
+    if is_audio and (waves := waveforms(artifact)) is not None:
         artifact = dict(enumerate(waves))
     if not isinstance(artifact, Mapping):
         return [("", artifact)]
@@ -164,12 +164,12 @@ def save(path: Path, encoded: Encoded, content_type: str) -> OutputFile:
     )
 
 
-def spilled(film: Video, path: Path) -> tuple[Video, OutputFile]:
+def spilled(video: Video, path: Path) -> tuple[Video, OutputFile]:
     """The film with its frames in a file, and that file. Its sound stays in memory, unchanged."""
-    heard = audible(film, _SPILL)
-    encoded = Encoded(*encode_film(heard, _SPILL.content_type, film.fps or FPS, crf=_SPILL_CRF))
+    heard = audible(video, _SPILL)
+    encoded = Encoded(*encode_video(heard, _SPILL.content_type, video.fps or FPS, crf=_SPILL_CRF))
     output = save(path, encoded, _SPILL.content_type)
-    return Video(Reel((path, 0, len(film))), film.sound, film.fps), output
+    return Video(Reel((path, 0, len(video))), video.audio, video.fps), output
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -105,7 +105,7 @@ def fitted(samples: Samples, length: int) -> Samples:
     return samples[:length] if missing <= 0 else np.pad(samples, ((0, missing), (0, 0)))
 
 
-def as_sound(value: Any, rate: int | None = None) -> Audio:
+def as_audio(value: Any, rate: int | None = None) -> Audio:
     """A sound from a waveform, whose `rate` counts when it knows none itself.
 
     Tensors and arrays are (samples), (channels, samples) or a batch of one; the shorter side is
@@ -116,7 +116,7 @@ def as_sound(value: Any, rate: int | None = None) -> Audio:
         return value.assumed(rate)
     for name in ("sound", "audio"):
         if (own := getattr(value, name, None)) is not None:
-            return as_sound(own, getattr(value, "sample_rate", None) or rate)
+            return as_audio(own, getattr(value, "sample_rate", None) or rate)
     if isinstance(value, torch.Tensor):
         value = (value.float() if value.is_floating_point() else value).cpu().numpy()
     if not isinstance(value, np.ndarray):
@@ -137,12 +137,12 @@ def waveforms(value: Any) -> list[Any] | None:
     return list(value) if is_batch else None
 
 
-def encode_sound(value: Any, spec: Result) -> tuple[bytes, MediaInfo]:
+def encode_audio(value: Any, spec: Result) -> tuple[bytes, MediaInfo]:
     """Raises RunFailed when the value is no sound, or the format does not take these settings."""
-    sound = as_sound(value)
+    audio = as_audio(value)
     form, subtype = settings(spec)
-    sound = sound.at(codec_rate(spec.sample_rate or sound.rate or RATE, subtype or form))
-    assert sound.rate is not None
+    audio = audio.at(codec_rate(spec.sample_rate or audio.rate or RATE, subtype or form))
+    assert audio.rate is not None
     buffer = io.BytesIO()
     level, mode = spec.compression_level, spec.bitrate_mode
     if mode is not None and level is None:
@@ -151,19 +151,19 @@ def encode_sound(value: Any, spec: Result) -> tuple[bytes, MediaInfo]:
         with soundfile.SoundFile(
             buffer,
             "w",
-            sound.rate,
-            sound.channels,
+            audio.rate,
+            audio.channels,
             subtype,
             format=form,
             compression_level=level,
             bitrate_mode=mode,
         ) as file:
-            for begin in range(0, len(sound), BLOCK):
-                file.write(sound.samples[begin : begin + BLOCK])
+            for begin in range(0, len(audio), BLOCK):
+                file.write(audio.samples[begin : begin + BLOCK])
     except (soundfile.SoundFileError, ValueError) as error:
         raise RunFailed(f"{spec.content_type}: {_reason(error)}") from error
     data = _without_chance(buffer.getvalue(), form)
-    return data, MediaInfo(samples=len(sound), sample_rate=sound.rate)
+    return data, MediaInfo(samples=len(audio), sample_rate=audio.rate)
 
 
 def settings(spec: Result) -> tuple[str, str | None]:
@@ -184,19 +184,19 @@ def codec_rate(rate: int, codec: str) -> int:
     return min((each for each in rates if each >= rate), default=rates[-1])
 
 
-def sound_extent(file: BinaryIO) -> MediaInfo:
+def audio_extent(file: BinaryIO) -> MediaInfo:
     """Of any file that libsndfile reads, decoded whole. Raises OSError or ValueError."""
     try:
-        with soundfile.SoundFile(file) as sound:
+        with soundfile.SoundFile(file) as audio:
             samples = 0
-            while read := len(sound.read(BLOCK)):
+            while read := len(audio.read(BLOCK)):
                 samples += read
-            return MediaInfo(samples=samples, sample_rate=sound.samplerate)
+            return MediaInfo(samples=samples, sample_rate=audio.samplerate)
     except soundfile.SoundFileError as error:
         raise ValueError(_reason(error)) from error
 
 
-def decode_sound(container: av.container.InputContainer) -> Audio | None:
+def decode_audio(container: av.container.InputContainer) -> Audio | None:
     """The sound of an open file, if it has one; the container is at its end afterwards."""
     stream = next(iter(container.streams.audio), None)
     if stream is None:

@@ -13,11 +13,12 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from dw.engine.media import audio, image, video
-from dw.engine.media.audio import encode_sound, sound_extent
-from dw.engine.media.image import as_picture, encode_gif, encode_picture, picture_extent
+from dw.engine.media.audio import FORMATS as AUDIO_FORMATS
+from dw.engine.media.audio import audio_extent, encode_audio
+from dw.engine.media.image import FORMATS as IMAGE_FORMATS
+from dw.engine.media.image import as_image, encode_gif, encode_image, image_extent
 from dw.engine.media.media_info import MediaInfo, kind_of
-from dw.engine.media.video import as_film, encode_film, film_extent
+from dw.engine.media.video import CONTAINERS, FPS, Video, as_video, encode_video, video_extent
 from dw.errors import RunFailed
 from dw.workflow.format.result import Result
 
@@ -58,36 +59,36 @@ class Encoded:
 def encode(value: Any, spec: Result, metadata: Mapping[str, Any] | None = None) -> Encoded:
     """Raises RunFailed when `value` is nothing that a file of this type can hold."""
     content_type = spec.content_type
-    if content_type in image.FORMATS:
-        return Encoded(*encode_picture(as_picture(value, content_type), content_type, metadata))
-    if content_type in audio.FORMATS:
-        return Encoded(*encode_sound(value, spec))
-    if content_type in video.CONTAINERS:
-        film = audible(as_film(value, content_type), spec)
-        return Encoded(*encode_film(film, content_type, spec.fps or film.fps or video.FPS))
+    if content_type in IMAGE_FORMATS:
+        return Encoded(*encode_image(as_image(value, content_type), content_type, metadata))
+    if content_type in AUDIO_FORMATS:
+        return Encoded(*encode_audio(value, spec))
+    if content_type in CONTAINERS:
+        video = audible(as_video(value, content_type), spec)
+        return Encoded(*encode_video(video, content_type, spec.fps or video.fps or FPS))
     if content_type == "image/gif":
-        film = as_film(value, content_type)
-        frames = [frame.convert("RGB") for frame in film]
-        return Encoded(*encode_gif(frames, spec.fps or film.fps or video.FPS))
+        video = as_video(value, content_type)
+        frames = [frame.convert("RGB") for frame in video]
+        return Encoded(*encode_gif(frames, spec.fps or video.fps or FPS))
     if content_type == "application/json":
         return Encoded(_json(value), MediaInfo())
     return Encoded(_text(value, content_type), MediaInfo())
 
 
-def audible(film: video.Video, spec: Result) -> video.Video:
+def audible(video: Video, spec: Result) -> Video:
     """The film with its sound at the rate that the result is to have, without it when nobody
     knows the rate: see `is_muted`."""
-    if film.sound is None or is_muted(film, spec):
-        return video.Video(film.frames, fps=film.fps)
-    rate = spec.audio_sample_rate or film.sound.rate
+    if video.audio is None or is_muted(video, spec):
+        return Video(video.frames, fps=video.fps)
+    rate = spec.audio_sample_rate or video.audio.rate
     assert rate is not None
-    return video.Video(film.frames, film.sound.at(rate), film.fps)
+    return Video(video.frames, video.audio.at(rate), video.fps)
 
 
 def is_muted(value: Any, spec: Result) -> bool:
     """Whether a film has a sound that cannot be written, since its rate is not known."""
-    sound = value.sound if isinstance(value, video.Video) else None
-    return sound is not None and not (sound.rate or spec.audio_sample_rate)
+    audio = value.audio if isinstance(value, Video) else None
+    return audio is not None and not (audio.rate or spec.audio_sample_rate)
 
 
 def verify(file: BinaryIO, content_type: str, expected: MediaInfo) -> None:
@@ -105,12 +106,12 @@ def verify(file: BinaryIO, content_type: str, expected: MediaInfo) -> None:
 
 
 def _reader(content_type: str) -> Callable[[BinaryIO], MediaInfo]:
-    if content_type in audio.FORMATS:
-        return sound_extent
-    if content_type in video.CONTAINERS:
-        return film_extent
+    if content_type in AUDIO_FORMATS:
+        return audio_extent
+    if content_type in CONTAINERS:
+        return video_extent
     if content_type.startswith("image/"):
-        return picture_extent
+        return image_extent
     return _json_extent if content_type == "application/json" else _text_extent
 
 

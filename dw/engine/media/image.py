@@ -29,7 +29,7 @@ QUALITY = 95
 """Of JPEG and WebP: artefacts are not seen any more, and a file is half of its size at 100."""
 
 
-def as_picture(value: Any, content_type: str = "a picture") -> Image.Image:
+def as_image(value: Any, content_type: str = "a picture") -> Image.Image:
     """A picture from a PIL image, an array (height, width[, channels]) or a tensor (channels,
     height, width), of bytes or floats from 0 to 1."""
     if isinstance(value, Image.Image):
@@ -50,7 +50,7 @@ def as_pixels(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image, dtype=np.float32) / 255).permute(2, 0, 1)[None]
 
 
-def encode_picture(
+def encode_image(
     image: Image.Image, content_type: str, metadata: Mapping[str, Any] | None
 ) -> tuple[bytes, MediaInfo]:
     """`metadata` is written into the file as JSON: PNG's text `parameters`, the comment of the
@@ -78,10 +78,10 @@ def encode_gif(frames: Sequence[Image.Image], fps: float) -> tuple[bytes, MediaI
     )
     # Equal neighbours become one longer frame, so the file itself says how many there are.
     buffer.seek(0)
-    return buffer.getvalue(), picture_extent(buffer)
+    return buffer.getvalue(), image_extent(buffer)
 
 
-def picture_extent(file: BinaryIO) -> MediaInfo:
+def image_extent(file: BinaryIO) -> MediaInfo:
     """Of any file that Pillow reads, decoded whole. Raises OSError, ValueError or SyntaxError."""
     with Image.open(file) as image:
         frames = getattr(image, "n_frames", 1)

@@ -9,14 +9,14 @@ import numpy as np
 from PIL import Image
 
 from dw.engine.media.audio import RATE, Audio, Samples, fitted
-from dw.engine.media.image import as_picture
+from dw.engine.media.image import as_image
 from dw.engine.media.segments import DECLICK_S, Splice, splices
 from dw.engine.media.video import FPS, Reel, Video
 from dw.errors import RunFailed
 
 
-def joined_films(
-    films: Sequence[Video], *, trim: int, crossfade_ms: float, fps: float | None = None
+def joined_videos(
+    videos: Sequence[Video], *, trim: int, crossfade_ms: float, fps: float | None = None
 ) -> Video:
     """One film of all, without the `trim` first frames of the later ones.
 
@@ -24,26 +24,26 @@ def joined_films(
     silent among the others. Raises RunFailed for films of several sizes, and for one that is all
     trimmed away.
     """
-    told = (film.fps for film in films if film.fps)
+    told = (video.fps for video in videos if video.fps)
     fps = fps or next(told, None)
-    for film in films[1:]:
-        if len(film) <= trim:
-            raise RunFailed(f"a film of {len(film)} frames has none left without the first {trim}")
-    frames = _sequence(films[0])
-    for film in films[1:]:
-        frames += _sequence(film)[trim:]
-    _require_one_size(films)
-    if not any(film.sound for film in films):
+    for video in videos[1:]:
+        if len(video) <= trim:
+            raise RunFailed(f"a film of {len(video)} frames has none left without the first {trim}")
+    frames = _sequence(videos[0])
+    for video in videos[1:]:
+        frames += _sequence(video)[trim:]
+    _require_one_size(videos)
+    if not any(video.audio for video in videos):
         return Video(frames, fps=fps)
-    return Video(frames, _joined_tracks(films, trim, crossfade_ms, fps or FPS), fps)
+    return Video(frames, _joined_tracks(videos, trim, crossfade_ms, fps or FPS), fps)
 
 
-def crossfaded(sounds: Sequence[Audio], crossfade_ms: float) -> Audio:
+def crossfaded(audios: Sequence[Audio], crossfade_ms: float) -> Audio:
     """The sounds behind each other, each over the end of the one before, with equal power.
 
     A crossfade is at most as long as the shorter of the two.
     """
-    first, *others = _alike(sounds)
+    first, *others = _alike(audios)
     assert first.rate is not None
     overlap = round(crossfade_ms / 1000 * first.rate)
     samples = first.samples
@@ -53,16 +53,16 @@ def crossfaded(sounds: Sequence[Audio], crossfade_ms: float) -> Audio:
     return Audio(samples, first.rate)
 
 
-def _joined_tracks(films: Sequence[Video], trim: int, crossfade_ms: float, fps: float) -> Audio:
+def _joined_tracks(videos: Sequence[Video], trim: int, crossfade_ms: float, fps: float) -> Audio:
     silence = Audio(np.zeros((0, 1), np.float32))
-    sounds = _alike([film.sound or silence for film in films])
-    rate = sounds[0].rate
+    audios = _alike([video.audio or silence for video in videos])
+    rate = audios[0].rate
     assert rate is not None
-    plan = splices(list(map(len, films)), trim=trim, fps=fps, rate=rate, crossfade_ms=crossfade_ms)
-    samples = np.zeros((0, sounds[0].channels), np.float32)
-    for splice, sound in zip(plan, sounds, strict=True):
+    plan = splices(list(map(len, videos)), trim=trim, fps=fps, rate=rate, crossfade_ms=crossfade_ms)
+    samples = np.zeros((0, audios[0].channels), np.float32)
+    for splice, audio in zip(plan, audios, strict=True):
         declick = round(DECLICK_S * rate) if crossfade_ms else 0
-        samples = _spliced(samples, sound.samples, splice, declick)
+        samples = _spliced(samples, audio.samples, splice, declick)
     return Audio(samples, rate)
 
 
@@ -91,12 +91,12 @@ def _ending(samples: Samples, length: int) -> Samples:
     return np.concatenate([samples[:start], samples[start:] * ramp])
 
 
-def _alike(sounds: Sequence[Audio]) -> list[Audio]:
+def _alike(audios: Sequence[Audio]) -> list[Audio]:
     """The sounds at the rate of the first that tells one, with the channels of the widest."""
-    rate = next((sound.rate for sound in sounds if sound.rate), RATE)
-    channels = max(sound.channels for sound in sounds)
-    alike = [sound.at(rate) for sound in sounds]
-    return [Audio(_widened(sound.samples, channels), rate) for sound in alike]
+    rate = next((audio.rate for audio in audios if audio.rate), RATE)
+    channels = max(audio.channels for audio in audios)
+    alike = [audio.at(rate) for audio in audios]
+    return [Audio(_widened(audio.samples, channels), rate) for audio in alike]
 
 
 def _widened(samples: Samples, channels: int) -> Samples:
@@ -105,17 +105,17 @@ def _widened(samples: Samples, channels: int) -> Samples:
     raise RunFailed(f"sounds of {samples.shape[1]} and {channels} channels cannot be joined")
 
 
-def _sequence(film: Video) -> Any:
+def _sequence(video: Video) -> Any:
     """Frames that can be put behind others; those in files stay there."""
-    return film.frames if isinstance(film.frames, Reel) else list(film.frames)
+    return video.frames if isinstance(video.frames, Reel) else list(video.frames)
 
 
-def _require_one_size(films: Sequence[Video]) -> None:
-    sizes = dict.fromkeys(_size(film.frames[0]) for film in films)
+def _require_one_size(videos: Sequence[Video]) -> None:
+    sizes = dict.fromkeys(_size(video.frames[0]) for video in videos)
     if len(sizes) > 1:
         raise RunFailed(f"films of several sizes cannot be joined: {', '.join(sizes)}")
 
 
 def _size(frame: Any) -> str:
-    picture: Image.Image = as_picture(frame)
-    return f"{picture.width}x{picture.height}"
+    image: Image.Image = as_image(frame)
+    return f"{image.width}x{image.height}"

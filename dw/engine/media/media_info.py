@@ -51,4 +51,5 @@ def kind_of(value: Any) -> str:
         return f"a list of {len(value)} {type(value[0]).__name__}s" if value else "an empty list"
     if isinstance(value, np.ndarray | torch.Tensor):
         return f"an array of shape {tuple(value.shape)}"
-    return f"a {type(value).__name__.lower()}"
+    name = type(value).__name__.lower()
+    return name if name == "audio" else f"a {name}"  # English counts no audios

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from dw.engine.media.audio import Audio, codec_rate
-from dw.engine.media.image import as_picture
+from dw.engine.media.image import as_image
 from dw.engine.media.media_info import MediaInfo, kind_of
 from dw.errors import RunFailed
 
@@ -53,17 +53,17 @@ class Video:
     """
 
     frames: Any
-    sound: Audio | None = None
+    audio: Audio | None = None
     fps: float | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __iter__(self) -> Iterator[Image.Image]:
-        return (as_picture(frame) for frame in self.frames)
+        return (as_image(frame) for frame in self.frames)
 
     def frame(self, index: int) -> Image.Image:
-        return as_picture(self.frames[index])
+        return as_image(self.frames[index])
 
 
 class Reel(Sequence[Image.Image]):
@@ -119,7 +119,7 @@ def plain(value: Any, rate: int | None = None) -> Any:
     return [plain(item, rate) for item in value] if isinstance(value, list) else value
 
 
-def as_film(value: Any, content_type: str = "a film") -> Video:
+def as_video(value: Any, content_type: str = "a film") -> Video:
     """A film from what pipelines and commands give: frames, or one picture.
 
     Raises RunFailed for what is none.
@@ -128,22 +128,22 @@ def as_film(value: Any, content_type: str = "a film") -> Video:
         return Video([value])
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
     is_array = isinstance(value, np.ndarray | torch.Tensor) and value.ndim == 4
-    film = value if isinstance(value, Video) else Video(value)
-    if (isinstance(value, Video) or is_list or is_array) and len(film):
-        return film
+    video = value if isinstance(value, Video) else Video(value)
+    if (isinstance(value, Video) or is_list or is_array) and len(video):
+        return video
     raise RunFailed(f"{content_type} cannot hold {kind_of(value)}")
 
 
-def encode_film(
-    film: Video, content_type: str, fps: float, *, crf: int | None = None
+def encode_video(
+    video: Video, content_type: str, fps: float, *, crf: int | None = None
 ) -> tuple[bytes, MediaInfo]:
     """The film and its sound, one frame after the other, so that no second copy of them is made.
     `crf`: another quality than the usual one, 0 the best.
 
     4:2:0 chroma needs even sides: an odd one loses its last line.
     """
-    container, codec, sound_codec = CONTAINERS[content_type]
-    frames = (frame.convert("RGB") for frame in film)
+    container, codec, audio_codec = CONTAINERS[content_type]
+    frames = (frame.convert("RGB") for frame in video)
     first = next(frames)
     size = width, height = first.width & ~1, first.height & ~1
     buffer = io.BytesIO()
@@ -152,16 +152,16 @@ def encode_film(
         stream = file.add_stream(codec, rate=_fraction(fps), options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = THREADS
-        track = None if film.sound is None else _Track(file, film.sound, sound_codec)
+        track = None if video.audio is None else _Track(file, video.audio, audio_codec)
         for number, frame in enumerate(chain([first], frames), start=1):
-            picture = av.VideoFrame.from_image(frame.crop((0, 0, *size)))
-            file.mux(stream.encode(picture))
+            image = av.VideoFrame.from_image(frame.crop((0, 0, *size)))
+            file.mux(stream.encode(image))
             if track is not None:
                 track.write_until(number / fps)
         file.mux(stream.encode())
         if track is not None:
             track.finish()
-    extent = MediaInfo(width, height, len(film), fps=fps)
+    extent = MediaInfo(width, height, len(video), fps=fps)
     if track is not None:
         extent = replace(extent, samples=track.samples, sample_rate=track.rate)
     return buffer.getvalue(), extent
@@ -170,42 +170,42 @@ def encode_film(
 class _Track:
     """A sound being written beside the frames that it belongs to: containers want them mixed."""
 
-    def __init__(self, file: Any, sound: Audio, codec: str) -> None:
-        assert sound.rate is not None
-        self.rate = codec_rate(sound.rate, codec)
-        self.samples = round(len(sound) * self.rate / sound.rate)
+    def __init__(self, file: Any, audio: Audio, codec: str) -> None:
+        assert audio.rate is not None
+        self.rate = codec_rate(audio.rate, codec)
+        self.samples = round(len(audio) * self.rate / audio.rate)
         self._file = file
-        self._sound = sound
-        self._stream = file.add_stream(codec, rate=self.rate, layout=sound.layout)
+        self._audio = audio
+        self._stream = file.add_stream(codec, rate=self.rate, layout=audio.layout)
         self._done = 0
 
     def write_until(self, seconds: float) -> None:
-        assert self._sound.rate is not None
-        self._write(min(len(self._sound), round(seconds * self._sound.rate)))
+        assert self._audio.rate is not None
+        self._write(min(len(self._audio), round(seconds * self._audio.rate)))
 
     def finish(self) -> None:
-        self._write(len(self._sound))
+        self._write(len(self._audio))
         self._file.mux(self._stream.encode())
 
     def _write(self, end: int) -> None:
         if end > self._done:
-            self._file.mux(self._stream.encode(self._sound.frame(self._done, end)))
+            self._file.mux(self._stream.encode(self._audio.frame(self._done, end)))
             self._done = end
 
 
-def film_extent(file: BinaryIO) -> MediaInfo:
+def video_extent(file: BinaryIO) -> MediaInfo:
     """Of any film that FFmpeg reads, decoded whole. Raises OSError or ValueError."""
     with av.open(file) as container:
         stream = container.streams.video[0]
-        sound = next(iter(container.streams.audio), None)
+        audio = next(iter(container.streams.audio), None)
         frames = samples = 0
-        for frame in container.decode(*filter(None, (stream, sound))):
+        for frame in container.decode(*filter(None, (stream, audio))):
             if isinstance(frame, av.VideoFrame):
                 frames += 1
             else:
                 samples += frame.samples
         extent = MediaInfo(stream.width, stream.height, frames, fps=float(stream.average_rate or 0))
-        return extent if sound is None else replace(extent, samples=samples, sample_rate=sound.rate)
+        return extent if audio is None else replace(extent, samples=samples, sample_rate=audio.rate)
 
 
 def _fraction(fps: float) -> Fraction:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from dw.engine.media.audio import Audio, as_sound, fitted
+from dw.engine.media.audio import Audio, as_audio, fitted
 from dw.engine.media.joining import crossfaded
 from dw.engine.media.segments import samples_at
 from dw.engine.tasks.arguments import Count, Positive
@@ -29,24 +29,26 @@ def slice_audio(
 ) -> Audio:
     """A part of a sound, told in seconds or in the frames of a film; it goes on in silence where
     the sound ends before it."""
-    sound = as_sound(audio, sample_rate)
-    if sound.rate is None:
+    waveform = as_audio(audio, sample_rate)
+    if waveform.rate is None:
         raise RunFailed("slice_audio needs 'sample_rate': this sound does not tell its own")
     match start_seconds, duration_seconds, start_frame, num_frames, fps:
         case float() | int(), float() | int(), None, None, None:
-            begin = round(start_seconds * sound.rate)
-            end = round((start_seconds + duration_seconds) * sound.rate)
+            begin = round(start_seconds * waveform.rate)
+            end = round((start_seconds + duration_seconds) * waveform.rate)
         case None, None, int(), int(), float() | int():
-            begin = samples_at(start_frame, fps, sound.rate)
-            end = samples_at(start_frame + num_frames, fps, sound.rate)
+            begin = samples_at(start_frame, fps, waveform.rate)
+            end = samples_at(start_frame + num_frames, fps, waveform.rate)
         case _:
             raise RunFailed(
                 "slice_audio needs 'start_seconds' and 'duration_seconds', or 'start_frame', "
                 "'num_frames' and 'fps'"
             )
-    if begin >= len(sound):
-        raise RunFailed(f"the sound is over after {len(sound) / sound.rate:.2f} s, before the part")
-    return Audio(fitted(sound.samples[begin:], end - begin), sound.rate)
+    if begin >= len(waveform):
+        raise RunFailed(
+            f"the sound is over after {len(waveform) / waveform.rate:.2f} s, before the part"
+        )
+    return Audio(fitted(waveform.samples[begin:], end - begin), waveform.rate)
 
 
 @task()
@@ -56,7 +58,7 @@ def crossfade_audio(
     sample_rate: Positive | None = None,
 ) -> Audio:
     """The sounds behind each other, each over the end of the one before, with equal power."""
-    sounds = [as_sound(audio, sample_rate) for audio in audios]
-    if not sounds:
+    waveforms = [as_audio(audio, sample_rate) for audio in audios]
+    if not waveforms:
         raise RunFailed("crossfade_audio needs at least one sound")
-    return crossfaded(sounds, crossfade_ms)
+    return crossfaded(waveforms, crossfade_ms)

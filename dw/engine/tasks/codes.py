@@ -26,6 +26,6 @@ def qr_code(qr_code_contents: str, width: Side = 768, height: Side = 768) -> Ima
             f"a QR code cannot hold {len(qr_code_contents)} characters; a link of up to 1000 fits"
         ) from None
     modules = np.array(list(code.matrix_iter(border=QUIET)), dtype=np.uint8)
-    picture = Image.fromarray(255 * (1 - modules)).convert("RGB")
+    image = Image.fromarray(255 * (1 - modules)).convert("RGB")
     side = max(width, height)
-    return picture.resize(aligned(side, side), Image.Resampling.NEAREST)
+    return image.resize(aligned(side, side), Image.Resampling.NEAREST)

@@ -42,7 +42,7 @@ def depth(
     resized = torch.nn.functional.interpolate(
         found, (height, width), mode="bicubic", align_corners=False
     )
-    return _picture(_spread(resized[0, 0], 0, 100))
+    return _image(_spread(resized[0, 0], 0, 100))
 
 
 @task(models=_estimator)
@@ -50,7 +50,7 @@ def depth_estimator(
     image: Image.Image, model_name: str = LARGE, *, context: TaskContext
 ) -> Image.Image:
     """A depth map of the picture's size, near is white."""
-    return _picture(_spread(_fitted(image, context), 0, 100))
+    return _image(_spread(_fitted(image, context), 0, 100))
 
 
 @task(models=_estimator)
@@ -70,7 +70,7 @@ def depth_estimator_tensor(
 @task(models=_estimator)
 def zoe_depth(image: Image.Image, model_name: str = ZOE, *, context: TaskContext) -> Image.Image:
     """A depth map in metres, spread between its 2nd and its 85th percentile; near is white."""
-    return _picture(1 - _spread(_fitted(image, context), 2, 85))
+    return _image(1 - _spread(_fitted(image, context), 2, 85))
 
 
 def _estimated(image: Image.Image, context: TaskContext) -> torch.Tensor:
@@ -97,6 +97,6 @@ def _spread(values: torch.Tensor, low: float, high: float) -> torch.Tensor:
     return spread
 
 
-def _picture(values: torch.Tensor) -> Image.Image:
+def _image(values: torch.Tensor) -> Image.Image:
     grey = (values * 255).round().to(torch.uint8).numpy()
     return Image.fromarray(grey).convert("RGB")

@@ -20,16 +20,16 @@ def gather_images(
 ) -> list[Image.Image]:
     """The pictures that match a pattern, relative to the workflow's folder or else the current
     one, in the order of their names; then those at the URLs."""
-    pictures, places = [], matches(glob, context.access.folder, EXTENSIONS["image"])
+    images, places = [], matches(glob, context.access.folder, EXTENSIONS["image"])
     access = context.access.extended(glob, places)
     for place in [*places, *urls]:
         context.check()
-        pictures.append(read_image(place, access))
-    if not pictures:
+        images.append(read_image(place, access))
+    if not images:
         raise RunFailed(
             f"no pictures match {glob!r}" if glob else "gather_images needs 'glob' or 'urls'"
         )
-    return pictures
+    return images
 
 
 @task(takes_whole=True)

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
-from dw.engine.media.image import as_picture, as_pixels
-from dw.engine.media.video import FPS, Video, as_film
+from dw.engine.media.image import as_image, as_pixels
+from dw.engine.media.video import FPS, Video, as_video
 from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.patches.progress_bars import Bar
 from dw.engine.tasks.registry import TaskContext, task
@@ -40,22 +40,22 @@ def interpolate_frames(
     """`multiplier` times as many frames a second; RIFE 4.13 draws the new ones. The film keeps its
     sound and its length, for which its last frame is repeated. `model_name` is a hub id with the
     file `filename` in it, or a file."""
-    film = as_film(video)
+    clip = as_video(video)
     moments = [number / multiplier for number in range(1, multiplier)]
     frames: list[Image.Image] = []
     last: torch.Tensor | None = None
-    for each in Bar(film, total=len(film), phase="frame"):
+    for each in Bar(clip, total=len(clip), phase="frame"):
         frame = each.convert("RGB")
         pixels = context.on_device(as_pixels(frame))
         if last is not None:
             _require_size(frame, frames[-1])
-            for picture in context.models["model"](last, pixels, moments):
+            for image in context.models["model"](last, pixels, moments):
                 context.check()
-                frames.append(as_picture(picture[0]))
+                frames.append(as_image(image[0]))
         frames.append(frame)
         last = pixels
     frames += frames[-1:] * len(moments)
-    return Video(frames, film.sound, (film.fps or FPS) * multiplier)
+    return Video(frames, clip.audio, (clip.fps or FPS) * multiplier)
 
 
 def _require_size(frame: Image.Image, before: Image.Image) -> None:

@@ -99,13 +99,13 @@ def _describe(
     context: TaskContext,
 ) -> str:
     processor = context.models["processor"]
-    picture = image.convert("RGB")
+    rgb = image.convert("RGB")
     if getattr(processor, "chat_template", None) is None:
         text = {} if prompt is None else {"text": prompt}
-        inputs = processor(images=picture, return_tensors="pt", **text)
+        inputs = processor(images=rgb, return_tensors="pt", **text)
     else:
         question = {"type": "text", "text": prompt or "Describe the picture."}
-        content = [{"type": "image", "image": picture}, question]
+        content = [{"type": "image", "image": rgb}, question]
         inputs = _chat(processor, content, system_prompt)
     return _generate(inputs, processor, options, context)
 

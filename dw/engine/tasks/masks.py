@@ -47,11 +47,11 @@ def segment(
 ) -> Image.Image:
     """A mask, white where the prompt's things are: `a cat. a hat.` Grounding DINO finds those that
     it is surer of than `threshold`, and SAM 2 their outlines. Nothing found is a black mask."""
-    picture = image.convert("RGB")
-    boxes = _boxes(picture, prompt, threshold, context)
-    found = torch.zeros(picture.height, picture.width, dtype=torch.bool)
+    rgb = image.convert("RGB")
+    boxes = _boxes(rgb, prompt, threshold, context)
+    found = torch.zeros(rgb.height, rgb.width, dtype=torch.bool)
     if len(boxes):
-        found = _outlines(picture, boxes, context)
+        found = _outlines(rgb, boxes, context)
     return Image.fromarray(((found ^ invert).numpy() * 255).astype(np.uint8))
 
 

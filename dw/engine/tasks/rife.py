@@ -60,22 +60,22 @@ class IFNet(nn.Module):
         """One picture for each of the moments, which are between 0, the first, and 1. It is drawn
         when it is asked for."""
         height, width = first.shape[2:]
-        pictures = torch.cat([first, second])
+        images = torch.cat([first, second])
         margin = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-        pictures = pad(pictures, margin, mode="replicate")
-        features = self.encode(pictures)
-        made = (self._between(pictures, features, moment) for moment in moments)
-        return (picture[..., :height, :width] for picture in made)
+        images = pad(images, margin, mode="replicate")
+        features = self.encode(images)
+        made = (self._between(images, features, moment) for moment in moments)
+        return (image[..., :height, :width] for image in made)
 
-    def _between(self, pictures: Tensor, features: Tensor, moment: float) -> Tensor:
+    def _between(self, images: Tensor, features: Tensor, moment: float) -> Tensor:
         """Each stage sees both as the flow so far moves them to the moment, and corrects it."""
-        time = torch.full_like(pictures[:1, :1], moment)
-        flow, mask = self.block0(torch.cat([_beside(pictures), _beside(features), time], 1), None)
+        time = torch.full_like(images[:1, :1], moment)
+        flow, mask = self.block0(torch.cat([_beside(images), _beside(features), time], 1), None)
         for stage in (self.block1, self.block2, self.block3):
-            moved = _beside(_moved(pictures, flow)), _beside(_moved(features, flow))
+            moved = _beside(_moved(images, flow)), _beside(_moved(features, flow))
             change, mask = stage(torch.cat([*moved, time, mask], 1), flow)
             flow = flow + change
-        ends = _moved(pictures, flow)
+        ends = _moved(images, flow)
         return torch.lerp(ends[1:], ends[:1], mask.sigmoid())
 
 
@@ -89,10 +89,10 @@ class Encoder(nn.Module):
         self.cnn2 = nn.Conv2d(width, width, 3, padding=1)
         self.cnn3 = nn.ConvTranspose2d(width, FEATURES, 4, stride=2, padding=1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         for layer in (self.cnn0, self.cnn1, self.cnn2):
-            pictures = leaky_relu(layer(pictures), SLOPE)
-        found: Tensor = self.cnn3(pictures)
+            images = leaky_relu(layer(images), SLOPE)
+        found: Tensor = self.cnn3(images)
         return found
 
 

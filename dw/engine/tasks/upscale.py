@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
-from dw.engine.media.image import as_picture, as_pixels
+from dw.engine.media.image import as_image, as_pixels
 from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.patches.progress_bars import counting
 from dw.engine.tasks.arguments import Count, Positive
@@ -67,7 +67,7 @@ def upscale(
     `tile_overlap` of them."""
     pixels = context.on_device(as_pixels(image.convert("RGB")))
     larger = in_tiles(context.models["model"], pixels, tile_size, tile_overlap)
-    return as_picture(larger[0])
+    return as_image(larger[0])
 
 
 def in_tiles(model: Any, pixels: torch.Tensor, size: int, overlap: int) -> torch.Tensor:

@@ -11,9 +11,9 @@ from PIL import Image
 from pydantic import Field
 
 from dw.engine.files.inputs import read_video
-from dw.engine.media.audio import as_sound
-from dw.engine.media.joining import joined_films
-from dw.engine.media.video import Video, as_film
+from dw.engine.media.audio import as_audio
+from dw.engine.media.joining import joined_videos
+from dw.engine.media.video import Video, as_video
 from dw.engine.tasks.arguments import Count, Positive
 from dw.engine.tasks.gather import matches
 from dw.engine.tasks.registry import TaskContext, task
@@ -34,40 +34,40 @@ def gather_videos(
     in the order of their names; then those at the URLs. They keep their sounds."""
     places = matches(glob, context.access.folder, EXTENSIONS["video"])
     access = context.access.extended(glob, places)
-    films = []
+    videos = []
     for place in [*places, *urls]:
         context.check()
-        films.append(read_video(place, access))
-    if not films:
+        videos.append(read_video(place, access))
+    if not videos:
         raise RunFailed(
             f"no videos match {glob!r}" if glob else "gather_videos needs 'glob' or 'urls'"
         )
-    return films
+    return videos
 
 
 @task()
 def get_frame(video: Any, frame_index: int = 0) -> Image.Image:
     """The frame of this number, from 0; from -1 backwards, it is counted from the end."""
-    film = as_film(video)
-    if not -len(film) <= frame_index < len(film):
-        raise RunFailed(f"there is no frame {frame_index} in a video of {len(film)} frames")
-    return film.frame(frame_index)
+    clip = as_video(video)
+    if not -len(clip) <= frame_index < len(clip):
+        raise RunFailed(f"there is no frame {frame_index} in a video of {len(clip)} frames")
+    return clip.frame(frame_index)
 
 
 @task()
 def get_first_frame(video: Any) -> Image.Image:
-    return as_film(video).frame(0)
+    return as_video(video).frame(0)
 
 
 @task()
 def get_last_frame(video: Any) -> Image.Image:
-    return as_film(video).frame(-1)
+    return as_video(video).frame(-1)
 
 
 @task()
 def video_frames(video: Any) -> npt.NDArray[np.uint8]:
     """All frames as one array (frames, height, width, 3)."""
-    return np.stack([np.asarray(frame.convert("RGB")) for frame in as_film(video)])
+    return np.stack([np.asarray(frame.convert("RGB")) for frame in as_video(video)])
 
 
 @task()
@@ -82,14 +82,14 @@ def concat_videos(
     Their sounds are crossfaded over what was trimmed; where nothing is, their ends are faded for
     3 ms. `fps` tells where in a sound a frame is; by default the films tell it.
     """
-    films = [as_film(video) for video in videos]
-    if not films:
+    clips = [as_video(video) for video in videos]
+    if not clips:
         raise RunFailed("concat_videos needs at least one video")
-    return joined_films(films, trim=trim_frames, crossfade_ms=crossfade_ms, fps=fps)
+    return joined_videos(clips, trim=trim_frames, crossfade_ms=crossfade_ms, fps=fps)
 
 
 @task()
 def pair_audio(video: Any, audio: Any, sample_rate: Positive | None = None) -> Video:
     """The film with this sound. `sample_rate` is for a waveform that does not tell its own."""
-    film = as_film(video)
-    return Video(film.frames, as_sound(audio, sample_rate), film.fps)
+    clip = as_video(video)
+    return Video(clip.frames, as_audio(audio, sample_rate), clip.fps)

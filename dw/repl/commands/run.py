@@ -79,20 +79,20 @@ def _shared_seed(session: Session) -> int | None:
 
 
 def _save_sheet(session: Session, done: Sequence[tuple[Finished, str]]) -> None:
-    pictures = [
+    images = [
         (Path(output.path), caption)
         for finished, caption in done
         for output in finished.outputs
         if output.content_type.startswith("image/")
     ]
-    if len(pictures) > 1:
+    if len(images) > 1:
         from dw.terminal.contact_sheet import save_sheet
 
         first, last = (Path(finished.output_dir) for finished in (done[0][0], done[-1][0]))
         path = first.parent / f"sheet-{first.name}-{last.name}.png"
-        save_sheet(pictures, path)
+        save_sheet(images, path)
         session.renderer.result(display_path(path))
-        session.renderer.picture(path, session.settings.images)
+        session.renderer.image(path, session.settings.images)
 
 
 def _run(

@@ -22,8 +22,8 @@ def sound_part(data: dict[str, Any]) -> Workflow:
     An optional value of the wrong shape is left out; a step that cannot be without does nothing.
     """
     steps = data.get("steps")
-    sound = map(_sound_step, steps if isinstance(steps, list) else ())
-    return Workflow.model_construct(id=str(data.get("id")), steps=tuple(sound))
+    audio = map(_sound_step, steps if isinstance(steps, list) else ())
+    return Workflow.model_construct(id=str(data.get("id")), steps=tuple(audio))
 
 
 def _sound_step(data: Any) -> Step:

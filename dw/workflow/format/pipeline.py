@@ -220,8 +220,8 @@ class Pipeline(Loadable):
         if data.get("remote_text_encoder") and "prompt" not in arguments:
             yield Finding(("arguments",), "a remote text encoder needs the argument 'prompt'")
         if data.get("ip_adapter"):
-            pictures = ("ip_adapter_image", "ip_adapter_image_embeds", "ip_adapter_embeds")
-            if not any(name in arguments for name in pictures):
+            images = ("ip_adapter_image", "ip_adapter_image_embeds", "ip_adapter_embeds")
+            if not any(name in arguments for name in images):
                 yield Finding(("arguments",), "an IP-Adapter needs the argument 'ip_adapter_image'")
 
     @model_validator(mode="before")

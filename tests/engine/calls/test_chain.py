@@ -52,7 +52,7 @@ def ltx2(stand_ins: None) -> Path:
 
 
 @pytest.fixture
-def film(ltx: Path, warm: Session) -> Callable[..., Json]:
+def video(ltx: Path, warm: Session) -> Callable[..., Json]:
     """A workflow of one chain, from a picture in the session's folder."""
     Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(warm.folder / "cat.png")
 
@@ -76,40 +76,40 @@ class TestRealPipeline:
         ],
     )
     def test_as_many_frames_come_out_as_were_not_trimmed(
-        self, warm: Session, film: Callable[..., Json], chain: Json, frames: int
+        self, warm: Session, video: Callable[..., Json], chain: Json, frames: int
     ) -> None:
-        [output] = warm.run(film(**chain)).outputs
+        [output] = warm.run(video(**chain)).outputs
         assert (output.frames, output.seconds) == (frames, frames / 24)
 
-    def test_one_segment_is_the_film_without_a_chain(
-        self, warm: Session, film: Callable[..., Json]
+    def test_one_segment_is_the_video_without_a_chain(
+        self, warm: Session, video: Callable[..., Json]
     ) -> None:
-        chained = film(segments=1)
-        plain = film(segments=1)
+        chained = video(segments=1)
+        plain = video(segments=1)
         del plain["steps"][0]["pipeline"]["chain"]
         plain["steps"][0]["result"] = {**MP4, "fps": 24}
         assert warm.hashes(chained) == warm.hashes(plain)
 
     def test_the_same_seed_makes_the_same_chain(
-        self, warm: Session, film: Callable[..., Json]
+        self, warm: Session, video: Callable[..., Json]
     ) -> None:
-        assert warm.hashes(film(segments=2)) == warm.hashes(film(segments=2))
-        assert warm.hashes(film(segments=2)) != warm.hashes(film(segments=2), seed=8)
+        assert warm.hashes(video(segments=2)) == warm.hashes(video(segments=2))
+        assert warm.hashes(video(segments=2)) != warm.hashes(video(segments=2), seed=8)
 
-    def test_each_segment_has_its_prompt(self, warm: Session, film: Callable[..., Json]) -> None:
-        same, own = (film(segments=2, prompts=prompts) for prompts in (["a"], ["a", "b"]))
+    def test_each_segment_has_its_prompt(self, warm: Session, video: Callable[..., Json]) -> None:
+        same, own = (video(segments=2, prompts=prompts) for prompts in (["a"], ["a", "b"]))
         assert warm.hashes(same) != warm.hashes(own)
 
     def test_the_number_of_segments_may_be_an_argument(
-        self, warm: Session, film: Callable[..., Json]
+        self, warm: Session, video: Callable[..., Json]
     ) -> None:
-        document = {**film(segments="variable:segments"), "variables": {"segments": 1}}
+        document = {**video(segments="variable:segments"), "variables": {"segments": 1}}
         assert warm.run(document, segments=2).outputs[0].frames == 17
 
     def test_a_later_step_may_chain_with_the_same_pipeline(
-        self, warm: Session, film: Callable[..., Json]
+        self, warm: Session, video: Callable[..., Json]
     ) -> None:
-        document = film(segments=1)
+        document = video(segments=1)
         again = {
             "reference_name": "gen",
             "arguments": {**LTX["arguments"], "prompt": "a dog"},
@@ -118,26 +118,26 @@ class TestRealPipeline:
         document["steps"].append({"name": "again", "pipeline_reference": again, "result": MP4})
         assert [output.frames for output in warm.run(document).outputs] == [9, 17]
 
-    def test_progress_counts_segments(self, warm: Session, film: Callable[..., Json]) -> None:
-        warm.run(film(segments=2))
+    def test_progress_counts_segments(self, warm: Session, video: Callable[..., Json]) -> None:
+        warm.run(video(segments=2))
         counted = [e[2:] for e in warm.seen.named("stepped") if e[1] == "segment"]
         assert counted == [(1, 2), (2, 2)]
 
     def test_a_cancel_in_the_second_segment_changes_nothing_afterwards(
-        self, warm: Session, film: Callable[..., Json]
+        self, warm: Session, video: Callable[..., Json]
     ) -> None:
-        before = warm.hashes(film(segments=2))
+        before = warm.hashes(video(segments=2))
         calls = iter(range(99))
 
         class CancelsLater(CancelsAt):
             def stepped(self, step: int, steps: int) -> None:
                 super().stepped(step if next(calls) > 6 else 0, steps)
 
-        warm.cancel(film(segments=3), CancelsLater(1))
-        assert warm.hashes(film(segments=2)) == before
+        warm.cancel(video(segments=3), CancelsLater(1))
+        assert warm.hashes(video(segments=2)) == before
 
     def test_a_stop_ends_the_chain_with_what_there_is(
-        self, warm: Session, film: Callable[..., Json], monkeypatch: pytest.MonkeyPatch
+        self, warm: Session, video: Callable[..., Json], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         report = Run.report
 
@@ -147,27 +147,27 @@ class TestRealPipeline:
                 run.control.stop()
 
         monkeypatch.setattr(Run, "report", stops)
-        result = warm.run(film(segments=4))
+        result = warm.run(video(segments=4))
         assert result.outputs[0].frames == 17
         assert result.stopped_early
 
     def test_a_prompt_may_be_made_by_a_step_before(
-        self, warm: Session, film: Callable[..., Json]
+        self, warm: Session, video: Callable[..., Json]
     ) -> None:
         words = {"command": "gather_inputs", "inputs": [["a fox", "a dog"]]}
-        document = film(segments=2, prompts=["previous_result:words"])
+        document = video(segments=2, prompts=["previous_result:words"])
         document["steps"].insert(0, {"name": "words", "task": words})
-        assert warm.hashes(document)[-1] == warm.hashes(film(segments=2, prompts=["a fox"]))[-1]
+        assert warm.hashes(document)[-1] == warm.hashes(video(segments=2, prompts=["a fox"]))[-1]
 
 
-class TestRealSound:
+class TestRealAudio:
     """LTX-2 makes frames and their sound."""
 
     @pytest.mark.parametrize(("chain", "frames"), [({"segments": 1}, 9), ({"segments": 3}, 25)])
-    def test_the_sound_lasts_as_long_as_the_film(
-        self, warm: Session, film: Callable[..., Json], ltx2: Path, chain: Json, frames: int
+    def test_the_audio_lasts_as_long_as_the_video(
+        self, warm: Session, video: Callable[..., Json], ltx2: Path, chain: Json, frames: int
     ) -> None:
-        document = film(**chain)
+        document = video(**chain)
         step = document["steps"][0]
         step["pipeline"]["configuration"] = {"component_type": "LTX2ImageToVideoPipeline"}
         step["pipeline"]["from_pretrained_arguments"] = {"model_name": str(ltx2)}
@@ -182,16 +182,16 @@ class TestRealSound:
 
 class TestSegmentsInFiles:
     def test_they_are_gone_when_the_run_is_over(
-        self, warm: Session, film: Callable[..., Json]
+        self, warm: Session, video: Callable[..., Json]
     ) -> None:
-        result = warm.run(film(segments=2, save_segments=True))
+        result = warm.run(video(segments=2, save_segments=True))
         assert sorted(os.listdir(result.output_dir)) == ["demo-gen.0-0.0.mp4", "run.json"]
         assert result.outputs[0].frames == 17
 
     def test_they_are_kept_and_told_when_that_is_wanted(
-        self, warm: Session, film: Callable[..., Json]
+        self, warm: Session, video: Callable[..., Json]
     ) -> None:
-        result = warm.run(film(segments=2, save_segments=True, keep_segments=True))
+        result = warm.run(video(segments=2, save_segments=True, keep_segments=True))
         assert [(Path(o.path).name, o.frames) for o in result.outputs] == [
             ("demo-gen.0.segment-000.mp4", 9),
             ("demo-gen.0.segment-001.mp4", 9),
@@ -199,9 +199,9 @@ class TestSegmentsInFiles:
         ]
 
     def test_they_are_gone_after_a_failure_too(
-        self, warm: Session, film: Callable[..., Json]
+        self, warm: Session, video: Callable[..., Json]
     ) -> None:
-        document = film(segments=1, save_segments=True)
+        document = video(segments=1, save_segments=True)
         fail = {"command": "get_frame", "arguments": {"video": "previous_result:gen"}}
         fail["arguments"]["frame_index"] = 99
         document["steps"].append({"name": "fail", "task": fail})
@@ -211,15 +211,17 @@ class TestSegmentsInFiles:
 
     def test_their_frames_stay_as_they_were(self, tmp_path: Path) -> None:
         grey = Image.radial_gradient("L").resize((64, 64)).convert("RGB")
-        film = Video([grey.rotate(10 * number) for number in range(5)], fps=10)
-        kept, output = spilled(film, tmp_path / "a.mp4")
+        video = Video([grey.rotate(10 * number) for number in range(5)], fps=10)
+        kept, output = spilled(video, tmp_path / "a.mp4")
         assert isinstance(kept.frames, Reel)
         assert output.frames == len(kept) == 5
-        for frame, was in zip(kept, film, strict=True):
+        for frame, was in zip(kept, video, strict=True):
             assert np.abs(np.subtract(frame, was, dtype=float)).mean() < 1  # of 255
 
-    def test_a_later_step_sees_their_frames(self, warm: Session, film: Callable[..., Json]) -> None:
-        document = film(segments=2, save_segments=True)
+    def test_a_later_step_sees_their_frames(
+        self, warm: Session, video: Callable[..., Json]
+    ) -> None:
+        document = video(segments=2, save_segments=True)
         last = {"command": "get_last_frame", "arguments": {"video": "previous_result:gen"}}
         document["steps"].append(
             {"name": "last", "task": last, "result": {"content_type": "image/png"}}
@@ -240,9 +242,9 @@ class TestSegmentsInFiles:
     ],
 )
 def test_a_chain_that_does_not_fit_is_refused_before_anything_loads(
-    warm: Session, film: Callable[..., Json], arguments: Json, chain: Json, message: str
+    warm: Session, video: Callable[..., Json], arguments: Json, chain: Json, message: str
 ) -> None:
-    assert message in str(warm.fail(film(arguments, **chain)))
+    assert message in str(warm.fail(video(arguments, **chain)))
     assert warm.seen.events == []
 
 
@@ -252,16 +254,16 @@ RATE = 8000
 class Maker:
     """Makes films of known frames: the number of the call is their shade, their sound its tenth."""
 
-    def __init__(self, *, frames: int = 9, sound: bool = True, fps: float = 10, batch: int = 1):
+    def __init__(self, *, frames: int = 9, audio: bool = True, fps: float = 10, batch: int = 1):
         self.calls: list[Any] = []
-        self._frames, self._has_sound, self._fps, self._batch = frames, sound, fps, batch
+        self._frames, self._has_audio, self._fps, self._batch = frames, audio, fps, batch
 
     def __call__(self, arguments: Any) -> Any:
         self.calls.append(arguments)
         number, count = len(self.calls), arguments.get("num_frames", self._frames)
         frames = np.full((self._batch, count, 8, 8, 3), number / 255, np.float32)
         samples = round(count / self._fps * RATE)
-        audio = torch.full((self._batch, 2, samples), number / 10) if self._has_sound else None
+        audio = torch.full((self._batch, 2, samples), number / 10) if self._has_audio else None
         output = LTX2PipelineOutput(frames, audio)
         output.audio_sample_rate = RATE
         return output
@@ -275,31 +277,31 @@ class Maker:
             goes_on=lambda done, total: True,
             spill=None,
         )
-        return chaining.film(arguments or {})
+        return chaining.video(arguments or {})
 
 
 class TestContinuity:
     def test_the_last_frame_is_given_to_the_next_call(self) -> None:
-        maker = Maker(sound=False)
+        maker = Maker(audio=False)
         maker.chain({"image": "first"}, segments=3)
         given = [call["image"] for call in maker.calls]
         assert given[0] == "first"
-        assert [picture.getpixel((0, 0))[0] for picture in given[1:]] == [1, 2]
+        assert [image.getpixel((0, 0))[0] for image in given[1:]] == [1, 2]
 
     def test_to_a_list_it_is_appended_and_taken_off_again(self) -> None:
-        maker = Maker(sound=False)
+        maker = Maker(audio=False)
         maker.chain({"refs": ["a"]}, segments=3, segment_argument="refs")
         assert [len(call["refs"]) for call in maker.calls] == [1, 2, 2]
         assert isinstance(maker.calls[2]["refs"][1], Image.Image)
 
     def test_among_references_it_is_one(self) -> None:
-        maker = Maker(sound=False)
-        sound = h3.MiniMaxH3AudioReference(torch.zeros(2, 9))
-        maker.chain({"refs": [sound]}, segments=2, segment_argument="refs")
+        maker = Maker(audio=False)
+        audio = h3.MiniMaxH3AudioReference(torch.zeros(2, 9))
+        maker.chain({"refs": [audio]}, segments=2, segment_argument="refs")
         assert isinstance(maker.calls[1]["refs"][1], h3.MiniMaxH3ImageReference)
 
     def test_each_call_has_its_prompt(self) -> None:
-        maker = Maker(sound=False)
+        maker = Maker(audio=False)
         maker.chain({"prompt": "own"}, prompts=["a", "b"], segments=4)
         assert [call["prompt"] for call in maker.calls] == ["a", "b", "b", "b"]
 
@@ -314,11 +316,11 @@ class TestLastSegment:
 
     def given(self, **chain: Any) -> Any:
         maker = Maker()
-        picture = h3.MiniMaxH3ImageReference(Image.new("RGB", (8, 8)))
-        maker.chain({"references": [picture]}, **{**self.LAST, **chain})
+        image = h3.MiniMaxH3ImageReference(Image.new("RGB", (8, 8)))
+        maker.chain({"references": [image]}, **{**self.LAST, **chain})
         return maker.calls[1]["references"][1]
 
-    def test_the_whole_film_is_given_with_its_sound_and_rates(self) -> None:
+    def test_the_whole_video_is_given_with_its_audio_and_rates(self) -> None:
         reference = self.given()
         assert isinstance(reference, h3.MiniMaxH3VideoReference)
         assert (len(reference.frames), reference.fps, reference.sample_rate) == (9, 10, RATE)
@@ -329,7 +331,7 @@ class TestLastSegment:
         assert len(reference.frames) == 4
         assert reference.audio.shape == (2, 0.4 * RATE)
 
-    def test_its_sound_may_be_left_out(self) -> None:
+    def test_its_audio_may_be_left_out(self) -> None:
         assert self.given(carry_audio=False).audio is None
 
     @pytest.mark.parametrize(
@@ -343,26 +345,26 @@ class TestLastSegment:
             Maker().chain({"references": references}, **self.LAST)
 
 
-class TestSound:
+class TestAudio:
     @pytest.mark.parametrize("trim", [0, 1, 5])
     @pytest.mark.parametrize("fps", [10, 24, 29.97])
     def test_it_lasts_as_long_as_the_frames(self, trim: int, fps: float) -> None:
-        film = Maker(fps=fps).chain(segments=4, trim_frames=trim, fps=fps)
-        assert film.sound is not None
-        assert len(film) == 36 - 3 * trim
-        assert abs(len(film.sound) / RATE - len(film) / fps) < 1 / RATE
+        video = Maker(fps=fps).chain(segments=4, trim_frames=trim, fps=fps)
+        assert video.audio is not None
+        assert len(video) == 36 - 3 * trim
+        assert abs(len(video.audio) / RATE - len(video) / fps) < 1 / RATE
 
     def test_a_segment_is_heard_while_it_is_seen(self) -> None:
-        film = Maker().chain(segments=3, trim_frames=1, fps=10)
-        assert film.sound is not None
+        video = Maker().chain(segments=3, trim_frames=1, fps=10)
+        assert video.audio is not None
         for frame, shade in ((0, 1), (8, 1), (10, 2), (16, 2), (18, 3), (24, 3)):
-            assert film.frame(frame).getpixel((0, 0)) == (shade,) * 3
+            assert video.frame(frame).getpixel((0, 0)) == (shade,) * 3
         for second, level in ((0.0, 0.1), (0.95, 0.2), (1.6, 0.2), (1.75, 0.3)):
-            assert film.sound.samples[round(second * RATE), 0] == pytest.approx(level)
+            assert video.audio.samples[round(second * RATE), 0] == pytest.approx(level)
 
     def test_the_argument_tells_the_rate_of_the_frames(self) -> None:
-        film = Maker(fps=20).chain({"frame_rate": 20}, segments=2)
-        assert film.fps == 20
+        video = Maker(fps=20).chain({"frame_rate": 20}, segments=2)
+        assert video.fps == 20
 
     def test_nobody_telling_it_is_an_error(self) -> None:
         with pytest.raises(RunFailed, match="'chain' needs 'fps' to cut them"):
@@ -376,13 +378,13 @@ class TestMatchAudio:
         arguments = {"num_frames": 9, "references": [song], "prompt": "a choir"}
         return maker.chain(arguments, match_audio=True, fps=10, **chain)
 
-    def test_the_film_lasts_as_long_as_the_sound_which_it_gets(self) -> None:
-        film = self.chained(3.0, Maker())
-        assert film.sound is not None
-        assert (len(film), len(film.sound)) == (30, 3 * RATE)
-        assert np.allclose(film.sound.samples[:, 0], np.linspace(0, 1, 3 * RATE), atol=1e-6)
+    def test_the_video_lasts_as_long_as_the_audio_which_it_gets(self) -> None:
+        video = self.chained(3.0, Maker())
+        assert video.audio is not None
+        assert (len(video), len(video.audio)) == (30, 3 * RATE)
+        assert np.allclose(video.audio.samples[:, 0], np.linspace(0, 1, 3 * RATE), atol=1e-6)
 
-    def test_each_call_gets_its_part_of_the_sound(self) -> None:
+    def test_each_call_gets_its_part_of_the_audio(self) -> None:
         maker = Maker()
         self.chained(3.0, maker)
         parts = [call["references"][0].audio for call in maker.calls]
@@ -397,9 +399,9 @@ class TestMatchAudio:
 
     def test_the_last_one_is_snapped_up_and_goes_on_in_silence(self) -> None:
         maker = Maker()
-        film = self.chained(1.2, maker, frame_snap={"modulus": 4, "remainder": 1})
+        video = self.chained(1.2, maker, frame_snap={"modulus": 4, "remainder": 1})
         assert [call["num_frames"] for call in maker.calls] == [9, 5]
-        assert len(film) == 12
+        assert len(video) == 12
         last = maker.calls[1]["references"][0].audio
         assert not last[0, round(0.4 * RATE) :].any()
 
@@ -411,21 +413,21 @@ class TestMatchAudio:
             ([h3.MiniMaxH3AudioReference(torch.zeros(2, 99))], "tells its sample rate"),
         ],
     )
-    def test_another_number_of_sounds_is_named(self, references: Any, message: str) -> None:
+    def test_another_number_of_waveforms_is_named(self, references: Any, message: str) -> None:
         with pytest.raises(RunFailed, match=message):
             Maker().chain({"references": references}, match_audio=True, fps=10)
 
     @settings(max_examples=30, deadline=None)
     @given(st.floats(0.05, 10), st.integers(0, 8), st.integers(1, 9))
-    def test_any_sound_is_matched(self, seconds: float, trim: int, modulus: int) -> None:
+    def test_any_audio_is_matched(self, seconds: float, trim: int, modulus: int) -> None:
         snap = {"modulus": modulus, "remainder": 9 % modulus}
-        film = self.chained(seconds, Maker(sound=False), trim_frames=trim, frame_snap=snap)
-        assert len(film) == max(1, round(round(seconds * RATE) / RATE * 10))
+        video = self.chained(seconds, Maker(audio=False), trim_frames=trim, frame_snap=snap)
+        assert len(video) == max(1, round(round(seconds * RATE) / RATE * 10))
 
 
-def test_a_chain_goes_on_from_one_film() -> None:
+def test_a_chain_goes_on_from_one_video() -> None:
     with pytest.raises(RunFailed, match="goes on from one film, and this call made 2"):
-        Maker(batch=2, sound=False).chain(segments=2)
+        Maker(batch=2, audio=False).chain(segments=2)
 
 
 class TestReel:
@@ -437,8 +439,8 @@ class TestReel:
                 stream = file.add_stream("libx264", rate=8, options={"qp": "0"})
                 stream.width, stream.height = 16, 16
                 for level in range(6):
-                    picture = np.full((16, 16, 3), 40 * level, np.uint8)
-                    file.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+                    image = np.full((16, 16, 3), 40 * level, np.uint8)
+                    file.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
                 file.mux(stream.encode())
         return Reel((tmp_path / "a.mp4", 0, 6)) + Reel((tmp_path / "b.mp4", 2, 4))
 

@@ -45,7 +45,7 @@ def controlled(model: Path, controlnet: Path, image: str = "cat.png", **argument
     return text_to_image(model, configuration=CONTROLLED, controlnet=override, arguments=call)
 
 
-def test_the_picture_follows_the_image_that_controls_it(
+def test_the_image_follows_the_one_that_controls_it(
     session: Session, sd15: Path, controlnet: Path, cat: Path
 ) -> None:
     Image.new("RGB", (64, 64), "white").save(session.folder / "white.png")
@@ -59,7 +59,7 @@ def test_the_picture_follows_the_image_that_controls_it(
     assert session.loaded == ()
 
 
-def test_without_it_the_next_picture_is_the_plain_one(
+def test_without_it_the_next_image_is_the_plain_one(
     session: Session, sd15: Path, controlnet: Path, cat: Path
 ) -> None:
     plain = session.hashes(text_to_image(sd15))

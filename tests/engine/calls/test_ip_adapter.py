@@ -18,7 +18,7 @@ def adapter(scale: object = 1.0, name: str = "any/adapter", **more: object) -> J
     return {"model_name": name, "weight_name": "plain.safetensors", "scale": scale, **more}
 
 
-def pictured(
+def with_image(
     scale: object = 1.0, image: str = "red.png", name: str = "any/adapter", **changes: Any
 ) -> Json:
     call = {"ip_adapter_image": image, **changes.pop("arguments", {})}
@@ -40,74 +40,74 @@ def plain(session: Session) -> list[str]:
 
 @pytest.fixture(scope="module")
 def red(session: Session) -> list[str]:
-    return session.hashes(pictured(), rehearse=True)
+    return session.hashes(with_image(), rehearse=True)
 
 
-def test_the_picture_is_drawn_like_its_prompt(
+def test_the_image_is_drawn_like_its_prompt(
     session: Session, plain: list[str], red: list[str]
 ) -> None:
     assert red != plain
-    assert session.hashes(pictured(image="grey.png"), rehearse=True) not in (red, plain)
+    assert session.hashes(with_image(image="grey.png"), rehearse=True) not in (red, plain)
     assert session.loaded == ()
 
 
-def test_without_it_the_picture_is_the_plain_one_again(
+def test_without_it_the_image_is_the_plain_one_again(
     session: Session, plain: list[str], red: list[str]
 ) -> None:
     assert session.hashes(text_to_image("any/model"), rehearse=True) == plain
     assert session.dropped == ("gen.image_encoder",)
-    assert session.hashes(pictured(), rehearse=True) == red
+    assert session.hashes(with_image(), rehearse=True) == red
 
 
 def test_the_scale_counts_and_is_set_for_each_call(
     session: Session, plain: list[str], red: list[str]
 ) -> None:
-    assert session.hashes(pictured(0.0), rehearse=True) == plain
-    assert session.hashes(pictured(0.5), rehearse=True) not in (plain, red)
-    assert session.hashes(pictured({"up": 0.0, "down": 1.0}), rehearse=True) not in (plain, red)
-    assert session.hashes(pictured(1), rehearse=True) == red
+    assert session.hashes(with_image(0.0), rehearse=True) == plain
+    assert session.hashes(with_image(0.5), rehearse=True) not in (plain, red)
+    assert session.hashes(with_image({"up": 0.0, "down": 1.0}), rehearse=True) not in (plain, red)
+    assert session.hashes(with_image(1), rehearse=True) == red
 
 
 def test_scales_that_are_texts_count_as_the_numbers(session: Session) -> None:
     for texts, numbers in (("0.5", 0.5), ({"up": ["0.0"], "down": "1"}, {"up": [0.0], "down": 1})):
-        pictures = session.hashes(pictured(texts), rehearse=True)
-        assert pictures == session.hashes(pictured(numbers), rehearse=True)
+        images = session.hashes(with_image(texts), rehearse=True)
+        assert images == session.hashes(with_image(numbers), rehearse=True)
 
 
 def test_blocks_that_the_model_does_not_have_are_told(session: Session, red: list[str]) -> None:
-    error = session.fail(pictured({"upp": 1.0}), rehearse=True)
+    error = session.fail(with_image({"upp": 1.0}), rehearse=True)
     assert error.message == (
         "StableDiffusionPipeline has no such blocks as the scale {'upp': 1.0} of the IP-Adapter "
         "'any/adapter/plain.safetensors' names"
     )
-    assert session.hashes(pictured(), rehearse=True) == red
+    assert session.hashes(with_image(), rehearse=True) == red
 
 
 def test_another_adapter_takes_its_place(
     session: Session, plain: list[str], red: list[str]
 ) -> None:
-    assert session.hashes(pictured(name="other/adapter"), rehearse=True) not in (plain, red)
-    assert session.hashes(pictured(), rehearse=True) == red
+    assert session.hashes(with_image(name="other/adapter"), rehearse=True) not in (plain, red)
+    assert session.hashes(with_image(), rehearse=True) == red
 
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_after_a_cancel_nothing_of_it_is_left(
     session: Session, plain: list[str], red: list[str], step: int
 ) -> None:
-    session.cancel(pictured(), CancelsAt(step), rehearse=True)
-    assert session.hashes(pictured(), rehearse=True) == red
-    session.cancel(pictured(), CancelsAt(step), rehearse=True)
+    session.cancel(with_image(), CancelsAt(step), rehearse=True)
+    assert session.hashes(with_image(), rehearse=True) == red
+    session.cancel(with_image(), CancelsAt(step), rehearse=True)
     assert session.hashes(text_to_image("any/model"), rehearse=True) == plain
 
 
 def test_a_step_without_it_is_not_touched_by_its_neighbours(
     session: Session, plain: list[str], red: list[str]
 ) -> None:
-    step = pictured()["steps"][0]
+    step = with_image()["steps"][0]
     without = {**generate("any/model"), "name": "plain"}
     last = {**step, "name": "last"}
-    pictures = session.hashes(workflow(step, without, last), rehearse=True)
-    assert pictures == [*red, *plain, *red]
+    images = session.hashes(workflow(step, without, last), rehearse=True)
+    assert images == [*red, *plain, *red]
 
 
 def test_pipelines_that_know_nothing_of_it_are_not_touched(session: Session) -> None:
@@ -116,32 +116,32 @@ def test_pipelines_that_know_nothing_of_it_are_not_touched(session: Session) -> 
     other = text_to_image("any/model", configuration=latents)
     other["steps"][0]["pipeline"]["arguments"] = call
     before = session.hashes(other, rehearse=True)
-    session.run(pictured(), rehearse=True)
+    session.run(with_image(), rehearse=True)
     assert session.hashes(other, rehearse=True) == before
 
 
 def test_it_stands_beside_a_lora(session: Session, red: list[str]) -> None:
     lora = {"model_name": "any/lora", "weight_name": "x.safetensors"}
-    both = session.hashes(pictured(loras=[lora]), rehearse=True)
+    both = session.hashes(with_image(loras=[lora]), rehearse=True)
     assert both != red
-    assert session.hashes(pictured(), rehearse=True) == red
-    assert session.hashes(pictured(loras=[lora]), rehearse=True) == both
+    assert session.hashes(with_image(), rehearse=True) == red
+    assert session.hashes(with_image(loras=[lora]), rehearse=True) == both
 
 
 @pytest.mark.parametrize("family", ["StableDiffusionXLPipeline", "FluxPipeline"])
 def test_other_families_have_it_too(session: Session, family: str) -> None:
     configuration = {"component_type": family}
-    with_it = session.hashes(pictured(configuration=configuration), rehearse=True)
+    with_it = session.hashes(with_image(configuration=configuration), rehearse=True)
     without = text_to_image("any/model", configuration=configuration)
     before = session.hashes(without, rehearse=True)
     assert with_it != before
-    assert session.hashes(pictured(0.0, configuration=configuration), rehearse=True) == before
+    assert session.hashes(with_image(0.0, configuration=configuration), rehearse=True) == before
 
 
 def test_an_adapter_of_another_model_does_not_fit_and_leaves_the_model_plain(
     session: Session, sd15: Path, sdxl: Path, plain: list[str]
 ) -> None:
-    session.run(pictured(), rehearse=True)
+    session.run(with_image(), rehearse=True)
     encoder = next(
         c.spec.source for c in session.engine._cache.components() if c.label == "gen.image_encoder"
     )

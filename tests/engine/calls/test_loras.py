@@ -28,7 +28,7 @@ def first(warm: Session) -> list[str]:
     return warm.hashes(with_loras(lora("first")), rehearse=True)
 
 
-def test_a_lora_changes_the_picture_and_loads_no_component(
+def test_a_lora_changes_the_image_and_loads_no_component(
     warm: Session, plain: list[str], first: list[str]
 ) -> None:
     assert first != plain
@@ -36,7 +36,7 @@ def test_a_lora_changes_the_picture_and_loads_no_component(
     assert warm.loaded == ()
 
 
-def test_without_it_the_picture_is_the_plain_one_again(
+def test_without_it_the_image_is_the_plain_one_again(
     warm: Session, plain: list[str], first: list[str]
 ) -> None:
     assert warm.hashes(with_loras(), rehearse=True) == plain
@@ -61,7 +61,7 @@ def test_two_together_differ_from_each_and_do_not_depend_on_what_was_there(
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_after_a_cancel_the_picture_is_the_same(warm: Session, first: list[str], step: int) -> None:
+def test_after_a_cancel_the_image_is_the_same(warm: Session, first: list[str], step: int) -> None:
     scaled = {"arguments": {"cross_attention_kwargs": {"scale": 0.25}}}
     warm.cancel(with_loras(lora("first"), **scaled), CancelsAt(step), rehearse=True)
     assert warm.hashes(with_loras(lora("first")), rehearse=True) == first
@@ -71,10 +71,10 @@ def test_a_step_without_loras_is_not_touched_by_its_neighbour(
     warm: Session, plain: list[str], first: list[str]
 ) -> None:
     second = {**generate("any/model"), "name": "plain"}
-    pictures = warm.hashes(
+    images = warm.hashes(
         workflow(generate("any/model", loras=[lora("first")]), second), rehearse=True
     )
-    assert pictures == [*first, *plain]
+    assert images == [*first, *plain]
 
 
 def test_a_file_of_ones_own_is_found_by_folder_and_name(session: Session, sd15: Path) -> None:

@@ -31,7 +31,7 @@ def test_the_model_s_own_scheduler_takes_other_settings(warm: Session, sd15: Pat
     assert ddim != drawn(warm, sd15, {"configuration": DDIM})
 
 
-def test_a_shift_changes_the_picture_for_this_run_only(warm: Session, flux: Path) -> None:
+def test_a_shift_changes_the_image_for_this_run_only(warm: Session, flux: Path) -> None:
     def flux_with(scheduler: Json | None) -> list[str]:
         changes: Json = {"configuration": {"component_type": "FluxPipeline"}}
         given = {} if scheduler is None else {"scheduler": scheduler}

@@ -115,7 +115,7 @@ def test_nothing_of_it_stays_on_the_model(
     ],
     ids=["first_block", "mag", "taylorseer"],
 )
-def test_the_picture_is_the_one_that_diffusers_makes_with_it(
+def test_the_image_is_the_one_that_diffusers_makes_with_it(
     warm: Session, flux: Path, transformer: Any, cache: Json, config: Any
 ) -> None:
     document = cached(flux, cache, **GUIDED)
@@ -174,9 +174,9 @@ def test_each_iteration_begins_anew(warm: Session, flux: Path) -> None:
     one = cached(flux, {"type": "first_block", "threshold": 1000}, prompt="a cat")
     [step] = document["steps"]
     step["pipeline"]["arguments"]["prompt"] = "previous_result:say"
-    pictures = warm.hashes(workflow(prompts, step))
-    assert len(set(pictures)) == 2
-    assert pictures[0] == warm.hashes(one)[0]
+    images = warm.hashes(workflow(prompts, step))
+    assert len(set(images)) == 2
+    assert images[0] == warm.hashes(one)[0]
 
 
 class TestPasses:
@@ -334,8 +334,8 @@ class TestBlocksThatDiffusersDoesNotKnow:
         def two(
             module: Any, hidden_states: Any, audio_hidden_states: Any, encoder_hidden_states: Any
         ) -> Any:
-            sound = audio_hidden_states + 2 * module.ff(audio_hidden_states)
-            return hidden_states + module.ff(hidden_states), sound
+            audio = audio_hidden_states + 2 * module.ff(audio_hidden_states)
+            return hidden_states + module.ff(hidden_states), audio
 
         is_two = request.param is LTX2VideoTransformerBlock
         monkeypatch.setattr(request.param, "__init__", build)
@@ -360,7 +360,7 @@ class TestBlocksThatDiffusersDoesNotKnow:
             assert torch.allclose(ours, theirs, atol=1e-2)
             assert not torch.equal(ours, before)
 
-    def test_mag_cache_would_leave_out_the_sound(self, warm: Session) -> None:
+    def test_mag_cache_would_leave_out_the_audio(self, warm: Session) -> None:
         cache = {"type": "mag", "calibrate": True}
         configuration = {"component_type": "LTX2Pipeline", "cache": cache}
         document = warm.document(text_to_image("any/model", configuration=configuration))
@@ -381,5 +381,5 @@ def test_calibration_tells_the_ratios_and_skips_nothing(warm: Session, flux: Pat
 def test_ratios_may_be_named_as_a_constant(warm: Session, flux: Path) -> None:
     ways = [None, "flux", "constant:diffusers.hooks.mag_cache.FLUX_MAG_RATIOS"]
     ways.append(FLUX_MAG_RATIOS.tolist())  # type: ignore[arg-type]
-    pictures = [warm.hashes(cached(flux, {**MAG, "mag_ratios": way})) for way in ways]
-    assert pictures == [pictures[0]] * 4
+    images = [warm.hashes(cached(flux, {**MAG, "mag_ratios": way})) for way in ways]
+    assert images == [images[0]] * 4

@@ -49,9 +49,9 @@ def test_a_weight_is_seen(warm: Session, flux: Path) -> None:
 
 def test_without_the_key_brackets_are_text(warm: Session, flux: Path) -> None:
     texts = ["a (cat:1.5)", "a cat"]
-    pictures = [warm.hashes(drawn(flux, text, weighting=False)) for text in texts]
-    assert pictures[0] != pictures[1]
-    assert warm.hashes(drawn(flux, texts[0])) not in pictures
+    images = [warm.hashes(drawn(flux, text, weighting=False)) for text in texts]
+    assert images[0] != images[1]
+    assert warm.hashes(drawn(flux, texts[0])) not in images
 
 
 @pytest.mark.parametrize(

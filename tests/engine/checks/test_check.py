@@ -24,7 +24,7 @@ def messages(session: Session, document: Json) -> list[str]:
         ({"subtype": "FLOAT", "format": "RF64"}, None),
     ],
 )
-def test_sound_files_are_of_kinds_that_libsndfile_has(
+def test_audio_files_are_of_kinds_that_libsndfile_has(
     warm: Session, result: Json, message: str | None
 ) -> None:
     step = {"name": "a", "task": {"command": "gather_inputs", "inputs": [1]}}

@@ -37,7 +37,7 @@ def size(session: Session, document: Json, **options: Any) -> tuple[int | None, 
     return last.width, last.height
 
 
-def test_image_to_image_takes_the_picture_of_the_step_before(session: Session, sd15: Path) -> None:
+def test_image_to_image_takes_the_image_of_the_step_before(session: Session, sd15: Path) -> None:
     refine = generate(sd15, configuration={"component_type": "StableDiffusionImg2ImgPipeline"})
     refine["pipeline"]["arguments"] = {"prompt": "a cat", "image": "previous_result:gen"}
     refine["name"] = "refine"
@@ -46,7 +46,7 @@ def test_image_to_image_takes_the_picture_of_the_step_before(session: Session, s
     assert (second.width, second.height) == (64, 64)
 
 
-def test_each_picture_of_a_batch_is_taken(session: Session, sd15: Path) -> None:
+def test_each_image_of_a_batch_is_taken(session: Session, sd15: Path) -> None:
     batch = generate(sd15, arguments={"num_images_per_prompt": 3})
     small = resize("previous_result:gen", width=32, height=32)
     outputs = names(session, workflow(batch, small))
@@ -134,7 +134,7 @@ class TestSubWorkflows:
         last = resize("previous_result:sub", "last", width=4, height=4)
         assert names(session, workflow(self.call(side=40), last))[-1] == "demo-last.1-0.0.png"
 
-    def test_it_takes_pictures_that_were_made_before(
+    def test_it_takes_images_that_were_made_before(
         self, session: Session, child: Path, sd15: Path
     ) -> None:
         document = workflow(generate(sd15), self.call(image="previous_result:gen", side=16))
@@ -146,12 +146,12 @@ class TestSubWorkflows:
         inner = workflow(generate(sd15))
         (session.folder / "child.json").write_text(json.dumps(inner))
         parent = workflow({**self.call(), "seed": 5})
-        pictures = session.hashes(parent)
+        images = session.hashes(parent)
         assert "sub.gen.unet" in session.loaded
         assert ("sub.gen", 1, 1) in session.seen.named("step_started")
-        assert pictures == session.hashes(inner, seed=5)
+        assert images == session.hashes(inner, seed=5)
         (session.folder / "child.json").write_text(json.dumps({**inner, "seed": 6}))
-        assert session.hashes(parent) == session.hashes(inner, seed=6) != pictures
+        assert session.hashes(parent) == session.hashes(inner, seed=6) != images
 
     def test_a_model_that_only_a_result_tells_is_loaded_late(
         self, session: Session, sd15: Path
@@ -204,7 +204,7 @@ class TestSubWorkflows:
 
 
 class TestMedia:
-    def test_a_missing_picture_is_found_before_a_model_is_loaded(
+    def test_a_missing_image_is_found_before_a_model_is_loaded(
         self, session: Session, sd15: Path
     ) -> None:
         error = session.fail(workflow(generate(sd15), resize("no.png")))
@@ -216,19 +216,19 @@ class TestMedia:
         "place",
         ["cat.png", {"location": "cat.png"}, {"location": "cat.png", "media_type": "image"}],
     )
-    def test_a_picture_is_named_in_several_ways(
+    def test_an_image_is_named_in_several_ways(
         self, session: Session, cat: Path, place: Any
     ) -> None:
         assert size(session, workflow(resize(place, width=8, height=8))) == (8, 8)
 
-    def test_a_list_of_pictures_is_loaded_whole(self, session: Session, cat: Path) -> None:
+    def test_a_list_of_images_is_loaded_whole(self, session: Session, cat: Path) -> None:
         gather = task("all", "gather_inputs", arguments={"image": ["cat.png"] * 2}, result=None)
         measure = task(
             "one", "get_dict_value", arguments={"dict": "previous_result:all", "key": "image"}
         )
         assert len(names(session, workflow(gather, measure))) == 2
 
-    def test_a_broken_picture_is_named(self, session: Session) -> None:
+    def test_a_broken_image_is_named(self, session: Session) -> None:
         (session.folder / "broken.png").write_bytes(b"not a picture")
         error = session.fail(workflow(resize("broken.png")))
         assert error.message.startswith("cannot read the picture 'broken.png'")
@@ -248,7 +248,7 @@ def test_a_result_of_the_wrong_kind_fails_the_run(session: Session, cat: Path) -
     assert error.message == "text/plain cannot hold a picture"
 
 
-def test_pictures_can_be_gathered_by_pattern(session: Session, cat: Path) -> None:
+def test_images_can_be_gathered_by_pattern(session: Session, cat: Path) -> None:
     Image.new("RGB", (8, 8)).save(session.folder / "ant.png")
     step = task("all", "gather_images", arguments={"glob": "*.png"})
     outputs = session.run(workflow(step)).outputs

@@ -26,16 +26,16 @@ def test_the_second_run_loads_nothing_and_draws_the_same(session: Session, sd15:
     assert session.loaded == ()
 
 
-def test_the_picture_is_the_one_that_diffusers_draws(warm: Session, sd15: Path) -> None:
+def test_the_image_is_the_one_that_diffusers_draws(warm: Session, sd15: Path) -> None:
     ours = warm.run(text_to_image(sd15), seed=5).outputs[0]
     pipeline = DiffusionPipeline.from_pretrained(sd15)
     arguments = {"prompt": "a cat", "num_inference_steps": 4, "width": 64, "height": 64}
     theirs = pipeline(**arguments, generator=torch.Generator().manual_seed(5)).images[0]
-    with Image.open(ours.path) as picture:
-        assert np.array_equal(np.asarray(picture), np.asarray(theirs))
+    with Image.open(ours.path) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(theirs))
 
 
-def test_a_picture_after_an_error_equals_one_before(warm: Session, sd15: Path) -> None:
+def test_an_image_after_an_error_equals_one_before(warm: Session, sd15: Path) -> None:
     before = warm.hashes(text_to_image(sd15))
     error = warm.fail(text_to_image(sd15, arguments={"width": 63}))
     assert isinstance(error, RunFailed)
@@ -72,9 +72,7 @@ def test_a_warm_run_says_nothing_of_loading(session: Session, sd15: Path) -> Non
 
 
 class TestSeeds:
-    def test_one_seed_gives_one_picture_and_another_another(
-        self, warm: Session, sd15: Path
-    ) -> None:
+    def test_one_seed_gives_one_image_and_another_another(self, warm: Session, sd15: Path) -> None:
         first = warm.hashes(text_to_image(sd15), seed=1)
         assert warm.hashes(text_to_image(sd15), seed=1) == first
         assert warm.hashes(text_to_image(sd15), seed=2) != first
@@ -158,17 +156,17 @@ def test_rehearsal_needs_no_model(session: Session) -> None:
     assert session.hashes(document, rehearse=True) == session.hashes(document, rehearse=True)
 
 
-def test_a_picture_tells_how_it_was_made_when_asked(session: Session, sd15: Path) -> None:
+def test_an_image_tells_how_it_was_made_when_asked(session: Session, sd15: Path) -> None:
     step = generate(sd15)
     step["result"] = {"content_type": "image/png", "embed_metadata": True}
     [output] = session.run(workflow(step)).outputs
-    with Image.open(output.path) as picture:
-        metadata = json.loads(picture.info["parameters"])
+    with Image.open(output.path) as image:
+        metadata = json.loads(image.info["parameters"])
     assert (metadata["step"], metadata["arguments"]["prompt"]) == ("gen", "a cat")
     assert metadata["seed"] == 7
 
 
-def test_a_picture_that_tells_of_another_has_the_same_bytes_each_time(
+def test_an_image_that_tells_of_another_has_the_same_bytes_each_time(
     warm: Session, sd15: Path
 ) -> None:
     Image.linear_gradient("L").save(warm.folder / "cat.png")

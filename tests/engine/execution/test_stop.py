@@ -53,7 +53,7 @@ FAMILIES = ["StableDiffusion", "StableDiffusionXL", "Flux"]
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "StableDiffusionXLModular", "FluxModular"])
-def test_the_denoising_ends_and_the_picture_is_kept(warm: Session, family: str) -> None:
+def test_the_denoising_ends_and_the_image_is_kept(warm: Session, family: str) -> None:
     document = text_to_image("a", configuration={"component_type": f"{family}Pipeline"})
     whole = warm.run(document, rehearse=True)
     stopped = warm.run(document, rehearse=True, control=StopsAt(2))

@@ -76,7 +76,7 @@ def test_the_user_may_type_a_list(session: Session, outside: Path, cat: Path) ->
     assert len(session.run(document, files=f"{outside}, cat.png").outputs) == 2
 
 
-def test_pictures_beside_the_workflow_are_gathered(session: Session, cat: Path) -> None:
+def test_images_beside_the_workflow_are_gathered(session: Session, cat: Path) -> None:
     assert len(session.run(workflow(gather(glob="*.png", urls=["cat.png"]))).outputs) == 2
 
 

@@ -15,11 +15,11 @@ from PIL import Image
 from dw.engine.calls.calling import call
 from dw.engine.cancellation import RunControl
 from dw.engine.files.artifacts import artifacts
-from dw.engine.media.audio import Audio, as_sound
+from dw.engine.media.audio import Audio, as_audio
 from dw.engine.media.video import Video
 from dw.workflow.format.configuration import Configuration
 
-PICTURES = [Image.new("L", (8, 8), shade) for shade in (0, 1, 2)]
+IMAGES = [Image.new("L", (8, 8), shade) for shade in (0, 1, 2)]
 FRAMES = np.zeros((2, 5, 8, 8, 3), np.float32)  # (batch, frames, height, width, channels)
 AUDIO = torch.zeros(2, 2, 900)  # (batch, channels, samples)
 
@@ -29,17 +29,17 @@ def told(output: Any, rate: int) -> Any:
     return output
 
 
-@pytest.mark.parametrize("whole", [Video(PICTURES), as_sound(np.zeros(9)), "words", {"a": 1}])
+@pytest.mark.parametrize("whole", [Video(IMAGES), as_audio(np.zeros(9)), "words", {"a": 1}])
 def test_what_is_one_thing_already_stays_one(whole: Any) -> None:
     assert artifacts(whole) == [whole]
 
 
 def test_a_list_is_its_items() -> None:
-    assert artifacts(PICTURES) == PICTURES
+    assert artifacts(IMAGES) == IMAGES
 
 
-def test_pictures_come_one_by_one() -> None:
-    assert artifacts(StableDiffusionPipelineOutput(PICTURES, None)) == PICTURES
+def test_images_come_one_by_one() -> None:
+    assert artifacts(StableDiffusionPipelineOutput(IMAGES, None)) == IMAGES
 
 
 @pytest.mark.parametrize("name", ["image_embeds", "image_embeddings"])
@@ -47,30 +47,30 @@ def test_embeddings_come_one_by_one(name: str) -> None:
     assert len(artifacts(SimpleNamespace(**{name: torch.zeros(3, 77)}))) == 3
 
 
-def test_frames_alone_are_one_array_for_each_film() -> None:
+def test_frames_alone_are_one_array_for_each_video() -> None:
     assert [frames.shape for frames in artifacts(WanPipelineOutput(FRAMES))] == [(5, 8, 8, 3)] * 2
 
 
-def test_frames_with_a_sound_are_films() -> None:
-    films = artifacts(told(LTX2PipelineOutput(FRAMES, AUDIO), 24_000))
-    assert [(len(film), film.sound.samples.shape, film.sound.rate) for film in films] == [
+def test_frames_with_audio_are_videos() -> None:
+    videos = artifacts(told(LTX2PipelineOutput(FRAMES, AUDIO), 24_000))
+    assert [(len(video), video.audio.samples.shape, video.audio.rate) for video in videos] == [
         (5, (900, 2), 24_000)
     ] * 2
 
 
-def test_a_sound_that_was_not_made_is_none() -> None:
+def test_audio_that_was_not_made_is_none() -> None:
     assert isinstance(artifacts(LTX2PipelineOutput(FRAMES, None))[0], np.ndarray)
 
 
-def test_waveforms_are_sounds_of_samples_and_channels() -> None:
-    sounds = artifacts(told(AudioPipelineOutput(AUDIO.numpy()), 44_100))
-    assert [(sound.samples.shape, sound.rate) for sound in sounds] == [((900, 2), 44_100)] * 2
+def test_waveforms_are_audio_of_samples_and_channels() -> None:
+    audios = artifacts(told(AudioPipelineOutput(AUDIO.numpy()), 44_100))
+    assert [(audio.samples.shape, audio.rate) for audio in audios] == [((900, 2), 44_100)] * 2
 
 
 class TestModular:
-    def test_videos_are_paired_with_their_sounds(self) -> None:
-        films = artifacts({"videos": FRAMES, "audio": AUDIO, "sampling_rate": 48_000})
-        assert [(len(film), film.sound.rate) for film in films] == [(5, 48_000)] * 2
+    def test_videos_are_paired_with_their_audio(self) -> None:
+        videos = artifacts({"videos": FRAMES, "audio": AUDIO, "sampling_rate": 48_000})
+        assert [(len(video), video.audio.rate) for video in videos] == [(5, 48_000)] * 2
 
     def test_what_is_left_over_comes_last(self) -> None:
         *videos, rest = artifacts({"videos": FRAMES, "latents": 1})
@@ -110,7 +110,7 @@ def called(pipeline: Talks, **arguments: Any) -> Any:
         ("vae", {}, None),
     ],
 )
-def test_a_sound_has_the_rate_that_the_components_tell(
+def test_audio_has_the_rate_that_the_components_tell(
     component: str, config: dict[str, int], rate: int | None
 ) -> None:
     pipeline = Talks(**{component: SimpleNamespace(config=SimpleNamespace(**config))})
@@ -120,8 +120,8 @@ def test_a_sound_has_the_rate_that_the_components_tell(
 
 
 def test_a_pipeline_gets_frames_and_waveforms() -> None:
-    pipeline, sound = Talks(), Audio(np.zeros((9, 2), np.float32), 8000)
-    called(pipeline, video=Video(PICTURES, sound), audio=sound, n=3)
-    assert pipeline.arguments["video"] is PICTURES
+    pipeline, audio = Talks(), Audio(np.zeros((9, 2), np.float32), 8000)
+    called(pipeline, video=Video(IMAGES, audio), audio=audio, n=3)
+    assert pipeline.arguments["video"] is IMAGES
     assert pipeline.arguments["audio"].shape == (2, 9)  # (channels, samples)
     assert pipeline.arguments["n"] == 3

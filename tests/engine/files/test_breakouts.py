@@ -234,7 +234,7 @@ def test_a_body_that_drips_has_an_end(endless: str, monkeypatch: pytest.MonkeyPa
 # ------------------------------------------------------------------ files
 
 
-def test_a_picture_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         check = zlib.crc32(kind + data)
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
@@ -249,7 +249,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film that no workflow may read."""
     path = tmp_path_factory.mktemp("secret") / "film.mp4"
     with av.open(path, "w") as container:
@@ -265,9 +265,9 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["list.ffconcat", "list.m3u8", "film.mp4"])
 @pytest.mark.parametrize("target", ["file", "address"])
 def test_a_playlist_leads_nowhere(
-    tmp_path: Path, film: Path, endless: str, name: str, target: str
+    tmp_path: Path, video: Path, endless: str, name: str, target: str
 ) -> None:
-    place = str(film) if target == "file" else f"{endless}/told.mp4"
+    place = str(video) if target == "file" else f"{endless}/told.mp4"
     lists = {
         "list.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{place}\n#EXT-X-ENDLIST\n"
     }
@@ -285,8 +285,8 @@ def test_media_of_others_are_opened_in_one_place() -> None:
     assert sorted(users) == ["containers.py", "video.py"]
 
 
-def test_a_film_is_read_all_the_same(film: Path) -> None:
-    assert len(read_video(film.name, FileAccess(film.parent))) == 2
+def test_a_video_is_read_all_the_same(video: Path) -> None:
+    assert len(read_video(video.name, FileAccess(video.parent))) == 2
 
 
 # ------------------------------------------------------------------ numbers
@@ -305,7 +305,7 @@ def test_a_step_of_a_million_iterations_is_refused(session: Session) -> None:
     assert "1000000 combinations" in session.fail(workflow(step, pair)).message
 
 
-def test_bytes_of_the_wrong_kind_are_no_picture(tmp_path: Path) -> None:
+def test_bytes_of_the_wrong_kind_are_not_an_image(tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(io.BytesIO(b"MZ").getvalue())
     with pytest.raises(RunFailed, match="it is no picture"):
         read_image("cat.png", FileAccess(tmp_path))

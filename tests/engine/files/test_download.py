@@ -75,7 +75,7 @@ def refusal(url: str, access: FileAccess) -> str:
     return caught.value.message
 
 
-def test_a_picture_comes_from_a_trusted_address(site: str) -> None:
+def test_an_image_comes_from_a_trusted_address(site: str) -> None:
     assert read_image(f"{site}/cat.png", FileAccess(Path(), permissions=TRUSTED)).size == (8, 8)
 
 

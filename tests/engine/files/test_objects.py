@@ -42,21 +42,21 @@ def held(session: Session, reference: Json, *before: Json) -> list[str]:
 
 
 @pytest.fixture
-def film(session: Session) -> str:
+def video(session: Session) -> str:
     """Three frames of 64x64 at 12 frames per second, without a sound."""
     path = session.folder / "film.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=12)
         stream.width = stream.height = 64
         for level in (0, 100, 200):
-            picture = np.full((64, 64, 3), level, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+            image = np.full((64, 64, 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
         container.mux(stream.encode())
     return path.name
 
 
 class TestFromFile:
-    def test_it_holds_the_picture(self, session: Session, cat: Path) -> None:
+    def test_it_holds_the_image(self, session: Session, cat: Path) -> None:
         reference = {"reference_type": IMAGE, "from_file": "cat.png"}
         assert held(session, reference) == session.hashes(workflow(small("cat.png")))
 
@@ -83,11 +83,11 @@ class TestFromFile:
         assert asked == [url]
         assert download.fetch is not fetch
 
-    def test_further_keys_become_attributes(self, session: Session, film: str) -> None:
+    def test_further_keys_become_attributes(self, session: Session, video: str) -> None:
         access = FileAccess(session.folder)
         cls = MiniMaxH3VideoReference
-        made = built({"reference_type": cls, "from_file": film}, access)
-        slowed = built({"reference_type": cls, "from_file": film, "fps": 6.0}, access)
+        made = built({"reference_type": cls, "from_file": video}, access)
+        slowed = built({"reference_type": cls, "from_file": video, "fps": 6.0}, access)
         assert (made.fps, slowed.fps) == (12.0, 6.0)
         assert len(made.frames) == len(slowed.frames) == 3
 
@@ -113,14 +113,12 @@ class TestFromFile:
 class TestFromPreviousResult:
     REFERENCE: ClassVar[Json] = {"reference_type": IMAGE, "from_previous_result": "gen"}
 
-    def test_it_holds_the_picture_of_the_step(self, session: Session, sd15: Path) -> None:
-        picture, *pictures = held(session, self.REFERENCE, generate(sd15))
-        assert (
-            pictures == session.hashes(workflow(generate(sd15), small("previous_result:gen")))[1:]
-        )
-        assert picture == session.hashes(workflow(generate(sd15)))[0]
+    def test_it_holds_the_image_of_the_step(self, session: Session, sd15: Path) -> None:
+        image, *images = held(session, self.REFERENCE, generate(sd15))
+        assert images == session.hashes(workflow(generate(sd15), small("previous_result:gen")))[1:]
+        assert image == session.hashes(workflow(generate(sd15)))[0]
 
-    def test_each_picture_of_a_batch_makes_one(self, session: Session, sd15: Path) -> None:
+    def test_each_image_of_a_batch_makes_one(self, session: Session, sd15: Path) -> None:
         batch = generate(sd15, arguments={"num_images_per_prompt": 3})
         assert len(set(held(session, self.REFERENCE, batch))) == 6
 
@@ -128,20 +126,20 @@ class TestFromPreviousResult:
         between = gather("nothing", "between")
         assert len(held(session, self.REFERENCE, generate(sd15), between)) == 2
 
-    def test_a_video_reference_takes_frames_and_their_sound(self, session: Session) -> None:
-        frames, sound = np.zeros((2, 8, 8, 3), np.uint8), Audio(np.zeros((100, 2), "f"), 44_100)
+    def test_a_video_reference_takes_frames_and_their_audio(self, session: Session) -> None:
+        frames, audio = np.zeros((2, 8, 8, 3), np.uint8), Audio(np.zeros((100, 2), "f"), 44_100)
         make = {"a_type": MiniMaxH3VideoReference, "fps": 12.0}
         silent, loud = (
             built({**make, "from_previous_result": each}, FileAccess(session.folder))
-            for each in (frames, Video(frames, sound))
+            for each in (frames, Video(frames, audio))
         )
         assert all(isinstance(frame, Image.Image) for frame in silent.frames)
         assert (silent.audio, silent.fps) == (None, 12.0)
         assert (loud.audio.shape, loud.sample_rate) == ((2, 100), 44_100)
 
-    def test_a_sound_reference_takes_a_waveform(self, session: Session) -> None:
-        sound = Audio(np.zeros((100, 1), "f"), 16_000)
-        value = {"a_type": MiniMaxH3AudioReference, "from_previous_result": sound}
+    def test_an_audio_reference_takes_a_waveform(self, session: Session) -> None:
+        audio = Audio(np.zeros((100, 1), "f"), 16_000)
+        value = {"a_type": MiniMaxH3AudioReference, "from_previous_result": audio}
         made = built(value, FileAccess(session.folder))
         assert (made.audio.shape, made.sample_rate) == ((1, 100), 16_000)
 

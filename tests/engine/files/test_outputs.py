@@ -16,7 +16,7 @@ from dw.errors import OutOfResources, RunFailed
 from dw.workflow.format.result import Result
 
 PNG = Result(content_type="image/png")
-PICTURE = Image.linear_gradient("L")
+IMAGE = Image.linear_gradient("L")
 
 
 def named(result: Any, spec: Result) -> list[str]:
@@ -24,20 +24,20 @@ def named(result: Any, spec: Result) -> list[str]:
 
 
 def test_names_hold_workflow_step_result_and_artifact() -> None:
-    assert named([PICTURE, PICTURE], PNG) == ["demo-gen.0-2.0.png", "demo-gen.0-2.1.png"]
+    assert named([IMAGE, IMAGE], PNG) == ["demo-gen.0-2.0.png", "demo-gen.0-2.1.png"]
 
 
 def test_a_base_name_goes_in_front() -> None:
     spec = Result(content_type="image/jpeg", file_base_name="holiday-")
-    assert named(PICTURE, spec) == ["holiday-demo-gen.0-2.0.jpg"]
+    assert named(IMAGE, spec) == ["holiday-demo-gen.0-2.0.jpg"]
 
 
 def test_a_mapping_is_written_member_by_member() -> None:
-    assert named({"mask": PICTURE}, PNG) == ["demo-gen.0-2.0-mask.png"]
+    assert named({"mask": IMAGE}, PNG) == ["demo-gen.0-2.0-mask.png"]
 
 
 def test_a_member_of_any_name_stays_in_the_folder_and_has_a_file_of_its_own() -> None:
-    members = dict.fromkeys(["../a/b", ".._a_b", 3, "x" * 500], PICTURE)
+    members = dict.fromkeys(["../a/b", ".._a_b", 3, "x" * 500], IMAGE)
     assert named(members, PNG) == [
         "demo-gen.0-2.0-.._a_b.png",
         "demo-gen.0-2.0-.._a_b_2.png",
@@ -47,7 +47,7 @@ def test_a_member_of_any_name_stays_in_the_folder_and_has_a_file_of_its_own() ->
 
 
 def test_nothing_is_written_for_none() -> None:
-    assert named([None, PICTURE], PNG) == ["demo-gen.0-2.1.png"]
+    assert named([None, IMAGE], PNG) == ["demo-gen.0-2.1.png"]
 
 
 def test_a_written_file_is_whole_and_known_by_its_hash(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_written_file_is_whole_and_known_by_its_hash(tmp_path: Path) -> None:
 def test_files_are_told_in_the_order_in_which_they_were_given(tmp_path: Path) -> None:
     writer = OutputWriter()
     for name in "abc":
-        writer.write(name, tmp_path / f"{name}.png", PICTURE, PNG, None)
+        writer.write(name, tmp_path / f"{name}.png", IMAGE, PNG, None)
     assert [step for step, _ in writer.drain()] == ["a", "b", "c"]
 
 
@@ -96,14 +96,14 @@ def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
 def test_the_writer_goes_on_after_a_failure(tmp_path: Path) -> None:
     writer = OutputWriter()
     writer.write("gen", tmp_path / "a.png", "words", PNG, None)
-    writer.write("gen", tmp_path / "b.png", PICTURE, PNG, None)
+    writer.write("gen", tmp_path / "b.png", IMAGE, PNG, None)
     assert [Path(output.path).name for output in writer.settle()] == ["b.png"]
     assert list(writer.drain()) == []
 
 
 def test_a_file_that_fails_names_its_step(tmp_path: Path) -> None:
     writer = OutputWriter()
-    writer.write("first", tmp_path / "a.png", PICTURE, PNG, None)
+    writer.write("first", tmp_path / "a.png", IMAGE, PNG, None)
     writer.write("gen", tmp_path / "b.png", "words", PNG, None)
     with pytest.raises(RunFailed) as caught:
         list(writer.drain())
@@ -124,5 +124,5 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def _write(path: Path) -> list[Any]:
     writer = OutputWriter()
-    writer.write("gen", path, PICTURE, PNG, None)
+    writer.write("gen", path, IMAGE, PNG, None)
     return list(writer.drain())

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from dw.engine.media.audio import FORMATS, Audio, as_sound, fitted, waveforms
+from dw.engine.media.audio import FORMATS, Audio, as_audio, fitted, waveforms
 from dw.engine.media.encoding import EXTENSIONS, encode, verify
 from dw.engine.media.media_info import MediaInfo
 from dw.errors import RunFailed
@@ -27,7 +27,7 @@ def test_every_content_type_has_its_extension() -> None:
 
 
 @every_type
-def test_a_sound_is_read_back_in_its_length(content_type: str) -> None:
+def test_audio_is_read_back_in_its_length(content_type: str) -> None:
     encoded = encode(STEREO, Result(content_type=content_type))
     assert encoded.extent == MediaInfo(samples=RATE, sample_rate=RATE)
     assert encoded.extent.seconds == 1
@@ -35,7 +35,7 @@ def test_a_sound_is_read_back_in_its_length(content_type: str) -> None:
 
 
 @every_type
-def test_half_a_sound_is_found(content_type: str) -> None:
+def test_half_an_audio_file_is_found(content_type: str) -> None:
     encoded = encode(STEREO, Result(content_type=content_type))
     with pytest.raises(RunFailed, match="read back"):
         verify(io.BytesIO(encoded.data[: len(encoded.data) // 2]), content_type, encoded.extent)
@@ -50,7 +50,7 @@ def test_half_a_sound_is_found(content_type: str) -> None:
     ],
     ids=lambda spec: "-".join(spec.values()),
 )
-def test_the_bytes_depend_on_the_sound_alone(spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bytes_depend_on_the_audio_alone(spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (encode(STEREO, Result(**spec)).data for _ in range(2))
     assert first == second
     # libsndfile draws Ogg's serial number from the time, and writes the time beside float samples.
@@ -75,17 +75,17 @@ def test_flac_keeps_every_sample() -> None:
         ((TONE * 32767).astype(np.int16), (RATE, 1)),
     ],
 )
-def test_waveforms_of_any_form_are_sounds(value: Any, shape: tuple[int, int]) -> None:
-    samples = as_sound(value).samples
+def test_waveforms_of_any_form_are_audio(value: Any, shape: tuple[int, int]) -> None:
+    samples = as_audio(value).samples
     assert samples.shape == shape
     assert samples.dtype == np.float32
     assert np.abs(samples).max() <= 0.5
 
 
 @pytest.mark.parametrize("value", ["words", [1, 2], np.zeros((3, 2, 9)), None])
-def test_what_is_no_sound_is_named(value: Any) -> None:
+def test_what_is_not_audio_is_named(value: Any) -> None:
     with pytest.raises(RunFailed, match="a sound cannot be made of"):
-        as_sound(value)
+        as_audio(value)
 
 
 def test_a_batch_of_several_waveforms_is_told_from_one() -> None:
@@ -96,7 +96,7 @@ def test_a_batch_of_several_waveforms_is_told_from_one() -> None:
 
 class TestRates:
     @pytest.mark.parametrize(
-        ("sound", "spec", "rate", "samples"),
+        ("audio", "spec", "rate", "samples"),
         [
             (STEREO, {}, RATE, RATE),  # its own
             (STEREO, {"sample_rate": 48_000}, 48_000, 48_000),  # resampled
@@ -108,20 +108,20 @@ class TestRates:
         ],
     )
     def test_the_rate_is_told_known_or_usual(
-        self, sound: Any, spec: dict[str, Any], rate: int, samples: int
+        self, audio: Any, spec: dict[str, Any], rate: int, samples: int
     ) -> None:
-        extent = encode(sound, Result(**{"content_type": "audio/wav", **spec})).extent
+        extent = encode(audio, Result(**{"content_type": "audio/wav", **spec})).extent
         assert (extent.sample_rate, extent.samples) == (rate, samples)
 
     def test_resampling_keeps_the_tone(self) -> None:
         spectrum = np.abs(np.fft.rfft(STEREO.at(44_100).samples[:, 0]))
         assert abs(int(spectrum.argmax()) - 440) <= 1  # Hz, as it lasts a second
 
-    def test_an_empty_sound_stays_empty(self) -> None:
+    def test_empty_audio_stays_empty(self) -> None:
         assert len(Audio(np.zeros((0, 2), np.float32), RATE).at(8000)) == 0
 
 
-def test_a_sound_is_cut_or_continued_with_silence() -> None:
+def test_audio_is_cut_or_continued_with_silence() -> None:
     assert fitted(STEREO.samples, 10).shape == (10, 2)
     longer = fitted(STEREO.samples, RATE + 5)
     assert longer.shape == (RATE + 5, 2)

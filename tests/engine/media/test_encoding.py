@@ -16,8 +16,8 @@ from dw.engine.media.media_info import MediaInfo
 from dw.errors import RunFailed
 from dw.workflow.format.result import Result
 
-PICTURE = Image.radial_gradient("L").resize((48, 32)).convert("RGB")
-CLIP = [PICTURE.rotate(angle) for angle in (0, 10, 20)]
+IMAGE = Image.radial_gradient("L").resize((48, 32)).convert("RGB")
+CLIP = [IMAGE.rotate(angle) for angle in (0, 10, 20)]
 
 
 def encode(value: Any, content_type: str, metadata: Any = None, **keys: Any) -> Encoded:
@@ -25,8 +25,8 @@ def encode(value: Any, content_type: str, metadata: Any = None, **keys: Any) -> 
 
 
 @pytest.mark.parametrize("content_type", FORMATS)
-def test_a_picture_is_read_back_in_its_size(content_type: str) -> None:
-    encoded = encode(PICTURE, content_type)
+def test_an_image_is_read_back_in_its_size(content_type: str) -> None:
+    encoded = encode(IMAGE, content_type)
     assert encoded.extent == MediaInfo(48, 32, 1)
     verify(io.BytesIO(encoded.data), content_type, encoded.extent)
 
@@ -39,18 +39,18 @@ def test_a_clip_is_read_back_with_all_its_frames(content_type: str) -> None:
 
 
 @pytest.mark.parametrize("content_type", [*FORMATS, "image/gif"])
-def test_the_bytes_depend_on_the_picture_alone(content_type: str) -> None:
-    value = CLIP if content_type == "image/gif" else PICTURE
+def test_the_bytes_depend_on_the_image_alone(content_type: str) -> None:
+    value = CLIP if content_type == "image/gif" else IMAGE
     assert encode(value, content_type).data == encode(value, content_type).data
 
 
 def test_png_keeps_every_pixel() -> None:
-    read = Image.open(io.BytesIO(encode(PICTURE, "image/png").data))
-    assert np.array_equal(np.asarray(read), np.asarray(PICTURE))
+    read = Image.open(io.BytesIO(encode(IMAGE, "image/png").data))
+    assert np.array_equal(np.asarray(read), np.asarray(IMAGE))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "L", "LA", "P", "1", "I;16"])
-def test_jpeg_takes_pictures_of_any_mode(mode: str) -> None:
+def test_jpeg_takes_images_of_any_mode(mode: str) -> None:
     encode(Image.new(mode, (8, 8)), "image/jpeg")
 
 
@@ -63,7 +63,7 @@ def test_jpeg_takes_pictures_of_any_mode(mode: str) -> None:
         (np.zeros((8, 16), np.float32), (16, 8)),
     ],
 )
-def test_arrays_are_pictures_too(array: Any, size: tuple[int, int]) -> None:
+def test_arrays_are_images_too(array: Any, size: tuple[int, int]) -> None:
     extent = encode(array, "image/png").extent
     assert (extent.width, extent.height) == size
 
@@ -75,8 +75,8 @@ def test_arrays_are_pictures_too(array: Any, size: tuple[int, int]) -> None:
         ("words", "image/png", "image/png cannot hold a text"),
         ("words", "video/mp4", "video/mp4 cannot hold a text"),
         ([], "video/mp4", "video/mp4 cannot hold an empty list"),
-        (PICTURE, "text/plain", "text/plain cannot hold a picture"),
-        ({"a": PICTURE}, "application/json", "application/json cannot hold a mapping of a"),
+        (IMAGE, "text/plain", "text/plain cannot hold a picture"),
+        ({"a": IMAGE}, "application/json", "application/json cannot hold a mapping of a"),
         (np.zeros(3), "image/png", "image/png cannot hold an array of shape (3,)"),
     ],
 )
@@ -94,24 +94,24 @@ class TestMetadata:
     METADATA: ClassVar = {"step": "gen", "arguments": {"prompt": "Katze, größer"}}
 
     def test_png_has_it_as_text(self) -> None:
-        data = encode(PICTURE, "image/png", metadata=self.METADATA).data
+        data = encode(IMAGE, "image/png", metadata=self.METADATA).data
         assert json.loads(Image.open(io.BytesIO(data)).info["parameters"]) == self.METADATA
 
     @pytest.mark.parametrize("content_type", ["image/jpeg", "image/webp"])
     def test_the_others_have_it_as_a_comment(self, content_type: str) -> None:
-        data = encode(PICTURE, content_type, metadata=self.METADATA).data
+        data = encode(IMAGE, content_type, metadata=self.METADATA).data
         comment = Image.open(io.BytesIO(data)).getexif().get_ifd(EXIF_IFD)[USER_COMMENT]
         assert comment.startswith(b"UNICODE\0")
         assert json.loads(comment[8:].decode("utf-16-be")) == self.METADATA
 
     def test_media_are_told_by_their_content(self) -> None:
-        def embedded(picture: Image.Image) -> bytes:
-            arguments = {"image": picture, "mask": np.asarray(picture), "dtype": torch.float16}
-            return encode(PICTURE, "image/png", metadata={"arguments": arguments}).data
+        def embedded(image: Image.Image) -> bytes:
+            arguments = {"image": image, "mask": np.asarray(image), "dtype": torch.float16}
+            return encode(IMAGE, "image/png", metadata={"arguments": arguments}).data
 
-        assert embedded(PICTURE) == embedded(PICTURE.copy())
-        assert embedded(PICTURE) != embedded(PICTURE.rotate(90))
-        assert b" at 0x" not in embedded(PICTURE)
+        assert embedded(IMAGE) == embedded(IMAGE.copy())
+        assert embedded(IMAGE) != embedded(IMAGE.rotate(90))
+        assert b" at 0x" not in embedded(IMAGE)
 
 
 class TestVerification:
@@ -121,10 +121,10 @@ class TestVerification:
 
     @pytest.mark.parametrize("content_type", ["image/png", "image/jpeg", "video/mp4"])
     def test_half_a_file_is_found(self, content_type: str) -> None:
-        encoded = encode(CLIP if content_type == "video/mp4" else PICTURE, content_type)
+        encoded = encode(CLIP if content_type == "video/mp4" else IMAGE, content_type)
         with pytest.raises(RunFailed):
             verify(io.BytesIO(encoded.data[: len(encoded.data) // 2]), content_type, encoded.extent)
 
     def test_another_size_is_found(self) -> None:
         with pytest.raises(RunFailed, match="read back as"):
-            verify(io.BytesIO(encode(PICTURE, "image/png").data), "image/png", MediaInfo(48, 48, 1))
+            verify(io.BytesIO(encode(IMAGE, "image/png").data), "image/png", MediaInfo(48, 48, 1))

@@ -87,7 +87,7 @@ class TestPlan:
             (1, 81, 1, FrameSnap(modulus=4, remainder=1), [1]),
         ],
     )
-    def test_segments_cover_the_film(
+    def test_segments_cover_the_video(
         self, total: int, frames: int, trim: int, snap: FrameSnap, lengths: list[int]
     ) -> None:
         plan = planned(total, frames=frames, trim=trim, snap=snap)
@@ -101,7 +101,9 @@ class TestPlan:
         ]
 
     @given(st.data())
-    def test_any_film_is_covered_by_lengths_that_the_model_makes(self, data: st.DataObject) -> None:
+    def test_any_video_is_covered_by_lengths_that_the_model_makes(
+        self, data: st.DataObject
+    ) -> None:
         modulus = data.draw(st.integers(1, 16))
         remainder, least = data.draw(st.integers(0, modulus - 1)), data.draw(st.integers(1, 40))
         snap = FrameSnap(modulus=modulus, remainder=remainder, min_frames=least)

@@ -10,15 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from dw.engine.media.audio import Audio, decode_sound
+from dw.engine.media.audio import Audio, decode_audio
 from dw.engine.media.encoding import encode, is_muted, verify
 from dw.engine.media.media_info import MediaInfo
-from dw.engine.media.video import CONTAINERS, Video, as_film
+from dw.engine.media.video import CONTAINERS, Video, as_video
 from dw.errors import RunFailed
 from dw.workflow.format.result import Result
 
-PICTURE = Image.radial_gradient("L").resize((64, 48)).convert("RGB")
-FRAMES = [PICTURE.rotate(10 * number) for number in range(12)]
+IMAGE = Image.radial_gradient("L").resize((64, 48)).convert("RGB")
+FRAMES = [IMAGE.rotate(10 * number) for number in range(12)]
 MP4 = Result(content_type="video/mp4")
 
 
@@ -29,38 +29,38 @@ def tone(rate: int | None, seconds: float = 1.5) -> Audio:
 
 
 @pytest.mark.parametrize("content_type", CONTAINERS)
-@pytest.mark.parametrize("sound", [None, tone(16_000)], ids=["silent", "with sound"])
+@pytest.mark.parametrize("audio", [None, tone(16_000)], ids=["silent", "with sound"])
 class TestContainers:
-    def test_a_film_is_read_back_with_all_that_it_has(
-        self, content_type: str, sound: Audio | None
+    def test_a_video_is_read_back_with_all_that_it_has(
+        self, content_type: str, audio: Audio | None
     ) -> None:
-        encoded = encode(Video(FRAMES, sound), Result(content_type=content_type))
+        encoded = encode(Video(FRAMES, audio), Result(content_type=content_type))
         extent = encoded.extent
         assert (extent.width, extent.height, extent.frames) == (64, 48, 12)
         assert extent.seconds == 1.5
-        if sound is not None:
+        if audio is not None:
             assert extent.samples == 1.5 * (extent.sample_rate or 0)
         verify(io.BytesIO(encoded.data), content_type, extent)
 
-    def test_the_bytes_depend_on_the_film_alone(
-        self, content_type: str, sound: Audio | None
+    def test_the_bytes_depend_on_the_video_alone(
+        self, content_type: str, audio: Audio | None
     ) -> None:
         spec = Result(content_type=content_type)
-        assert len({encode(Video(FRAMES, sound), spec).data for _ in range(3)}) == 1
+        assert len({encode(Video(FRAMES, audio), spec).data for _ in range(3)}) == 1
 
 
-def test_a_film_of_real_size_has_the_same_bytes_each_time() -> None:
+def test_a_video_of_real_size_has_the_same_bytes_each_time() -> None:
     noise = np.random.default_rng(7).integers(0, 255, (6, 240, 416, 3), dtype=np.uint8)
     assert len({encode(noise, MP4).data for _ in range(3)}) == 1
 
 
 @pytest.mark.parametrize("content_type", CONTAINERS)
-def test_the_sound_is_heard_where_it_was(content_type: str) -> None:
-    sound = tone(48_000)
-    sound.samples[: len(sound) // 2] = 0
-    encoded = encode(Video(FRAMES, sound), Result(content_type=content_type))
+def test_the_audio_is_heard_where_it_was(content_type: str) -> None:
+    audio = tone(48_000)
+    audio.samples[: len(audio) // 2] = 0
+    encoded = encode(Video(FRAMES, audio), Result(content_type=content_type))
     with av.open(io.BytesIO(encoded.data)) as file:
-        heard = decode_sound(file)
+        heard = decode_audio(file)
     assert heard is not None
     half = len(heard) // 2
     assert heard.rate == 48_000
@@ -76,8 +76,8 @@ def test_the_sound_is_heard_where_it_was(content_type: str) -> None:
 def test_the_rate_of_the_frames_is_told_known_or_usual(
     fps: float | None, told: int | None, seconds: float
 ) -> None:
-    film = Video(FRAMES, fps=fps)
-    assert encode(film, Result(content_type="video/mp4", fps=told)).extent.seconds == seconds
+    video = Video(FRAMES, fps=fps)
+    assert encode(video, Result(content_type="video/mp4", fps=told)).extent.seconds == seconds
 
 
 def test_a_rate_may_be_broken() -> None:
@@ -98,7 +98,7 @@ def test_a_rate_may_be_broken() -> None:
     ],
     ids=["floats", "bytes", "tensor", "half tensor", "pictures", "list of arrays"],
 )
-def test_frames_of_any_form_are_a_film(frames: Any) -> None:
+def test_frames_of_any_form_are_a_video(frames: Any) -> None:
     assert encode(frames, MP4).extent == MediaInfo(32, 16, 5)
 
 
@@ -114,20 +114,20 @@ def test_a_gif_has_the_frames_alone() -> None:
         assert gif.info["duration"] == 200  # ms
 
 
-class TestASoundOfUnknownRate:
-    FILM = Video(FRAMES, tone(None))
+class TestAudioOfUnknownRate:
+    VIDEO = Video(FRAMES, tone(None))
 
     def test_is_left_out(self) -> None:
-        assert is_muted(self.FILM, MP4)
-        assert encode(self.FILM, MP4).extent == MediaInfo(64, 48, 12)
+        assert is_muted(self.VIDEO, MP4)
+        assert encode(self.VIDEO, MP4).extent == MediaInfo(64, 48, 12)
 
     def test_is_written_at_the_rate_that_the_result_tells(self) -> None:
         spec = Result(content_type="video/mp4", audio_sample_rate=8000)
-        assert not is_muted(self.FILM, spec)
-        assert encode(self.FILM, spec).extent.samples == len(tone(None))
+        assert not is_muted(self.VIDEO, spec)
+        assert encode(self.VIDEO, spec).extent.samples == len(tone(None))
 
 
-def test_a_sound_is_resampled_to_what_the_result_tells() -> None:
+def test_audio_is_resampled_to_what_the_result_tells() -> None:
     spec = Result(content_type="video/mp4", audio_sample_rate=44_100)
     extent = encode(Video(FRAMES, tone(16_000)), spec).extent
     assert (extent.sample_rate, extent.samples) == (44_100, 66_150)
@@ -139,18 +139,18 @@ def test_a_sound_is_resampled_to_what_the_result_tells() -> None:
         ("words", "video/mp4 cannot hold a text"),
         ([], "video/mp4 cannot hold an empty list"),
         (np.zeros(3), "video/mp4 cannot hold an array of shape (3,)"),
-        (tone(8000), "video/mp4 cannot hold a sound"),
-        (Video([]), "video/mp4 cannot hold a film"),
+        (tone(8000), "video/mp4 cannot hold audio"),
+        (Video([]), "video/mp4 cannot hold a video"),
     ],
 )
-def test_what_is_no_film_is_named(value: Any, message: str) -> None:
+def test_what_is_not_a_video_is_named(value: Any, message: str) -> None:
     with pytest.raises(RunFailed) as caught:
-        as_film(value, "video/mp4")
+        as_video(value, "video/mp4")
     assert caught.value.message == message
 
 
 @pytest.mark.parametrize("content_type", CONTAINERS)
-def test_half_a_film_is_found(content_type: str) -> None:
+def test_half_a_video_is_found(content_type: str) -> None:
     encoded = encode(Video(FRAMES, tone(16_000)), Result(content_type=content_type))
     with pytest.raises(RunFailed, match="read back"):
         verify(io.BytesIO(encoded.data[: len(encoded.data) // 2]), content_type, encoded.extent)

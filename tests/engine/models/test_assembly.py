@@ -31,8 +31,8 @@ def rewired(original: Any, cls: Any, offload: Any = None) -> Any:
 
 def draw(pipeline: Any, **arguments: Any) -> Any:
     generator = torch.Generator().manual_seed(1)
-    picture = pipeline(**CALL, generator=generator, **arguments).images[0]
-    return np.asarray(picture)
+    image = pipeline(**CALL, generator=generator, **arguments).images[0]
+    return np.asarray(image)
 
 
 def test_each_wiring_has_a_scheduler_of_its_own(original: StableDiffusionPipeline) -> None:

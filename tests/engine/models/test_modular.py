@@ -49,10 +49,10 @@ def test_it_draws_what_diffusers_alone_draws(session: Session, flux: Path) -> No
     alone = ModularPipeline.from_pretrained(str(flux))
     alone.load_components(dtype=torch.float32)
     generator = torch.Generator().manual_seed(7)
-    [picture] = alone(**CALL, generator=generator, output="images")
+    [image] = alone(**CALL, generator=generator, output="images")
     [output] = session.run(modular(flux)).outputs
     with Image.open(output.path) as drawn:
-        assert drawn.tobytes() == picture.tobytes()
+        assert drawn.tobytes() == image.tobytes()
 
 
 def test_it_shares_its_components_with_other_pipelines(session: Session, flux: Path) -> None:
@@ -68,16 +68,16 @@ def test_an_index_may_name_components_of_another_repository(
     session: Session, flux: Path, repository: Path
 ) -> None:
     session.allowed = (*session.allowed, repository)
-    pictures = session.hashes(modular(flux))
-    assert session.hashes(modular(repository)) == pictures
+    images = session.hashes(modular(flux))
+    assert session.hashes(modular(repository)) == images
     assert session.loaded == ()
 
 
 @pytest.mark.parametrize("output", ["images", ["images"], None])
 def test_what_the_call_gives_is_named_by_output(warm: Session, flux: Path, output: object) -> None:
     given = {} if output is None else {"output": output}
-    [picture] = warm.run(modular(flux, arguments=given)).outputs
-    assert (picture.width, picture.height) == (64, 64)
+    [image] = warm.run(modular(flux, arguments=given)).outputs
+    assert (image.width, image.height) == (64, 64)
 
 
 def test_only_the_named_components_are_loaded(session: Session, flux: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_scheduler_takes_the_place_of_the_model_s(session: Session, sdxl: Path
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_after_a_cancel_the_picture_is_the_same(session: Session, sdxl: Path, step: int) -> None:
+def test_after_a_cancel_the_image_is_the_same(session: Session, sdxl: Path, step: int) -> None:
     before = session.hashes(modular(sdxl))
     stopped = session.cancel(modular(sdxl), CancelsAt(step))
     assert (stopped.step, stopped.steps) == (step, 4)

@@ -81,11 +81,11 @@ def test_what_cannot_be_undone_is_loaded_again(
 ) -> None:
     plain, changed = flux_with(flux), flux_with(flux, **configuration)
     before = gpu.hashes(plain)
-    pictures = gpu.hashes(changed)
+    images = gpu.hashes(changed)
     assert set(gpu.loaded) == set(gpu.dropped) == {f"gen.{name}" for name in reloads}
-    assert pictures == gpu.hashes(changed)
+    assert images == gpu.hashes(changed)
     assert (gpu.reason, gpu.loaded) == ("cached", ())
-    assert pictures == cold(gpu).hashes(changed)
+    assert images == cold(gpu).hashes(changed)
     assert gpu.hashes(plain) == before
     assert gpu.engine.clear().survivors == ()
 
@@ -96,9 +96,9 @@ def test_what_can_be_undone_is_and_loads_nothing(
 ) -> None:
     plain, changed = flux_with(flux), flux_with(flux, **configuration)
     before = session.hashes(plain)
-    pictures = session.hashes(changed)
+    images = session.hashes(changed)
     assert session.loaded == ()
-    assert pictures == cold(session).hashes(changed)
+    assert images == cold(session).hashes(changed)
     assert session.hashes(plain) == before
     assert session.loaded == ()
 
@@ -115,9 +115,9 @@ def test_a_unet_is_as_it_was_for_the_next_workflow(
 ) -> None:
     plain, changed = text_to_image(sd15), text_to_image(sd15, configuration={"unet": unet})
     before = session.hashes(plain)
-    pictures = session.hashes(changed)
+    images = session.hashes(changed)
     assert session.loaded == ()
-    assert pictures == cold(session).hashes(changed)
+    assert images == cold(session).hashes(changed)
     assert session.hashes(plain) == before
 
 
@@ -247,9 +247,9 @@ def test_a_text_encoder_is_cast_layer_by_layer(session: Session, flux: Path) -> 
         "from_pretrained_arguments": {"model_name": str(flux), "subfolder": "text_encoder_2"},
         "enable_layerwise_casting": FP8,
     }
-    pictures = session.hashes(document)
+    images = session.hashes(document)
     assert session.loaded == ("gen.text_encoder_2",)
-    assert pictures == session.hashes(document) != plain
+    assert images == session.hashes(document) != plain
     attention = component(session, "text_encoder_2").encoder.block[0].layer[0].SelfAttention
     assert attention.q.weight.dtype == torch.float8_e4m3fn
 

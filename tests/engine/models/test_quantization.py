@@ -72,13 +72,13 @@ def test_a_backend_quantizes_or_names_its_extra(
         assert f"pip install 'dw[{EXTRAS[package]}]'" in str(error)
         return
     plain = session.hashes(text_to_image(flux, configuration=FLUX))
-    pictures = session.hashes(document)
+    images = session.hashes(document)
     assert session.loaded == session.dropped == ("gen.transformer",)
-    assert pictures != plain
-    assert session.hashes(document) == pictures
+    assert images != plain
+    assert session.hashes(document) == images
     assert session.loaded == ()
-    assert Session(Engine(), session.folder).hashes(document) == pictures
-    assert session.hashes(whole(flux, **of_transformer(config_type, arguments))) == pictures
+    assert Session(Engine(), session.folder).hashes(document) == images
+    assert session.hashes(whole(flux, **of_transformer(config_type, arguments))) == images
     assert session.loaded == ()
     memory = {row.name: row.nbytes for row in session.engine.memory().components}
     assert memory["gen.transformer"] > 0
@@ -116,11 +116,11 @@ class TestGguf:
     ) -> None:
         plain = session.hashes(text_to_image(flux, configuration=FLUX))
         document = self.document(flux, checkpoint)
-        pictures = session.hashes(document)
+        images = session.hashes(document)
         assert session.loaded == session.dropped == ("gen.transformer",)
-        assert pictures != plain
-        assert session.hashes(document) == pictures
-        assert Session(Engine(), session.folder).hashes(document) == pictures
+        assert images != plain
+        assert session.hashes(document) == images
+        assert Session(Engine(), session.folder).hashes(document) == images
         [row] = [r for r in session.engine.memory().components if r.name == "gen.transformer"]
         assert "uint8" in row.dtype
 

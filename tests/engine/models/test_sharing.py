@@ -23,8 +23,8 @@ def test_a_referenced_pipeline_draws_what_a_step_of_its_own_would(
     session: Session, sd15: Path
 ) -> None:
     own = {**generate(sd15, arguments=CALL), "name": "again"}
-    pictures = session.hashes(workflow(generate(sd15), own))
-    assert session.hashes(workflow(generate(sd15), again())) == pictures
+    images = session.hashes(workflow(generate(sd15), own))
+    assert session.hashes(workflow(generate(sd15), again())) == images
     assert session.loaded == ()
     assert session.seen.named("loading") == []
 
@@ -101,13 +101,13 @@ def test_a_reused_component_is_that_of_the_step_that_shares_it(
 ) -> None:
     shares = generate(sd15, shared_components=["vae"])
     plain = [shares, {**refine(sd15), "name": "refine"}]
-    pictures = session.hashes(workflow(*plain))
-    assert session.hashes(workflow(shares, refine(other))) == pictures
+    images = session.hashes(workflow(*plain))
+    assert session.hashes(workflow(shares, refine(other))) == images
     assert session.loaded == ()
-    assert session.hashes(workflow(shares, refine(other))) == pictures  # on a second run, too
+    assert session.hashes(workflow(shares, refine(other))) == images  # on a second run, too
     own = refine(other)
     del own["pipeline"]["reused_components"]
-    assert session.hashes(workflow(shares, own)) != pictures
+    assert session.hashes(workflow(shares, own)) != images
     assert session.loaded == ("refine.vae",)
 
 
@@ -177,12 +177,12 @@ def test_a_released_pipeline_makes_room_for_the_next(
     first = {**generate(sd15), "release_pipeline": True}
     second = generate(flux, configuration={"component_type": "FluxPipeline"})
     document = workflow(first, {**second, "name": "last"})
-    pictures = session.hashes(document)
+    images = session.hashes(document)
     assert session.loaded == ("gen.text_encoder", "gen.tokenizer", "gen.unet", "gen.vae")
     assert not in_memory(session) & {"gen.text_encoder", "gen.unet", "gen.vae"}
-    assert session.hashes(document) == pictures
+    assert session.hashes(document) == images
     kept = workflow(generate(sd15), {**second, "name": "last"})
-    assert session.hashes(kept) == pictures
+    assert session.hashes(kept) == images
 
 
 def test_what_another_step_needs_is_not_released(session: Session, sd15: Path, other: Path) -> None:

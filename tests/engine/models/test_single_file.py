@@ -39,10 +39,10 @@ def _part(component_type: str, model: Path, subfolder: str) -> Json:
     }
 
 
-def test_it_draws_the_picture_of_the_folder(session: Session, checkpoint: Path, sd15: Path) -> None:
-    pictures = session.hashes(from_file(checkpoint, sd15))
+def test_it_draws_the_image_of_the_folder(session: Session, checkpoint: Path, sd15: Path) -> None:
+    images = session.hashes(from_file(checkpoint, sd15))
     assert session.loaded == ("gen.vae", "gen.text_encoder", "gen.tiny.safetensors")
-    assert pictures == session.hashes(text_to_image(sd15))
+    assert images == session.hashes(text_to_image(sd15))
 
 
 def test_its_parts_are_known_and_kept(session: Session, checkpoint: Path, sd15: Path) -> None:

@@ -167,7 +167,7 @@ class TestFingerprints:
         config.write_text(config.read_text().replace("silu", "gelu"))
         assert sources.fingerprint(folder) != before
 
-    def test_notes_and_pictures_do_not_count(self, folder: Path) -> None:
+    def test_notes_and_images_do_not_count(self, folder: Path) -> None:
         sources = Sources()
         before = sources.fingerprint(folder)
         (folder / "sample.png").write_bytes(b"x")

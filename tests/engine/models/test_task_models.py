@@ -73,7 +73,7 @@ def test_a_model_that_only_a_result_names_is_loaded_when_it_is_known(session: Se
     assert session.seen.named("loading") == []
 
 
-def test_a_picture_of_an_earlier_step_does_not_hide_which_model_is_needed(
+def test_an_image_of_an_earlier_step_does_not_hide_which_model_is_needed(
     session: Session, cat: Path
 ) -> None:
     small = step("crop_square", None, image="cat.png")

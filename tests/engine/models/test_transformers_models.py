@@ -169,7 +169,7 @@ def test_what_is_nothing_to_load_is_told(warm: Session, name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The decode_latents method:FutureWarning")
-def test_a_picture_is_inverted(session: Session, sd15: Path, cat: Path) -> None:
+def test_an_image_is_inverted(session: Session, sd15: Path, cat: Path) -> None:
     document = text_to_image(
         sd15,
         configuration={"component_type": "StableDiffusionDiffEditPipeline", "inversion": True},

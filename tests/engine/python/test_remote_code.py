@@ -44,9 +44,9 @@ def drawn(model: Path, name: str = "./mine", **arguments: object) -> Json:
 
 def test_a_custom_pipeline_is_called(session: Session, sd15: Path, custom: Path) -> None:
     same = text_to_image(sd15, arguments={"negative_prompt": "a dog"})
-    pictures = session.hashes(drawn(sd15), trust=True)
-    assert pictures == session.hashes(same) != session.hashes(text_to_image(sd15))
-    assert pictures == session.hashes(drawn(sd15, "mine/pipeline.py"), trust=True)
+    images = session.hashes(drawn(sd15), trust=True)
+    assert images == session.hashes(same) != session.hashes(text_to_image(sd15))
+    assert images == session.hashes(drawn(sd15, "mine/pipeline.py"), trust=True)
 
 
 def test_it_shares_the_models_of_other_pipelines(

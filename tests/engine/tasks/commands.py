@@ -25,9 +25,9 @@ def run(session: Session, command: str, result: Json | None = PNG, **arguments: 
         return None
     if result == TEXT:
         return Path(outputs[0].path).read_text(encoding="utf-8")
-    with Image.open(outputs[0].path) as picture:
-        picture.load()
-        return picture
+    with Image.open(outputs[0].path) as image:
+        image.load()
+        return image
 
 
 def phases(session: Session) -> set[str]:

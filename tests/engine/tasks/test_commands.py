@@ -38,7 +38,7 @@ def run(command: str, **arguments: Any) -> Any:
         ("canny_cv", {}, (200, 100)),
     ],
 )  # fmt: skip
-def test_pictures_come_out_in_their_size(command: str, arguments: Any, size: Any) -> None:
+def test_images_come_out_in_their_size(command: str, arguments: Any, size: Any) -> None:
     assert run(command, image=WIDE, **arguments).size == size
 
 
@@ -50,7 +50,7 @@ def test_the_size_is_told() -> None:
     assert run("get_image_size", image=WIDE) == {"width": 200, "height": 100}
 
 
-def test_exif_is_gone_and_the_picture_upright() -> None:
+def test_exif_is_gone_and_the_image_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     turned = WIDE.copy()
@@ -84,9 +84,9 @@ def test_a_watermark_is_where_it_should_be() -> None:
 
 class TestEdges:
     def test_a_square_has_four_thin_edges(self) -> None:
-        picture = Image.new("RGB", (64, 64))
-        picture.paste("white", (16, 16, 48, 48))
-        edges = np.asarray(run("canny_cv", image=picture))[..., 0] > 0
+        image = Image.new("RGB", (64, 64))
+        image.paste("white", (16, 16, 48, 48))
+        edges = np.asarray(run("canny_cv", image=image))[..., 0] > 0
         assert edges[32].sum() == edges[:, 32].sum() == 2
         assert not edges[20:44, 20:44].any()
         assert not edges[:12].any()
@@ -99,7 +99,7 @@ class TestEdges:
         assert self._edges(step)[30].any()
         assert not self._edges(lonely)[30, 15:25].any()
 
-    def test_a_flat_picture_has_none(self) -> None:
+    def test_a_flat_image_has_none(self) -> None:
         assert not self._edges(np.full((16, 16), 99, np.uint8)).any()
 
     @staticmethod
@@ -120,8 +120,8 @@ class TestQrCode:
 
     def test_it_holds_what_it_was_given(self) -> None:
         address = "https://example.com/lighthouse?at=dawn"
-        picture = np.asarray(run("qr_code", qr_code_contents=address, width=1024))
-        found, _, _ = cv2.QRCodeDetector().detectAndDecode(picture)
+        image = np.asarray(run("qr_code", qr_code_contents=address, width=1024))
+        found, _, _ = cv2.QRCodeDetector().detectAndDecode(image)
         assert found == address
 
     def test_what_it_cannot_hold_is_told(self) -> None:
@@ -195,12 +195,12 @@ def test_what_is_not_there_yet_is_not_judged(arguments: Any) -> None:
     assert list(check_task("resize_rescale", arguments)) == []
 
 
-def test_a_picture_that_was_not_read_is_told_when_it_runs() -> None:
+def test_an_image_that_was_not_read_is_told_when_it_runs() -> None:
     with pytest.raises(RunFailed, match=r"'image' must be of the type Image, got 'photo\.png'"):
         run("crop_square", image="photo.png")
 
 
-def test_no_pictures_to_gather_is_an_error(tmp_path: Path) -> None:
+def test_no_images_to_gather_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match=r"no pictures match '\*\.png'"):
         run_task(
             "gather_images", {"glob": "*.png"}, TaskContext(FileAccess(tmp_path), lambda: None)

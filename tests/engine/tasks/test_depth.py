@@ -43,7 +43,7 @@ def test_near_is_white_and_the_size_is_what_was_asked_for() -> None:
     assert found.getpixel((10, 31)) == (0, 0, 0)
 
 
-def test_an_estimate_has_the_size_of_the_picture() -> None:
+def test_an_estimate_has_the_size_of_the_image() -> None:
     [found] = run_task("depth_estimator", {"image": WIDE}, CONTEXT)
     assert found.size == WIDE.size
 

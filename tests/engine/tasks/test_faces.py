@@ -12,7 +12,7 @@ GFPGAN = {"model_name": "leonelhs/gfpgan", "filename": "GFPGANv1.4.pth"}
 
 
 @pytest.mark.parametrize(("factor", "size"), [(1, (64, 64)), (2, (128, 128))])
-def test_faces_are_made_anew_in_a_picture_of_the_size_asked_for(
+def test_faces_are_made_anew_in_an_image_of_the_size_asked_for(
     session: Session, cat: Path, factor: int, size: tuple[int, int]
 ) -> None:
     found = run(session, "restore_faces", image="cat.png", upscale_factor=factor, **GFPGAN)

@@ -35,34 +35,34 @@ def grey(level: int, size: tuple[int, int] = (16, 16)) -> Image.Image:
 
 def smoothed(video: Any, **arguments: Any) -> Video:
     context = TaskContext(FileAccess(Path()), lambda: None, models={"model": Blender()})
-    [film] = run_task("interpolate_frames", {"video": video, **arguments}, context)
-    return film
+    [result] = run_task("interpolate_frames", {"video": video, **arguments}, context)
+    return result
 
 
-def levels(film: Video) -> list[int]:
-    return [frame.getpixel((0, 0))[0] for frame in film]
+def levels(video: Video) -> list[int]:
+    return [frame.getpixel((0, 0))[0] for frame in video]
 
 
-def test_frames_lie_evenly_between_those_of_the_film() -> None:
-    film = smoothed([grey(0), grey(80), grey(40)], multiplier=4)
-    assert levels(film) == [0, 20, 40, 60, 80, 70, 60, 50, 40, 40, 40, 40]
+def test_frames_lie_evenly_between_those_of_the_video() -> None:
+    video = smoothed([grey(0), grey(80), grey(40)], multiplier=4)
+    assert levels(video) == [0, 20, 40, 60, 80, 70, 60, 50, 40, 40, 40, 40]
 
 
 @pytest.mark.parametrize("multiplier", [2, 4, 8])
-def test_a_film_keeps_its_length_and_its_sound(multiplier: int) -> None:
-    sound = Audio(np.zeros((RATE // 2, 2), np.float32), RATE)
-    film = smoothed(Video([grey(0)] * 5, sound, FPS), multiplier=multiplier)
-    assert (len(film), film.fps) == (5 * multiplier, FPS * multiplier)
-    assert film.sound is sound
+def test_a_video_keeps_its_length_and_its_audio(multiplier: int) -> None:
+    audio = Audio(np.zeros((RATE // 2, 2), np.float32), RATE)
+    video = smoothed(Video([grey(0)] * 5, audio, FPS), multiplier=multiplier)
+    assert (len(video), video.fps) == (5 * multiplier, FPS * multiplier)
+    assert video.audio is audio
 
 
 def test_frames_without_a_rate_have_the_one_that_they_would_be_saved_with() -> None:
     assert smoothed([grey(0), grey(1)]).fps == 2 * 8
 
 
-def test_one_picture_is_shown_as_long_as_before() -> None:
-    film = smoothed(Video([grey(7)], fps=FPS), multiplier=8)
-    assert (levels(film), film.fps) == ([7] * 8, FPS * 8)
+def test_one_image_is_shown_as_long_as_before() -> None:
+    video = smoothed(Video([grey(7)], fps=FPS), multiplier=8)
+    assert (levels(video), video.fps) == ([7] * 8, FPS * 8)
 
 
 def test_frames_may_be_see_through_or_an_array() -> None:
@@ -96,15 +96,15 @@ def test_the_weights_are_those_that_are_named(
 
 class TestInAWorkflow:
     @pytest.fixture(autouse=True)
-    def film(self, session: Session) -> None:
-        sound = Audio(np.zeros((RATE, 1), np.float32), RATE)
-        data = encode(Video([grey(9 * n, (48, 32)) for n in range(10)], sound, FPS), Result(**MP4))
+    def video(self, session: Session) -> None:
+        audio = Audio(np.zeros((RATE, 1), np.float32), RATE)
+        data = encode(Video([grey(9 * n, (48, 32)) for n in range(10)], audio, FPS), Result(**MP4))
         (session.folder / "film.mp4").write_bytes(data.data)
 
     def smooth(self, **arguments: Any) -> Json:
         return workflow(step("interpolate_frames", MP4, video="film.mp4", **arguments))
 
-    def test_a_saved_film_has_the_frames_and_the_rate(self, session: Session) -> None:
+    def test_a_saved_video_has_the_frames_and_the_rate(self, session: Session) -> None:
         [output] = session.run(self.smooth(multiplier=4), rehearse=True).outputs
         assert (output.frames, output.seconds) == (40, 1)
         counted = [event[2:] for event in session.seen.named("stepped") if event[1] == "frame"]
@@ -126,7 +126,7 @@ class TestInAWorkflow:
         [row] = session.engine.memory().components
         assert (row.class_name, row.nbytes) == ("IFNet", 21_457_248)
 
-    def test_a_cancel_is_taken_between_two_pictures(
+    def test_a_cancel_is_taken_between_two_images(
         self, session: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         control, made = RunControl(), []

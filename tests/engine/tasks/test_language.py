@@ -59,7 +59,7 @@ def test_sampling_follows_the_seed(warm: Session) -> None:
 
 
 @pytest.mark.parametrize("command", ["image_to_text", "text_generation"])
-def test_a_picture_is_described(session: Session, cat: Path, command: str) -> None:
+def test_an_image_is_described(session: Session, cat: Path, command: str) -> None:
     text = run(session, command, TEXT, image="cat.png", prompt="What is it?", max_new_tokens=6)
     assert len(text) == 6
     assert "token" in phases(session)

@@ -51,8 +51,8 @@ class SeesTheLeft(torch.nn.Module):
 
 def test_the_background_is_hidden() -> None:
     context = TaskContext(FileAccess(Path()), lambda: None, models={"model": SeesTheLeft()})
-    picture = Image.new("RGB", (40, 20), "red")
-    [cut] = run_task("remove_background", {"image": picture}, context)
+    image = Image.new("RGB", (40, 20), "red")
+    [cut] = run_task("remove_background", {"image": image}, context)
     assert cut.mode == "RGBA"
     assert cut.getpixel((5, 10)) == (255, 0, 0, 255)
     assert cut.getpixel((35, 10)) == (255, 0, 0, 0)

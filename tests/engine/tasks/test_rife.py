@@ -63,9 +63,7 @@ class TestByHand:
         return network({name: torch.zeros(each.shape) for name, each in shapes().items()})
 
     @pytest.mark.parametrize("size", [(32, 32), (40, 50), (1, 1), (17, 65)])
-    def test_two_pictures_that_do_not_move_are_mixed(
-        self, net: IFNet, size: tuple[int, int]
-    ) -> None:
+    def test_two_images_that_do_not_move_are_mixed(self, net: IFNet, size: tuple[int, int]) -> None:
         first, second = torch.rand(2, 1, 3, *size)
         [made] = net(first, second, [0.5])
         torch.testing.assert_close(made, (first + second) / 2, atol=1e-4, rtol=0)
@@ -79,16 +77,16 @@ class TestByHand:
         bias = net.block0.lastconv[0].bias  # of the stage that sees an eighth, four for each value
         bias[0:4], bias[4:8] = 0.5, 0.25  # in the first: 4 pixels to the right, 2 down
         net.block3.lastconv[0].bias[16:20] = 50  # which is the one that is seen
-        picture = torch.rand(1, 3, 32, 40)
-        [made] = net(picture, self.BLACK, [0.5])
-        torch.testing.assert_close(made[..., :30, :36], picture[..., 2:, 4:], atol=1e-4, rtol=0)
+        image = torch.rand(1, 3, 32, 40)
+        [made] = net(image, self.BLACK, [0.5])
+        torch.testing.assert_close(made[..., :30, :36], image[..., 2:, 4:], atol=1e-4, rtol=0)
 
-    def test_what_is_out_of_the_picture_is_its_edge(self, net: IFNet) -> None:
+    def test_what_is_out_of_the_image_is_its_edge(self, net: IFNet) -> None:
         net.block0.lastconv[0].bias[0:8] = -100
         net.block3.lastconv[0].bias[16:20] = 50
-        picture = torch.rand(1, 3, 32, 32)
-        [made] = net(picture, self.BLACK[..., :32], [0.5])
-        assert torch.equal(made, picture[..., :1, :1].expand_as(made))
+        image = torch.rand(1, 3, 32, 32)
+        [made] = net(image, self.BLACK[..., :32], [0.5])
+        assert torch.equal(made, image[..., :1, :1].expand_as(made))
 
 
 class TestFiles:

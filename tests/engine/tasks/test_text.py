@@ -42,8 +42,8 @@ def test_an_answer_is_decoded_and_processed() -> None:
 
 
 def test_places_are_in_the_pixels_of_the_image() -> None:
-    picture = Image.new("RGB", (40, 20))
-    assert read(Florence(), task="<OD>", generated_ids=IDS, image=picture)["size"] == (40, 20)
+    image = Image.new("RGB", (40, 20))
+    assert read(Florence(), task="<OD>", generated_ids=IDS, image=image)["size"] == (40, 20)
 
 
 def test_a_processor_that_knows_no_answers_gives_the_text() -> None:
@@ -58,12 +58,12 @@ def test_a_processor_that_knows_no_answers_gives_the_text() -> None:
 def test_the_processor_is_that_of_the_step_that_is_named(session: Session, cat: Path) -> None:
     loads = {"model_name": "florence-community/Florence-2-base"}
     reading = {"images": "previous_result:picture", "text": "<image><OD>", "return_tensors": "pt"}
-    picture = {
+    image = {
         "name": "picture",
         "task": {"command": "gather_images", "arguments": {"glob": "*.png"}},
     }
     document = workflow(
-        picture,
+        image,
         pipeline("read", "transformers.AutoProcessor", loads, reading),
         pipeline(
             "think",

@@ -60,7 +60,7 @@ def test_an_overlap_of_more_than_half_is_refused() -> None:
         in_tiles(Twice(), torch.zeros(1, 3, 8, 8), 32, 17)
 
 
-def test_a_picture_is_upscaled_tile_by_tile(session: Session, cat: Path) -> None:
+def test_an_image_is_upscaled_tile_by_tile(session: Session, cat: Path) -> None:
     larger = run(session, "upscale", image="cat.png", tile_size=32, tile_overlap=8, **ESRGAN)
     assert larger.size == (256, 256)
     assert "tile" in phases(session)

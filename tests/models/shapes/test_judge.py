@@ -68,7 +68,7 @@ def test_a_position_is_judged_where_one_is_asked_for() -> None:
     assert set(verdict(anywhere, see(drawn(SCENE)))) == {*CRITERIA} - {"position"}
 
 
-def test_an_empty_picture_is_no_scene() -> None:
+def test_an_empty_image_is_not_a_scene() -> None:
     found = verdict(SCENE, see(Image.new("RGB", (128, 128), COLOURS["blue"])))
     assert [criterion for criterion, is_right in found.items() if is_right] == ["ground"]
 

@@ -21,7 +21,7 @@ def apart(one: Placed, other: Placed) -> float:
 
 
 @pytest.mark.parametrize("widths", ROWS, ids=str)
-def test_objects_lie_on_the_grid_within_the_picture_and_apart(widths: tuple[int, ...]) -> None:
+def test_objects_lie_on_the_grid_within_the_image_and_apart(widths: tuple[int, ...]) -> None:
     for seed, position in product(range(8), (None, *POSITIONS)):
         placed = place([*widths], position, Random(seed))
         assert len(placed) in (0, len(widths))  # none where they do not fit at that side

@@ -25,8 +25,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_folder_is_a_stock_pipeline(made: Path) -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(made / "shapes")
     pipeline.set_progress_bar_config(disable=True)
-    (picture,) = pipeline("a red circle on blue", num_inference_steps=1).images
-    assert picture.size == (128, 128)
+    (image,) = pipeline("a red circle on blue", num_inference_steps=1).images
+    assert image.size == (128, 128)
     pipeline.load_lora_weights(made / "shapes-outline")
     assert pipeline.get_active_adapters() == ["default_0"]
 
