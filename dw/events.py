@@ -37,7 +37,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class TimedMessage(Message):
-    """`time` is when the event was made, in Unix time. It takes no part in comparisons."""
+    """What every event is. `time`, Unix time, is when it was made; comparisons ignore it."""
 
     time: float = field(default_factory=now, kw_only=True, compare=False)
 

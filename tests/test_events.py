@@ -165,7 +165,7 @@ def test_what_is_not_a_message_is_refused(fields, reason):
         (b"[" * 100_000, "nested too deeply"),
         (b'{"event": "Loaded", "run_id": 1, "workflow": "w", "seconds": NaN}', "NaN is not JSON"),
         (b'{"event": "Loaded", "run_id": 1, "workflow": "w", "seconds": 1e999}', "finite number"),
-        (pickle.dumps(events.Exited(1)), "decode|Expecting value"),
+        (pickle.dumps(events.Cancel(1)), "decode|Expecting value"),
     ],
 )
 def test_bytes_that_are_not_a_message_are_refused(data, reason):

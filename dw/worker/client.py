@@ -21,6 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from dw.codec import to_bytes
 from dw.errors import DwError, WorkerLost
 from dw.events import TERMINAL, Command, Died, Event, Run, Shutdown, Started, Warned
 from dw.settings import Settings, log_dir
@@ -148,8 +149,10 @@ class LocalWorkerClient:
     def submit(self, command: Command, timeout_s: float | None = None) -> RunHandle:
         """Hand over a command; its events come out of the ticket. `timeout_s` is a run's deadline.
 
-        Raises WorkerLost when the command needs a worker that is there (Report, Clear) and none is.
+        Raises WorkerLost when the command needs a worker that is there (Report, Clear) and none is;
+        ValueError or TypeError when it holds what JSON has not.
         """
+        to_bytes(command)  # its errors belong here: in the supervisor's thread they would end it
         if timeout_s is None:
             timeout_s = self._settings.timeout if isinstance(command, Run) else float("inf")
         return self._call(lambda: self._submit(command, timeout_s))

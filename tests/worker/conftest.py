@@ -41,7 +41,8 @@ def a_run(client: LocalWorkerClient, **arguments) -> Run:
 
 
 def obey_from_now_on(client: LocalWorkerClient) -> None:
-    """The processes that this client makes next are obedient ones."""
+    """The processes that this client makes next are obedient ones, with time enough to boot."""
+    client._policy.limits = replace(client._policy.limits, boot_s=30.0)
     client._serve = "tests.worker.children.obedient:serve"
 
 

@@ -26,7 +26,7 @@ CAUSES = [
     ("kills_itself", "killed by signal 9 (SIGKILL)"),
     ("exits_with_zero", "exited with code 0"),
     ("forks_and_dies", "exited with code 7"),
-    ("writes_garbage", "it sent what cannot be read (bad message length)"),
+    ("writes_garbage", "it sent an invalid message: bad message length"),
 ]
 
 

@@ -21,6 +21,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from dw import events
+from dw.codec import from_bytes, to_bytes
 from dw.events import (
     Cancel,
     Check,
@@ -76,7 +77,7 @@ class WorkerServer:
     def _listen(self) -> None:
         with contextlib.suppress(EOFError, OSError):
             while True:
-                self._hear(self._commands.recv())
+                self._hear(from_bytes(self._commands.recv_bytes()))
         os._exit(0)  # the shell is gone
 
     def _beat(self) -> None:
@@ -85,7 +86,7 @@ class WorkerServer:
             self._send(Heartbeat(rss()))
             time.sleep(BEAT_S)
 
-    def _hear(self, command: Command) -> None:
+    def _hear(self, command: Command | Event) -> None:
         match command:
             case Run():
                 self._controls[command.run_id] = RunControl(command.run_id)
@@ -103,6 +104,8 @@ class WorkerServer:
             case Shutdown():
                 self._finish(events.Exited(command.run_id))
                 os._exit(0)  # a normal exit with torch loaded takes seconds
+            case _:
+                pass  # an event: the shell sends none
 
     # ------------------------------------------------------------------ the main thread
 
@@ -174,9 +177,10 @@ class WorkerServer:
     # ------------------------------------------------------------------ both threads
 
     def _send(self, event: Event) -> None:
+        message = to_bytes(event)
         with self._sending:
             try:
-                self._events.send(event)
+                self._events.send_bytes(message)
             except OSError:
                 os._exit(0)  # nobody is there to hear it
 

@@ -1,28 +1,31 @@
-"""A worker's events, read without ever waiting for the rest of one.
+"""Event readers: a worker's events out of its pipe, without waiting for the rest of one.
 
-`Connection.recv` waits until a message is whole: a worker that is stopped in the middle of one
-would stop the shell, and so would four bytes of garbage that promise 2 GB. Here the frames of
-`multiprocessing.connection` (an int32 of the length in network order, then a pickle; -1 and an
-int64 for 2 GB and more) are put together as they come.
+`Connection.recv_bytes` waits until a message is whole: a worker that is stopped in the middle of
+one would stop the shell, and so would four bytes of garbage that promise 2 GB. Here the frames of
+`multiprocessing.connection` (an int32 of the length in network order, then the message; -1 and an
+int64 for 2 GB and more) are put together as they come. Each message is JSON.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import struct
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-from dw.events import EVENTS, Event
+from dw.codec import from_bytes
+from dw.events import Event, TimedMessage
 from dw.worker.process import pipes
 
 LONGEST_MESSAGE = 64 << 20  # bytes; a plan of a thousand components has a hundred thousand
 
 
 class BadMessage(Exception):
-    """What arrived is no event. Nothing after it can be believed."""
+    """What arrived is not an event. Nothing after it can be trusted."""
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(f"it sent an invalid message: {reason}")
 
 
 class EventReader(Protocol):
@@ -77,7 +80,7 @@ class StreamEventReader:
             return None
         (size,) = struct.unpack_from("!i", self._bytes)
         if not 0 < size <= LONGEST_MESSAGE:
-            raise BadMessage(f"it sent what is no event: a message of {size} bytes")
+            raise BadMessage(f"a length of {size} bytes")
         if len(self._bytes) < 4 + size:
             return None
         message = bytes(self._bytes[4 : 4 + size])
@@ -102,7 +105,7 @@ class MessageEventReader:
                 self.has_ended = True
                 return
             except OSError as error:
-                raise BadMessage(f"it sent what cannot be read ({error})") from None
+                raise BadMessage(error) from None
             yield _event(message)
 
     def close(self) -> None:
@@ -111,9 +114,9 @@ class MessageEventReader:
 
 def _event(data: bytes) -> Event:
     try:
-        message = pickle.loads(data)
-    except Exception as error:  # a pickle can raise anything
-        raise BadMessage(f"it sent what cannot be read ({type(error).__name__})") from None
-    if not isinstance(message, EVENTS):
-        raise BadMessage(f"it sent a {type(message).__name__}, which is no event")
-    return message  # type: ignore[no-any-return]
+        message = from_bytes(data)
+    except ValueError as error:
+        raise BadMessage(error) from None
+    if not isinstance(message, TimedMessage):
+        raise BadMessage(f"{type(message).__name__} is a command")
+    return message

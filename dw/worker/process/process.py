@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
+from dw.codec import to_bytes
 from dw.worker.child import bootstrap
 from dw.worker.process import exit_cause
 from dw.worker.process.event_reader import inbox
@@ -90,7 +91,7 @@ class WorkerProcess:
 
     def send(self, command: Command) -> None:
         """Raises OSError when the worker is gone; its death is then on its way here too."""
-        self._commands.send(command)
+        self._commands.send_bytes(to_bytes(command))
 
     def kill(self) -> None:
         """SIGKILL to the worker and everything it started. Harmless when it is gone.

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from queue import SimpleQueue
 
+from dw.codec import from_bytes, to_bytes
 from dw.events import (
     VERSION,
     Cancel,
@@ -49,6 +50,7 @@ class Obedient:
 
     def serve(self):
         self.boot()
+        from_bytes(to_bytes(Report(0)))  # imports pydantic, before any clock of a run goes
         threading.Thread(target=self.listen, daemon=True).start()
         self.send(Ready(VERSION, os.getpid(), 0.0))
         threading.Thread(target=self.beat, daemon=True).start()
@@ -58,7 +60,7 @@ class Obedient:
     def listen(self):
         try:
             while True:
-                match self.commands.recv():
+                match from_bytes(self.commands.recv_bytes()):
                     case Cancel(run_id):
                         self.cancelled.add(run_id)
                     case Stop(run_id):
@@ -115,7 +117,7 @@ class Obedient:
 
     def send(self, event):
         with self.sending:
-            self.events.send(event)
+            self.events.send_bytes(to_bytes(event))
 
     def finish(self, event):
         os.write(1, DRAINED)
