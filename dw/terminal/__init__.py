@@ -1,1 +1,4 @@
-"""What a person or a program sees: renderers, messages, tables, images."""
+"""Output for people and programs: renderers, messages, tables, images.
+
+The package needs the types, errors and events of dw and nothing else of it.
+"""

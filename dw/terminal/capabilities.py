@@ -1,4 +1,4 @@
-"""What we are connected to, and what may be done with it: decided once, from the environment."""
+"""The terminal's capabilities: decided once, from the standard streams and the environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ ColorChoice = Literal["auto", "always", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """`is_simple`: nothing may move on it, as it cannot (TERM=dumb) or should not (ACCESSIBLE)."""
+    """`is_simple`: no progress bar, because the terminal cannot draw one (TERM=dumb) or the user
+    asked for none (ACCESSIBLE)."""
 
     has_input: bool
     has_output: bool
@@ -37,7 +38,7 @@ class Terminal:
         return self.has_input and self.has_output
 
     def color(self, choice: ColorChoice, *, for_people: bool) -> bool:
-        """Whether to colour: as asked, else by NO_COLOR and FORCE_COLOR, else for people only."""
+        """Whether to colour: by the choice, else by NO_COLOR and FORCE_COLOR, else for people."""
         if choice != "auto":
             return choice == "always"
         if self.environment.get("NO_COLOR"):
@@ -48,7 +49,7 @@ class Terminal:
 
 
 def ask(question: str, decided: Callable[[], bool | None]) -> bool:
-    """The user's yes or no, unless `decided` has one before that."""
+    """The user's yes or no. `decided` is polled meanwhile and may answer first."""
     sys.stdout.write(question)
     sys.stdout.flush()
     while (answer := decided()) is None:
@@ -60,7 +61,7 @@ def ask(question: str, decided: Callable[[], bool | None]) -> bool:
 
 
 def _has_line() -> bool:
-    """Whether a line can be read, after a moment's wait; Windows cannot say, so wait for it."""
+    """Whether a line can be read, after a short wait. On Windows the read itself blocks."""
     if sys.platform == "win32":
         return True
     return bool(select.select([sys.stdin], [], [], ANSWER_POLL_S)[0])

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures side by side, each with what tells it from the others."""
+"""Contact sheets: images in rows, each above a caption that tells it from the others."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from PIL import Image, ImageDraw, ImageFont
 from dw.errors import RunFailed
 
 _LARGEST = 256
-"""Pixels of a picture on a sheet, each way; smaller ones keep their size."""
+"""Pixels of a thumbnail, each way; a smaller image keeps its size."""
 _GAP = 12
 _TEXT_SIZE = 13
-_LINES = 3
+_CAPTION_LINES = 3
 _PAPER, _INK = (255, 255, 255), (60, 60, 60)
 
 
 def contact_sheet(images: Sequence[tuple[Path, str]]) -> Image.Image:
-    """The pictures, at least one, in rows, each above its caption. Raises RunFailed when one cannot
-    be read."""
-    thumbs = [_thumb(path) for path, _ in images]
+    """The images, at least one, in rows, each above its caption.
+
+    Raises RunFailed when one cannot be read.
+    """
+    thumbs = [_thumbnail(path) for path, _ in images]
     font = ImageFont.load_default(_TEXT_SIZE)
     width = max(thumb.width for thumb in thumbs)
     captions = [_wrapped(caption, font, width) for _, caption in images]
     line = _TEXT_SIZE + 3
     height = max(t.height for t in thumbs) + 4 + line * max(len(c.split("\n")) for c in captions)
-    columns = ceil(sqrt(len(thumbs) * 2))  # a sheet is wider than it is high, as a terminal is
+    columns = ceil(sqrt(len(thumbs) * 2))  # wider than high, as a terminal is
     rows = ceil(len(thumbs) / columns)
     columns = ceil(len(thumbs) / rows)
     sheet = Image.new(
@@ -43,7 +45,7 @@ def contact_sheet(images: Sequence[tuple[Path, str]]) -> Image.Image:
     return sheet
 
 
-def save_sheet(images: Sequence[tuple[Path, str]], path: Path) -> None:
+def save_contact_sheet(images: Sequence[tuple[Path, str]], path: Path) -> None:
     """Write the sheet as a PNG, whole or not at all. Raises RunFailed."""
     sheet = contact_sheet(images)
     temporary = path.with_suffix(".part")
@@ -54,17 +56,16 @@ def save_sheet(images: Sequence[tuple[Path, str]], path: Path) -> None:
         raise RunFailed(f"cannot write the contact sheet {path}: {error.strerror}") from error
 
 
-def _thumb(path: Path) -> Image.Image:
+def _thumbnail(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             thumb = image.convert("RGB")
     except OSError as error:
-        raise RunFailed(f"cannot read the picture {path}: {error}") from error
+        raise RunFailed(f"cannot read the image {path}: {error}") from error
     thumb.thumbnail((_LARGEST, _LARGEST))
     return thumb
 
 
 def _wrapped(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
-    """As many lines as there is room for."""
     letters = int(width / font.getlength("n" * 10) * 10)
-    return textwrap.fill(text, max(8, letters), max_lines=_LINES, placeholder=" …")
+    return textwrap.fill(text, max(8, letters), max_lines=_CAPTION_LINES, placeholder=" …")

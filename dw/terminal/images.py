@@ -1,7 +1,7 @@
-"""Pictures in a terminal: its own protocol where its name tells one, else two pixels a character.
+"""Images in a terminal: by the protocol that its name promises, or as coloured half blocks.
 
-The environment alone decides. A terminal that is asked what it can do answers into the keyboard's
-input, where what a user types meanwhile is.
+The environment alone decides. A terminal answers a query into its input, where the user's typing
+ahead is.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from rich.console import Console
 from rich.segment import Segment, Segments
 from rich.style import Style
 
-Way = Literal["kitty", "iterm2", "sixel", "blocks"]
+ImageProtocol = Literal["kitty", "iterm2", "sixel", "blocks"]
 
 _KITTY = frozenset({"xterm-kitty", "xterm-ghostty"})
 _ITERM2 = frozenset({"iTerm.app", "WezTerm", "mintty"})
 _SIXEL = frozenset({"foot", "foot-extra", "mlterm", "contour"})
 _MOST_COLUMNS = 80
 _CELL = 8
-"""Pixels that a terminal's cell is thought to be wide, to give a sixel picture its size."""
+"""Assumed width of a terminal's cell in pixels; it gives a sixel image its size."""
 _KITTY_CHUNK = 4096
-"""Bytes of one kitty command at most: its specification."""
+"""Bytes of one kitty command at most, by kitty's specification."""
 
 
-def way(environment: Mapping[str, str], wanted: str = "auto") -> Way | None:
-    """How the terminal of this environment shows pictures, as the setting `images` wants it; None
-    where it should show none."""
-    if wanted != "auto":
-        return None if wanted == "off" else cast(Way, wanted)
+def image_protocol(environment: Mapping[str, str], setting: str = "auto") -> ImageProtocol | None:
+    """The protocol for the terminal of this environment, or the one that the setting `images`
+    names; None where no image is shown."""
+    if setting != "auto":
+        return None if setting == "off" else cast(ImageProtocol, setting)
     term = environment.get("TERM", "dumb")
     if term == "dumb" or environment.get("NO_COLOR") or environment.get("ACCESSIBLE"):
         return None
     if environment.get("TMUX") or term.startswith(("screen", "tmux")):
-        return "blocks"  # what lies between may let none of the protocols through
+        return "blocks"  # a multiplexer may pass none of the protocols on
     program = environment.get("TERM_PROGRAM", "")
     if environment.get("KITTY_WINDOW_ID") or term in _KITTY:
         return "kitty"
@@ -48,17 +48,16 @@ def way(environment: Mapping[str, str], wanted: str = "auto") -> Way | None:
     return "sixel" if term in _SIXEL else "blocks"
 
 
-def of_file(path: Path, how: Way, columns: int) -> str:
-    """What to write so that the picture in a file is shown."""
+def render_file(path: Path, protocol: ImageProtocol, columns: int) -> str:
+    """The image in a file as `render` makes it."""
     with Image.open(path) as image:
-        return escapes(image, how, columns)
+        return render(image, protocol, columns)
 
 
-def escapes(image: Image.Image, how: Way, columns: int) -> str:
-    """What to write so that a picture is shown, at most so many cells wide, with a newline after
-    it."""
+def render(image: Image.Image, protocol: ImageProtocol, columns: int) -> str:
+    """The escape sequences that show an image, at most `columns` cells wide, and a newline."""
     columns = min(columns, _MOST_COLUMNS, max(1, image.width // _CELL))
-    match how:
+    match protocol:
         case "kitty":
             return _kitty(_png(image), columns) + "\n"
         case "iterm2":
@@ -101,18 +100,18 @@ def _sixel(image: Image.Image) -> str:
     )
     pixels, width = paletted.tobytes(), paletted.width
     bands = (pixels[at : at + 6 * width] for at in range(0, len(pixels), 6 * width))
-    body = "".join(f"{'$'.join(_band(band, width))}-" for band in bands)
+    body = "".join(f"{'$'.join(_sixel_band(band, width))}-" for band in bands)
     return f'\033Pq"1;1;{width};{paletted.height}{colours}{body}\033\\'
 
 
-def _band(band: bytes, width: int) -> Iterator[str]:
+def _sixel_band(band: bytes, width: int) -> Iterator[str]:
     rows = [band[at : at + width] for at in range(0, len(band), width)]
     for colour in sorted(set(band)):
         bits = (sum((row[x] == colour) << y for y, row in enumerate(rows)) for x in range(width))
-        yield f"#{colour}" + _packed("".join(chr(63 + each) for each in bits))
+        yield f"#{colour}" + _run_lengths("".join(chr(63 + each) for each in bits))
 
 
-def _packed(text: str) -> str:
+def _run_lengths(text: str) -> str:
     """Runs of one character as `!N` and the character."""
     packed, at = [], 0
     while at < len(text):
@@ -125,19 +124,18 @@ def _packed(text: str) -> str:
 
 
 def _blocks(image: Image.Image, columns: int) -> str:
-    """Half blocks: the ink of a cell is its upper pixel, the paper its lower one.
+    """Half blocks: the foreground of a cell is its upper pixel, the background its lower one.
 
-    rich knows from the environment how many colours there are.
+    rich reads the number of colours from the environment.
     """
     height = max(2, round(image.height * columns / image.width / 2) * 2)
     pixels = image.resize((columns, height), Image.Resampling.BOX).tobytes()
     colours = [Color.from_rgb(*pixels[at : at + 3]) for at in range(0, len(pixels), 3)]
     segments = []
-    for upper in range(0, len(colours), 2 * columns):
-        for ink, paper in zip(
-            colours[upper : upper + columns], colours[upper + columns :], strict=False
-        ):
-            segments.append(Segment("▀", Style(color=ink, bgcolor=paper)))
+    for top in range(0, len(colours), 2 * columns):
+        upper, lower = colours[top : top + columns], colours[top + columns : top + 2 * columns]
+        for foreground, background in zip(upper, lower, strict=True):
+            segments.append(Segment("▀", Style(color=foreground, bgcolor=background)))
         segments.append(Segment.line())
     console = Console(file=io.StringIO(), force_terminal=True, width=columns)
     with console.capture() as capture:

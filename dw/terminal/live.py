@@ -1,6 +1,6 @@
-"""A terminal in front of a person: plain lines, and below them a bar for what is going on.
+"""The live renderer: plain lines, and below them a progress bar while a run blocks the prompt.
 
-The bar is there only while a run blocks the prompt: one over a live prompt corrupts the screen.
+A bar over a live prompt would corrupt the screen.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from dw import events
 from dw.events import TERMINAL, Event
 from dw.terminal.plain import PlainRenderer, Style
-from dw.terminal.renderer import Stream, harmless
-from dw.terminal.table import cut
+from dw.terminal.renderer import Stream, without_controls
+from dw.terminal.table import truncated
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
 class LiveRenderer(PlainRenderer):
-    """Starts its bar with the first progress of a command and takes it away with the last event."""
+    """Starts the bar at the first progress of a command and removes it at the last event."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class LiveRenderer(PlainRenderer):
     def progress(self, event: Event) -> None:
         match event:
             case events.Loading():
-                # The component itself is not there yet, so that the bar is full only when all are.
+                # This component is not loaded yet: the bar is full only when all are.
                 done = event.index - 1
                 position = f"{done}/{event.total}"
                 self._advance("loading", f"loading {event.component}", done, event.total, position)
@@ -66,9 +66,12 @@ class LiveRenderer(PlainRenderer):
             if self._task is not None:
                 self._bar.remove_task(self._task[1])
             self._task = (key, self._bar.add_task("", total=total, position=""))
-        shown = cut(harmless(text), DESCRIPTION)
         self._bar.update(
-            self._task[1], description=shown, completed=done, total=total, position=position
+            self._task[1],
+            description=truncated(without_controls(text), DESCRIPTION),
+            completed=done,
+            total=total,
+            position=position,
         )
 
     def _write(self, stream: Stream, text: str, style: Style | None = None) -> None:
@@ -76,21 +79,21 @@ class LiveRenderer(PlainRenderer):
             super()._write(stream, text, style)
         else:
             self._bar.console.out(
-                harmless(text),
+                without_controls(text),
                 style=STYLES[style] if style and self._color else None,
                 highlight=False,
             )
 
 
-# When its window shrinks a terminal breaks what is too long for it, which cannot be taken back: the
-# bar fits into a window of 55 cells.
+# When its window shrinks, a terminal wraps a line that is too long, and the wrapped part cannot be
+# erased. So the bar fits into a window of 55 cells.
 BAR, DESCRIPTION = 12, 24
 
 STYLES: dict[Style, str] = {"error": "red", "warning": "yellow", "dim": "dim"}
 
 
 def _bar(color: bool) -> Progress:
-    """A bar that vanishes when it stops."""
+    """A bar that disappears when it stops."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,4 +1,7 @@
-"""A run's events in words: the lines of the acceptance checklist, and ours between them."""
+"""Messages: the events of a command as lines of text.
+
+The acceptance checklist quotes many of them word for word.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,27 @@ from dw import events
 from dw.events import Event
 from dw.types import Memory
 
-KEYS = "  s ends the denoising early and keeps the picture, Ctrl-C cancels"
+KEYS = "  s ends the denoising early and keeps the image, Ctrl-C cancels"
 MB = 2**20  # bytes; the MB of nvidia-smi
 COMPONENT_COLUMNS = ("component", "class", "dtype", "device", "size", "last used")
 
 
 class EventMessages:
-    """Turns the events of one command into lines, remembering what the next ones need of the last.
+    """Turns the events of one command into lines; some lines depend on earlier events.
 
-    `path` is how the workflow's file is shown; `tells_keys` when the user may be told which keys
-    there are.
+    `path` is the display path of the workflow's file. `tells_keys`: the lines name the keys that
+    work during a run.
     """
 
     def __init__(self, path: str = "", *, tells_keys: bool = False) -> None:
         self.path = path
         self.tells_keys = tells_keys
-        self._loads = False  # whether the plan had anything to say about models
+        self._loads = False  # whether the plan loads models
         self._activity = ""
         self._load_s = 0.0
 
     def lines(self, event: Event) -> list[str]:
-        """The lines for one event; none for progress, which each renderer shows in its own way."""
+        """The lines of one event; none for progress, which each renderer shows in its own way."""
         match event:
             case events.Launching():
                 return ["Starting worker process..."]
@@ -48,15 +51,15 @@ class EventMessages:
                 return [f"Models loaded for workflow: {event.workflow}"] if self._loads else []
             case events.Executing():
                 self._activity = ""
-                told, self.tells_keys = self.tells_keys, False
-                return [f"Executing workflow: {event.workflow}", *([KEYS] if told else [])]
+                keys, self.tells_keys = [KEYS] if self.tells_keys else [], False
+                return [f"Executing workflow: {event.workflow}", *keys]
             case events.Produced():
                 return [display_path(event.output.path)]
             case events.CancelRequested():
                 return [self._cancelling(event)]
             case events.StopRequested():
                 step = f" with this step{_about(event.step_s)}" if event.step_s else " early"
-                return [f"Stopping: the denoising ends{step}; the picture is kept"]
+                return [f"Stopping: the denoising ends{step}; the image is kept"]
             case events.GraceExpired():
                 return [
                     f"It did not stop within {event.grace_s:g} s: killing the worker, whose models"
@@ -65,16 +68,19 @@ class EventMessages:
             case events.Finished():
                 return [
                     *memory_block(event.memory),
-                    *_completed(event.memory.runs),
+                    "Workflow completed successfully",
+                    f"(Workflow has been executed {event.memory.runs} time(s) in this session)",
                     self._took(event),
                 ]
             case events.Reported():
                 return memory_block(event.memory)
             case events.Cleared():
+                alive = ", ".join(event.survivors)
+                rest = f"still alive: {alive}" if alive else "nothing is left"
                 return [
                     *memory_block(event.memory),
                     "GPU memory cleared successfully",
-                    *_freed(event),
+                    f"Freed {megabytes(event.freed)}; {rest}",
                 ]
             case _:
                 return []
@@ -101,7 +107,7 @@ class EventMessages:
         return f"{self._load_s + event.seconds:.1f} s (loading {self._load_s:.1f} s){early}"
 
     def _cancelling(self, event: events.CancelRequested) -> str:
-        """What the first rung does and costs, and what the next one would."""
+        """What this cancel does and costs, and what a second Ctrl-C would do."""
         polite = self._polite(event)
         reload = reload_cost(event.reload_s)
         if event.reason == "deadline":
@@ -119,7 +125,7 @@ class EventMessages:
 
 
 def reload_cost(seconds: float | None) -> str:
-    """What a kill costs, as the end of a sentence; nothing where nothing was measured."""
+    """What a kill costs, as the end of a sentence; empty when no load was measured."""
     return f"; reload{_about(seconds).removeprefix(',')}" if seconds else ""
 
 
@@ -130,7 +136,7 @@ def _about(seconds: float | None) -> str:
 
 
 def display_path(path: str | Path) -> str:
-    """A path as the user would write it: relative when it is below the current folder."""
+    """A path as the user would type it: relative when it is below the current folder."""
     try:
         return str(Path(path).absolute().relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -160,7 +166,7 @@ def megabytes(nbytes: int) -> str:
 def kept_line(kept: Sequence[str], loading: Sequence[str], dropped: Sequence[str]) -> str:
     """What a plan keeps, reloads and drops.
 
-    Names are `step.component`; the step is left out where that is unambiguous.
+    Names are `step.component`; the step is omitted where the component's name is unique.
     """
     short = _short_names([*kept, *loading, *dropped])
     names = f" ({', '.join(short[name] for name in kept)})" if kept else ""
@@ -178,13 +184,6 @@ def _short_names(names: Sequence[str]) -> dict[str, str]:
     counts = Counter(name.rpartition(".")[2] for name in distinct)
     tails = {name: name.rpartition(".")[2] for name in distinct}
     return {name: tail if counts[tail] == 1 else name for name, tail in tails.items()}
-
-
-def _completed(runs: int) -> list[str]:
-    return [
-        "Workflow completed successfully",
-        f"(Workflow has been executed {runs} time(s) in this session)",
-    ]
 
 
 def component_rows(memory: Memory) -> list[tuple[str, ...]]:
@@ -206,9 +205,3 @@ def _ago(moment: float) -> str:
         return "never"
     seconds = max(0, round(time.time() - moment))
     return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"
-
-
-def _freed(event: events.Cleared) -> list[str]:
-    if not event.survivors:
-        return [f"Freed {megabytes(event.freed)}; nothing is left"]
-    return [f"Freed {megabytes(event.freed)}; still alive: {', '.join(event.survivors)}"]

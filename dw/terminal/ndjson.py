@@ -1,7 +1,8 @@
-"""One JSON object a line on standard output: the worker's own events, and what the shell adds.
+"""The JSON renderer: one object a line on standard output, for programs.
 
-The shell's are `session.start`, `command`, `result`, `error` and, always last, `session.end`.
-Each has its `time`. Warnings and errors are also written to standard error, for whoever looks on.
+The objects are the events of the worker and, from the session itself, `session.start`, `command`,
+`result`, `error` and, always last, `session.end`; each has its `time`. Warnings and errors also go
+to standard error.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class JsonRenderer:
         self._out.line(json.dumps(to_json(event), ensure_ascii=False))
 
     def status(self, text: str) -> None:
-        """The events say it."""
+        """Nothing: the events contain it."""
 
     def result(self, text: str) -> None:
         self._emit("result", text=text)
@@ -50,8 +51,8 @@ class JsonRenderer:
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         self._emit("result", rows=[dict(zip(header, row, strict=True)) for row in rows])
 
-    def image(self, path: Path, how: str) -> None:
-        """Its path is a result."""
+    def image(self, path: Path, setting: str) -> None:
+        """Nothing: the path of the image is a result."""
 
     def warning(self, text: str) -> None:
         self._err.line(f"warning: {text}")

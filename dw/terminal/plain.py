@@ -1,4 +1,4 @@
-"""Lines of text and nothing that moves: scripts, pipes, TERM=dumb, screen readers."""
+"""The plain renderer: lines of text only, for scripts, pipes, TERM=dumb and screen readers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ ANSI: dict[Style, str] = {
     "error": "\033[31m",
     "warning": "\033[33m",
     "dim": "\033[2m",
-}  # of the theme
+}
 RESET = "\033[0m"
 QUARTERS = 4
-COLUMNS = 80  # of a terminal that does not say
+COLUMNS = 80  # of a terminal with an unknown width
 
 
 class PlainRenderer:
     """Results go to `out`, everything else to `err`; at a terminal the two are the same.
 
-    `for_people` aligns tables; without it they have one tab between columns. `quiet` leaves out
-    status and progress. `terminal` is the environment of the terminal that `out` is, where
-    pictures may be shown.
+    `for_people` aligns tables; otherwise one tab separates their columns. `quiet` omits status and
+    progress. `terminal` is the environment of the terminal behind `out`; without it no image is
+    shown.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class PlainRenderer:
 
     def pause(self) -> None: ...
 
-    def command(self, text: str, position: str | None) -> None:  # noqa: ARG002 - the line says enough
+    def command(self, text: str, position: str | None) -> None:  # noqa: ARG002 - for programs
         if self._echo:
             self._write(self._err, f"dw> {text}")
 
@@ -73,7 +73,8 @@ class PlainRenderer:
             (self.result if is_result else self.status)(line)
         match event:
             case events.LogLine():
-                self._say(event.text)
+                if not self._quiet:
+                    self._write(self._err, f"  | {event.text}", "dim")
             case events.Warned():
                 self.warning(event.message)
             case events.Reported() if event.memory.components:
@@ -107,13 +108,14 @@ class PlainRenderer:
         for line in lines:
             self.result(line)
 
-    def image(self, path: Path, how: str) -> None:
+    def image(self, path: Path, setting: str) -> None:
         if self._terminal is None:
             return
         from dw.terminal import images
 
-        if way := images.way(self._terminal, how):
-            self._out.line("", before=images.of_file(path, way, self._out.columns or COLUMNS))
+        if protocol := images.image_protocol(self._terminal, setting):
+            columns = self._out.columns or COLUMNS
+            self._out.line("", before=images.render_file(path, protocol, columns))
 
     def warning(self, text: str) -> None:
         self._write(self._err, f"warning: {text}", "warning")
@@ -126,18 +128,14 @@ class PlainRenderer:
         for line in rest:
             self._write(self._err, line)
 
-    def _say(self, text: str) -> None:
-        if not self._quiet:
-            self._write(self._err, f"  | {text}", "dim")
-
     def _stepped(self, event: events.Stepped) -> None:
-        """A line when a quarter is full. A phase begins anew with each call of its pipeline."""
+        """A line for each full quarter. A phase starts again with each call of its pipeline."""
         quarter = event.done * QUARTERS // event.total if event.total else 0
-        key, shown, done = self._quarters
+        key, last_quarter, done = self._quarters
         if key != (event.name, event.phase) or event.done <= done:
-            shown = 0
+            last_quarter = 0
         self._quarters = ((event.name, event.phase), quarter, event.done)
-        if quarter > shown:
+        if quarter > last_quarter:
             percent = 100 * event.done // event.total
             self.status(f"  {event.name}: {event.phase} {event.position} ({percent} %)")
 

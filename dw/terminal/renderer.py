@@ -1,4 +1,4 @@
-"""The seam between a session and what is seen of it."""
+"""The renderer: the protocol that a session writes to, and the streams behind it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import IO, Protocol
 from dw.errors import DwError, OutOfResources, WorkflowError
 from dw.events import Event
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but for tab and newline
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all except tab and newline
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OutputClosed(Exception):
-    """Nobody reads what we write any more."""
+    """The reader of the output is gone."""
 
 
 class Renderer(Protocol):
     @property
     def width(self) -> int | None:
-        """The cells in a line of the terminal; None where lines may have any length."""
+        """The cells of a line of the terminal; None where lines may have any length."""
 
     def begin(self) -> None:
         """The session starts."""
@@ -33,39 +33,39 @@ class Renderer(Protocol):
         """A command is about to run; `position` is its `file:line` in a script."""
 
     def event(self, event: Event, lines: Sequence[str]) -> None:
-        """An event of the worker, and what it is in words."""
+        """An event of the worker, and its lines from `EventMessages`."""
 
     def status(self, text: str) -> None:
-        """A line on what is going on."""
+        """A line on the current activity."""
 
     def result(self, text: str) -> None:
-        """A value that was asked for."""
+        """A value that the user asked for."""
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Values that were asked for, in columns."""
+        """Values that the user asked for, in columns."""
 
-    def image(self, path: Path, how: str) -> None:
-        """Show the picture in a file where that can be done, in the way that the setting `images`
-        names."""
+    def image(self, path: Path, setting: str) -> None:
+        """Show the image in a file where the output can; `setting` is the value of `images`."""
 
     def warning(self, text: str) -> None: ...
 
     def error(
         self, error: DwError, *, position: str | None = None, trace: int | None = None
     ) -> None:
-        """A command failed; `trace N` shows the rest when there is a number."""
+        """A command failed; `trace` is the number under which its traceback is kept."""
 
     def pause(self) -> None:
-        """The terminal is needed for a question: nothing may move on it."""
+        """Stop the progress bar: the terminal is needed for a question."""
 
     def end(self, exit_code: int) -> None:
         """The session is over."""
 
 
 class Stream:
-    """A text stream whose reader may leave: a write then raises OutputClosed.
+    """A text stream whose reader may close it.
 
-    Raises OutOfResources when the disk is full, DwError when a write fails otherwise.
+    A write raises OutputClosed then, OutOfResources when the disk is full, and DwError when it
+    fails for another reason.
     """
 
     def __init__(self, stream: IO[str] | None) -> None:
@@ -84,11 +84,11 @@ class Stream:
             return None
 
     def line(self, text: str, *, before: str = "", after: str = "") -> None:
-        """Write a line that cannot steer the terminal; what stands around it may."""
+        """Write a line, without its control characters; `before` and `after` may have some."""
         if self._stream is None:
             raise OutputClosed
         try:
-            self._stream.write(f"{before}{harmless(text)}{after}\n")
+            self._stream.write(f"{before}{without_controls(text)}{after}\n")
             self._stream.flush()
         except BrokenPipeError:
             raise OutputClosed from None
@@ -97,10 +97,10 @@ class Stream:
             raise kind(f"cannot write the output: {error.strerror}") from error
 
 
-def harmless(text: str) -> str:
-    """The text with its control characters written as in JSON, but for tabs and newlines.
+def without_controls(text: str) -> str:
+    """The text with its control characters, except tab and newline, spelled as in JSON.
 
-    A file or a model's name could otherwise colour, move or retitle the terminal.
+    The name of a file or model could otherwise colour, scroll or retitle the terminal.
     """
     return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -108,8 +108,8 @@ def harmless(text: str) -> str:
 def error_lines(
     error: DwError, *, position: str | None = None, trace: int | None = None
 ) -> list[str]:
-    """An error in words: what failed, the workflow's problems, the notes on it (`add_note`), what
-    to try, where the rest is.
+    """The lines of an error: its message, the workflow's problems, its notes (`add_note`), its
+    hints, and where its traceback is.
     """
     lines = [f"{position}: error: {error}" if position else f"error: {error}"]
     if isinstance(error, WorkflowError) and [p.message for p in error.problems] != [error.message]:

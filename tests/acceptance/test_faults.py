@@ -175,7 +175,7 @@ def test_s_at_the_terminal_stops_a_run_and_retry_runs_it_again(
         screen.type("load test\r")
         screen.wait_for("num_inference_steps")
         screen.type("run num_inference_steps=5000\r")
-        screen.wait_for("s ends the denoising early and keeps the picture")
+        screen.wait_for("s ends the denoising early and keeps the image")
         screen.wait_for("/5000")
         screen.type("s")
         screen.wait_for("Stopping: the denoising ends with this step, about 0.")

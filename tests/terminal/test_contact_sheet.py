@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dw.errors import RunFailed
-from dw.terminal.contact_sheet import contact_sheet, save_sheet
+from dw.terminal.contact_sheet import contact_sheet, save_contact_sheet
 
 COLOURS = ("red", "lime", "blue", "black", "cyan", "magenta", "gray", "navy")
 
@@ -16,7 +16,7 @@ def images(folder: Path, count: int, size: tuple[int, int] = (64, 64)) -> list[t
     for index, colour in enumerate(COLOURS[:count]):
         path = folder / f"{index}.png"
         Image.new("RGB", size, colour).save(path)
-        found.append((path, f"a picture that is {colour}"))
+        found.append((path, f"a image that is {colour}"))
     return found
 
 
@@ -41,7 +41,7 @@ def test_a_large_image_becomes_small(tmp_path: Path) -> None:
 
 
 def test_a_sheet_is_written_whole(tmp_path: Path) -> None:
-    save_sheet(images(tmp_path, 2), tmp_path / "sheet.png")
+    save_contact_sheet(images(tmp_path, 2), tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         sheet.load()
     assert not (tmp_path / "sheet.part").exists()
@@ -49,9 +49,9 @@ def test_a_sheet_is_written_whole(tmp_path: Path) -> None:
 
 def test_a_sheet_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="cannot write the contact sheet"):
-        save_sheet(images(tmp_path, 2), tmp_path / "no" / "sheet.png")
+        save_contact_sheet(images(tmp_path, 2), tmp_path / "no" / "sheet.png")
 
 
 def test_an_image_that_is_gone_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match="cannot read the picture"):
+    with pytest.raises(RunFailed, match="cannot read the image"):
         contact_sheet([(tmp_path / "gone.png", "")])

@@ -41,18 +41,18 @@ def image() -> Image.Image:
         ({"TERM": "xterm-256color", "TMUX": "/tmp/x", "TERM_PROGRAM": "iTerm.app"}, "blocks"),
     ],
 )
-def test_the_environment_tells_the_way(environment: dict[str, str], expected: str | None) -> None:
-    assert images.way(environment) == expected
+def test_the_environment_decides(environment: dict[str, str], expected: str | None) -> None:
+    assert images.image_protocol(environment) == expected
 
 
 def test_the_setting_is_stronger_than_the_environment() -> None:
-    assert images.way({"TERM": "xterm-kitty"}, "off") is None
-    assert images.way({"TERM": "xterm-kitty"}, "sixel") == "sixel"
+    assert images.image_protocol({"TERM": "xterm-kitty"}, "off") is None
+    assert images.image_protocol({"TERM": "xterm-kitty"}, "sixel") == "sixel"
 
 
 def test_kitty_gets_the_png_in_chunks_and_does_not_answer(image: Image.Image) -> None:
     image = Image.effect_noise((300, 300), 90)
-    text = images.escapes(image, "kitty", 80)
+    text = images.render(image, "kitty", 80)
     chunks = re.findall(r"\033_G([^;]*);([^\033]*)\033\\", text)
     assert chunks[0][0].startswith("a=T,f=100,q=2,")
     assert [int(keys[-1]) for keys, _ in chunks] == [1] * (len(chunks) - 1) + [0]
@@ -64,7 +64,7 @@ def test_kitty_gets_the_png_in_chunks_and_does_not_answer(image: Image.Image) ->
 def test_iterm2_gets_the_png(image: Image.Image) -> None:
     found = re.fullmatch(
         r"\033]1337;File=inline=1;size=(\d+);width=20:([^\a]*)\a\n",
-        images.escapes(image, "iterm2", 80),
+        images.render(image, "iterm2", 80),
     )
     assert found is not None
     png = base64.b64decode(found[2])
@@ -73,7 +73,7 @@ def test_iterm2_gets_the_png(image: Image.Image) -> None:
 
 
 def test_sixels_are_the_image(image: Image.Image) -> None:
-    decoded = decode_sixel(images.escapes(image, "sixel", 80))
+    decoded = decode_sixel(images.render(image, "sixel", 80))
     assert decoded.size == (160, 160)
     assert decoded.getpixel((5, 5)) == (255, 0, 0)
     assert decoded.getpixel((150, 150)) == (0, 0, 255)
@@ -108,7 +108,7 @@ def decode_sixel(text: str) -> Image.Image:
 def test_blocks_have_two_pixels_each(image: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLORTERM", "truecolor")
-    lines = images.escapes(image, "blocks", 80).splitlines()
+    lines = images.render(image, "blocks", 80).splitlines()
     assert [line.count("▀") for line in lines] == [20] * 10
     assert "38;2;255;0;0;48;2;255;0;0" in lines[0]
     assert "38;2;0;0;255;48;2;0;0;255" in lines[-1]
@@ -118,8 +118,8 @@ def test_blocks_have_two_pixels_each(image: Image.Image, monkeypatch: pytest.Mon
 def test_an_image_is_shown_at_a_terminal_only(
     image: Image.Image, tmp_path: Path, terminal: dict[str, str] | None, is_shown: bool
 ) -> None:
-    image.save(tmp_path / "picture.png")
+    image.save(tmp_path / "image.png")
     out = io.StringIO()
     renderer = PlainRenderer(Stream(out), Stream(out), terminal=terminal)
-    renderer.image(tmp_path / "picture.png", "auto")
+    renderer.image(tmp_path / "image.png", "auto")
     assert ("▀" in out.getvalue()) is is_shown

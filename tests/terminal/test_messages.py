@@ -36,8 +36,8 @@ def said(*events: Event) -> str:
          "It did not stop within 10 s: killing the worker, whose models are lost;"
          " reload about 9 s"),
         (StopRequested(1, 1.2),
-         "Stopping: the denoising ends with this step, about 1.2 s; the picture is kept"),
-        (StopRequested(1), "Stopping: the denoising ends early; the picture is kept"),
+         "Stopping: the denoising ends with this step, about 1.2 s; the image is kept"),
+        (StopRequested(1), "Stopping: the denoising ends early; the image is kept"),
     ],
 )  # fmt: skip
 def test_each_rung_says_what_it_does_and_costs(event: Event, line: str) -> None:

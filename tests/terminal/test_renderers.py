@@ -17,7 +17,6 @@ from dw.events import (
     StepStarted,
     Warned,
 )
-from dw.terminal.capabilities import Terminal
 from dw.terminal.live import LiveRenderer
 from dw.terminal.messages import kept_line
 from dw.terminal.ndjson import JsonRenderer
@@ -166,23 +165,3 @@ def test_the_bar_goes_away_with_the_last_event(capsys: pytest.CaptureFixture[str
     renderer.event(RunCancelled(1, 2, 8), ["the end"])
     assert capsys.readouterr().out.rstrip() == "warning: odd\nModels loaded for workflow: x"
     assert out.getvalue() == "the end\n"
-
-
-@pytest.mark.parametrize(
-    ("choice", "environment", "for_people", "expected"),
-    [
-        ("always", {"NO_COLOR": "1"}, False, True),
-        ("never", {"FORCE_COLOR": "1"}, True, False),
-        ("auto", {}, True, True),
-        ("auto", {}, False, False),
-        ("auto", {"NO_COLOR": "1", "FORCE_COLOR": "1"}, True, False),
-        ("auto", {"NO_COLOR": ""}, True, True),
-        ("auto", {"FORCE_COLOR": "1"}, False, True),
-        ("auto", {"TERM": "dumb"}, True, False),
-    ],
-)
-def test_colour_is_for_people_who_want_it(
-    choice: str, environment: dict[str, str], for_people: bool, expected: bool
-) -> None:
-    terminal = Terminal(True, True, False, environment)
-    assert terminal.color(choice, for_people=for_people) is expected  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import pytest
 
 from dw.terminal.table import aligned, in_one_line, indented, tab_separated, text_width
 
-HEADER = ("command", "does")
+HEADER = ("command", "description")
 ROWS = [("load", "find a workflow, check it and show what it takes"), ("run", "run it")]
 
 
@@ -18,7 +18,7 @@ def test_columns_stand_side_by_side() -> None:
 
 def test_the_last_column_goes_on_below_itself() -> None:
     assert aligned(HEADER, ROWS, 40) == [
-        "  command  does",
+        "  command  description",
         "  load     find a workflow, check it and",
         "           show what it takes",
         "  run      run it",
@@ -39,7 +39,7 @@ def test_the_names_in_the_first_column_give_last() -> None:
 
 
 @pytest.mark.parametrize("width", [30, 50, 80, 100])
-def test_nothing_is_wider_than_its_width(width: int) -> None:
+def test_nothing_is_wider_than_the_terminal(width: int) -> None:
     rows = [("name", "一幅灯塔的水彩画" * 4, "a" * 70), ("é" * 9, "two words", "words " * 30)]
     assert all(text_width(line) <= width for line in aligned(("a", "b", "c"), rows, width))
 

@@ -86,11 +86,11 @@ def _save_sheet(session: Session, done: Sequence[tuple[Finished, str]]) -> None:
         if output.content_type.startswith("image/")
     ]
     if len(images) > 1:
-        from dw.terminal.contact_sheet import save_sheet
+        from dw.terminal.contact_sheet import save_contact_sheet
 
         first, last = (Path(finished.output_dir) for finished in (done[0][0], done[-1][0]))
         path = first.parent / f"sheet-{first.name}-{last.name}.png"
-        save_sheet(images, path)
+        save_contact_sheet(images, path)
         session.renderer.result(display_path(path))
         session.renderer.image(path, session.settings.images)
 

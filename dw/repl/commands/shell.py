@@ -32,7 +32,8 @@ def help_(session: Session, call: Call) -> None:
         for line in describe(find_command(name), session.renderer.width):
             session.renderer.result(line)
     else:
-        session.renderer.table(("command", "does"), [(c.name, c.doc) for c in COMMANDS.values()])
+        rows = [(each.name, each.doc) for each in COMMANDS.values()]
+        session.renderer.table(("command", "description"), rows)
 
 
 @command(
