@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -40,13 +40,6 @@ TASK = """{"id": "bench", "steps": [
         "image": "picture.png", "width": "previous_result:widths", "height": 512}}}]}"""
 
 
-class Silence:
-    """An observer to whom nothing matters."""
-
-    def __getattr__(self, _name: str) -> Any:
-        return lambda *_: None
-
-
 class Cancels:
     """Runs of one workflow in this process, cancelled from another thread."""
 
@@ -59,13 +52,14 @@ class Cancels:
     def run(self, control: RunControl) -> None:
         self._engine.run(
             self._document,
+            run_id=0,
             arguments={},
             seed=7,
             output_dir=self._folder,
             device="cpu",
             rehearse=False,
             control=control,
-            observer=Silence(),
+            emit=lambda _event: None,
         )
 
     def timed(self) -> float:

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dw.errors import EXIT_OK, EXIT_SIGPIPE, DwError, RunFailed
+from dw.events import Event, Warned
 from dw.settings import Settings, load_settings
 from dw.terminal.messages import display_path
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
@@ -53,19 +54,6 @@ class Rehearsal:
             "notes": self.notes,
             "error": None if self.error is None else spelled(self.error),
         }
-
-
-class Notes:
-    """An observer that keeps the warnings."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def warned(self, message: str) -> None:
-        self.texts.append(message)
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,27 +130,30 @@ def _each(files: Iterable[Path], output_dir: Path, settings: Settings) -> Iterat
 
     engine = Engine()
     for path in files:
-        notes, begun = Notes(), time.monotonic()
+        emitted: list[Event] = []
+        begun = time.monotonic()
         outputs: tuple[OutputFile, ...] = ()
         failure = None
         try:
             document = load_document(path, permissions=settings.permissions, rehearse=True)
             outputs = engine.run(
                 document,
+                run_id=0,
                 arguments={},
                 seed=0,
                 output_dir=output_dir,
                 device="cpu",
                 rehearse=True,
                 control=RunControl(),
-                observer=notes,
+                emit=emitted.append,
             ).outputs
         except DwError as error:
             failure = error.with_traceback(None)
         if isinstance(failure, RunFailed):
             engine.settle()
         seconds = time.monotonic() - begun
-        yield Rehearsal(display_path(path), seconds, outputs, tuple(notes.texts), failure)
+        notes = tuple(event.message for event in emitted if isinstance(event, Warned))
+        yield Rehearsal(display_path(path), seconds, outputs, notes, failure)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from transformers.utils import is_torchvision_available
 
 from dw.engine import Engine, RunControl
 from dw.errors import WorkflowError
+from dw.events import Event, Warned
 from dw.rehearsal import store
 from dw.repl import commands, script
 from dw.types import OutputFile
@@ -62,19 +63,6 @@ NEED_TORCHVISION = (
 every_example = pytest.mark.parametrize("name", FILES)
 
 
-class Audience:
-    """An observer that remembers the warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warned(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
-
-
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patch:
@@ -86,18 +74,22 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def rehearse(engine: Engine, name: str, folder: Path, **arguments: Any) -> tuple[OutputFile, ...]:
     document = load_document(EXAMPLES / f"{name}.json")
     small = {key: value for key, value in SMALL.items() if key in document.variables}
-    audience = Audience()
+    emitted: list[Event] = []
     result = engine.run(
         document,
+        run_id=0,
         arguments={**small, **arguments},
         seed=7,
         output_dir=folder,
         device="cpu",
         rehearse=True,
         control=RunControl(),
-        observer=audience,
+        emit=emitted.append,
     )
-    told = [*map(str, document.warnings), *audience.warnings]
+    told = [
+        *map(str, document.warnings),
+        *(event.message for event in emitted if isinstance(event, Warned)),
+    ]
     assert unexpected(told, name) == []
     assert all(any(remark in text for text in told) for remark in REMARKS[name])
     return result.outputs

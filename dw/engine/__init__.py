@@ -16,13 +16,11 @@ weight_reading.install()
 from dw.engine.cancellation import Cancelled, RunControl  # noqa: E402
 from dw.engine.engine import Engine, RunResult  # noqa: E402
 from dw.engine.memory.cleanup import ClearReport  # noqa: E402
-from dw.engine.observer import Observer  # noqa: E402
 
 __all__ = [
     "Cancelled",
     "ClearReport",
     "Engine",
-    "Observer",
     "RunControl",
     "RunResult",
 ]

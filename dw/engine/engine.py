@@ -1,16 +1,16 @@
-"""The engine: runs workflows on models that it keeps. One run at a time, on one thread; it
-reports to an observer and never prints."""
+"""The engine: runs workflows on models that it keeps, one run at a time, on one thread. It emits
+events and never prints."""
 
 from __future__ import annotations
 
 import hashlib
 import random
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from diffusers import DiffusionPipeline
 
@@ -40,11 +40,11 @@ from dw.engine.models.live_models import LiveModels
 from dw.engine.models.planner import Planner
 from dw.engine.models.source import Sources
 from dw.engine.models.spec import Offload
-from dw.engine.observer import Observer
 from dw.engine.patches import progress_bars
 from dw.engine.python import resolve
 from dw.engine.tasks import models_of
 from dw.errors import DwError
+from dw.events import Event, Executing, Loaded, Planned, Started, Warned
 from dw.types import Memory, OutputFile
 from dw.workflow import Diagnostic, Document, Workflow, check_files
 from dw.workflow.document import refuse, together
@@ -88,13 +88,14 @@ class Engine:
         self,
         document: Document,
         *,
+        run_id: int,
         arguments: Mapping[str, Any],
         seed: int | None,
         output_dir: Path,
         device: str | None,
         rehearse: bool,
         control: RunControl,
-        observer: Observer,
+        emit: Callable[[Event], None],
     ) -> RunResult:
         """Run a workflow. Its files are written and verified when this returns.
 
@@ -105,6 +106,10 @@ class Engine:
         `except` block.
         """
         trust = document.permissions.trust
+
+        def warn(message: str) -> None:
+            emit(Warned(run_id, message))
+
         document, unknown = imported(document, trust=trust)
         given = {name: argument_of(value, trust=trust) for name, value in arguments.items()}
         problems = check_files(document, arguments, rehearse=rehearse)
@@ -121,9 +126,9 @@ class Engine:
             ),
             device=self._device,
             find_device=self._find_device,
-            warn=observer.warned,
+            warn=warn,
             rehearse=rehearse,
-            offload=self._known_offload(document, observer),
+            offload=self._known_offload(document, warn),
         )
         run = Run(
             document=document,
@@ -133,11 +138,12 @@ class Engine:
                 workflow,
                 typed=seed,
                 drawn=random.SystemRandom().randrange(2**32),
-                warn=observer.warned,
+                warn=warn,
             ),
             folder=new_run_folder(output_dir, workflow.id),
             control=control,
-            observer=observer,
+            run_id=run_id,
+            emit=emit,
             planner=planner,
             cache=self._cache,
             adapters=self._adapters,
@@ -148,7 +154,7 @@ class Engine:
         )
         record = RunRecord(run, arguments)
         record.begin()
-        observer.started(workflow.id, run.seed, str(run.folder))
+        emit(Started(run_id, workflow.id, run.seed, str(run.folder)))
         listener = progress_bars.Listener(run.count, run.report, run.warn)
         with self._recorded(run, record), progress_bars.listening(listener):
             self._try_twice(run)
@@ -239,7 +245,7 @@ class Engine:
         else:
             return
         # Not in the `except` block, whose exception holds what has to be freed.
-        run.observer.warned(f"{shortage}; once more with offload {cheaper.offload!r}")
+        run.tell(f"{shortage}; once more with offload {cheaper.offload!r}")
         self._writer.settle()
         run.outputs.clear()  # the same names are written again
         self._pipeline, run.pipeline = run.pipeline, None
@@ -257,12 +263,12 @@ class Engine:
         self._execute(run, execution)
         self._late = (_digest(run.document), tuple(run.needs[known:]))
 
-    def _known_offload(self, document: Document, observer: Observer) -> Offload | None:
+    def _known_offload(self, document: Document, warn: Callable[[str], None]) -> Offload | None:
         """What made room for this workflow before, so that it is not loaded in vain each time."""
         digest, offload = self._cramped
         if digest != _digest(document):
             return None
-        observer.warned(f"offload {offload!r}, as there was no room without; clear forgets it")
+        warn(f"offload {offload!r}, as there was no room without; clear forgets it")
         return offload
 
     def _shortage(self, run: Run, error: OutOfMemory) -> Shortage:
@@ -283,7 +289,8 @@ class Engine:
             plan = self._cache.plan(run.needs)
         reason = self._reason(run.document, plan)
         labels = tuple(load.label for load in plan.loads)
-        run.observer.planned(reason, tuple(plan.kept.values()), labels, plan.dropped)
+        kept = tuple(plan.kept.values())
+        run.emit(Planned(run.run_id, reason, kept, labels, plan.dropped))
         run.timings_s["plan"] = time.monotonic() - begun
         self._cache.keep_only(plan)
         if plan.dropped:
@@ -295,7 +302,7 @@ class Engine:
         self._last_text = _digest(run.document)
         run.timings_s["load"] = time.monotonic() - begun
         if reason != "cached":
-            run.observer.loaded(run.workflow.id, run.timings_s["load"])
+            run.emit(Loaded(run.run_id, run.workflow.id, run.timings_s["load"]))
 
     def _late_needs(self, run: Run) -> list[StepRequirement]:
         """What is in memory because the last run of this workflow turned out to need it."""
@@ -306,7 +313,7 @@ class Engine:
 
     def _execute(self, run: Run, execution: Execution) -> None:
         begun = time.monotonic()
-        run.observer.executing(run.workflow.id)
+        run.emit(Executing(run.run_id, run.workflow.id))
         execution.execute()
         with failing(lambda: "writing"):
             run.collect(self._writer.drain())
@@ -353,7 +360,9 @@ class Engine:
             return (yield from self._needs(run, child, workflow, f"{run.step}."))
         return False
 
-    def _reason(self, document: Document, plan: CachePlan) -> str:
+    def _reason(
+        self, document: Document, plan: CachePlan
+    ) -> Literal["first", "changed", "arguments", "cached"]:
         if self._last_text is None:
             return "first"
         if self._last_text != _digest(document):

@@ -6,59 +6,18 @@ import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dw.engine import Cancelled, Engine, RunControl, RunResult
 from dw.engine.device import Cpu
 from dw.errors import DwError
+from dw.events import Event, Planned, Warned
 from dw.rehearsal import store
-from dw.types import OutputFile, Permissions
+from dw.types import Permissions
 from dw.workflow import Document, parse_document
 
 Json = dict[str, Any]
-
-
-class Recorder:
-    """An observer that keeps what it was told, as tuples that begin with the event's name."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[Any, ...]] = []
-
-    def started(self, workflow: str, seed: int, output_dir: str) -> None:
-        self.events.append(("started", workflow, seed, output_dir))
-
-    def planned(
-        self,
-        reason: str,
-        kept: tuple[str, ...],
-        loading: tuple[str, ...],
-        dropped: tuple[str, ...],
-    ) -> None:
-        self.events.append(("planned", reason, kept, loading, dropped))
-
-    def loading(self, component: str, class_name: str, index: int, total: int) -> None:
-        self.events.append(("loading", component, class_name, index, total))
-
-    def loaded(self, workflow: str, seconds: float) -> None:
-        self.events.append(("loaded", workflow))
-
-    def executing(self, workflow: str) -> None:
-        self.events.append(("executing", workflow))
-
-    def step_started(self, name: str, index: int, total: int) -> None:
-        self.events.append(("step_started", name, index, total))
-
-    def stepped(self, name: str, phase: str, done: int, total: int) -> None:
-        self.events.append(("stepped", name, phase, done, total))
-
-    def produced(self, step: str, output: OutputFile) -> None:
-        self.events.append(("produced", step, output))
-
-    def warned(self, message: str) -> None:
-        self.events.append(("warned", message))
-
-    def named(self, name: str) -> list[tuple[Any, ...]]:
-        return [event[1:] for event in self.events if event[0] == name]
+E = TypeVar("E", bound=Event)
 
 
 @dataclass(frozen=True)
@@ -95,7 +54,7 @@ class Session:
         self.engine = engine
         self.folder = folder
         self.allowed: tuple[Path, ...] = (store.cache_dir(),)
-        self.seen = Recorder()
+        self.events: list[Event] = []  # of the last run
 
     def document(
         self, workflow: Json, name: str = "workflow.json", *, trust: bool = False
@@ -116,18 +75,30 @@ class Session:
         control: RunControl | None = None,
         **arguments: Any,
     ) -> RunResult:
-        self.seen = Recorder()
+        self.events = []
         is_document = isinstance(workflow, Document)
         return self.engine.run(
             workflow if is_document else self.document(workflow, trust=trust),
+            run_id=0,
             arguments=arguments,
             seed=seed,
             output_dir=self.folder / "outputs",
             device=device,
             rehearse=rehearse,
             control=control or RunControl(),
-            observer=self.seen,
+            emit=self.emit,
         )
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    def seen(self, kind: type[E]) -> list[E]:
+        """The events of a kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [event.message for event in self.seen(Warned)]
 
     def hashes(self, workflow: Json | Document, **options: Any) -> list[str]:
         """The sha256 of every file that a run writes."""
@@ -157,16 +128,16 @@ class Session:
 
     @property
     def reason(self) -> str:
-        return str(self.seen.named("planned")[0][0])
+        return self.seen(Planned)[0].reason
 
     @property
     def loaded(self) -> tuple[str, ...]:
         """The components that the last run planned to load."""
-        return tuple(self.seen.named("planned")[0][2])
+        return self.seen(Planned)[0].loading
 
     @property
     def dropped(self) -> tuple[str, ...]:
-        return tuple(self.seen.named("planned")[0][3])
+        return self.seen(Planned)[0].dropped
 
 
 def generate(model: Path | str, **changes: Any) -> Json:

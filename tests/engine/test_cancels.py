@@ -19,6 +19,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderMo
 from dw.engine import Cancelled, Engine, RunControl
 from dw.engine.patches import weight_reading
 from dw.engine.tasks import gather
+from dw.events import StepStarted
 from tests.engine.session import PNG, CancelsAt, Json, Session, generate, text_to_image, workflow
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -210,7 +211,8 @@ class TestSteps:
 
     def test_between_workflow_steps(self, session: Session, cancels: Cancels) -> None:
         session.cancel(workflow(small("cat.png"), small("cat.png", "next")), cancels.control)
-        assert session.seen.named("step_started") == [("small", 1, 2)]
+        [started] = session.seen(StepStarted)
+        assert (started.name, started.index, started.total) == ("small", 1, 2)
         folder = session.folder / "outputs" / "demo" / "0001"
         assert sorted(f.name for f in folder.iterdir()) == ["demo-small.0-0.0.png", "run.json"]
         assert json.loads((folder / "run.json").read_text())["state"] == "cancelled"
@@ -226,7 +228,7 @@ class TestSteps:
         call = {"path": "child.json", "arguments": {}}
         document = workflow({"name": "sub", "workflow": call}, small("cat.png", "last"))
         session.cancel(document, cancels.control)
-        assert [name for name, *_ in session.seen.named("step_started")] == ["sub", "sub.small"]
+        assert [event.name for event in session.seen(StepStarted)] == ["sub", "sub.small"]
 
 
 def test_a_second_cancel_and_one_after_the_end_are_harmless(warm: Session, sd15: Path) -> None:

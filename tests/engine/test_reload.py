@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from dw.errors import RunFailed
+from dw.events import Loaded
 from tests.engine.session import Session, generate, text_to_image, workflow
 
 DDIM = {
@@ -52,7 +53,7 @@ def test_what_is_not_in_memory_loads_nothing(
     ready.run(changed)
     assert (ready.loaded, ready.dropped) == ((), ())
     assert ready.reason == "changed"
-    assert ready.seen.named("loaded") != []
+    assert ready.seen(Loaded) != []
 
 
 def test_whitespace_loads_nothing_and_draws_the_same(ready: Session, sd15: Path) -> None:
@@ -222,7 +223,7 @@ def test_an_auto_class_finds_the_relative_for_its_task(session: Session, flux: P
 def test_offload_means_nothing_on_the_cpu_and_says_so(ready: Session, sd15: Path) -> None:
     ready.run(text_to_image(sd15, configuration={"offload": "model"}))
     assert ready.loaded == ()
-    assert "offload 'model'" in ready.seen.named("warned")[0][0]
+    assert "offload 'model'" in ready.warnings[0]
 
 
 def test_a_kept_component_is_called_by_the_step_that_needs_it_now(

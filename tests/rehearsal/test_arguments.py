@@ -88,8 +88,8 @@ def test_a_rehearsal_is_small_unless_the_user_says_otherwise(session: Session) -
             return image.size
 
     assert size() == (256, 128)
-    assert session.seen.named("warned") == [
-        ("step 'gen': rehearsed with height=128 instead of 256, width=256 instead of 512",)
+    assert session.warnings == [
+        "step 'gen': rehearsed with height=128 instead of 256, width=256 instead of 512"
     ]
     assert size(side=320) == (320, 256)
 

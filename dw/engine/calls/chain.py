@@ -100,7 +100,7 @@ class Chaining:
         """What one call makes, as pictures: they take a quarter of the memory of floats."""
         videos = [as_video(each, "a segment") for each in artifacts(self.make(arguments))]
         if len(videos) != 1:
-            raise RunFailed(f"a chain goes on from one film, and this call made {len(videos)}")
+            raise RunFailed(f"a chain goes on from one video, and this call made {len(videos)}")
         [video] = videos
         if video.audio is not None and fps is None:
             raise RunFailed("the segments have sounds: 'chain' needs 'fps' to cut them")

@@ -32,6 +32,7 @@ from dw.engine.models.task_models import TaskModels, visiting
 from dw.engine.python import resolve
 from dw.engine.python.signatures import call_parameters
 from dw.engine.tasks import TaskContext, borrowed_by, models_of, require_fit, run_task
+from dw.events import Executing, StepStarted
 from dw.rehearsal.arguments import FRAMES, FRAMES_OF, GIVEN, chosen, smaller, told
 from dw.workflow import Document, Workflow
 from dw.workflow.format.chain import Chain
@@ -130,7 +131,7 @@ class Execution:
         run.control.check()
         run.control.stepped(0, 0)
         run.step = f"{self._prefix}{step.name}"
-        run.observer.step_started(run.step, index + 1, len(self._workflow.steps))
+        run.emit(StepStarted(run.run_id, run.step, index + 1, len(self._workflow.steps)))
 
     def _step(self, step: Step, index: int, arguments: Any) -> Iterator[Any]:
         """Yield the results of the step's iterations, each saved as soon as it is there."""
@@ -150,7 +151,7 @@ class Execution:
             run.take_stop()  # one that came too late for the denoising
             iterations_done += 1
         if iterations_done == 0:
-            run.observer.warned(f"step {run.step!r} did nothing: a result that it takes is empty")
+            run.tell(f"step {run.step!r} did nothing: a result that it takes is empty")
 
     def _rehearsed(self, step: Step, index: int, arguments: Any) -> Any:
         """The arguments, which a rehearsal makes smaller: it is to take seconds."""
@@ -302,7 +303,7 @@ class Execution:
                 run.planner.device.empty_cache()
             run.cache.load(run.cache.plan([need]), before=run.loading)
             run.step = need.step
-            run.observer.executing(run.workflow.id)
+            run.emit(Executing(run.run_id, run.workflow.id))
 
     def _sub_workflow(
         self, child: Document, arguments: Mapping[str, Any], seed: int, name: str, index: int

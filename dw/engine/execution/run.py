@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from dw.engine.cancellation import RunControl
 from dw.engine.files.outputs import OutputWriter
 from dw.engine.models.cache import ComponentCache, LoadItem, StepRequirement
 from dw.engine.models.planner import Planner
-from dw.engine.observer import Observer
+from dw.events import Event, Loading, Produced, Stepped, Warned
 from dw.types import OutputFile
 from dw.workflow import Document, Workflow
 
@@ -28,7 +28,8 @@ class Run:
     seed: int
     folder: Path
     control: RunControl
-    observer: Observer
+    run_id: int
+    emit: Callable[[Event], None]
     planner: Planner
     cache: ComponentCache
     adapters: LoraAdapters
@@ -69,7 +70,7 @@ class Run:
             self._interrupt(False)
             self.cuts -= 1
             name = type(self.pipeline).__name__
-            self.observer.warned(f"{name} cannot stop early: it denoises to the end")
+            self.tell(f"{name} cannot stop early: it denoises to the end")
         elif done < total and self.cut():
             self._interrupt(True)
 
@@ -93,7 +94,7 @@ class Run:
 
     def report(self, phase: str, done: int, total: int) -> None:
         if not self._is_skipped(phase, done):
-            self.observer.stepped(self.step, phase, done, total)
+            self.emit(Stepped(self.run_id, self.step, phase, done, total))
 
     def _is_skipped(self, phase: str, done: int) -> bool:
         """Whether a bar counts a step that was not done: a modular pipeline's goes on counting
@@ -101,21 +102,24 @@ class Run:
         is_skipping = self.is_interrupted and getattr(self.pipeline, "_skips_steps", False)
         return phase == "denoise" and done > 0 and is_skipping
 
+    def tell(self, message: str) -> None:
+        self.emit(Warned(self.run_id, message))
+
     def warn(self, message: str) -> None:
         """Tell it, once in a run."""
         if message not in self.warnings:
             self.warnings.add(message)
-            self.observer.warned(message)
+            self.tell(message)
 
     def loading(self, load: LoadItem, index: int, total: int) -> None:
         self.control.check()
         self.step = load.label
-        self.observer.loading(load.label, load.cls.__name__, index, total)
+        self.emit(Loading(self.run_id, load.label, load.cls.__name__, index, total))
 
     def collect(self, finished: Iterator[tuple[str, OutputFile]]) -> None:
         for step, output in finished:
             self.outputs.append(output)
-            self.observer.produced(step, output)
+            self.emit(Produced(self.run_id, step, output))
 
     def sweep(self) -> None:
         for path in self.scratch:

@@ -35,7 +35,6 @@ from dw.events import (
     Shutdown,
     Stop,
 )
-from dw.types import OutputFile
 from dw.worker.failure import failed
 from dw.worker.process.output import DRAINED
 from dw.worker.vitals import rss
@@ -155,13 +154,14 @@ class WorkerServer:
     def _run(self, command: Run) -> Event:
         result = self._engine.run(
             _document(command),
+            run_id=command.run_id,
             arguments=command.arguments,
             seed=command.seed,
             output_dir=Path(command.output_dir),
             device=command.device,
             rehearse=command.rehearse,
             control=self._controls[command.run_id],
-            observer=EventObserver(command.run_id, self._send),
+            emit=self._send,
         )
         return events.Finished(
             command.run_id,
@@ -194,43 +194,6 @@ class WorkerServer:
             ctypes.CDLL(None).fflush(None)
         os.write(1, DRAINED)
         self._send(terminal)
-
-
-class EventObserver:
-    """What the engine reports, as events of one run."""
-
-    def __init__(self, run_id: int, send: Any) -> None:
-        self._run_id = run_id
-        self._send = send
-
-    def started(self, workflow: str, seed: int, output_dir: str) -> None:
-        self._send(events.Started(self._run_id, workflow, seed, output_dir))
-
-    def planned(
-        self, reason: Any, kept: tuple[str, ...], loading: tuple[str, ...], dropped: tuple[str, ...]
-    ) -> None:
-        self._send(events.Planned(self._run_id, reason, kept, loading, dropped))
-
-    def loading(self, component: str, class_name: str, index: int, total: int) -> None:
-        self._send(events.Loading(self._run_id, component, class_name, index, total))
-
-    def loaded(self, workflow: str, seconds: float) -> None:
-        self._send(events.Loaded(self._run_id, workflow, seconds))
-
-    def executing(self, workflow: str) -> None:
-        self._send(events.Executing(self._run_id, workflow))
-
-    def step_started(self, name: str, index: int, total: int) -> None:
-        self._send(events.StepStarted(self._run_id, name, index, total))
-
-    def stepped(self, name: str, phase: str, done: int, total: int) -> None:
-        self._send(events.Stepped(self._run_id, name, phase, done, total))
-
-    def produced(self, step: str, output: OutputFile) -> None:
-        self._send(events.Produced(self._run_id, step, output))
-
-    def warned(self, message: str) -> None:
-        self._send(events.Warned(self._run_id, message))
 
 
 def _document(command: Run | Check | Prepare) -> Document:

@@ -59,5 +59,5 @@ def test_what_this_machine_lacks_is_told_before_anything_loads(
 def test_a_rehearsal_goes_on_without_it_and_says_so(session: Session) -> None:
     plain = session.hashes(drawn(Path("any/model"), None), rehearse=True)
     assert session.hashes(drawn(Path("any/model"), "flash"), rehearse=True) == plain
-    [(told,)] = session.seen.named("warned")
+    [told] = session.warnings
     assert told.endswith("; rehearsing without it")

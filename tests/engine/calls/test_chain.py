@@ -22,6 +22,7 @@ from dw.engine.execution.run import Run
 from dw.engine.files.outputs import spilled
 from dw.engine.media.video import Reel, Video
 from dw.errors import RunFailed
+from dw.events import Started, Stepped
 from dw.rehearsal import stand_in
 from dw.workflow.format.chain import Chain
 from tests.engine.session import CancelsAt, Json, Session, workflow
@@ -120,7 +121,7 @@ class TestRealPipeline:
 
     def test_progress_counts_segments(self, warm: Session, video: Callable[..., Json]) -> None:
         warm.run(video(segments=2))
-        counted = [e[2:] for e in warm.seen.named("stepped") if e[1] == "segment"]
+        counted = [(e.done, e.total) for e in warm.seen(Stepped) if e.phase == "segment"]
         assert counted == [(1, 2), (2, 2)]
 
     def test_a_cancel_in_the_second_segment_changes_nothing_afterwards(
@@ -206,8 +207,8 @@ class TestSegmentsInFiles:
         fail["arguments"]["frame_index"] = 99
         document["steps"].append({"name": "fail", "task": fail})
         warm.fail(document)
-        [(_, _, folder)] = warm.seen.named("started")
-        assert not list(Path(folder).glob("*segment*"))
+        [started] = warm.seen(Started)
+        assert not list(Path(started.output_dir).glob("*segment*"))
 
     def test_their_frames_stay_as_they_were(self, tmp_path: Path) -> None:
         grey = Image.radial_gradient("L").resize((64, 64)).convert("RGB")
@@ -245,7 +246,7 @@ def test_a_chain_that_does_not_fit_is_refused_before_anything_loads(
     warm: Session, video: Callable[..., Json], arguments: Json, chain: Json, message: str
 ) -> None:
     assert message in str(warm.fail(video(arguments, **chain)))
-    assert warm.seen.events == []
+    assert warm.events == []
 
 
 RATE = 8000
@@ -426,7 +427,7 @@ class TestMatchAudio:
 
 
 def test_a_chain_goes_on_from_one_video() -> None:
-    with pytest.raises(RunFailed, match="goes on from one film, and this call made 2"):
+    with pytest.raises(RunFailed, match="goes on from one video, and this call made 2"):
         Maker(batch=2, audio=False).chain(segments=2)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from dw.events import Loading
 from dw.rehearsal import stand_in_ip_adapter
 from tests.engine.session import CancelsAt, Json, Session, generate, text_to_image, workflow
 
@@ -161,7 +162,7 @@ def test_a_pickle_needs_trust(session: Session, sd15: Path) -> None:
     own = {"model_name": "adapter.bin", "image_encoder_folder": None}
     document = text_to_image(sd15, ip_adapter=own, arguments={"ip_adapter_image": "red.png"})
     assert "are pickles" in session.fail(document).message
-    assert session.seen.named("loading") == []
+    assert session.seen(Loading) == []
 
 
 def test_a_pipeline_that_takes_none_is_told(session: Session) -> None:

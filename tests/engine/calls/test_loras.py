@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dw.errors import RunFailed
+from dw.events import Loading
 from dw.rehearsal import stand_in_lora
 from tests.engine.session import CancelsAt, Json, Session, generate, text_to_image, workflow
 
@@ -103,7 +104,7 @@ def test_a_pickle_needs_trust(session: Session, sd15: Path) -> None:
     (session.folder / "lora.bin").write_bytes(b"a pickle")
     pickled = text_to_image(sd15, loras=[{"model_name": "lora.bin"}])
     assert "are pickles" in session.fail(pickled).message
-    assert session.seen.named("loading") == []
+    assert session.seen(Loading) == []
     assert "are pickles" not in session.fail(pickled, trust=True).message
 
 

@@ -371,7 +371,7 @@ class TestBlocksThatDiffusersDoesNotKnow:
 def test_calibration_tells_the_ratios_and_skips_nothing(warm: Session, flux: Path) -> None:
     plain = warm.hashes(cached(flux, None))
     assert warm.hashes(cached(flux, {"type": "mag", "calibrate": True})) == plain
-    [(told,)] = warm.seen.named("warned")
+    [told] = warm.warnings
     head, _, ratios = told.partition(": ")
     assert head == "calibrated"
     assert ratios.startswith('"mag_ratios": [1.0, ')

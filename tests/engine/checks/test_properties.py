@@ -22,7 +22,6 @@ from dw.rehearsal import store
 from dw.schema import FILE
 from dw.workflow import Document, validate_text
 from dw.workflow.document import together
-from tests.engine.session import Recorder
 from tests.workflow.strategies import documents, written
 
 quickly = settings(
@@ -64,13 +63,14 @@ class Bench:
         with pytest.raises(Planned):
             self.engine.run(
                 document,
+                run_id=0,
                 arguments={},
                 seed=1,
                 output_dir=self.folder / "outputs",
                 device="cpu",
                 rehearse=True,
                 control=RunControl(),
-                observer=Recorder(),
+                emit=lambda _event: None,
             )
         return self.needs
 

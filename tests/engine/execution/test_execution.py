@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from dw.errors import RunFailed, WorkflowError
+from dw.events import Executing, Loading, Planned, StepStarted
 from tests.engine.session import PNG, Json, Session, generate, workflow
 
 TEXT = {"content_type": "text/plain"}
-LATE = ("executing", "loading")
+LATE = (Executing, Loading)
 
 
 def task(name: str, command: str, *, result: Json | None = PNG, **rest: Any) -> Json:
@@ -95,7 +96,7 @@ def test_a_step_without_results_to_take_does_nothing_and_says_so(
     nothing = task("none", "get_dict_value", arguments={"dict": {"x": []}, "key": "x"})
     outputs = names(session, workflow(nothing, resize("previous_result:none")))
     assert outputs == []
-    assert "step 'small' did nothing" in session.seen.named("warned")[0][0]
+    assert "step 'small' did nothing" in session.warnings[0]
 
 
 def test_results_are_dropped_when_no_later_step_needs_them(session: Session, cat: Path) -> None:
@@ -148,7 +149,7 @@ class TestSubWorkflows:
         parent = workflow({**self.call(), "seed": 5})
         images = session.hashes(parent)
         assert "sub.gen.unet" in session.loaded
-        assert ("sub.gen", 1, 1) in session.seen.named("step_started")
+        assert StepStarted(0, "sub.gen", 1, 1) in session.seen(StepStarted)
         assert images == session.hashes(inner, seed=5)
         (session.folder / "child.json").write_text(json.dumps({**inner, "seed": 6}))
         assert session.hashes(parent) == session.hashes(inner, seed=6) != images
@@ -164,11 +165,11 @@ class TestSubWorkflows:
         assert session.hashes(late) == session.hashes(workflow(generate(sd15)))
         assert session.hashes(late)
         assert session.loaded == ()
-        executing = [event[0] for event in session.seen.events if event[0] in LATE]
-        assert executing == ["executing", *["loading"] * 4, "executing"]
+        kinds = [type(event) for event in session.events if isinstance(event, LATE)]
+        assert kinds == [Executing, *[Loading] * 4, Executing]
         session.run(late)
         assert session.reason == "cached"
-        assert session.seen.named("loading") == []
+        assert session.seen(Loading) == []
 
     def test_what_was_needed_late_goes_when_a_result_asks_for_another_model(
         self, session: Session, sd15: Path
@@ -195,7 +196,7 @@ class TestSubWorkflows:
         error = session.fail(workflow(generate(sd15), self.call()))
         assert isinstance(error, WorkflowError)
         assert Path(error.problems[0].path).name == "child.json"
-        assert session.seen.named("planned") == []
+        assert session.seen(Planned) == []
 
     def test_an_error_inside_names_the_inner_step(self, session: Session) -> None:
         inner = task("small", "get_dict_value", arguments={"dict": {"width": 1}, "key": "height"})
@@ -210,7 +211,7 @@ class TestMedia:
         error = session.fail(workflow(generate(sd15), resize("no.png")))
         assert isinstance(error, WorkflowError)
         assert "'no.png'" in error.message
-        assert session.seen.events == []
+        assert session.events == []
 
     @pytest.mark.parametrize(
         "place",
@@ -232,7 +233,7 @@ class TestMedia:
         (session.folder / "broken.png").write_bytes(b"not a picture")
         error = session.fail(workflow(resize("broken.png")))
         assert error.message.startswith("cannot read the picture 'broken.png'")
-        assert session.seen.named("planned") == []
+        assert session.seen(Planned) == []
 
 
 def test_text_is_written_stripped_of_quotes(session: Session) -> None:

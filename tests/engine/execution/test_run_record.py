@@ -12,6 +12,7 @@ import pytest
 from dw import run_record
 from dw.engine import Engine, RunControl
 from dw.errors import OutOfResources
+from dw.events import Started
 from tests.engine.session import CancelsAt, Json, Session, generate, text_to_image, workflow
 
 NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -25,7 +26,7 @@ def last_record(session: Session) -> Json:
 def test_a_run_is_recorded_before_it_is_said_to_be_taken_up(warm: Session, sd15: Path) -> None:
     class Looks(RunControl):
         def check(self) -> None:
-            states.append((len(warm.seen.named("started")), last_record(warm)["state"]))
+            states.append((len(warm.seen(Started)), last_record(warm)["state"]))
 
     states: list[Any] = []
     warm.run(text_to_image(sd15), control=Looks())
@@ -70,7 +71,7 @@ def test_a_run_that_cannot_be_recorded_is_not_taken_up(
     error = session.fail(text_to_image(sd15))
     assert isinstance(error, OutOfResources)
     assert "no space left for" in error.message
-    assert session.seen.events == []
+    assert session.events == []
     assert os.listdir(session.folder / "outputs" / "demo") == []
 
 
@@ -80,7 +81,7 @@ def test_an_end_that_cannot_be_recorded_is_told_and_costs_no_file(
     before = warm.hashes(text_to_image(sd15))
     control = FillsTheDisk(monkeypatch)
     assert warm.hashes(text_to_image(sd15), control=control) == before
-    [(message,)] = warm.seen.named("warned")
+    [message] = warm.warnings
     assert message.startswith("no space left for ")
     assert message.endswith("run.json'; it goes on saying that the run is running")
 
@@ -92,7 +93,7 @@ def test_an_error_is_told_though_it_cannot_be_recorded(
         text_to_image(sd15, arguments={"width": 63}), control=FillsTheDisk(monkeypatch)
     )
     assert "divisible by 8" in error.message
-    assert len(warm.seen.named("warned")) == 1
+    assert len(warm.warnings) == 1
 
 
 class FillsTheDisk(RunControl):

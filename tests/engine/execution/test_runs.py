@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 
 from dw.errors import RunFailed, UsageError, WorkflowError
+from dw.events import Executing, Loaded, Loading, Planned, Produced, Started, Stepped, StepStarted
 from tests.engine.session import Session, generate, text_to_image, workflow
 
 # The Euler scheduler of SDXL, with numpy 2.
@@ -55,20 +56,21 @@ def test_an_error_inside_the_loop_says_so(
 
 def test_events_come_in_the_order_of_the_run(session: Session, sd15: Path) -> None:
     session.run(text_to_image(sd15))
-    events = [event for event in session.seen.events if "read" not in event]  # of a slow disk
-    assert list(dict.fromkeys(event[0] for event in events)) == [
-        *("started", "planned", "loading", "loaded", "executing"),
-        *("step_started", "stepped", "produced"),
+    steps = [event for event in session.seen(Stepped) if event.phase != "read"]  # of a slow disk
+    others = [event for event in session.events if not isinstance(event, Stepped)]
+    kinds = [type(event) for event in (*others[:-1], *steps, others[-1])]
+    assert list(dict.fromkeys(kinds)) == [
+        *(Started, Planned, Loading, Loaded, Executing),
+        *(StepStarted, Stepped, Produced),
     ]
-    steps = [event[1:] for event in events if event[0] == "stepped"]
-    assert steps[0] == ("gen", "denoise", 0, 4)
-    assert steps[-1] == ("gen", "denoise", 4, 4)
+    assert {(event.name, event.phase, event.total) for event in steps} == {("gen", "denoise", 4)}
+    assert (steps[0].done, steps[-1].done) == (0, 4)
 
 
 def test_a_warm_run_says_nothing_of_loading(session: Session, sd15: Path) -> None:
     session.run(text_to_image(sd15))
     session.run(text_to_image(sd15))
-    assert session.seen.named("loading") == session.seen.named("loaded") == []
+    assert session.seen(Loading) == session.seen(Loaded) == []
 
 
 class TestSeeds:

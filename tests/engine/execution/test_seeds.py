@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dw.engine import RunResult
+from dw.events import Started
 from tests.engine.session import Json, Session, generate, workflow
 
 MODEL = "any/model"
@@ -14,13 +15,13 @@ def run(session: Session, document: Json, seed: int | None) -> tuple[RunResult, 
     """What a rehearsal says, its record and its warnings of seeds."""
     result = session.run(document, seed=seed, rehearse=True)
     record = json.loads((Path(result.output_dir) / "run.json").read_text())
-    told = [text for (text,) in session.seen.named("warned") if text.startswith("seed")]
+    told = [text for text in session.warnings if text.startswith("seed")]
     return result, record["steps"], told
 
 
 def test_the_seed_that_is_shown_is_the_one_that_is_used(warm: Session) -> None:
     result, steps, told = run(warm, workflow(generate(MODEL, seed=5)), seed=1)
-    assert warm.seen.named("started")[0][1] == result.seed == 5
+    assert warm.seen(Started)[0].seed == result.seed == 5
     assert steps == [{"name": "gen", "seed": 5}]
     assert told == ["seed 1 has no effect: the workflow sets the seed of each step: gen 5"]
 

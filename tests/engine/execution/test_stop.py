@@ -15,9 +15,9 @@ from dw.engine import RunControl
 from dw.engine.execution.run import Run
 from dw.engine.patches import progress_bars
 from dw.engine.patches.progress_bars import Bar
+from dw.events import Event, Stepped
 from dw.workflow import Document
-from tests.engine import session as session_module
-from tests.engine.session import Json, Recorder, Session, generate, text_to_image, workflow
+from tests.engine.session import Json, Session, generate, text_to_image, workflow
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -38,10 +38,10 @@ class StopsAt(RunControl):
             self.stop()
 
 
-def steps_done(seen: Recorder) -> list[tuple[str, int]]:
+def steps_done(session: Session) -> list[tuple[str, int]]:
     """Workflow step and number of every denoising step but the 0th."""
-    steps = seen.named("stepped")
-    return [(name, done) for name, phase, done, _ in steps if phase == "denoise" and done]
+    steps = session.seen(Stepped)
+    return [(step.name, step.done) for step in steps if step.phase == "denoise" and step.done]
 
 
 @pytest.fixture(autouse=True)
@@ -57,9 +57,9 @@ def test_the_denoising_ends_and_the_image_is_kept(warm: Session, family: str) ->
     document = text_to_image("a", configuration={"component_type": f"{family}Pipeline"})
     whole = warm.run(document, rehearse=True)
     stopped = warm.run(document, rehearse=True, control=StopsAt(2))
-    assert steps_done(warm.seen)[-1] == ("gen", 2)
+    assert steps_done(warm)[-1] == ("gen", 2)
     assert (whole.stopped_early, stopped.stopped_early) == (False, True)
-    assert warm.seen.named("warned") == []
+    assert warm.warnings == []
     assert stopped.outputs[0].sha256 != whole.outputs[0].sha256
     assert warm.hashes(document, rehearse=True) == [whole.outputs[0].sha256]
 
@@ -74,7 +74,7 @@ def test_a_stop_that_came_first_leaves_one_step(warm: Session, sd15: Path) -> No
     control = RunControl()
     control.stop()
     assert warm.run(text_to_image(sd15), control=control).stopped_early
-    assert steps_done(warm.seen) == [("gen", 1)]
+    assert steps_done(warm) == [("gen", 1)]
 
 
 def test_a_stop_after_the_last_step_changes_nothing(warm: Session, sd15: Path) -> None:
@@ -88,9 +88,7 @@ def test_a_pipeline_that_does_not_listen_says_so_and_goes_on(
 ) -> None:
     monkeypatch.setattr(StableDiffusionPipeline, "interrupt", False)
     result = warm.run(text_to_image(sd15), control=StopsAt(2))
-    assert warm.seen.named("warned") == [
-        ("StableDiffusionPipeline cannot stop early: it denoises to the end",)
-    ]
+    assert warm.warnings == ["StableDiffusionPipeline cannot stop early: it denoises to the end"]
     assert not result.stopped_early
     assert [result.outputs[0].sha256] == warm.hashes(text_to_image(sd15))
 
@@ -141,21 +139,21 @@ def test_the_iterations_left_are_skipped_and_later_steps_run(
 def test_a_later_step_denoises_whole(warm: Session, sd15: Path) -> None:
     second = {**generate(sd15), "name": "second"}
     result = warm.run(workflow(generate(sd15), second), control=StopsAt(2))
-    assert steps_done(warm.seen)[1:3] == [("gen", 2), ("second", 1)]
+    assert steps_done(warm)[1:3] == [("gen", 2), ("second", 1)]
     assert [result.outputs[1].sha256] == warm.hashes(text_to_image(sd15))
 
 
-class StopsWriting(Recorder):
-    """Stops a run when a model has written this many tokens."""
+def stops_writing(session: Session, monkeypatch: pytest.MonkeyPatch) -> RunControl:
+    """A control that is stopped when a model of the session has written three tokens."""
+    control, emit = RunControl(), session.emit
 
-    def __init__(self, control: RunControl, tokens: int) -> None:
-        super().__init__()
-        self._control, self._tokens = control, tokens
+    def emit_and_stop(event: Event) -> None:
+        emit(event)
+        if isinstance(event, Stepped) and (event.phase, event.done) == ("token", 3):
+            control.stop()
 
-    def stepped(self, step: str, phase: str, done: int, total: int) -> None:
-        super().stepped(step, phase, done, total)
-        if (phase, done) == ("token", self._tokens):
-            self._control.stop()
+    monkeypatch.setattr(session, "emit", emit_and_stop)
+    return control
 
 
 def write(**settings: Any) -> Json:
@@ -165,7 +163,7 @@ def write(**settings: Any) -> Json:
 
 
 def tokens_done(session: Session) -> list[int]:
-    return [done for _, phase, done, _ in session.seen.named("stepped") if phase == "token"]
+    return [step.done for step in session.seen(Stepped) if step.phase == "token"]
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 2}])
@@ -174,8 +172,7 @@ def test_a_text_ends_and_is_kept(
 ) -> None:
     whole = session.run(workflow(write(**settings)), rehearse=True)
     assert tokens_done(session)[-1] == 9
-    control = RunControl()
-    monkeypatch.setattr(session_module, "Recorder", lambda: StopsWriting(control, 3))
+    control = stops_writing(session, monkeypatch)
     stopped = session.run(workflow(write(**settings)), rehearse=True, control=control)
     assert tokens_done(session)[-1] < 6
     assert (whole.stopped_early, stopped.stopped_early) == (False, True)
@@ -201,8 +198,7 @@ def test_a_model_that_is_called_by_itself_ends_its_text(
         "arguments": {"text": "a cat", "return_tensors": "pt"},
     }
     read = {"name": "read", "pipeline": tokenizer}
-    control = RunControl()
-    monkeypatch.setattr(session_module, "Recorder", lambda: StopsWriting(control, 3))
+    control = stops_writing(session, monkeypatch)
     document = workflow(read, {"name": "think", "pipeline": pipeline})
     assert session.run(document, rehearse=True, control=control).stopped_early
     assert tokens_done(session) == [1, 2, 3]
@@ -211,7 +207,7 @@ def test_a_model_that_is_called_by_itself_ends_its_text(
 def test_each_stop_ends_one_step(warm: Session, sd15: Path) -> None:
     second = {**generate(sd15), "name": "second"}
     warm.run(workflow(generate(sd15), second), control=StopsAt(2, times=2))
-    assert steps_done(warm.seen) == [("gen", 1), ("gen", 2), ("second", 1), ("second", 2)]
+    assert steps_done(warm) == [("gen", 1), ("gen", 2), ("second", 1), ("second", 2)]
 
 
 def test_a_stop_inside_a_sub_workflow_ends_the_iterations_around_it(
@@ -226,4 +222,4 @@ def test_a_stop_inside_a_sub_workflow_ends_the_iterations_around_it(
     assert len(names(session, document)) == 6
     kept = names(session, document, control=StopsAt(2))
     assert kept == ["child-gen.0-0.0.png", "child-after.1-0.0.png"]
-    assert steps_done(session.seen)[-1] == ("sub.after", 4)
+    assert steps_done(session)[-1] == ("sub.after", 4)

@@ -213,5 +213,5 @@ def test_models_that_come_and_go_are_counted_one_at_a_time(folder: Path) -> None
 def test_a_run_warns_of_it(session: Session, sd15: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session.engine, "_find_device", lambda _: HOST)
     session.run(text_to_image(sd15))
-    [(message,)] = session.seen.named("warned")
+    [message] = session.warnings
     assert "MB on cpu, which has 1000 bytes free: gen." in message

@@ -107,8 +107,8 @@ class TestOnAGpu:
         runs_out.of_memory(UNet2DConditionModel, torch.OutOfMemoryError(CUDA))
         assert gpu.hashes(text_to_image(sd15)) == before
         assert self.offloads(gpu) == {"model"}
-        assert "2.0 GB more were asked for; 1.5 GB were free" in gpu.seen.named("warned")[0][0]
-        assert "once more with offload 'model'" in gpu.seen.named("warned")[0][0]
+        assert "2.0 GB more were asked for; 1.5 GB were free" in gpu.warnings[0]
+        assert "once more with offload 'model'" in gpu.warnings[0]
 
     def test_what_made_room_is_used_at_once_until_clear(
         self, gpu: Session, sd15: Path, runs_out: RunsOut
@@ -117,7 +117,7 @@ class TestOnAGpu:
         gpu.run(text_to_image(sd15))
         gpu.run(text_to_image(sd15))
         assert gpu.loaded == ()
-        assert "there was no room without" in gpu.seen.named("warned")[0][0]
+        assert "there was no room without" in gpu.warnings[0]
         gpu.engine.clear()
         gpu.run(text_to_image(sd15))
         assert self.offloads(gpu) == {None}
@@ -155,7 +155,7 @@ class TestOnAGpu:
 
         monkeypatch.setattr(os, "fsync", full)
         assert "no space left" in gpu.fail(text_to_image(sd15)).message
-        assert gpu.seen.named("warned") == []
+        assert gpu.warnings == []
 
     def test_after_the_last_offload_there_is_none_to_try(
         self, gpu: Session, sd15: Path, runs_out: RunsOut, monkeypatch: pytest.MonkeyPatch

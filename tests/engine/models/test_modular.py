@@ -14,6 +14,7 @@ from diffusers.modular_pipelines.components_manager import CustomOffloadHook, To
 from PIL import Image
 
 from dw.engine import Engine
+from dw.events import Loading
 from dw.workflow.checks.classes import is_installed
 from tests.engine.session import CancelsAt, Json, Session, on_a_gpu, text_to_image, workflow
 
@@ -116,7 +117,7 @@ def test_a_rehearsal_tells_which_component_it_does_not_quantize(session: Session
     loads = {"quantization_config": {"transformer": GGUF}}
     model = "black-forest-labs/FLUX.1-dev"
     session.run(modular(model, configuration={"load_components": loads}), rehearse=True)
-    told = [warning for (warning,) in session.seen.named("warned") if "GGUF" in warning]
+    told = [warning for warning in session.warnings if "GGUF" in warning]
     assert told == [
         "'transformer' is rehearsed without GGUFQuantizationConfig: the stand-ins are no GGUF files"
     ]
@@ -262,7 +263,7 @@ def test_what_the_blocks_do_not_have_is_told_before_anything_loads(
     document = modular(flux, **{**changes, "configuration": configuration})
     if component_type == "ModularPipeline":  # its blocks are known once the index is
         assert warm.fail(document).message == message
-        assert warm.seen.named("loading") == []
+        assert warm.seen(Loading) == []
     else:
         problems = warm.engine.check(warm.document(document))
         assert [problem.message for problem in problems] == [message]

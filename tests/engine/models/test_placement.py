@@ -124,7 +124,7 @@ def test_a_unet_is_as_it_was_for_the_next_workflow(
 def test_a_switch_that_a_model_does_not_have_is_told(session: Session, sd15: Path) -> None:
     chunks = {"configuration": {"unet": {"enable_forward_chunking": True}}}
     session.run(text_to_image(sd15, **chunks))
-    [told] = session.seen.named("warned")
+    [told] = session.warnings
     assert told == ("UNet2DConditionModel has no enable_forward_chunking: it does nothing",)
 
 
@@ -213,17 +213,15 @@ class TestOnDemand:
         visiting = flux_with(flux, **of("transformer", residency="on_demand"))
         assert session.hashes(visiting) == before
         assert session.loaded == ()
-        assert session.seen.named("warned") == []
+        assert session.warnings == []
 
 
 def test_what_an_offload_overrules_is_told(gpu: Session, flux: Path) -> None:
     configuration = {"offload": "model", **of("vae", residency="on_demand")}
     gpu.run(flux_with(flux, **configuration))
-    assert gpu.seen.named("warned") == [
-        (
-            "offload 'model' decides where all components live: what the workflow says of "
-            "'vae' has no effect",
-        )
+    assert gpu.warnings == [
+        "offload 'model' decides where all components live: what the workflow says of "
+        "'vae' has no effect"
     ]
 
 
@@ -274,7 +272,7 @@ def test_what_means_nothing_on_the_cpu_is_told(session: Session, flux: Path, set
     before = session.hashes(flux_with(flux))
     assert session.hashes(flux_with(flux, **setting)) == before
     assert session.loaded == ()
-    [told] = session.seen.named("warned")
+    [told] = session.warnings
     assert "means nothing on the CPU" in told[0]
 
 
@@ -296,7 +294,7 @@ def test_a_module_that_is_not_there_is_named(
     document = flux_with(flux, **of("text_encoder_2", **settings))
     if message is None:
         session.run(document)
-        assert "has no enable_tiling" in session.seen.named("warned")[0][0]
+        assert "has no enable_tiling" in session.warnings[0]
     else:
         assert message in session.fail(document).message
 
@@ -305,7 +303,7 @@ def test_a_rehearsal_leaves_out_what_a_stand_in_does_not_have(session: Session) 
     settings = {"truncate_layers": {"layers": 3}, "compile": EAGER}
     document = flux_with(Path("any/model"), **of("text_encoder_2", **settings))
     session.run(document, rehearse=True)
-    assert [told[0].partition(":")[0] for told in session.seen.named("warned")] == [
+    assert [told[0].partition(":")[0] for told in session.warnings] == [
         "'text_encoder_2' is rehearsed without being compiled",
         "rehearsed without truncate_layers",
     ]

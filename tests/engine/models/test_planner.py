@@ -113,7 +113,7 @@ def test_a_rehearsal_needs_nothing_of_the_real_model(session: Session, arguments
 def test_a_device_that_is_not_here_is_left_out_of_a_rehearsal(session: Session, sd15: Path) -> None:
     far = {"configuration": {"device": "cuda:9"}}
     session.run(text_to_image("any/model", **far), rehearse=True)
-    assert "rehearsing on cpu" in session.seen.named("warned")[0][0]
+    assert "rehearsing on cpu" in session.warnings[0]
     assert "'cuda:9'" in session.fail(text_to_image(sd15, **far)).message
 
 

@@ -128,11 +128,9 @@ class TestGguf:
         self, session: Session, flux: Path, checkpoint: Path
     ) -> None:
         session.run(self.document(flux, checkpoint), rehearse=True)
-        assert session.seen.named("warned") == [
-            (
-                "'transformer' is rehearsed without GGUFQuantizationConfig: "
-                "the stand-ins are no GGUF files",
-            )
+        assert session.warnings == [
+            "'transformer' is rehearsed without GGUFQuantizationConfig: "
+            "the stand-ins are no GGUF files"
         ]
 
 
@@ -144,7 +142,7 @@ def test_a_rehearsal_needs_no_backend(session: Session, monkeypatch: pytest.Monk
     document = quantized(model, "sdnq.SDNQConfig", {"weights_dtype": "{int8}"})
     document["steps"][0]["pipeline"]["configuration"]["pre_load_modules"] = ["sdnq"]
     session.run(document, rehearse=True)
-    assert [told for (told,) in session.seen.named("warned")] == [
+    assert session.warnings == [
         "rehearsed without it: 'sdnq' needs the package 'sdnq', which is not installed: "
         "pip install 'dw[sdnq]'",
         "'transformer' is rehearsed without sdnq.SDNQConfig: the extra 'sdnq' is not installed",

@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
+from dw.events import Loading
 from tests.engine.session import PNG, Json, Session, generate, workflow
 
 CALL = {"prompt": "a dog", "num_inference_steps": 3, "width": 64, "height": 64}
@@ -26,7 +27,7 @@ def test_a_referenced_pipeline_draws_what_a_step_of_its_own_would(
     images = session.hashes(workflow(generate(sd15), own))
     assert session.hashes(workflow(generate(sd15), again())) == images
     assert session.loaded == ()
-    assert session.seen.named("loading") == []
+    assert session.seen(Loading) == []
 
 
 def test_a_reference_keeps_the_scheduler_and_the_settings(session: Session, sd15: Path) -> None:
@@ -69,7 +70,7 @@ def test_a_reference_to_a_generic_pipeline_is_checked_when_its_class_is_known(
     generic = generate(sd15, configuration={"component_type": "DiffusionPipeline"})
     error = warm.fail(workflow(generic, again(promt="a dog")))
     assert "takes no argument 'promt'" in error.message
-    assert warm.seen.named("loading") == []
+    assert warm.seen(Loading) == []
 
 
 REFINE = {"component_type": "StableDiffusionImg2ImgPipeline"}
@@ -188,7 +189,7 @@ def test_a_released_pipeline_makes_room_for_the_next(
 def test_what_another_step_needs_is_not_released(session: Session, sd15: Path, other: Path) -> None:
     first = {**generate(sd15, shared_components=["vae"]), "release_pipeline": True}
     session.run(workflow(first, refine(other)))
-    assert [event[0] for event in session.seen.named("loading")] == [
+    assert [event.component for event in session.seen(Loading)] == [
         *("gen.text_encoder", "gen.tokenizer", "gen.unet", "gen.vae"),
     ]
 

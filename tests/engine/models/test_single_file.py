@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dw.errors import RunFailed, WorkflowError
+from dw.events import Planned
 from tests.engine.session import Json, Session, merged, text_to_image
 
 
@@ -49,7 +50,7 @@ def test_its_parts_are_known_and_kept(session: Session, checkpoint: Path, sd15: 
     before = session.hashes(from_file(checkpoint, sd15))
     assert session.hashes(from_file(checkpoint, sd15)) == before
     assert (session.reason, session.loaded) == ("cached", ())
-    kept = session.seen.named("planned")[0][1]
+    kept = session.seen(Planned)[0].kept
     assert set(kept) == {"gen.unet", "gen.tokenizer", "gen.vae", "gen.text_encoder"}
 
 

@@ -13,6 +13,7 @@ from dw.engine.engine import _digest
 from dw.engine.memory.footprint import Footprint
 from dw.engine.models.spec import Placement
 from dw.engine.models.task_models import visiting
+from dw.events import Loading
 from tests.engine.session import PNG, Session, generate, on_a_gpu, workflow
 from tests.engine.tasks.commands import TEXT, step
 
@@ -68,9 +69,9 @@ def test_a_model_that_only_a_result_names_is_loaded_when_it_is_known(session: Se
     )
     session.run(workflow(tell, write), rehearse=True)
     assert session.loaded == ()
-    assert [event[0] for event in session.seen.named("loading")] == list(OF_WRITE)
+    assert [event.component for event in session.seen(Loading)] == list(OF_WRITE)
     session.run(workflow(tell, write), rehearse=True)
-    assert session.seen.named("loading") == []
+    assert session.seen(Loading) == []
 
 
 def test_an_image_of_an_earlier_step_does_not_hide_which_model_is_needed(
@@ -92,7 +93,7 @@ def test_each_device_has_its_own_models(session: Session) -> None:
 def test_a_device_that_is_not_here_is_told(session: Session, cat: Path) -> None:
     elsewhere = step("depth_estimator", PNG, image="cat.png", device="cuda:7")
     session.run(workflow(elsewhere), rehearse=True)
-    [(warning,)] = session.seen.named("warned")
+    [warning] = session.warnings
     assert warning.startswith("there is no device 'cuda:7' here")
     assert warning.endswith("; rehearsing on cpu")
     error = session.fail(workflow(elsewhere))
@@ -113,7 +114,7 @@ class TestRelease:
         document = workflow({**WRITE, "release_models": True}, generate(sd15))
         session.run(document, rehearse=True)
         assert session.loaded == OF_WRITE
-        loaded = [event[0] for event in session.seen.named("loading")]
+        loaded = [event.component for event in session.seen(Loading)]
         assert loaded.index("gen.unet") > loaded.index(OF_WRITE[0])
 
     def test_a_sub_workflow_that_releases_makes_room_for_the_steps_after_it(
@@ -124,13 +125,13 @@ class TestRelease:
         sub = {"name": "sub", "workflow": {"path": "inner.json"}}
         session.run(workflow(sub, generate(sd15)), rehearse=True)
         assert session.loaded == ("sub.text_generation.model", "sub.text_generation.tokenizer")
-        assert "gen.unet" in [event[0] for event in session.seen.named("loading")]
+        assert "gen.unet" in [event.component for event in session.seen(Loading)]
         assert "Qwen2ForCausalLM" not in kept(session)
 
     def test_a_released_model_is_loaded_again_when_it_is_needed(self, session: Session) -> None:
         again = {**WRITE, "name": "again"}
         session.run(workflow({**WRITE, "release_models": True}, again), rehearse=True)
-        loaded = [event[0] for event in session.seen.named("loading")]
+        loaded = [event.component for event in session.seen(Loading)]
         assert loaded == [*OF_WRITE, "again.model", "again.tokenizer"]
 
 

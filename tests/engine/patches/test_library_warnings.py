@@ -11,10 +11,6 @@ from dw.engine.patches.progress_bars import Listener
 from tests.engine.session import Session, generate, text_to_image, workflow
 
 
-def warned(session: Session) -> list[str]:
-    return [text for (text,) in session.seen.named("warned")]
-
-
 def test_a_prompt_that_is_cut_is_told_once_in_each_run(
     warm: Session, sd15: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -24,7 +20,7 @@ def test_a_prompt_that_is_cut_is_told_once_in_each_run(
     )
     for _ in range(2):
         warm.run(twice)
-        [text] = warned(warm)
+        [text] = warm.warnings
         assert text.startswith("The following part of your input was truncated because CLIP")
         assert len(text) <= 300
     assert capfd.readouterr() == ("", "")
@@ -33,13 +29,13 @@ def test_a_prompt_that_is_cut_is_told_once_in_each_run(
 def test_a_size_that_is_rounded_is_told(warm: Session, flux: Path) -> None:
     changes = {"configuration": {"component_type": "FluxPipeline"}, "arguments": {"width": 63}}
     warm.run(text_to_image(flux, **changes))
-    assert any("divisible by" in text for text in warned(warm))
-    assert "step 'gen' made 48x64 pixels, not the 63x64 that were asked for" in warned(warm)
+    assert any("divisible by" in text for text in warm.warnings)
+    assert "step 'gen' made 48x64 pixels, not the 63x64 that were asked for" in warm.warnings
 
 
 def test_a_run_as_asked_for_has_no_warnings(warm: Session, sd15: Path) -> None:
     warm.run(text_to_image(sd15))
-    assert warned(warm) == []
+    assert warm.warnings == []
 
 
 @pytest.mark.parametrize("name", ["diffusers.pipelines.x", "transformers.models.y"])

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from dw.events import Stepped
 from tests.engine.session import PNG, Json, Session
 
 TEXT: Json = {"content_type": "text/plain"}
@@ -32,4 +33,4 @@ def run(session: Session, command: str, result: Json | None = PNG, **arguments: 
 
 def phases(session: Session) -> set[str]:
     """What was counted in the last run."""
-    return {event[1] for event in session.seen.named("stepped")}
+    return {event.phase for event in session.seen(Stepped)}

@@ -20,6 +20,7 @@ from dw.engine.media.video import Video
 from dw.engine.tasks import TaskContext, models_of, run_task
 from dw.engine.tasks.rife import IFNet
 from dw.errors import RunFailed
+from dw.events import Stepped
 from dw.rehearsal.tasks import Blender
 from dw.workflow.format.result import Result
 from tests.engine.session import Json, Session, workflow
@@ -107,8 +108,8 @@ class TestInAWorkflow:
     def test_a_saved_video_has_the_frames_and_the_rate(self, session: Session) -> None:
         [output] = session.run(self.smooth(multiplier=4), rehearse=True).outputs
         assert (output.frames, output.seconds) == (40, 1)
-        counted = [event[2:] for event in session.seen.named("stepped") if event[1] == "frame"]
-        assert counted[-1] == (10, 10)
+        counted = [event for event in session.seen(Stepped) if event.phase == "frame"]
+        assert (counted[-1].done, counted[-1].total) == (10, 10)
 
     def test_the_network_is_kept_for_the_next_run(self, session: Session) -> None:
         session.run(self.smooth(), rehearse=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dw.errors import WorkflowError
+from dw.events import Stepped
 from tests.engine.session import Session, workflow
 from tests.engine.tasks.commands import TEXT, phases, run, step
 from tests.engine.test_cancels_at_random import CancelsAtLook
@@ -13,7 +14,8 @@ from tests.engine.test_cancels_at_random import CancelsAtLook
 def test_a_prompt_is_answered_and_its_tokens_counted(warm: Session) -> None:
     text = run(warm, "text_generation", TEXT, prompt="a cat", max_new_tokens=12)
     assert len(text) == 12
-    assert warm.seen.named("stepped")[-1] == ("text_generation", "token", 12, 12)
+    last = warm.seen(Stepped)[-1]
+    assert (last.name, last.phase, last.position) == ("text_generation", "token", "12/12")
 
 
 def test_the_same_prompt_has_the_same_answer_and_another_one_another(warm: Session) -> None:
@@ -81,4 +83,4 @@ def test_what_does_not_fit_is_found_before_anything_loads(session: Session) -> N
     error = session.fail(workflow(wrong), rehearse=True)
     assert isinstance(error, WorkflowError)
     assert error.message == "'max_new_tokens' must be at least 1, got 0"
-    assert session.seen.events == []
+    assert session.events == []
