@@ -1,31 +1,202 @@
-"""Everything that can go wrong, each with the exit code that a script sees.
+"""Errors: every class with its kind, the exit code of a script, and what a user can do next.
 
-DwError                      1
-├── UsageError               2   an option, a command, a name or a value that was typed wrong
-├── WorkflowError            3   the workflow file is wrong; nothing ran
-├── RunFailed                1   a run failed and the worker lives
-│   ├── OutOfResources       5   GPU memory, host memory or disk
-│   └── TimedOut             6   one of the run's clocks expired
-├── WorkerLost               4   the worker could not start, died or was killed
-└── Interrupted            130   the user stopped it
+DwError                    run            1
+├── UsageError             usage          2   a wrong option, command, name or value
+├── WorkflowError          workflow       3   the workflow file is wrong; nothing ran
+├── RunFailed              run            1   a run failed and the worker lives
+│   ├── OutOfResources     resources      5   GPU memory, host memory or disk is exhausted
+│   └── TimedOut           timeout        6   one of the run's clocks expired
+├── WorkerLost             worker         4   the worker could not start, died or was killed
+├── Interrupted            interrupted  130   the user stopped it
+└── Bug                    bug           70   something in dw itself went wrong
 
-A message is lower case, names the thing, the value, what is allowed and the nearest match; `hints`
-are the next things to try. Anything that is not a DwError is a bug in dw (exit code 70).
+A message is lower case and names the thing, the value, what is allowed and the nearest match.
+`hints` follow it: facts in plain words, and remedies, which each program spells in its own words
+(terminal/remedies.py). An exception that is not a DwError is a bug in dw.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from dw.types import Diagnostic
 
 EXIT_OK = 0
-EXIT_BUG = 70
 EXIT_SIGPIPE = 141
-EXIT_SIGTERM = 143
+
+Kind = Literal["usage", "workflow", "run", "resources", "timeout", "worker", "interrupted", "bug"]
+
+
+# ------------------------------------------------------------------ remedies
+
+
+@dataclass(frozen=True, slots=True)
+class TrustWorkflow:
+    """Let the workflow run code, read pickles and name files from anywhere."""
+
+    provided: str = "you trust the workflow"  # a clause: the condition for doing so
+    name: Literal["trust_workflow"] = "trust_workflow"
+
+
+@dataclass(frozen=True, slots=True)
+class SetOutputDir:
+    """Write the results into another folder."""
+
+    name: Literal["set_output_dir"] = "set_output_dir"
+
+
+@dataclass(frozen=True, slots=True)
+class SetWorkflowDir:
+    """Look for workflows in another folder."""
+
+    name: Literal["set_workflow_dir"] = "set_workflow_dir"
+
+
+@dataclass(frozen=True, slots=True)
+class ListWorkflows:
+    name: Literal["list_workflows"] = "list_workflows"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPath:
+    """Name the workflow by its path, where a name means several."""
+
+    path: str
+    name: Literal["load_path"] = "load_path"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadAnyPath:
+    """Name any file as the workflow."""
+
+    name: Literal["load_any_path"] = "load_any_path"
+
+
+@dataclass(frozen=True, slots=True)
+class ListArguments:
+    """See the arguments that the workflow declares."""
+
+    listed: str  # separated by commas
+    name: Literal["list_arguments"] = "list_arguments"
+
+
+@dataclass(frozen=True, slots=True)
+class ListSettings:
+    name: Literal["list_settings"] = "list_settings"
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearse:
+    """Run the workflow on tiny stand-ins for its models."""
+
+    name: Literal["rehearse"] = "rehearse"
+
+
+@dataclass(frozen=True, slots=True)
+class UseRealModels:
+    """Run the workflow without a rehearsal."""
+
+    name: Literal["use_real_models"] = "use_real_models"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckModelName:
+    """Look for a mistake in the model's name, in the network or in the rights to a private one."""
+
+    name: Literal["check_model_name"] = "check_model_name"
+
+
+@dataclass(frozen=True, slots=True)
+class LoginToHub:
+    name: Literal["login_to_hub"] = "login_to_hub"
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Install what is missing with `command`, which installs an `extra` of dw where it has one."""
+
+    command: str
+    extra: str | None = None
+    effect: str = ""  # what that allows
+    name: Literal["install"] = "install"
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseTimeout:
+    """Give the next run `seconds`."""
+
+    seconds: float
+    name: Literal["raise_timeout"] = "raise_timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimeout:
+    """Set the timeout of every run."""
+
+    name: Literal["set_timeout"] = "set_timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseStall:
+    """Wait longer for progress."""
+
+    name: Literal["raise_stall"] = "raise_stall"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRun:
+    name: Literal["retry_run"] = "retry_run"
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Start dw anew."""
+
+    name: Literal["restart"] = "restart"
+
+
+@dataclass(frozen=True, slots=True)
+class ShowMemory:
+    name: Literal["show_memory"] = "show_memory"
+
+
+@dataclass(frozen=True, slots=True)
+class ShowTraceback:
+    name: Literal["show_traceback"] = "show_traceback"
+
+
+Remedy = (
+    TrustWorkflow
+    | SetOutputDir
+    | SetWorkflowDir
+    | ListWorkflows
+    | LoadPath
+    | LoadAnyPath
+    | ListArguments
+    | ListSettings
+    | Rehearse
+    | UseRealModels
+    | CheckModelName
+    | LoginToHub
+    | Install
+    | RaiseTimeout
+    | SetTimeout
+    | RaiseStall
+    | RetryRun
+    | Restart
+    | ShowMemory
+    | ShowTraceback
+)
+"""`name` tells them apart in JSON."""
+
+Hint = str | Remedy
+
+
+# ------------------------------------------------------------------ errors
 
 
 class DwError(Exception):
@@ -34,11 +205,12 @@ class DwError(Exception):
     `where` is a position in front of the message, such as `batch.dw:12` or a step's name.
     """
 
+    kind: ClassVar[Kind] = "run"
     exit_code: ClassVar[int] = 1
-    trace: int | None = None  # the N of `trace N`, where a traceback was kept
+    trace: int | None = None  # the number of the traceback, where one was kept
 
     def __init__(
-        self, message: str, *, hints: Sequence[str] = (), where: str | None = None
+        self, message: str, *, hints: Sequence[Hint] = (), where: str | None = None
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -48,14 +220,21 @@ class DwError(Exception):
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
 
+    @property
+    def remedies(self) -> tuple[Remedy, ...]:
+        """The hints that name something to do."""
+        return tuple(hint for hint in self.hints if not isinstance(hint, str))
+
 
 class UsageError(DwError):
+    kind = "usage"
     exit_code = 2
 
 
 class WorkflowError(DwError):
     """A workflow that cannot run, with every problem that was found in it."""
 
+    kind = "workflow"
     exit_code = 3
 
     def __init__(
@@ -63,7 +242,7 @@ class WorkflowError(DwError):
         message: str,
         *,
         problems: Sequence[Diagnostic] = (),
-        hints: Sequence[str] = (),
+        hints: Sequence[Hint] = (),
         where: str | None = None,
     ) -> None:
         super().__init__(message, hints=hints, where=where)
@@ -71,23 +250,49 @@ class WorkflowError(DwError):
 
 
 class RunFailed(DwError):
+    kind: ClassVar[Kind] = "run"
     exit_code = 1
 
 
 class OutOfResources(RunFailed):
+    kind = "resources"
     exit_code = 5
 
 
 class TimedOut(RunFailed):
+    kind = "timeout"
     exit_code = 6
 
 
 class WorkerLost(DwError):
+    kind = "worker"
     exit_code = 4
 
 
 class Interrupted(DwError):
+    kind = "interrupted"
     exit_code = 130
+
+
+class Bug(DwError):
+    kind = "bug"
+    exit_code = 70
+
+
+KINDS: dict[Kind, type[DwError]] = {
+    each.kind: each
+    for each in (
+        UsageError,
+        WorkflowError,
+        RunFailed,
+        OutOfResources,
+        TimedOut,
+        WorkerLost,
+        Interrupted,
+        Bug,
+    )
+}
+"""The class of each kind; a subclass elsewhere has the kind of its base."""
 
 
 def did_you_mean(

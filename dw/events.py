@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
+from dw.errors import Hint, Kind
 from dw.types import DEFAULT_PERMISSIONS, Diagnostic, Memory, OutputFile, Permissions
 
 VERSION = 3
@@ -289,14 +290,15 @@ class RunCancelled(TimedMessage):
 class Failed(TimedMessage):
     """The command failed and the worker lives, unless `fatal` (its CUDA context is beyond repair).
 
-    `kind` is the class in dw/errors.py. `where` names step and phase. `problems` are a workflow's.
+    `kind` is that of the class in dw/errors.py. `where` names step and phase. `problems` are a
+    workflow's.
     """
 
     run_id: int
-    kind: Literal["workflow", "usage", "run", "resources", "bug"]
+    kind: Kind
     message: str
     where: str | None = None
-    hints: tuple[str, ...] = ()
+    hints: tuple[Hint, ...] = ()
     trace: str = ""
     problems: tuple[Diagnostic, ...] = ()
     fatal: bool = False

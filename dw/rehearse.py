@@ -23,6 +23,7 @@ from dw.errors import EXIT_OK, EXIT_SIGPIPE, DwError, RunFailed
 from dw.events import Event, Warned
 from dw.settings import Settings, load_settings
 from dw.terminal.messages import display_path
+from dw.terminal.remedies import PROGRAM
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
 from dw.terminal.table import aligned
 from dw.types import OutputFile
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OutputClosed:
         return EXIT_SIGPIPE
     except DwError as error:
-        for line in error_lines(error):
+        for line in error_lines(error, PROGRAM):
             err.line(line)
         return error.exit_code
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from platformdirs import user_cache_path, user_config_path, user_log_path
 
-from dw.errors import UsageError, did_you_mean
+from dw.errors import ListSettings, UsageError, did_you_mean
 from dw.types import Permissions
 
 
@@ -24,7 +24,7 @@ def _setting(default: Any, doc: str) -> Any:
 @dataclass(frozen=True, slots=True)
 class Settings:
     workflow_dir: str = _setting(
-        "examples", "where `load NAME` looks for workflows, with its sub-folders"
+        "examples", "where workflows are looked for by name, with its sub-folders"
     )
     output_dir: str = _setting("outputs", "each run writes into its own folder below this one")
     timeout: float = _setting(
@@ -148,7 +148,7 @@ def _known(name: str) -> str:
     if name not in Settings.names():
         raise UsageError(
             f"there is no setting {name!r}{did_you_mean(name, Settings.names())}",
-            hints=["config   lists the settings"],
+            hints=[ListSettings()],
         )
     return name
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from dw.errors import EXIT_OK, EXIT_SIGPIPE, DwError, WorkflowError
 from dw.settings import Settings, load_settings
 from dw.terminal.messages import display_path
+from dw.terminal.remedies import PROGRAM
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
 from dw.types import Diagnostic
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_SIGPIPE
     except DwError as error:
         code = error.exit_code
-        err.line(error_lines(error)[0])
+        err.line(error_lines(error, PROGRAM)[0])
     return code
 
 
@@ -62,7 +63,7 @@ def _validate(
             problems = _problems(path, settings)
             code = _tell(path, problems, out, as_json=given.json) or code
     except DwError as error:
-        for line in error_lines(error):
+        for line in error_lines(error, PROGRAM):
             err.line(line)
         return error.exit_code
     return code

@@ -268,7 +268,7 @@ class Engine:
         digest, offload = self._cramped
         if digest != _digest(document):
             return None
-        warn(f"offload {offload!r}, as there was no room without; clear forgets it")
+        warn(f"offload {offload!r}, as there was no room without it in an earlier run")
         return offload
 
     def _shortage(self, run: Run, error: OutOfMemory) -> Shortage:

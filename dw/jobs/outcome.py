@@ -1,45 +1,35 @@
-"""How a command ended: the error, if any, that its terminal event stands for."""
+"""Outcomes: the error, if any, that a command's terminal event stands for."""
 
 from __future__ import annotations
 
 from dw import events
 from dw.errors import (
-    EXIT_BUG,
+    KINDS,
     DwError,
+    Hint,
     Interrupted,
-    OutOfResources,
-    RunFailed,
+    RaiseStall,
+    RaiseTimeout,
+    Restart,
+    RetryRun,
+    SetTimeout,
+    ShowTraceback,
     TimedOut,
-    UsageError,
     WorkerLost,
     WorkflowError,
 )
 from dw.events import Event
 from dw.worker.process.stack import crash_site
 
-KINDS: dict[str, type[DwError]] = {
-    "usage": UsageError,
-    "run": RunFailed,
-    "resources": OutOfResources,
-}
-
-
 LOST = {"boot": "the worker could not start", "killed": "the worker is gone"}
-RETRY = "retry   runs the very same again, on a new worker"
-NEXT = {
-    "boot": "trace   shows its last lines",
-    "version": "exit",
+NEXT: dict[str, Hint] = {
+    "boot": ShowTraceback(),
+    "version": Restart(),
     "oom-killer": 'a cheaper placement needs less: "offload": "model" in the workflow',
 }
 SAID_ALL = ("usage", "workflow")  # where the message needs no traceback
 LAST_WORDS = 2
 LONGEST_LINE = 120  # characters of its last words
-
-
-class Bug(DwError):
-    """Something in dw itself went wrong."""
-
-    exit_code = EXIT_BUG
 
 
 def failure(event: Event) -> DwError | None:
@@ -58,7 +48,7 @@ def failure(event: Event) -> DwError | None:
 
 
 def trace(event: Event) -> str:
-    """All that is known about a failure, for `trace`; empty when there is nothing to add."""
+    """What is known about a failure besides its message: a traceback, last lines, a stack."""
     match event:
         case events.Failed():
             return "" if event.kind in SAID_ALL else event.trace
@@ -71,17 +61,16 @@ def trace(event: Event) -> str:
 
 
 def _failed(event: events.Failed) -> DwError:
-    if event.kind == "workflow":
-        return WorkflowError(
-            event.message, problems=event.problems, hints=event.hints, where=event.where
-        )
-    return KINDS.get(event.kind, Bug)(event.message, hints=event.hints, where=event.where)
+    error = KINDS[event.kind](event.message, hints=event.hints, where=event.where)
+    if isinstance(error, WorkflowError):
+        error.problems = event.problems
+    return error
 
 
 def _died(event: events.Died) -> DwError:
-    """A handful of lines: what it died of, where it was, what it said, and what to do next."""
+    """At most five lines: the cause, the last step or the stack, the last lines, a remedy."""
     lost = LOST.get(event.kind, "the worker died")
-    error = WorkerLost(f"{lost}: {event.cause}", hints=[NEXT.get(event.kind, RETRY)])
+    error = WorkerLost(f"{lost}: {event.cause}", hints=[NEXT.get(event.kind, RetryRun())])
     if event.last_step and not event.stuck_at:
         error.add_note(f"last step: {event.last_step}")
     if event.stuck_at:
@@ -94,21 +83,21 @@ def _died(event: events.Died) -> DwError:
 
 
 def _timed_out(event: events.RunTimedOut) -> DwError:
-    models = "the models are kept" if event.keeps_models else "the models are lost"
-    hints = {
-        "stall": ["config stall=SECONDS   waits longer"],
-        "deadline": [
-            f"retry --timeout {2 * event.after_s:g}",
-            "config timeout=SECONDS   for every run",
-        ],
+    remedies: dict[str, list[Hint]] = {
+        "stall": [RaiseStall()],
+        "deadline": [RaiseTimeout(2 * event.after_s), SetTimeout()],
     }
-    error = TimedOut(f"{event.cause}; {models}", hints=hints[event.clock], where=event.last_step)
+    message = f"{event.cause}; {_fate_of_models(event)}"
+    error = TimedOut(message, hints=remedies[event.clock], where=event.last_step)
     if event.stuck_at:
         error.add_note(f"stuck at: {event.stuck_at}")
     return error
 
 
 def _cancelled(event: events.RunCancelled) -> DwError:
-    models = "the models are kept" if event.keeps_models else "the models are lost"
     where = f"at step {event.step} of {event.steps}" if event.steps else "before the first step"
-    return Interrupted(f"cancelled {where}; {models}")
+    return Interrupted(f"cancelled {where}; {_fate_of_models(event)}")
+
+
+def _fate_of_models(event: events.RunTimedOut | events.RunCancelled) -> str:
+    return "the models are kept" if event.keeps_models else "the models are lost"

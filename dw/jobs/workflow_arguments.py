@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dw.errors import DwError, UsageError, did_you_mean
+from dw.errors import DwError, Hint, ListArguments, UsageError, did_you_mean
 from dw.terminal.messages import display_path
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class OpenWorkflow:
         if name not in names:
             raise UsageError(
                 f"{self.name} has no argument {name!r}{did_you_mean(name, names, by_word=True)}",
-                hints=["arg   lists the arguments"],
+                hints=[ListArguments(", ".join(names))],
             )
 
 
@@ -188,6 +188,6 @@ def _seed(value: Any, last: int | None) -> Seed:
 
 def _together(errors: list[UsageError], *, of: int) -> UsageError:
     """One error that says them all; `set` is all or nothing."""
-    hints = list(dict.fromkeys(hint for error in errors for hint in error.hints))
+    hints: list[Hint] = list(dict.fromkeys(hint for error in errors for hint in error.hints))
     hints += ["nothing was changed"] if of > 1 else []
     return UsageError("; ".join(error.message for error in errors), hints=hints)

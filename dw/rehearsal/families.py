@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dw.errors import WorkflowError
+from dw.errors import UseRealModels, WorkflowError
 from dw.rehearsal.family import Family
 from dw.rehearsal.published import FAMILIES, REFUSED, SD15
 from dw.workflow.checks.classes import diffusers_names
@@ -76,5 +76,5 @@ def _own(class_name: str) -> Family:
         return Family(class_name, class_name)
     raise WorkflowError(
         f"{class_name} cannot be rehearsed: {why or _UNKNOWN}",
-        hints=["config rehearse=off   runs it on the real models"],
+        hints=[UseRealModels()],
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dw.errors import WorkflowError
+from dataclasses import replace
+
+from dw.errors import Hint, UseRealModels, WorkflowError
+from dw.extras import install
 
 
 class NoRecipe(Exception):
@@ -20,10 +23,7 @@ class NoRecipe(Exception):
 
     def refusal(self, what: str) -> WorkflowError:
         """What the user is told, who asked for `what`."""
-        install = (
-            [f"pip install {self.needs}   lets it be rehearsed, and run"] if self.needs else []
-        )
-        return WorkflowError(
-            f"{what} cannot be rehearsed: {self}",
-            hints=[*install, "config rehearse=off   runs it on the real models"],
-        )
+        hints: list[Hint] = [UseRealModels()]
+        if self.needs is not None:
+            hints.insert(0, replace(install(self.needs), effect="lets it be rehearsed, and run"))
+        return WorkflowError(f"{what} cannot be rehearsed: {self}", hints=hints)

@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dw.errors import EXIT_BUG, EXIT_OK, EXIT_SIGPIPE, DwError, Interrupted, UsageError
+from dw.errors import EXIT_OK, EXIT_SIGPIPE, Bug, DwError, Interrupted, UsageError
 from dw.repl import script
 from dw.repl.lexer import Word
 from dw.repl.options import Options, OutputOptions, repl_options, run_options
@@ -22,6 +22,7 @@ from dw.settings import Settings, load_settings
 from dw.terminal.capabilities import Terminal, ask
 from dw.terminal.ndjson import JsonRenderer
 from dw.terminal.plain import PlainRenderer
+from dw.terminal.remedies import PROGRAM, PROGRAM_WITH_TRACEBACKS, SHELL, Wording
 from dw.terminal.renderer import OutputClosed, Renderer, Stream
 from dw.terminal.table import as_text
 
@@ -55,23 +56,30 @@ def run_main(argv: Sequence[str] | None = None, connect: Connect = connect_worke
     """`python -m dw.run`: load one workflow, run it, leave. Returns the exit code."""
     options = run_options(argv)
     terminal = Terminal.here()
-    renderer = make_renderer(options.look, terminal, for_people=terminal.has_output)
+    renderer = make_renderer(
+        options.look,
+        terminal,
+        for_people=terminal.has_output,
+        wording=PROGRAM_WITH_TRACEBACKS if options.traceback else PROGRAM,
+    )
     program = Program(options, renderer, connect, summarizes=False)
     return program.run(lambda session: _run_once(session, options))
 
 
-def make_renderer(look: OutputOptions, terminal: Terminal, *, for_people: bool) -> Renderer:
+def make_renderer(
+    look: OutputOptions, terminal: Terminal, *, for_people: bool, wording: Wording = SHELL
+) -> Renderer:
     """Machines get JSON, people one stream with a bar below it, scripts lines on two streams."""
     out, err = Stream(sys.stdout), Stream(sys.stderr)
     if look.json:
-        return JsonRenderer(out, err)
+        return JsonRenderer(out, err, wording)
     color = terminal.color(look.color, for_people=for_people)
     shows = terminal.has_output and not (look.plain or look.quiet)
     environment = terminal.environment if shows else None
     if for_people and not (look.plain or look.quiet or terminal.is_simple):
         from dw.terminal.live import LiveRenderer
 
-        return LiveRenderer(out, color=color, echo=look.echo, terminal=environment)
+        return LiveRenderer(out, color=color, echo=look.echo, terminal=environment, wording=wording)
     messages = out if for_people else err
     return PlainRenderer(
         out,
@@ -81,6 +89,7 @@ def make_renderer(look: OutputOptions, terminal: Terminal, *, for_people: bool) 
         quiet=look.quiet,
         echo=look.echo,
         terminal=environment,
+        wording=wording,
     )
 
 
@@ -153,7 +162,7 @@ class Program:
         return 128 + number
 
     def _announced(self, signals: Signals, work: Work) -> int:
-        code = EXIT_BUG
+        code = Bug.exit_code
         try:
             code = self._reported(signals, work)
         except (KeyboardInterrupt, Interrupted):
@@ -176,7 +185,7 @@ class Program:
             return error.exit_code
         except Exception:
             self.renderer.warning(traceback.format_exc())
-            return EXIT_BUG
+            return Bug.exit_code
 
     def _connected(self, signals: Signals, work: Work) -> int:
         settings = self.options.apply(load_settings())
@@ -193,6 +202,7 @@ class Program:
                     keep_going=self.options.keep_going,
                     trust=self.options.trust,
                     summarizes=self.summarizes,
+                    shows_tracebacks=self.options.traceback,
                 ),
                 ask=self._ask if self.has_prompt else None,
                 keys=Keys.of_stdin() if self.has_prompt else None,

@@ -48,6 +48,7 @@ class Options:
     keep_going: bool = False
     trust: bool = False
     yes: bool = False
+    traceback: bool = False
 
     def apply(self, settings: Settings) -> Settings:
         """The settings with what the command line says on top. Raises UsageError."""
@@ -98,6 +99,9 @@ def run_options(argv: Sequence[str] | None) -> Options:
     parser.add_argument("workflow", metavar="WORKFLOW", help="a name in workflow_dir or a path")
     parser.add_argument(
         "arguments", nargs="*", default=[], metavar="name=value", help="its arguments"
+    )
+    parser.add_argument(
+        "--traceback", action="store_true", help="show the traceback of a failure on stderr"
     )
     _add_common(parser)
     given = parser.parse_intermixed_args(argv)
@@ -158,6 +162,7 @@ def _options(
         keep_going=getattr(given, "keep_going", False),
         trust=given.trust,
         yes=given.yes,
+        traceback=getattr(given, "traceback", False),
     )
     _check(parser, options)
     return options

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dw.errors import EXIT_OK, DwError, Interrupted, UsageError
+from dw.errors import EXIT_OK, Bug, DwError, Interrupted, UsageError
 from dw.events import Check, Checked, Command, Event, Executing, Run, Started
 from dw.jobs import outcome
 from dw.jobs.worker import EventStream, WorkerClient
@@ -61,12 +61,14 @@ class SessionOptions:
 
     `is_script`: nobody sits in front of it. `keep_going`: a failure does not end a script. `trust`:
     a workflow may use code and paths from anywhere. `summarizes`: a loaded workflow is shown.
+    `shows_tracebacks`: the traceback of a failure follows it.
     """
 
     is_script: bool = False
     keep_going: bool = False
     trust: bool = False
     summarizes: bool = True
+    shows_tracebacks: bool = False
 
 
 DEFAULT_OPTIONS = SessionOptions()
@@ -146,6 +148,8 @@ class Session:
             return error.exit_code
         except DwError as error:
             self.renderer.error(_placed(error, line), position=position, trace=error.trace)
+            if self.options.shows_tracebacks and error.trace is not None:
+                self.renderer.traceback(self.tracebacks.find(error.trace))
             return error.exit_code
         except Exception as error:
             return self._confess(error, position)
@@ -156,7 +160,7 @@ class Session:
         text = "".join(traceback.format_exception(error))
         number = self.client.next_id()
         self.tracebacks.keep(number, text)
-        bug = outcome.Bug(f"a bug in dw: {type(error).__name__}: {error}")
+        bug = Bug(f"a bug in dw: {type(error).__name__}: {error}")
         self.renderer.error(bug, position=position, trace=number)
         if self.options.is_script:
             self.renderer.warning(text)

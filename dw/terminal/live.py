@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dw import events
 from dw.events import TERMINAL, Event
 from dw.terminal.plain import PlainRenderer, Style
+from dw.terminal.remedies import SHELL, Wording
 from dw.terminal.renderer import Stream, without_controls
 from dw.terminal.table import truncated
 
@@ -28,8 +29,17 @@ class LiveRenderer(PlainRenderer):
         color: bool = True,
         echo: bool = False,
         terminal: Mapping[str, str] | None = None,
+        wording: Wording = SHELL,
     ) -> None:
-        super().__init__(out, out, for_people=True, color=color, echo=echo, terminal=terminal)
+        super().__init__(
+            out,
+            out,
+            for_people=True,
+            color=color,
+            echo=echo,
+            terminal=terminal,
+            wording=wording,
+        )
         self._bar: Progress | None = None
         self._task: tuple[str, TaskID] | None = None
 

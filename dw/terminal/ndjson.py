@@ -17,16 +17,18 @@ from typing import Any
 import dw
 from dw.codec import to_json
 from dw.errors import DwError, WorkflowError
-from dw.events import VERSION, Event, now
+from dw.events import VERSION, Event, Failed, now
+from dw.terminal.remedies import SHELL, Wording
 from dw.terminal.renderer import Stream, error_lines
 
 
 class JsonRenderer:
     width: int | None = None
 
-    def __init__(self, out: Stream, err: Stream) -> None:
+    def __init__(self, out: Stream, err: Stream, wording: Wording = SHELL) -> None:
         self._out = out
         self._err = err
+        self._wording = wording
 
     def begin(self) -> None:
         self._emit("session.start", dw=dw.__version__, protocol=VERSION, pid=os.getpid())
@@ -40,7 +42,10 @@ class JsonRenderer:
         self._emit("command", at=position, text=text)
 
     def event(self, event: Event, lines: Sequence[str]) -> None:  # noqa: ARG002 - for people
-        self._out.line(json.dumps(to_json(event), ensure_ascii=False))
+        fields = to_json(event)
+        if isinstance(event, Failed):
+            fields["hints"] = self._wording.hints(event.hints)
+        self._out.line(json.dumps(fields, ensure_ascii=False))
 
     def status(self, text: str) -> None:
         """Nothing: the events contain it."""
@@ -60,7 +65,7 @@ class JsonRenderer:
     def error(
         self, error: DwError, *, position: str | None = None, trace: int | None = None
     ) -> None:
-        for line in error_lines(error, position=position, trace=trace):
+        for line in error_lines(error, self._wording, position=position, trace=trace):
             self._err.line(line)
         problems = error.problems if isinstance(error, WorkflowError) else ()
         self._emit(
@@ -70,10 +75,13 @@ class JsonRenderer:
             at=position,
             where=error.where,
             message=error.message,
-            hints=error.hints,
+            hints=self._wording.hints(error.hints),
             problems=[asdict(problem) for problem in problems],
             trace=trace,
         )
+
+    def traceback(self, text: str) -> None:
+        self._err.line(text)
 
     def _emit(self, name: str, **values: Any) -> None:
         fields = {"event": name, "time": now(), **values}

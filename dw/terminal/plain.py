@@ -10,6 +10,7 @@ from dw import events
 from dw.errors import DwError
 from dw.events import Event
 from dw.terminal.messages import COMPONENT_COLUMNS, component_rows
+from dw.terminal.remedies import SHELL, Wording
 from dw.terminal.renderer import Stream, error_lines
 from dw.terminal.table import aligned, tab_separated
 
@@ -43,6 +44,7 @@ class PlainRenderer:
         quiet: bool = False,
         echo: bool = False,
         terminal: Mapping[str, str] | None = None,
+        wording: Wording = SHELL,
     ) -> None:
         self._out = out
         self._err = err
@@ -51,6 +53,7 @@ class PlainRenderer:
         self._quiet = quiet
         self._echo = echo
         self._terminal = terminal
+        self._wording = wording
         self._quarters = (("", ""), 0, 0)  # step and phase, quarters shown, units done
 
     @property
@@ -123,10 +126,13 @@ class PlainRenderer:
     def error(
         self, error: DwError, *, position: str | None = None, trace: int | None = None
     ) -> None:
-        first, *rest = error_lines(error, position=position, trace=trace)
+        first, *rest = error_lines(error, self._wording, position=position, trace=trace)
         self._write(self._err, first, "error")
         for line in rest:
             self._write(self._err, line)
+
+    def traceback(self, text: str) -> None:
+        self._write(self._err, text)
 
     def _stepped(self, event: events.Stepped) -> None:
         """A line for each full quarter. A phase starts again with each call of its pipeline."""

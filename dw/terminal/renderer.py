@@ -12,6 +12,7 @@ from typing import IO, Protocol
 
 from dw.errors import DwError, OutOfResources, WorkflowError
 from dw.events import Event
+from dw.terminal.remedies import Wording
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all except tab and newline
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -53,6 +54,9 @@ class Renderer(Protocol):
         self, error: DwError, *, position: str | None = None, trace: int | None = None
     ) -> None:
         """A command failed; `trace` is the number under which its traceback is kept."""
+
+    def traceback(self, text: str) -> None:
+        """The traceback of the error before it."""
 
     def pause(self) -> None:
         """Stop the progress bar: the terminal is needed for a question."""
@@ -106,7 +110,7 @@ def without_controls(text: str) -> str:
 
 
 def error_lines(
-    error: DwError, *, position: str | None = None, trace: int | None = None
+    error: DwError, wording: Wording, *, position: str | None = None, trace: int | None = None
 ) -> list[str]:
     """The lines of an error: its message, the workflow's problems, its notes (`add_note`), its
     hints, and where its traceback is.
@@ -115,8 +119,8 @@ def error_lines(
     if isinstance(error, WorkflowError) and [p.message for p in error.problems] != [error.message]:
         lines += [str(problem) for problem in error.problems]
     lines += [f"  {note}" for note in getattr(error, "__notes__", ())]
-    if error.hints:
-        lines.append("  " + "; ".join(error.hints))
-    if trace is not None:
-        lines.append(f"full trace: trace {trace}")
+    if hints := wording.hints(error.hints):
+        lines.append("  " + "; ".join(hints))
+    if trace is not None and wording.full_trace:
+        lines.append(wording.full_trace.format(trace))
     return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 
-from dw.errors import DwError, OutOfResources, UsageError, WorkflowError
+from dw.errors import DwError, OutOfResources, ShowMemory
 from dw.events import Failed
 
 
@@ -12,23 +12,12 @@ def failed(run_id: int, error: BaseException) -> Failed:
     """The terminal event of a command that raised `error`."""
     trace = "".join(traceback.format_exception(error))
     if isinstance(error, MemoryError):
-        error = OutOfResources(
-            "the host's memory is exhausted", hints=["memory   shows what fills it"]
-        )
-    match error:
-        case WorkflowError():
-            kind = "workflow"
-        case UsageError():
-            kind = "usage"
-        case OutOfResources():
-            kind = "resources"
-        case DwError():
-            kind = "run"
-        case _:
-            return Failed(run_id, "bug", f"{type(error).__name__}: {error}", trace=trace)
+        error = OutOfResources("the host's memory is exhausted", hints=[ShowMemory()])
+    if not isinstance(error, DwError):
+        return Failed(run_id, "bug", f"{type(error).__name__}: {error}", trace=trace)
     return Failed(
         run_id,
-        kind,  # type: ignore[arg-type]
+        error.kind,
         error.message,
         where=error.where,
         hints=error.hints,

@@ -6,7 +6,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dw.errors import UsageError, did_you_mean
+from dw.errors import (
+    Hint,
+    ListWorkflows,
+    LoadAnyPath,
+    LoadPath,
+    SetWorkflowDir,
+    UsageError,
+    did_you_mean,
+)
 from dw.workflow.builtin import builtin_names, builtin_path
 
 SUFFIX = ".json"
@@ -48,14 +56,14 @@ def _find_below(name: str, workflow_dir: Path) -> Path:
             hints=[
                 *_known(names, workflow_dir),
                 f"built in: {', '.join(builtin_names())}",
-                "load PATH   loads a file from anywhere",
+                LoadAnyPath(),
             ],
         )
     top = min(len(path.parts) for path in found)
     nearest = sorted(path for path in found if len(path.parts) == top)
     if len(nearest) > 1:
         both = " and ".join(map(str, nearest))
-        raise UsageError(f"{name!r} could be {both}", hints=[f"load {nearest[0]}"])
+        raise UsageError(f"{name!r} could be {both}", hints=[LoadPath(str(nearest[0]))])
     return nearest[0]
 
 
@@ -66,15 +74,17 @@ def _nearest(name: str, names: tuple[str, ...]) -> str:
     return did_you_mean(name, names)
 
 
-def _known(names: tuple[str, ...], workflow_dir: Path) -> Iterator[str]:
+def _known(names: tuple[str, ...], workflow_dir: Path) -> Iterator[Hint]:
     if not workflow_dir.is_dir():
-        yield f"there is no folder {str(workflow_dir)!r}; config workflow_dir=FOLDER   sets another"
+        yield f"there is no folder {str(workflow_dir)!r}"
+        yield SetWorkflowDir()
     elif not names:
         yield f"there is no workflow in {str(workflow_dir)!r}"
     elif len(names) <= MOST_NAMES:
         yield f"in {str(workflow_dir)!r}: {', '.join(names)}"
     else:
-        yield f"there are {len(names)} workflows in {str(workflow_dir)!r}; load and Tab list them"
+        yield f"there are {len(names)} workflows in {str(workflow_dir)!r}"
+        yield ListWorkflows()
 
 
 def workflow_files(name: str, workflow_dir: Path) -> Iterator[Path]:

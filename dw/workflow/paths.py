@@ -95,5 +95,5 @@ def resolve(name: str, folder: Path) -> Path:
 def outside(name: str) -> str:
     return (
         f"{name!r} is outside of the workflow's folder and the current one; "
-        "--trust allows it, `config allowed_dirs=FOLDER` allows a folder"
+        "the setting 'allowed_dirs' allows a folder, 'trust' allows all"
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dw.errors import EXIT_BUG
+from dw.errors import Bug
 from dw.events import Died, Failed
 from dw.repl.session import Session
 from dw.settings import Settings
@@ -127,7 +127,7 @@ def test_a_trace_is_named_where_it_says_more(shell: Shell, kind: Any, is_told: b
 def test_what_the_worker_calls_a_bug_is_one(shell: Shell) -> None:
     shell.client.answers = [ending_with(lambda run_id: Failed(run_id, "bug", "KeyError: 'x'"))]
     shell.say("load FluxDev")
-    assert shell.code("run") == EXIT_BUG
+    assert shell.code("run") == Bug.exit_code
 
 
 def test_a_third_interrupt_is_a_yes_and_an_ended_run_a_no(shell: Shell) -> None:

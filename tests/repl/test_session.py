@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dw.errors import EXIT_BUG, UsageError
+from dw.errors import Bug, UsageError
 from dw.repl.commands.registry import parse
 from dw.repl.lexer import lex
 from dw.repl.session import ExitShell, Session
@@ -173,7 +173,7 @@ def test_a_bug_of_ours_is_one_line_and_the_session_goes_on(shell: Shell) -> None
         raise ZeroDivisionError("by zero")
 
     shell.client.status = broken  # type: ignore[method-assign, assignment]
-    assert shell.code("status") == EXIT_BUG
+    assert shell.code("status") == Bug.exit_code
     assert shell.shown().splitlines() == [
         "error: a bug in dw: ZeroDivisionError: by zero",
         "full trace: trace 1",

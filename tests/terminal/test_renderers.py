@@ -6,9 +6,17 @@ import re
 
 import pytest
 
-from dw.errors import RunFailed, UsageError, WorkflowError
+from dw.errors import (
+    RaiseStall,
+    RunFailed,
+    SetOutputDir,
+    ShowMemory,
+    UsageError,
+    WorkflowError,
+)
 from dw.events import (
     Event,
+    Failed,
     Loaded,
     Loading,
     LogLine,
@@ -21,6 +29,7 @@ from dw.terminal.live import LiveRenderer
 from dw.terminal.messages import kept_line
 from dw.terminal.ndjson import JsonRenderer
 from dw.terminal.plain import PlainRenderer
+from dw.terminal.remedies import PROGRAM, PROGRAM_WITH_TRACEBACKS, SHELL, Wording
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
 from dw.workflow import Diagnostic
 
@@ -101,12 +110,40 @@ def test_colour_never_carries_the_meaning_alone() -> None:
     ],
 )
 def test_an_error_is_a_few_lines(error: UsageError, lines: list[str]) -> None:
-    assert error_lines(error) == lines
+    assert error_lines(error, SHELL) == lines
 
 
 def test_an_error_in_a_script_has_its_position_and_its_trace() -> None:
-    lines = error_lines(RunFailed("width 63"), position="a.dw:3", trace=4)
+    lines = error_lines(RunFailed("width 63"), SHELL, position="a.dw:3", trace=4)
     assert lines == ["a.dw:3: error: width 63", "full trace: trace 4"]
+
+
+@pytest.mark.parametrize(
+    ("wording", "rest"),
+    [
+        (SHELL, ["  config stall=SECONDS   waits longer", "full trace: trace 4"]),
+        (PROGRAM, ["  DW_STALL=SECONDS   waits longer", "full trace: --traceback"]),
+        (PROGRAM_WITH_TRACEBACKS, ["  DW_STALL=SECONDS   waits longer"]),
+    ],
+)
+def test_each_program_names_what_to_do_by_its_own_commands(
+    wording: Wording, rest: list[str]
+) -> None:
+    error = RunFailed("no progress", hints=[RaiseStall()])
+    assert error_lines(error, wording, trace=4)[1:] == rest
+
+
+def test_a_remedy_that_a_program_does_not_have_is_left_out() -> None:
+    assert error_lines(RunFailed("full", hints=[ShowMemory()]), PROGRAM) == ["error: full"]
+
+
+def test_json_has_hints_as_texts() -> None:
+    out = io.StringIO()
+    renderer = JsonRenderer(Stream(out), Stream(io.StringIO()))
+    renderer.event(Failed(1, "run", "no", hints=("a fact", SetOutputDir())), [])
+    renderer.error(RunFailed("no", hints=["a fact", SetOutputDir()]))
+    expected = ["a fact", "config output_dir=... writes elsewhere"]
+    assert [json.loads(line)["hints"] for line in out.getvalue().splitlines()] == [expected] * 2
 
 
 def test_a_reader_that_left_is_not_an_error_of_ours() -> None:

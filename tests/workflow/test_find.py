@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dw.errors import UsageError
+from dw.errors import ListWorkflows, LoadPath, SetWorkflowDir, UsageError
 from dw.workflow import builtin, find_workflow, workflow_names
 
 
@@ -78,6 +78,7 @@ def test_two_of_one_name_are_both_named(folder: Path) -> None:
         find_workflow("twin", folder)
     both = f"'twin' could be {folder}/a/twin.json and {folder}/b/twin.json"
     assert str(caught.value) == both
+    assert caught.value.hints == (LoadPath(f"{folder}/a/twin.json"),)
 
 
 def test_another_kind_of_file_is_refused(folder: Path) -> None:
@@ -90,7 +91,7 @@ def test_another_kind_of_file_is_refused(folder: Path) -> None:
 def test_a_missing_or_empty_folder_is_named(folder: Path) -> None:
     with pytest.raises(UsageError) as caught:
         find_workflow("x", Path("nowhere"))
-    assert caught.value.hints[0].startswith("there is no folder 'nowhere'")
+    assert caught.value.hints[:2] == ("there is no folder 'nowhere'", SetWorkflowDir())
     with pytest.raises(UsageError) as caught:
         find_workflow("x", Path.cwd())
     assert caught.value.hints[0].startswith("there is no workflow in ")
@@ -112,4 +113,4 @@ def test_of_many_workflows_only_the_number_is_told(folder: Path) -> None:
         (folder / f"{number}.json").write_text("{}")
     with pytest.raises(UsageError, match="did you mean 'wan'") as caught:
         find_workflow("wann", folder)
-    assert caught.value.hints[0].startswith("there are 24 workflows in ")
+    assert caught.value.hints[:2] == (f"there are 24 workflows in '{folder}'", ListWorkflows())

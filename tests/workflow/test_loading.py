@@ -189,7 +189,7 @@ def test_a_sub_workflow_outside_needs_trust(
     monkeypatch.chdir(path.parent)
     assert refusal(path).message == (
         f"'{name}' is outside of the workflow's folder and the current one; "
-        "--trust allows it, `config allowed_dirs=FOLDER` allows a folder"
+        "the setting 'allowed_dirs' allows a folder, 'trust' allows all"
     )
     assert load_document(path, permissions=Permissions(trust=True)).children
     assert load_document(path, permissions=Permissions(allowed_dirs=(tmp_path,))).children

@@ -417,13 +417,13 @@ def test_an_unknown_package_is_named_and_trust_allows_it() -> None:
     assert messages(data) == [
         "'component_type' would import 'subprocess.check_output', which is in none of the known "
         "packages (accelerate, bitsandbytes, controlnet_aux, diffusers, gguf, optimum, peft, sdnq, "
-        "torch, torchao, transformers); --trust allows it"
+        "torch, torchao, transformers); the setting 'trust' allows it"
     ]
     assert parse(data, permissions=Permissions(trust=True))
 
 
 def test_a_known_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dw.workflow.checks.classes.is_installed", lambda package: False)
+    monkeypatch.setattr("dw.extras.is_installed", lambda package: False)
     assert messages(of_pipeline(configuration={"component_type": "sdnq.Pipeline"})) == [
         "'sdnq.Pipeline' needs the package 'sdnq', which is not installed: pip install 'dw[sdnq]'"
     ]

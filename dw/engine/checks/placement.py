@@ -15,7 +15,7 @@ from dw.engine.models.quantization import (
     of_one_component,
 )
 from dw.errors import WorkflowError, did_you_mean
-from dw.workflow.checks.classes import missing_package
+from dw.extras import missing_package
 from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.format.placement import Quantization
 from dw.workflow.json_path import JsonPath, spell_value

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from dw.errors import RunFailed
+from dw.errors import RunFailed, TrustWorkflow
 
 LARGEST_BYTES = 256 * 2**20  # minutes of video
 LONGEST_S = 600.0
@@ -126,7 +126,7 @@ class _Guard:
             if not _is_public(target):
                 raise RunFailed(
                     f"{host!r} is not on the internet but has the address {target}",
-                    hints=["run with --trust if you trust the workflow"],
+                    hints=[TrustWorkflow()],
                 )
         failure = OSError(f"{host!r} has no address")
         for target in targets:

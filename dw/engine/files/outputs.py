@@ -23,7 +23,7 @@ from dw.engine.files.artifacts import artifacts
 from dw.engine.media.audio import waveforms
 from dw.engine.media.encoding import EXTENSIONS, Encoded, audible, encode, verify
 from dw.engine.media.video import FPS, Reel, Video, encode_video
-from dw.errors import DwError, OutOfResources, RunFailed
+from dw.errors import DwError, OutOfResources, RunFailed, SetOutputDir
 from dw.types import OutputFile
 from dw.workflow.format.result import Result
 
@@ -181,13 +181,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_failure(error: OSError, path: Path) -> RunFailed:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutOfResources(
-            f"no space left for {str(path)!r}", hints=["config output_dir=... writes elsewhere"]
-        )
+        return OutOfResources(f"no space left for {str(path)!r}", hints=[SetOutputDir()])
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
-    return RunFailed(
-        f"cannot write {str(path)!r}: {reason}", hints=["config output_dir=... writes elsewhere"]
-    )
+    return RunFailed(f"cannot write {str(path)!r}: {reason}", hints=[SetOutputDir()])
 
 
 def _verified(temporary: Path, encoded: Encoded, content_type: str, path: Path) -> str:

@@ -30,7 +30,7 @@ from dw.engine.files.access import FileAccess
 from dw.engine.models.source import Sources
 from dw.engine.models.spec import PipelineSpec
 from dw.engine.python.signatures import library_class
-from dw.errors import RunFailed, WorkflowError, did_you_mean
+from dw.errors import RunFailed, TrustWorkflow, WorkflowError, did_you_mean
 from dw.workflow.format.configuration import Configuration
 from dw.workflow.format.modular import RESERVE
 from dw.workflow.format.pipeline import Pipeline
@@ -75,7 +75,7 @@ class Blueprint:
         if not trust and blocks.is_file() and "auto_map" in sources.json(blocks):
             raise WorkflowError(
                 f"the blocks of {str(self.folder)!r} are code of its own",
-                hints=["run with --trust if you trust it"],
+                hints=[TrustWorkflow("you trust it")],
             )
         _check_index(sources.modular_index(self.folder), trust=trust)
         options = dict(self.options)

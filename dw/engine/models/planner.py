@@ -33,8 +33,8 @@ from dw.engine.models.task_models import TaskModels, TaskParts, part_spec
 from dw.engine.python import resolve
 from dw.engine.tasks import models_of
 from dw.errors import RunFailed, UsageError
+from dw.extras import missing_package
 from dw.rehearsal import stand_in
-from dw.workflow.checks.classes import missing_package
 from dw.workflow.format.model import Task
 from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.format.placement import Quantization

@@ -14,7 +14,7 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as OF_
 from dw.engine.models.spec import QuantizationSpec
 from dw.engine.python import resolve
 from dw.errors import RunFailed, WorkflowError, did_you_mean
-from dw.workflow.checks.classes import EXTRAS, missing_package
+from dw.extras import EXTRAS, missing_package
 from dw.workflow.format.construction import is_dtype_key, is_type_key
 from dw.workflow.format.placement import Quantization
 
@@ -58,8 +58,7 @@ def cannot_rehearse(config_type: str) -> str | None:
 
 def _missing(config_type: str) -> str | None:
     package = PACKAGES.get(config_type.rpartition(".")[2])
-    missing = None if package is None else missing_package(package)
-    return missing and missing.replace(repr(package), repr(config_type), 1)
+    return None if package is None else missing_package(config_type, package)
 
 
 def config_class(name: str, *, trust: bool = False) -> Any:

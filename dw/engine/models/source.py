@@ -21,17 +21,14 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntry
 
 from dw.engine.files.access import FileAccess
 from dw.engine.models.address import hub_file
-from dw.errors import RunFailed
+from dw.errors import CheckModelName, LoginToHub, Rehearse, RunFailed, TrustWorkflow
 from dw.workflow.builtin import is_builtin, require_model
 from dw.workflow.paths import resolve
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "force_download", "token")
-MISSING = (
-    "check the name, the network and, for a private model, `hf auth login`",
-    "config rehearse=on   runs the workflow on a tiny stand-in",
-)
+MISSING = (CheckModelName(), Rehearse())
 INDEX = "model_index.json"
 MODULAR_INDEXES = ("modular_model_index.json", INDEX)
 READ_BY_LOADERS = (*WEIGHTS, ".json", ".model", ".txt", ".jinja")
@@ -203,7 +200,7 @@ def refuse_pickles(source: Path, *, are_preferred: bool = False) -> None:
     if has_only_pickles(source) or (are_preferred and _has_pickles(source)):
         raise RunFailed(
             f"the weights in {str(source)!r} are pickles; reading them can run code",
-            hints=["run with --trust if you trust them, or use safetensors files"],
+            hints=[TrustWorkflow("you trust them"), "or use safetensors files"],
         )
 
 
@@ -335,7 +332,7 @@ def _not_found(name: str, error: Exception) -> RunFailed:
             f"the model {name!r} is gated on the hub",
             hints=[
                 f"ask for access at https://huggingface.co/{name}",
-                "hf auth login   signs this machine in",
+                LoginToHub(),
             ],
         )
     return RunFailed(

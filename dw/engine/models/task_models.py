@@ -13,7 +13,7 @@ import torch
 
 from dw.engine.models.source import refuse_pickles
 from dw.engine.models.spec import ComponentSpec, Placement
-from dw.errors import RunFailed
+from dw.errors import RunFailed, TrustWorkflow
 from dw.rehearsal import stand_in_model
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _found(spec: ComponentSpec, part: TaskPart, planner: Planner) -> ComponentSp
     if part.remote_code and not planner.trust:
         raise RunFailed(
             f"the model {part.source!r} brings Python code of its own",
-            hints=["run with --trust if you trust it"],
+            hints=[TrustWorkflow("you trust it")],
         )
     if part.files:
         paths = [sources.file(part.source, name, access=access, options={}) for name in part.files]

@@ -14,7 +14,7 @@ from diffusers.utils.constants import HF_MODULES_CACHE
 from diffusers.utils.dynamic_modules_utils import get_cached_module_file
 
 from dw.engine.files.access import FileAccess
-from dw.errors import RunFailed, WorkflowError
+from dw.errors import RunFailed, TrustWorkflow, WorkflowError
 from dw.workflow.json_path import is_path
 from dw.workflow.paths import resolve
 
@@ -56,7 +56,7 @@ def require_trust(what: str, *, trust: bool) -> None:
     if not trust:
         raise WorkflowError(
             f"{what} is code that would be run",
-            hints=["run with --trust if you have read it and trust it"],
+            hints=[TrustWorkflow("you have read it and trust it")],
         )
 
 

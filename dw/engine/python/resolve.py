@@ -18,8 +18,9 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 
-from dw.errors import WorkflowError, did_you_mean
-from dw.workflow.checks.classes import TRUSTED_PACKAGES, missing_package
+from dw.errors import TrustWorkflow, WorkflowError, did_you_mean
+from dw.extras import missing_package
+from dw.workflow.checks.classes import TRUSTED_PACKAGES
 from dw.workflow.checks.constants import constant_path, judge_constant
 
 MODULAR = "ModularPipeline"
@@ -193,9 +194,7 @@ def _refuse_foreign(module_name: str, name: str, trust: bool) -> None:
     if package not in TRUSTED_PACKAGES and not trust:
         raise WorkflowError(
             f"{name!r} would import the package {package!r}, which is not one of the known ones",
-            hints=[
-                f"run with --trust if you trust the workflow; known: {', '.join(TRUSTED_PACKAGES)}"
-            ],
+            hints=[TrustWorkflow(), f"known: {', '.join(TRUSTED_PACKAGES)}"],
         )
 
 

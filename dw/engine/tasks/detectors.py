@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from dw.engine.models.task_models import TaskPart, TaskParts
-from dw.engine.tasks.extras import needing
 from dw.engine.tasks.registry import TaskContext, task
+from dw.extras import needing
 
 ANNOTATORS = "lllyasviel/Annotators"
 
@@ -90,10 +90,10 @@ class Detector(torch.nn.Module):
 
 
 def _library_class(name: str) -> Any:
-    with needing("detectors"):
+    with needing("controlnet_aux"):
         import controlnet_aux
     if name == "DWposeDetector":
-        with needing("detectors", install="pip install openmim && mim install mmdet mmpose"):
+        with needing("mmpose"):
             import mmpose  # noqa: F401  # it goes without, until it is called
     return getattr(controlnet_aux, name)
 

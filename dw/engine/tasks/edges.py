@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from dw.engine.tasks.extras import needing
 from dw.engine.tasks.registry import task
+from dw.extras import needing
 
 
 @task()
@@ -15,7 +15,7 @@ def canny_cv(
 ) -> Image.Image:
     """White edges on black with OpenCV's Canny, as ControlNets were trained on: an edge begins
     above the high threshold of the gradient and goes on above the low one."""
-    with needing("opencv"):
+    with needing("cv2"):
         import cv2
     edges = cv2.Canny(np.asarray(image.convert("RGB")), low_threshold, high_threshold)
     return Image.fromarray(edges).convert("RGB")

@@ -12,9 +12,9 @@ from PIL import Image
 from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.patches.progress_bars import counting
 from dw.engine.tasks.arguments import Count, Positive
-from dw.engine.tasks.extras import needing
 from dw.engine.tasks.registry import TaskContext, task
 from dw.engine.tasks.upscale import Upscaler
+from dw.extras import needing
 from dw.settings import cache_dir
 
 
@@ -29,7 +29,7 @@ class FaceFinder(torch.nn.Module):
 
     @classmethod
     def from_pretrained(cls, _folder: str, *, face_size: int, **_: Any) -> FaceFinder:
-        with needing("faces"):
+        with needing("facexlib"):
             from facexlib.utils.face_restoration_helper import FaceRestoreHelper
         weights = cache_dir() / "facexlib"
         weights.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,9 @@ from dw.engine.media.image import as_image, as_pixels
 from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.patches.progress_bars import counting
 from dw.engine.tasks.arguments import Count, Positive
-from dw.engine.tasks.extras import needing
 from dw.engine.tasks.registry import TaskContext, task
 from dw.errors import RunFailed
+from dw.extras import needing
 from dw.workflow.format.pipeline import Pipeline
 
 
@@ -33,7 +33,7 @@ class Upscaler(torch.nn.Module):
     @classmethod
     def from_single_file(cls, path: str, **_: Any) -> Upscaler:
         """Any architecture that spandrel knows by its weights: ESRGAN, SwinIR, DAT, ..."""
-        with needing("upscale"):
+        with needing("spandrel"):
             from spandrel import ImageModelDescriptor, ModelLoader
         found = ModelLoader(device="cpu").load_from_file(path)
         if not isinstance(found, ImageModelDescriptor) or found.input_channels != 3:

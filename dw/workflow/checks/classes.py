@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dw.errors import did_you_mean
+from dw.extras import missing_package
 from dw.workflow.format.construction import (
     CONSTRUCTORS,
     FROM_ARGUMENTS,
@@ -47,15 +48,6 @@ TRUSTED_PACKAGES = (
     "transformers",
 )
 """What a workflow may import without the user's trust."""
-
-EXTRAS = {
-    "bitsandbytes": "bitsandbytes",
-    "gguf": "gguf",
-    "optimum": "quanto",
-    "sdnq": "sdnq",
-    "torchao": "torchao",
-}
-"""The extra of dw that installs a package."""
 
 # fmt: off
 DTYPES = frozenset((
@@ -151,15 +143,6 @@ def _judge(path: JsonPath, value: Any, *, trust: bool) -> str | None:
     return _judge_value(path[-1], value, trust=trust)
 
 
-def missing_package(name: str) -> str | None:
-    """That the package of a dotted name is not installed, and how to install it."""
-    package = name.partition(".")[0]
-    if is_installed(package):
-        return None
-    wanted = f"'dw[{EXTRAS[package]}]'" if package in EXTRAS else package
-    return f"{name!r} needs the package {package!r}, which is not installed: pip install {wanted}"
-
-
 def _judge_module(name: Any, *, trust: bool) -> str | None:
     """A module that is imported for what that registers."""
     if not isinstance(name, str) or is_reference(name):
@@ -237,13 +220,8 @@ def _judge_bare(key: str, name: str) -> str | None:
 def distrust(key: str, name: str) -> str:
     return (
         f"{key!r} would import {name!r}, which is in none of the known packages "
-        f"({', '.join(TRUSTED_PACKAGES)}); --trust allows it"
+        f"({', '.join(TRUSTED_PACKAGES)}); the setting 'trust' allows it"
     )
-
-
-@cache
-def is_installed(package: str) -> bool:
-    return find_spec(package) is not None
 
 
 @cache

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from dw.errors import did_you_mean
-from dw.workflow.checks.classes import TRUSTED_PACKAGES, diffusers_names, distrust, is_installed
+from dw.extras import is_installed
+from dw.workflow.checks.classes import TRUSTED_PACKAGES, diffusers_names, distrust
 from dw.workflow.json_path import JsonPath, spell_value
 from dw.workflow.module_source import find_module, read_module
 from dw.workflow.problems import Finding
@@ -40,7 +41,7 @@ def judge_constant(text: str, *, trust: bool) -> str | None:
     if not trust and package not in TRUSTED_PACKAGES:
         return distrust(text, name)
     if not trust and any(part.startswith("__") for part in path):
-        return f"{text!r} names what is private to Python; --trust allows it"
+        return f"{text!r} names what is private to Python; the setting 'trust' allows it"
     if not is_installed(package):
         return f"{text!r} needs the package {package!r}, which is not installed"
     return _judge_value(text, *find_module(path))

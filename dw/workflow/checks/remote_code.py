@@ -33,4 +33,4 @@ def _judge(key: str, arguments: dict[str, Any], *, trust: bool) -> str | None:
         if value is not True:
             return f"{key!r} must be true or false, got {spell_value(value)}"
         what = f"would run the code that comes with {spell_value(arguments.get('model_name'))}"
-    return None if trust else f"{key!r} {what}; --trust allows it"
+    return None if trust else f"{key!r} {what}; the setting 'trust' allows it"

@@ -10,7 +10,7 @@ import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 
-from dw.errors import RunFailed, UsageError, WorkflowError
+from dw.errors import Rehearse, RunFailed, UsageError, WorkflowError
 from dw.events import Executing, Loaded, Loading, Planned, Produced, Started, Stepped, StepStarted
 from tests.engine.session import Session, generate, text_to_image, workflow
 
@@ -128,7 +128,7 @@ class TestRefusals:
         error = session.fail(text_to_image("nobody/no-such-model"))
         assert isinstance(error, RunFailed)
         assert "'nobody/no-such-model'" in error.message
-        assert any("rehearse" in hint for hint in error.hints)
+        assert Rehearse() in error.remedies
 
 
 def test_the_record_of_a_run_is_beside_its_files(session: Session, sd15: Path) -> None:

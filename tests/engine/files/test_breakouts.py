@@ -26,7 +26,7 @@ from dw.engine.files import download
 from dw.engine.files.access import FileAccess
 from dw.engine.files.inputs import read_image, read_video
 from dw.engine.media import containers
-from dw.errors import RunFailed, WorkflowError
+from dw.errors import RunFailed, TrustWorkflow, WorkflowError
 from tests.engine.session import TRUSTED, Json, Session, generate, text_to_image, workflow
 
 # ------------------------------------------------------------------ code
@@ -132,7 +132,7 @@ def test_a_pickle_is_not_read(session: Session, pickled: Path, sd15: Path) -> No
     ):
         error = session.fail(document)
         assert "are pickles; reading them can run code" in error.message
-        assert any("--trust" in hint for hint in error.hints)
+        assert error.remedies == (TrustWorkflow(),)
     assert not (session.folder / "mark").exists()
 
 

@@ -14,8 +14,9 @@ from diffusers.modular_pipelines.components_manager import CustomOffloadHook, To
 from PIL import Image
 
 from dw.engine import Engine
+from dw.errors import TrustWorkflow
 from dw.events import Loading
-from dw.workflow.checks.classes import is_installed
+from dw.extras import is_installed
 from tests.engine.session import CancelsAt, Json, Session, on_a_gpu, text_to_image, workflow
 
 pytestmark = [
@@ -286,7 +287,7 @@ def test_blocks_that_are_code_need_trust(session: Session, repository: Path) -> 
     (own / "block.py").write_text("raise SystemExit('it ran')")
     error = session.fail(modular("own"))
     assert "are code of its own" in error.message
-    assert "run with --trust if you trust it" in error.hints
+    assert error.hints == (TrustWorkflow("you trust it"),)
 
 
 def test_a_model_without_blocks_is_told(session: Session, sd15: Path) -> None:

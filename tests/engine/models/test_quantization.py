@@ -14,7 +14,7 @@ from dw.engine import Engine
 from dw.engine.models.quantization import built, quantization_spec
 from dw.engine.models.spec import QuantizationSpec
 from dw.errors import DwError
-from dw.workflow.checks.classes import EXTRAS, is_installed
+from dw.extras import EXTRAS, is_installed
 from dw.workflow.format.placement import Quantization
 from tests.engine.session import Json, Session, text_to_image
 
@@ -135,9 +135,7 @@ class TestGguf:
 
 
 def test_a_rehearsal_needs_no_backend(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "dw.workflow.checks.classes.is_installed", lambda package: package != "sdnq"
-    )
+    monkeypatch.setattr("dw.extras.is_installed", lambda package: package != "sdnq")
     model = Path("any/model")
     document = quantized(model, "sdnq.SDNQConfig", {"weights_dtype": "{int8}"})
     document["steps"][0]["pipeline"]["configuration"]["pre_load_modules"] = ["sdnq"]

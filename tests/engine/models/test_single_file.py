@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dw.errors import RunFailed, WorkflowError
+from dw.errors import RunFailed, TrustWorkflow, WorkflowError
 from dw.events import Planned
 from tests.engine.session import Json, Session, merged, text_to_image
 
@@ -86,7 +86,7 @@ def test_a_pickle_is_refused_without_trust(session: Session, checkpoint: Path, s
     pickled = checkpoint.rename(checkpoint.with_suffix(".ckpt"))
     error = session.fail(from_file(pickled, sd15))
     assert isinstance(error, RunFailed)
-    assert any("--trust" in hint for hint in error.hints)
+    assert error.remedies == (TrustWorkflow("you trust them"),)
 
 
 def test_the_generic_class_cannot_know_what_is_in_a_file(

@@ -73,7 +73,7 @@ def test_it_is_rehearsed_on_the_stand_in(session: Session, custom: Path) -> None
 
 def test_nothing_of_it_runs_without_trust(session: Session, sd15: Path, custom: Path) -> None:
     (custom / "pipeline.py").write_text("raise SystemExit('it ran')")
-    with pytest.raises(DwError, match="--trust allows it"):
+    with pytest.raises(DwError, match="the setting 'trust' allows it"):
         session.run(drawn(sd15))
     with pytest.raises(DwError, match="is code that would be run"):  # nor past the checks
         custom_pipeline("mine", access=FileAccess(session.folder))

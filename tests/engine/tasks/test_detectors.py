@@ -12,6 +12,7 @@ from PIL import Image
 from dw.engine.tasks.detectors import DETECTORS, Detector
 from dw.engine.tasks.registry import commands, models_of
 from dw.errors import RunFailed
+from dw.extras import install
 from tests.engine.session import Session
 from tests.engine.tasks.commands import run
 
@@ -69,10 +70,10 @@ def test_a_missing_library_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "controlnet_aux", None)
     with pytest.raises(RunFailed, match="a library is missing") as failure:
         Detector.from_single_file(str(Path("lines.pth")), detector="Lines")
-    assert failure.value.hints == ("pip install 'dw[detectors]'",)
+    assert failure.value.hints == (install("controlnet_aux"),)
 
 
 def test_a_missing_library_of_dwpose_is_told_with_what_installs_it(library: None) -> None:
     with pytest.raises(RunFailed, match="mmpose") as failure:
         Detector.from_pretrained(".", detector="DWposeDetector")
-    assert failure.value.hints == ("pip install openmim && mim install mmdet mmpose",)
+    assert failure.value.hints == (install("mmpose"),)

@@ -9,6 +9,7 @@ from PIL import Image
 from dw.engine.files.access import FileAccess
 from dw.engine.tasks import TaskContext, run_task
 from dw.engine.tasks.palette import ADE20K
+from dw.errors import TrustWorkflow
 from tests.engine.session import Session, workflow
 from tests.engine.tasks.commands import run, step
 
@@ -61,4 +62,4 @@ def test_the_background_is_hidden() -> None:
 def test_code_from_the_hub_needs_trust(session: Session, cat: Path) -> None:
     error = session.fail(workflow(step("remove_background", None, image="cat.png")))
     assert error.message == "the model 'briaai/RMBG-2.0' brings Python code of its own"
-    assert error.hints == ("run with --trust if you trust it",)
+    assert error.hints == (TrustWorkflow("you trust it"),)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from dw.engine.tasks.upscale import in_tiles
 from dw.errors import RunFailed
+from dw.extras import install
 from dw.rehearsal.tasks import Enlarger
 from tests.engine.session import PNG, Session, workflow
 from tests.engine.tasks.commands import phases, run, step
@@ -91,7 +92,7 @@ def test_a_missing_library_is_told_with_its_extra(
         workflow(step("upscale", None, image="cat.png", model_name="model.safetensors"))
     )
     assert "spandrel" in error.message
-    assert error.hints == ("pip install 'dw[upscale]'",)
+    assert error.hints == (install("spandrel"),)
 
 
 # diffusers' own, with numpy 2

@@ -60,11 +60,12 @@ KNOWN = (
         (
             "constant:os.environ",
             f"'constant:os.environ' would import 'os.environ', which is in none of the known "
-            f"packages ({KNOWN}); --trust allows it",
+            f"packages ({KNOWN}); the setting 'trust' allows it",
         ),
         (
             "constant:torch.__dict__",
-            "'constant:torch.__dict__' names what is private to Python; --trust allows it",
+            "'constant:torch.__dict__' names what is private to Python; "
+            "the setting 'trust' allows it",
         ),
         (
             "constant:optimum.X",

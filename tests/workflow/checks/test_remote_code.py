@@ -21,12 +21,12 @@ def loading(**arguments: Any) -> dict[str, Any]:
     [
         (
             {"custom_pipeline": "./mine"},
-            "'custom_pipeline' would run the pipeline './mine'; --trust allows it",
+            "'custom_pipeline' would run the pipeline './mine'; the setting 'trust' allows it",
         ),
         (
             {"trust_remote_code": True},
-            "'trust_remote_code' would run the code that comes with 'some/model'; --trust allows "
-            "it",
+            "'trust_remote_code' would run the code that comes with 'some/model'; "
+            "the setting 'trust' allows it",
         ),
     ],
 )
@@ -40,7 +40,10 @@ def test_that_of_a_component_does_too() -> None:
         "configuration": {"component_type": "transformers.AutoModel"},
         "from_pretrained_arguments": {"model_name": "a/b", "trust_remote_code": True},
     }
-    message = "'trust_remote_code' would run the code that comes with 'a/b'; --trust allows it"
+    message = (
+        "'trust_remote_code' would run the code that comes with 'a/b'; "
+        "the setting 'trust' allows it"
+    )
     assert messages(of_pipeline(text_encoder=component)) == [message]
 
 

@@ -85,7 +85,7 @@ def test_an_object_has_one_class_and_one_source(value: Any, constructor: str | N
             {"reference_type": "subprocess.Popen", "from_arguments": {}},
             "'reference_type' would import 'subprocess.Popen', which is in none of the known "
             "packages (accelerate, bitsandbytes, controlnet_aux, diffusers, gguf, optimum, peft, "
-            "sdnq, torch, torchao, transformers); --trust allows it",
+            "sdnq, torch, torchao, transformers); the setting 'trust' allows it",
         ),
         (
             {"media_type": "picture", "location": "a.png"},

@@ -1,0 +1,80 @@
+"""Remedies in words: each program says what a user can do next by its own commands and options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from dw import errors
+from dw.errors import Hint, Remedy
+
+# The shell's words, and those of the programs with a command line and nothing else. The braces hold
+# fields of the remedy; a program for which nothing is left leaves the remedy out.
+_TRUST = "run with --trust if {0.provided}"
+_CHECK = "check the name, the network and, for a private model, `hf auth login`"
+_LOGIN = "hf auth login   signs this machine in"
+_INSTALL = "{0.command}   {0.effect}"
+_WORDS: Mapping[type[Remedy], tuple[str, str]] = {
+    errors.TrustWorkflow: (_TRUST, _TRUST),
+    errors.SetOutputDir: (
+        "config output_dir=... writes elsewhere",
+        "DW_OUTPUT_DIR=... writes elsewhere",
+    ),
+    errors.SetWorkflowDir: (
+        "config workflow_dir=FOLDER   sets another",
+        "DW_WORKFLOW_DIR=FOLDER   sets another",
+    ),
+    errors.ListWorkflows: ("load and Tab list them", ""),
+    errors.LoadPath: ("load {0.path}", "name it by its path: {0.path}"),
+    errors.LoadAnyPath: ("load PATH   loads a file from anywhere", "a path names any file"),
+    errors.ListArguments: ("arg   lists the arguments", "its arguments are {0.listed}"),
+    errors.ListSettings: ("config   lists the settings", "dw -c config   lists the settings"),
+    errors.Rehearse: (
+        "config rehearse=on   runs the workflow on a tiny stand-in",
+        "--rehearse   runs the workflow on a tiny stand-in",
+    ),
+    errors.UseRealModels: (
+        "config rehearse=off   runs it on the real models",
+        "without --rehearse it runs on the real models",
+    ),
+    errors.CheckModelName: (_CHECK, _CHECK),
+    errors.LoginToHub: (_LOGIN, _LOGIN),
+    errors.Install: (_INSTALL, _INSTALL),
+    errors.RaiseTimeout: ("retry --timeout {0.seconds:g}", "--timeout {0.seconds:g}"),
+    errors.SetTimeout: (
+        "config timeout=SECONDS   for every run",
+        "DW_TIMEOUT=SECONDS   for every run",
+    ),
+    errors.RaiseStall: ("config stall=SECONDS   waits longer", "DW_STALL=SECONDS   waits longer"),
+    errors.RetryRun: (
+        "retry   runs the very same again, on a new worker",
+        "the next run has a new worker",
+    ),
+    errors.Restart: ("exit", ""),
+    errors.ShowMemory: ("memory   shows what fills it", ""),
+    errors.ShowTraceback: ("trace   shows its last lines", "--traceback   shows its last lines"),
+}
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How one program words what a user can do next.
+
+    `full_trace` names where a traceback is, by its number; it is empty where it is shown anyway.
+    """
+
+    remedies: Mapping[type[Remedy], str]
+    full_trace: str
+
+    def hints(self, hints: Iterable[Hint]) -> tuple[str, ...]:
+        """The hints as texts, in their order."""
+        texts = (hint if isinstance(hint, str) else self._remedy(hint) for hint in hints)
+        return tuple(text for text in texts if text)
+
+    def _remedy(self, remedy: Remedy) -> str:
+        return self.remedies[type(remedy)].format(remedy).rstrip()
+
+
+SHELL = Wording({each: shell for each, (shell, _) in _WORDS.items()}, "full trace: trace {}")
+PROGRAM = Wording({each: words for each, (_, words) in _WORDS.items()}, "full trace: --traceback")
+PROGRAM_WITH_TRACEBACKS = replace(PROGRAM, full_trace="")
