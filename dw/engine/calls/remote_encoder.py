@@ -26,7 +26,7 @@ Tensors = dict[str, torch.Tensor]
 def encoded(arguments: Mapping[str, Any], url: str, access: FileAccess) -> dict[str, Any]:
     """The arguments with what the service at `url` makes of their prompt, in the prompt's place.
 
-    Raises RunFailed when it cannot be asked, or does not answer with tensors.
+    Raises RunFailed when the request fails or the answer holds no tensors.
     """
     rest = {name: value for name, value in arguments.items() if name != "prompt"}
     return {**rest, **_tensors(_ask(arguments["prompt"], url, access), url)}
@@ -46,7 +46,7 @@ def _ask(prompt: Any, url: str, access: FileAccess) -> bytes:
             headers=headers,
         )
     except RunFailed as error:
-        message = f"the text encoder at {url!r} cannot be asked: {error.message}"
+        message = f"the request to the text encoder at {url!r} failed: {error.message}"
         raise RunFailed(message, hints=error.hints) from error
 
 

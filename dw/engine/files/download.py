@@ -1,29 +1,50 @@
-"""What a URL holds, fetched with limits: a workflow may name any URL, so none of them may reach
-into the network that the machine stands in, fill its memory or keep a run waiting."""
+"""Downloads with limits: the bytes at a URL that a workflow names.
+
+Any workflow may name any URL. None may reach into the network around this machine, fill its memory
+or keep a run waiting.
+"""
 
 from __future__ import annotations
 
-import http.client
 import socket
+import ssl
 import threading
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from contextlib import ExitStack
+from functools import cache
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
+import httpcore2
+import httpx2
+
+import dw
 from dw.errors import RunFailed, TrustWorkflow
 
 LARGEST_BYTES = 256 * 2**20  # minutes of video
 LONGEST_S = 600.0
 SILENCE_S = 30.0
-LOOK_S = 0.1  # how often to look at a cancel
-CHUNK_BYTES = 2**20
+CANCEL_POLL_S = 0.1
+MOST_REDIRECTS = 10
+
+HEADERS = {"User-Agent": f"dw/{dw.__version__}", "Accept-Encoding": "identity"}
+"""Nothing is decompressed: a small answer could become a large one."""
+
+HTTP_ERRORS = (
+    OSError,
+    ValueError,  # a host name that cannot be encoded
+    httpx2.HTTPError,
+    httpx2.InvalidURL,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.ProxyError,
+    httpcore2.TimeoutException,
+    httpcore2.UnsupportedProtocol,
+)
 
 
 def fetch(
@@ -35,146 +56,209 @@ def fetch(
     post: bytes | None = None,
     headers: Mapping[str, str] = MappingProxyType({}),
 ) -> bytes:
-    """The bytes at a http or https URL, redirects followed. `post` is sent there; `headers` are
-    not sent on to where it redirects to.
+    """The bytes at an http or https URL, redirects followed. `post` is sent there; `headers` are
+    not sent to the targets of redirects.
 
-    `private`: addresses that are not on the internet are allowed, for this URL and all that it
-    redirects to; `is_named`: for the URL's own host only, as a user named it. `check` is called
-    again and again, also while the server is silent, and may raise. Raises RunFailed with a reason
-    of one line.
+    `private` allows addresses that are not on the internet, for this URL and its redirects;
+    `is_named` allows them for the host of the URL itself, because a user named it. `check` is
+    called repeatedly, also while the server is silent, and may raise. Raises RunFailed with a
+    reason of one line.
     """
-    named = {urlsplit(url).hostname} if is_named else set()
-    guard = None if private else _Guard({*named, *_proxies()})
-    opener = urllib.request.build_opener(*([] if guard is None else _handlers(guard)))
     try:
-        request = urllib.request.Request(url, data=post)
-        for name, value in headers.items():
-            request.add_unredirected_header(name, value)
-        return _awaited(lambda look: _answer(opener, request, look), check)
-    except (OSError, HTTPException, ValueError) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it is the answer, too
+        named = {httpx2.URL(url).raw_host.decode("ascii")} if is_named else set()
+        backend = httpcore2.SyncBackend() if private else _PublicBackend(named)
+        return _awaited(lambda look: _read(backend, url, post, headers, look), check)
+    except HTTP_ERRORS as error:
         raise RunFailed(_reason(error)) from error
 
 
-def _answer(
-    opener: urllib.request.OpenerDirector, request: urllib.request.Request, look: Callable[[], None]
+def _read(
+    backend: httpcore2.NetworkBackend,
+    url: str,
+    post: bytes | None,
+    headers: Mapping[str, str],
+    check: Callable[[], None],
 ) -> bytes:
-    with opener.open(request, timeout=SILENCE_S) as answer:
-        return b"".join(_chunks(answer, look))
+    transport = _Transport(backend)
+    with httpx2.Client(
+        transport=transport, timeout=SILENCE_S, headers=HEADERS, trust_env=False
+    ) as client:
+        method = "GET" if post is None else "POST"
+        response = _response(
+            client, client.build_request(method, url, content=post, headers=headers)
+        )
+        if not response.is_success:
+            answer = f"{response.status_code} {response.reason_phrase}".rstrip()
+            raise RunFailed(f"the server answered {answer}")
+        return b"".join(_chunks(response, check))
+
+
+def _response(client: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
+    """The response at the end of the redirects, its body not read yet."""
+    for _ in range(MOST_REDIRECTS):
+        response = client.send(request, stream=True)
+        target = response.next_request
+        # A body is sent once and only http is followed; the redirect itself is the answer then.
+        if target is None or target.method != "GET" or target.url.scheme not in ("http", "https"):
+            return response
+        request = client.build_request("GET", target.url)
+    raise RunFailed(f"it redirects more than {MOST_REDIRECTS} times")
 
 
 def _awaited(work: Callable[[Callable[[], None]], bytes], check: Callable[[], None]) -> bytes:
-    """What `work` gives, done in a thread of its own, as nothing wakes up who waits for a socket.
-    When `check` raises, that is left alone; it is handed a function that then raises."""
-    answer: Future[bytes] = Future()
-    is_left = threading.Event()
+    """The result of `work`, which runs in a thread of its own: nothing wakes up a thread that waits
+    for a socket. When `check` raises, that thread is abandoned; the function that `work` receives
+    raises there from then on."""
+    result: Future[bytes] = Future()
+    is_abandoned = threading.Event()
 
     def look() -> None:
-        if is_left.is_set():
-            raise RunFailed("nobody waits for it")
+        if is_abandoned.is_set():
+            raise RunFailed("the download was abandoned")
 
     def settle() -> None:
         try:
-            answer.set_result(work(look))
+            result.set_result(work(look))
         except Exception as error:
-            answer.set_exception(error)
+            result.set_exception(error)
 
     threading.Thread(target=settle, name="fetch", daemon=True).start()
     try:
-        while not wait([answer], timeout=LOOK_S).done:
+        while not wait([result], timeout=CANCEL_POLL_S).done:
             check()
         check()
     finally:
-        is_left.set()
-    return answer.result()
+        is_abandoned.set()
+    return result.result()
 
 
-def _chunks(answer: Any, check: Callable[[], None]) -> Iterator[bytes]:
-    """What comes as it comes, also from a server that sends a byte at a time."""
+def _chunks(response: httpx2.Response, check: Callable[[], None]) -> Iterator[bytes]:
+    """The body as it arrives, also from a server that sends a byte at a time."""
     began = time.monotonic()
     size = 0
-    _limit(int(answer.headers.get("Content-Length") or 0))
-    while chunk := answer.read1(CHUNK_BYTES):
+    _check_size(int(response.headers.get("Content-Length") or 0))
+    for chunk in response.iter_raw():
         check()
         size += len(chunk)
-        _limit(size)
+        _check_size(size)
         if time.monotonic() - began > LONGEST_S:
             raise RunFailed(f"it took more than {LONGEST_S:.0f} s")
         yield chunk
 
 
-def _limit(size: int) -> None:
+def _check_size(size: int) -> None:
     if size > LARGEST_BYTES:
         raise RunFailed(f"it is larger than {LARGEST_BYTES // 2**20} MiB")
 
 
-class _Guard:
-    """Connects to public addresses only. It resolves a name itself and connects to what it
-    judged, so that a second look-up cannot give another address."""
+class _PublicBackend(httpcore2.SyncBackend):
+    """Connects to public addresses and to the hosts in `named` only.
 
-    def __init__(self, free: set[str | None]) -> None:
-        self._free = free
+    It resolves a name once and connects to the addresses that it checked: a second look-up could
+    give another address.
+    """
 
-    def connect(
-        self, address: tuple[str, int], timeout: float = SILENCE_S, source_address: Any = None
-    ) -> socket.socket:
-        host, port = address
+    def __init__(self, named: set[str]) -> None:
+        self._named = named
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        targets = [str(target[0]) for *_, target in found]
-        for target in targets if host not in self._free else ():
-            if not _is_public(target):
+        addresses = [str(target[0]) for *_, target in found]
+        for address in addresses if host not in self._named else ():
+            if not _is_public(address):
                 raise RunFailed(
-                    f"{host!r} is not on the internet but has the address {target}",
+                    f"{host!r} is not on the internet but has the address {address}",
                     hints=[TrustWorkflow()],
                 )
-        failure = OSError(f"{host!r} has no address")
-        for target in targets:
+        failure: Exception = OSError(f"{host!r} has no address")
+        for address in addresses:
             try:
-                return socket.create_connection((target, port), timeout, source_address)
-            except OSError as error:
+                return super().connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
         raise failure
 
 
-def _is_public(target: str) -> bool:
-    address = ip_address(target.partition("%")[0])
+def _is_public(text: str) -> bool:
+    address = ip_address(text.partition("%")[0])
     return (getattr(address, "ipv4_mapped", None) or address).is_global
 
 
-def _handlers(guard: _Guard) -> list[urllib.request.BaseHandler]:
-    """urllib's own, which connect as the guard does."""
+class _Transport(httpx2.BaseTransport):
+    """httpx2's own transport takes no network backend; httpcore2's connection pools do.
 
-    def guarded(connection: type[HTTPConnection]) -> Callable[..., HTTPConnection]:
-        def make(*args: Any, **kwargs: Any) -> HTTPConnection:
-            made = connection(*args, **kwargs)
-            made._create_connection = guard.connect  # type: ignore[attr-defined]
-            return made
+    Where the environment names a proxy for a URL, the proxy decides which addresses it reaches.
+    """
 
-        return make
+    def __init__(self, backend: httpcore2.NetworkBackend) -> None:
+        self._backend = backend
+        self._pools = ExitStack()
 
-    class Http(urllib.request.HTTPHandler):
-        def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-            return self.do_open(guarded(HTTPConnection), request)
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = self._pool(request.url).handle_request(
+            httpcore2.Request(
+                request.method,
+                str(request.url),
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        return httpx2.Response(
+            response.status,
+            headers=response.headers,
+            stream=_Body(response),
+            extensions=response.extensions,
+        )
 
-    class Https(urllib.request.HTTPSHandler):
-        def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-            return self.do_open(guarded(HTTPSConnection), request)
+    def close(self) -> None:
+        self._pools.close()
 
-    return [Http(), Https()]
+    def _pool(self, url: httpx2.URL) -> httpcore2.ConnectionPool:
+        context = _tls_context() if url.scheme == "https" else None
+        if (proxy := _proxy(url)) is None:
+            pool = httpcore2.ConnectionPool(context, network_backend=self._backend)
+        else:
+            pool = httpcore2.HTTPProxy(str(proxy.url), proxy.raw_auth, ssl_context=context)
+        return self._pools.enter_context(pool)
 
 
-def _proxies() -> set[str | None]:
-    """The hosts of the user's proxies, which then decide what can be reached."""
-    return {urlsplit(proxy).hostname for proxy in urllib.request.getproxies().values()}
+class _Body(httpx2.SyncByteStream):
+    def __init__(self, response: httpcore2.Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._response.iter_stream()
+
+    def close(self) -> None:
+        self._response.close()
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    return ssl.create_default_context()  # the certificates of the operating system
+
+
+def _proxy(url: httpx2.URL) -> httpx2.Proxy | None:
+    """The user's proxy for a URL, from the environment as urllib reads it."""
+    address = urllib.request.getproxies().get(url.scheme)
+    if not address or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
+        return None
+    return httpx2.Proxy(address if "://" in address else f"http://{address}")
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"the server answered {error.code} {error.reason}".rstrip()
-    inner = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(inner, TimeoutError):
+    if isinstance(error, httpcore2.TimeoutException):
         return f"the server was silent for {SILENCE_S:.0f} s"
-    if isinstance(inner, OSError) and inner.strerror:
-        return inner.strerror.lower()
-    return " ".join(str(inner).split()) or type(inner).__name__
+    inner = error.args[0] if error.args else error  # httpcore2 wraps the errors of the system
+    for each in (error, inner):
+        if isinstance(each, OSError) and each.strerror:
+            return each.strerror.lower()
+    return " ".join(str(error).split()) or type(error).__name__

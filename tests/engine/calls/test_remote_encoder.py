@@ -107,7 +107,7 @@ def test_a_private_address_needs_trust(session: Session, sd15: Path, service: st
 
 def test_a_service_that_is_down_is_told(session: Session, sd15: Path, service: str) -> None:
     error = session.fail(remote(sd15, f"{service}/gone"), trust=True)
-    assert error.message.endswith("cannot be asked: the server answered 503 Service Unavailable")
+    assert error.message.endswith("failed: the server answered 503 Service Unavailable")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import gzip
 import io
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 from PIL import Image
@@ -25,18 +27,35 @@ def _png() -> bytes:
     return buffer.getvalue()
 
 
+class Request(NamedTuple):
+    method: str
+    path: str
+    headers: Any
+    body: bytes
+
+
 class Site(BaseHTTPRequestHandler):
     """A picture, things that are none, redirects, and silence."""
 
     done = threading.Event()
+    requests: ClassVar[list[Request]] = []
+
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        self.requests.append(Request(self.command, self.path, self.headers, body))
         if self.path == "/silent.png":
             self.done.wait(30)
         elif self.path.startswith("/to/"):
-            self.send_response(302)
-            self.send_header("Location", self.path.removeprefix("/to/"))
-            self.end_headers()
+            self._redirect(302, self.path.removeprefix("/to/"))
+        elif self.path.startswith("/again/"):
+            self._redirect(307, self.path.removeprefix("/again/"))
+        elif self.path == "/around":
+            self._redirect(302, "/around")
+        elif self.path == "/packed":
+            self._answer(gzip.compress(b"0" * 1000, mtime=0), ("Content-Encoding", "gzip"))
         elif self.path == "/cat.png":
             self._answer(_png())
         elif self.path == "/page.png":
@@ -44,8 +63,15 @@ class Site(BaseHTTPRequestHandler):
         else:
             self.send_error(404, "Not Found")
 
-    def _answer(self, data: bytes) -> None:
+    def _redirect(self, status: int, target: str) -> None:
+        self.send_response(status)
+        self.send_header("Location", target)
+        self.end_headers()
+
+    def _answer(self, data: bytes, *headers: tuple[str, str]) -> None:
         self.send_response(200)
+        for header in headers:
+            self.send_header(*header)
         self.end_headers()
         self.wfile.write(data)
 
@@ -73,6 +99,10 @@ def refusal(url: str, access: FileAccess) -> str:
     with pytest.raises(RunFailed) as caught:
         read_image(url, access)
     return caught.value.message
+
+
+def fetch_from(url: str, *, private: bool = True, **options: Any) -> bytes:
+    return download.fetch(url, private=private, is_named=False, check=lambda: None, **options)
 
 
 def test_an_image_comes_from_a_trusted_address(site: str) -> None:
@@ -160,3 +190,88 @@ def test_a_server_that_is_silent_is_no_reason_to_wait(site: str) -> None:
 def test_a_server_that_is_not_there_is_told() -> None:
     message = refusal("http://127.0.0.1:1/cat.png", FileAccess(Path(), permissions=TRUSTED))
     assert message.endswith("connection refused")
+
+
+# ------------------------------------------------------------------ what is sent, and to whom
+
+
+def test_headers_are_not_sent_on_to_where_a_request_is_redirected(site: str) -> None:
+    Site.requests.clear()
+    fetched = fetch_from(f"{site}/to/{site}/cat.png", headers={"X-Secret": "1"}, post=b"{}")
+    assert fetched == _png()
+    first, second = Site.requests
+    assert (first.method, first.headers["X-Secret"], first.body) == ("POST", "1", b"{}")
+    assert (second.method, second.headers["X-Secret"], second.body) == ("GET", None, b"")
+    assert second.headers["Accept-Encoding"] == "identity"
+
+
+def test_a_redirect_that_wants_the_body_again_is_not_followed(site: str) -> None:
+    with pytest.raises(RunFailed, match="the server answered 307"):
+        fetch_from(f"{site}/again/{site}/cat.png", post=b"{}")
+
+
+def test_redirects_have_an_end(site: str) -> None:
+    with pytest.raises(RunFailed, match="it redirects more than 10 times"):
+        fetch_from(f"{site}/around")
+
+
+def test_an_answer_is_not_decompressed(site: str) -> None:
+    assert fetch_from(f"{site}/packed") == gzip.compress(b"0" * 1000, mtime=0)
+
+
+def test_a_name_is_resolved_once(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that answers with another address at a second look-up gains nothing."""
+    port = int(site.rpartition(":")[2])
+    answers = iter([[(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", port))]])
+    tried: list[str] = []
+
+    def connect(address: tuple[str, int], *_: Any, **__: Any) -> socket.socket:
+        tried.append(address[0])
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: next(answers))
+    monkeypatch.setattr(socket, "create_connection", connect)
+    message = refusal(f"http://rebind.example:{port}/cat.png", FileAccess(Path()))
+    assert message.endswith("connection refused")
+    assert tried == ["93.184.215.14"]
+
+
+# ------------------------------------------------------------------ proxies
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_a_proxy_of_the_environment_is_used_and_decides_what_it_reaches(
+    site: str, monkeypatch: pytest.MonkeyPatch, private: bool
+) -> None:
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": site})
+    Site.requests.clear()
+    url = "http://nowhere.invalid/cat.png"
+    with pytest.raises(RunFailed, match="the server answered 404"):
+        fetch_from(url, private=private)
+    assert [request.path for request in Site.requests] == [url]
+
+
+def test_a_host_that_bypasses_the_proxy_is_checked(
+    site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": "http://proxy.invalid:1"})
+    monkeypatch.setattr("urllib.request.proxy_bypass", lambda host: host.startswith("127."))
+    assert fetch_from(f"{site}/cat.png") == _png()
+    with pytest.raises(RunFailed, match="is not on the internet"):
+        fetch_from(f"{site}/cat.png", private=False)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "odd://127.0.0.1:1", "http://["])
+def test_a_proxy_that_cannot_be_used_is_a_reason(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": proxy})
+    with pytest.raises(RunFailed) as caught:
+        fetch_from("http://example.invalid/cat.png")
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://\x00/", "http://" + "a" * 70 + ".invalid/x"])
+def test_a_url_that_is_none_is_a_reason(url: str) -> None:
+    with pytest.raises(RunFailed):
+        fetch_from(url)
