@@ -44,7 +44,7 @@ def read(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def bury(folder: Path, *, cause: str, last_step: str | None) -> None:
+def mark_died(folder: Path, *, cause: str, last_step: str | None) -> None:
     """Write that a run died with its worker, unless its record tells already how it ended.
 
     Raises what `read` and `write` do.

@@ -1,3 +1,3 @@
-"""The worker process and its supervision. Nothing here imports torch but `serve`, which runs in the
-worker.
+"""The worker process and its supervision. Only `child/server.py`, which runs in the worker, imports
+torch.
 """

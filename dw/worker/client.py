@@ -1,8 +1,7 @@
-"""The shell's side of the worker: one thread that spawns, receives, watches and carries out the
-policy.
+"""The worker client: one thread that spawns workers, reads their pipes and carries out the policy.
 
-That thread alone touches processes and pipes. Other threads hand it calls and wait for their
-answer; events reach them through the ticket of their command.
+That thread alone touches processes and pipes. Other threads hand it calls and wait for the answer;
+events reach them through the `RunHandle` of their command.
 """
 
 from __future__ import annotations
@@ -26,32 +25,31 @@ from dw.errors import DwError, WorkerLost
 from dw.events import TERMINAL, Command, Died, Event, Run, Shutdown, Started, Warned
 from dw.settings import Settings, log_dir
 from dw.worker.child.bootstrap import WorkerOptions
-from dw.worker.death_records import register
+from dw.worker.death_records import record_death
 from dw.worker.process import resources
 from dw.worker.process.event_reader import BadMessage
 from dw.worker.process.exit_cause import ExitStatus
-from dw.worker.process.pipes import Wakeup
+from dw.worker.process.pipes import Wakeup, is_ready
 from dw.worker.process.process import WorkerProcess
 from dw.worker.process.resources import Free
-from dw.worker.process.stack import StackSummary, fold
+from dw.worker.process.stack import StackSummary, summarize
 from dw.worker.supervision.actions import Action, DumpStack, Emit, Kill, QueryGpuMemory, Send, Spawn
 from dw.worker.supervision.command_state import Limits
 from dw.worker.supervision.supervisor import Supervisor
 from dw.worker.supervision.worker_state import WorkerState
-from dw.worker.vitals import condition
 
 T = TypeVar("T")
 
 SERVE = "dw.worker.child.server:serve"
-STACK_LIMIT_S = 0.5  # a stack takes about a millisecond; a stopped process never answers
-POLL_S = 0.5  # how often to look at a process where no descriptor tells of its death
+STACK_LIMIT_S = 0.5  # a stack takes about a millisecond; a stopped process writes none
+POLL_S = 0.5  # between two looks at a process whose exit no descriptor reports
 KEPT_LOGS = 20
-SPARE_BYTES = 1 << 30  # of host memory must be free for a standby, which takes about half of it
+SPARE_BYTES = 1 << 30  # free host memory that a standby needs; it takes about half of it
 
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """Not an event of the worker: the user pressed Ctrl-C while waiting for one."""
+    """Not an event of the worker: the user pressed Ctrl-C during the wait for one."""
 
     run_id: int = 0
 
@@ -63,11 +61,10 @@ INTERRUPTED = Interrupt()
 class WorkerStatus:
     """`state`: none, starting, idle, running, cancelling or stopping.
 
-    `rss` are the bytes of host memory that a process holds, parts shared between processes
-    included. `silent_s` is set while Python in the worker gives no sign of life. `restarts` counts
-    unasked deaths in a row; after `most_restarts` no standby is made until a worker lives.
-    `reload_s` is what a kill would cost, as far as measured. `gpu_memory` says whether that of the
-    last worker has come back, once one has ended.
+    `rss` is the host memory of a process in bytes, shared parts included. `silent_s` is set while
+    no heartbeat arrives. `restarts` counts crashes in a row; after `most_restarts` no standby is
+    started until a worker stays up. `reload_s` is the cost of a kill, where it was measured.
+    `gpu_memory` says whether the memory of the last worker that ended is free again.
     """
 
     state: str
@@ -87,7 +84,7 @@ class WorkerStatus:
 class RunHandle:
     """The events of one command, in order; the last one is terminal."""
 
-    folder: Path | None = None  # of the run, once it was taken up
+    folder: Path | None = None  # of the run, once it has started
 
     def __init__(self, run_id: int) -> None:
         self.run_id = run_id
@@ -107,7 +104,7 @@ class RunHandle:
         return last
 
     def interrupt(self) -> None:
-        """Wake whoever waits for the next event. Safe in a signal handler."""
+        """Wake the thread that waits for the next event. Safe in a signal handler."""
         self._events.put(INTERRUPTED)
 
     def put(self, event: Event) -> None:
@@ -129,7 +126,7 @@ class LocalWorkerClient:
         self._settings = settings
         self._serve = serve
         self._clock = clock
-        self._meter = free_gpu_bytes
+        self._free_gpu_bytes = free_gpu_bytes
         self._policy = Supervisor(limits or _limits(settings))
         self._processes: dict[int, WorkerProcess] = {}
         self._handles: dict[int, RunHandle] = {}
@@ -147,18 +144,18 @@ class LocalWorkerClient:
         return next(self._ids)
 
     def submit(self, command: Command, timeout_s: float | None = None) -> RunHandle:
-        """Hand over a command; its events come out of the ticket. `timeout_s` is a run's deadline.
+        """Hand over a command; the handle yields its events. `timeout_s` is a run's deadline.
 
-        Raises WorkerLost when the command needs a worker that is there (Report, Clear) and none is;
-        ValueError or TypeError when it holds what JSON has not.
+        Raises WorkerLost when the command needs a running worker (Report, Clear) and there is none;
+        ValueError or TypeError when it holds a value that JSON does not have.
         """
-        to_bytes(command)  # its errors belong here: in the supervisor's thread they would end it
+        to_bytes(command)  # raises here, for the caller: it would end the supervisor's thread
         if timeout_s is None:
             timeout_s = self._settings.timeout if isinstance(command, Run) else float("inf")
         return self._call(lambda: self._submit(command, timeout_s))
 
     def cancel(self, run_id: int) -> None:
-        """Ask a run to stop at its next consistent point; its models stay."""
+        """Ask a run to stop at its next consistent point; its models are kept."""
         self._call(lambda: self._do(self._policy.cancel(run_id, self._clock())))
 
     def stop_run(self, run_id: int) -> None:
@@ -166,11 +163,11 @@ class LocalWorkerClient:
         self._call(lambda: self._do(self._policy.stop(run_id)))
 
     def kill(self) -> None:
-        """The active worker, at once; its models are lost."""
+        """Kill the active worker; its models are lost."""
         self._call(lambda: self._do(self._policy.kill(self._clock())))
 
     def stop(self) -> None:
-        """Let the active worker leave and wait until it is gone."""
+        """Shut the active worker down and wait until it has exited."""
         self.submit(Shutdown(self.next_id())).result()
 
     def status(self) -> WorkerStatus:
@@ -179,36 +176,36 @@ class LocalWorkerClient:
     def where(self) -> StackSummary | None:
         """What the worker is doing, also while the GIL is held or it is stopped; None without one.
 
-        Waits up to half a second for a stack that never comes.
+        Waits at most half a second for the stack.
         """
         if (begin := self._call(self._ask_stack)) is None:
             return None
         stack = before = ""
         give_up = time.monotonic() + STACK_LIMIT_S
         while not (stack and stack == before) and time.monotonic() < give_up:
-            time.sleep(0.01)  # it is complete when it has stopped growing
+            time.sleep(0.01)  # the stack is complete when it no longer grows
             before, stack = stack, self._call(lambda: self._stack_from(begin))
-        return self._call(lambda: self._whereabouts(stack))
+        return self._call(lambda: self._stack_summary(stack))
 
     def close(self) -> None:
-        """Every process is gone when this returns. Harmless when called again."""
+        """End every process and wait for it. Harmless when called again."""
         if self._closed:
             return
         self._closed = True
         atexit.unregister(self.close)
         self._calls.put(lambda: self._do(self._policy.close(self._clock())))
-        self._wakeup.ring()
+        self._wakeup.set()
         self._thread.join()
 
     def apply(self, settings: Settings) -> None:
-        """New settings: clocks and standby follow at once."""
+        """Use new settings, also for the clocks of a run that is under way."""
         self._settings = settings
         self._call(lambda: self._do(self._policy.limit(_limits(settings), self._clock())))
 
     # -------------------------------------------------------------- the supervisor's thread
 
     def _supervise(self) -> None:
-        """The thread. Should the loop ever fail, nobody waits in vain and no process stays."""
+        """The thread. If the loop fails, every command still ends and no process stays."""
         try:
             self._loop()
         finally:
@@ -225,34 +222,33 @@ class LocalWorkerClient:
             self._wait()
             self._take_calls()
             for number, process in list(self._processes.items()):
-                self._hear(number, process)
+                self._read(number, process)
             self._do(self._policy.tick(self._clock()))
         self._take_calls()
 
     def _wait(self) -> None:
         """Until something has happened or is due."""
-        watched: list[Any] = [self._wakeup.ear]
-        polled = False
+        watched: list[Any] = [self._wakeup]
+        due_s = max(0.0, self._policy.next_tick() - self._clock())
         for process in self._processes.values():
-            watched.append(process.death_watch)
-            polled |= not process.tells_its_death
-            # What has ended is ready for ever, and the process may well live on.
-            watched += [] if process.events.has_ended else [process.events.ear]
-            watched += [] if process.output.ended else [process.output.ear]
-        due = max(0.0, self._policy.next_tick() - self._clock())
-        wait(watched, min(due, POLL_S) if polled else None if due == float("inf") else due)
+            watched.append(process.exit_watch)
+            if not process.reports_its_exit:
+                due_s = min(due_s, POLL_S)
+            # A pipe that has ended stays ready for ever, even if the process goes on.
+            watched += [pipe for pipe in (process.events, process.output) if not pipe.has_ended]
+        wait(watched, None if due_s == float("inf") else due_s)
 
-    def _hear(self, number: int, process: WorkerProcess) -> None:
-        """What it printed, what it sent, and only then whether it is dead."""
-        dead = process.is_dead()
-        self._do(self._policy.said(number, process.output.read(), self._clock()))
+    def _read(self, number: int, process: WorkerProcess) -> None:
+        """Its output, its events, and only then its exit, so that nothing is lost."""
+        has_exited = process.has_exited()
+        self._do(self._policy.output_received(number, process.output.read(), self._clock()))
         self._receive(number, process)
-        while dead and not process.events.has_ended and wait([process.events.ear], 0):
+        while has_exited and not process.events.has_ended and is_ready(process.events, 0):
             self._receive(number, process)
-        if dead:
-            self._bury(number, process)
+        if has_exited:
+            self._reap(number, process)
         elif process.events.has_ended:
-            self._do(self._policy.fell_mute(number, self._clock()))
+            self._do(self._policy.event_pipe_closed(number, self._clock()))
 
     def _receive(self, number: int, process: WorkerProcess) -> None:
         if process.events.has_ended:
@@ -260,19 +256,21 @@ class LocalWorkerClient:
         try:
             for event in process.events.receive():
                 if isinstance(event, TERMINAL):
-                    self._do(self._policy.said(number, process.output.drain(), self._clock()))
-                self._do(self._policy.heard(number, event, self._clock()))
+                    self._do(
+                        self._policy.output_received(number, process.output.drain(), self._clock())
+                    )
+                self._do(self._policy.event_received(number, event, self._clock()))
         except BadMessage as error:
             process.events.has_ended = True
-            self._do(self._policy.babbled(number, str(error), self._clock()))
+            self._do(self._policy.protocol_error(number, str(error), self._clock()))
 
-    def _bury(self, number: int, process: WorkerProcess) -> None:
-        process.kill()  # what it left running would hold its output open
-        self._do(self._policy.said(number, process.output.drain_the_dead(), self._clock()))
-        death = process.bury()
+    def _reap(self, number: int, process: WorkerProcess) -> None:
+        process.kill()  # processes that it started would hold its output open
+        self._do(self._policy.output_received(number, process.output.drain_to_end(), self._clock()))
+        exit_status = process.reap()
         del self._processes[number]
         process.close()
-        self._do(self._policy.died(number, death, self._clock()))
+        self._do(self._policy.exited(number, exit_status, self._clock()))
 
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
@@ -280,42 +278,41 @@ class LocalWorkerClient:
                 case Spawn():
                     self._spawn(action)
                 case Send():
-                    # A worker that is gone cannot be told; that it died is heard in the same
-                    # breath.
+                    # A worker that has exited takes no command; its exit is read in this turn.
                     with contextlib.suppress(OSError, KeyError):
                         self._processes[action.worker].send(action.command)
                 case DumpStack():
                     if process := self._processes.get(action.worker):
-                        process.look()
+                        process.dump_stack()
                 case Kill():
                     if process := self._processes.get(action.worker):
                         process.kill()
                 case QueryGpuMemory():
-                    resources.measure(self._meter, self._measured)
+                    resources.query_gpu_memory(self._free_gpu_bytes, self._gpu_memory_measured)
                 case Emit():
                     self._emit(action.event)
 
-    def _measured(self, free: Free) -> None:
+    def _gpu_memory_measured(self, free: Free) -> None:
         """Called in the thread that measured."""
-        self._calls.put(lambda: self._do(self._policy.measured(free, self._clock())))
-        self._wakeup.ring()
+        self._calls.put(lambda: self._do(self._policy.gpu_memory_measured(free, self._clock())))
+        self._wakeup.set()
 
     def _spawn(self, action: Spawn) -> None:
         if action.is_spare and (free := resources.free_host_bytes()) < SPARE_BYTES:
             cause = f"the host has only {free >> 20} MB of memory left"
-            return self._stillborn(action, cause)
-        boot = WorkerOptions(
+            return self._failed_to_start(action, cause)
+        options = WorkerOptions(
             os.getpid(), self._serve, log_level=self._settings.log_level, nice=action.nice
         )
         try:
-            self._processes[action.worker] = WorkerProcess(boot, log_dir())
-        except OSError as error:  # no memory, no descriptors, no room for a temporary file
-            self._stillborn(action, f"the process could not be started: {error}")
+            self._processes[action.worker] = WorkerProcess(options, log_dir())
+        except OSError as error:  # no memory, no descriptors, no space for a temporary file
+            self._failed_to_start(action, f"the process could not be started: {error}")
         return None
 
-    def _stillborn(self, action: Spawn, cause: str) -> None:
-        death = ExitStatus(0, 1, oom_killed=False, unborn=cause)
-        self._do(self._policy.died(action.worker, death, self._clock()))
+    def _failed_to_start(self, action: Spawn, cause: str) -> None:
+        exit_status = ExitStatus(0, 1, oom_killed=False, start_error=cause)
+        self._do(self._policy.exited(action.worker, exit_status, self._clock()))
 
     def _emit(self, event: Event) -> None:
         handle = self._handles.get(event.run_id)
@@ -325,7 +322,7 @@ class LocalWorkerClient:
             handle.folder = Path(event.output_dir)
         if isinstance(event, TERMINAL):
             del self._handles[event.run_id]
-            if handle.folder and (trouble := register(handle.folder, event)):
+            if handle.folder and (trouble := record_death(handle.folder, event)):
                 handle.put(Warned(event.run_id, trouble))
         handle.put(event)
 
@@ -352,8 +349,8 @@ class LocalWorkerClient:
             silent_s=self._silence(active, now),
             restarts=policy.restarts_in_a_row(now),
             most_restarts=policy.limits.restarts,
-            reload_s=active.pace.reload_s if active else None,
-            gpu_memory=str(policy.reclaim.outcome) if policy.reclaim.outcome else None,
+            reload_s=active.costs.reload_s if active else None,
+            gpu_memory=str(policy.gpu_memory.outcome) if policy.gpu_memory.outcome else None,
         )
 
     def _silence(self, worker: WorkerState | None, now: float) -> float | None:
@@ -368,13 +365,13 @@ class LocalWorkerClient:
         process = self._active_process()
         return process.stack_from(begin) if process else ""
 
-    def _whereabouts(self, stack: str) -> StackSummary | None:
+    def _stack_summary(self, stack: str) -> StackSummary | None:
         worker = self._policy.active
         if worker is None or (pid := self._pid(worker.number)) is None:
             return None
-        line = fold(worker.activity, stack) if worker.is_busy else worker.activity
+        line = summarize(worker.activity, stack) if worker.is_busy else worker.activity
         silent_s = self._silence(worker, self._clock())
-        return StackSummary("; ".join([line, *condition(pid, silent_s)]), stack)
+        return StackSummary("; ".join([line, *resources.unusual_states(pid, silent_s)]), stack)
 
     def _active_process(self) -> WorkerProcess | None:
         return self._processes.get(self._policy.active.number) if self._policy.active else None
@@ -386,16 +383,16 @@ class LocalWorkerClient:
     # -------------------------------------------------------------- between threads
 
     def _call(self, function: Callable[[], T]) -> T:
-        """Have the supervisor's thread do it, and wait. Its exception is raised here."""
+        """Run it in the supervisor's thread and wait. Its exception is raised here."""
         if self._closed:
             raise WorkerLost("the shell is leaving")
         answer: Future[T] = Future()
         self._calls.put(lambda: _settle(answer, function))
-        self._wakeup.ring()
+        self._wakeup.set()
         return answer.result()
 
     def _take_calls(self) -> None:
-        self._wakeup.hush()
+        self._wakeup.clear()
         while not self._calls.empty():
             self._calls.get()()
 

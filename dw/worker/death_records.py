@@ -1,4 +1,4 @@
-"""Deaths of runs, entered in their records: the worker cannot do it any more."""
+"""Death records: `run.json` of a run whose worker died before it could write the end."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from queue import Empty, SimpleQueue
 from dw import run_record
 from dw.events import Died, Event, RunTimedOut
 
-PATIENCE_S = 0.2  # an entry takes about a millisecond
+WRITE_LIMIT_S = 0.2  # a record is written in about a millisecond
 
 
-def register(folder: Path, end: Event) -> str | None:
-    """Have the record in `folder` tell of the death, if this end of a run is one, and return what
-    kept us from it.
+def record_death(folder: Path, end: Event) -> str | None:
+    """Write into the record in `folder` that the run died, if `end` says so. Returns what prevented
+    it.
 
-    A thread does it, and is waited for only a moment: a disk that hangs must not take the shell
-    along. The entry is then made when the disk goes on.
+    A thread writes, and is waited for only a moment: a disk that hangs must not block the shell.
+    The record is then written when the disk responds again.
     """
     if not isinstance(end, Died | RunTimedOut) or (cause := _cause(end)) is None:
         return None
     outcome: SimpleQueue[str | None] = SimpleQueue()
 
-    def enter() -> None:
-        outcome.put(_enter(folder, cause, end.last_step))
+    def write() -> None:
+        outcome.put(_write(folder, cause, end.last_step))
 
-    threading.Thread(target=enter, name="registrar", daemon=True).start()
+    threading.Thread(target=write, name="death-record", daemon=True).start()
     try:
-        trouble = outcome.get(timeout=PATIENCE_S)
+        trouble = outcome.get(timeout=WRITE_LIMIT_S)
     except Empty:
         trouble = "the disk does not answer"
     return trouble and f"{str(folder / run_record.RECORD)!r} does not tell of this death: {trouble}"
@@ -39,14 +39,14 @@ def _cause(end: Died | RunTimedOut) -> str | None:
         case Died():
             return end.cause
         case RunTimedOut(keeps_models=True):
-            return None  # it could be stopped, and its worker has written that
+            return None  # the worker stopped the run and wrote the record itself
         case RunTimedOut():
             return f"killed: {end.cause}"
 
 
-def _enter(folder: Path, cause: str, last_step: str | None) -> str | None:
+def _write(folder: Path, cause: str, last_step: str | None) -> str | None:
     try:
-        run_record.bury(folder, cause=cause, last_step=last_step)
+        run_record.mark_died(folder, cause=cause, last_step=last_step)
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
     return None

@@ -53,7 +53,7 @@ def test_status_shows_what_the_processes_cost_and_what_ails_them(shell: Shell) -
     lines = shell.say("worker").splitlines()[1:]
     assert [line.split(maxsplit=1) for line in lines] == [
         ["worker", "running, process 7, 2048.0 MB of memory"],
-        ["Python", "does not answer since 12 s (the GIL is held or the process is stopped)"],
+        ["Python", "has not responded for 12 s (the GIL is held or the process is stopped)"],
         ["standby", "process 8, 512.0 MB of memory"],
         ["restarts", "2 of 5 in a row"],
     ]
@@ -73,7 +73,7 @@ def test_the_worker_by_hand(shell: Shell) -> None:
     assert shell.say("worker where --full") == "idle\nThread 0x1: ...\n"
     assert shell.say("worker restart").splitlines() == [
         "Shutting down worker process...",
-        "A worker stands ready",
+        "Worker ready",
     ]
     assert "(did you mean 'restart'?)" in shell.say("worker restrat")
 

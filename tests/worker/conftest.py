@@ -4,12 +4,15 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from dw.events import Run
+from dw.codec import from_bytes, to_bytes
+from dw.events import Report, Run
 from dw.settings import Settings
 from dw.worker.client import LocalWorkerClient
 from dw.worker.supervision.command_state import Limits
 
-LIMITS = Limits(stall_s=30.0, grace_s=0.5, quit_s=1.0, standby_delay_s=0.05, standby=False)
+LIMITS = Limits(stall_s=30.0, grace_s=0.5, shutdown_s=1.0, standby_delay_s=0.05, standby=False)
+
+from_bytes(to_bytes(Report(0)))  # imports pydantic, before any answer of a client is timed
 
 
 @pytest.fixture(autouse=True)

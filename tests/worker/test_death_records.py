@@ -13,7 +13,7 @@ import pytest
 from dw import run_record
 from dw.events import Died, Event, Executing, Failed, RunCancelled, RunTimedOut, Warned
 from dw.worker import death_records
-from dw.worker.death_records import register
+from dw.worker.death_records import record_death
 from tests.worker.conftest import a_run
 
 DIED = Died(1, "signal", "killed by signal 9 (SIGKILL)", 4711, last_step="gen: denoise step 2/4")
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("end", "cause"), DEATHS)
 def test_a_death_is_entered_with_its_cause(folder: Path, end: Event, cause: str) -> None:
-    assert register(folder, end) is None
+    assert record_death(folder, end) is None
     facts = run_record.read(folder)
     assert (facts["state"], facts["cause"]) == ("died", cause)
     assert facts["last_step"] == end.last_step
@@ -48,7 +48,7 @@ def test_a_death_is_entered_with_its_cause(folder: Path, end: Event, cause: str)
 
 @pytest.mark.parametrize("end", SURVIVED)
 def test_what_a_worker_survived_it_has_entered_itself(folder: Path, end: Event) -> None:
-    assert register(folder, end) is None
+    assert record_death(folder, end) is None
     assert run_record.read(folder) == {"state": "running"}
 
 
@@ -61,14 +61,14 @@ def test_what_kept_it_from_being_entered_is_told(
     if text is not None:
         (tmp_path / "run.json").write_text(text)
     path = tmp_path / "run.json"
-    assert register(tmp_path, DIED) == f"'{path}' does not tell of this death: {trouble}"
+    assert record_death(tmp_path, DIED) == f"'{path}' does not tell of this death: {trouble}"
 
 
 def test_a_disk_that_hangs_keeps_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     goes_on, write = threading.Event(), run_record.write
-    monkeypatch.setattr(death_records, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(death_records, "WRITE_LIMIT_S", 0.05)
     monkeypatch.setattr(run_record, "write", lambda *facts: (goes_on.wait(), write(*facts)))
-    assert "the disk does not answer" in str(register(folder, DIED))
+    assert "the disk does not answer" in str(record_death(folder, DIED))
     goes_on.set()
     while run_record.read(folder)["state"] != "died":
         time.sleep(0.001)

@@ -37,6 +37,7 @@ class Fault:
 
 
 GRACE = {"grace_s": 0.2}
+CLOSED_PIPE = {"closed_pipe_s": 0.1}
 UNSTOPPED = "it did not stop within 0.2 s of being asked"
 INVALID = "it sent an invalid message"
 DEATHS = [
@@ -55,7 +56,7 @@ DEATHS = [
     Fault("sends_an_unknown_event", "killed", f"{INVALID}: unknown message 'Sinned'"),
     Fault("sends_a_pickle", "killed", f"{INVALID}: 'utf-8' codec can't decode byte 0x80"),
     Fault("writes_garbage", "killed", f"{INVALID}: a length of 2147483647 bytes"),
-    Fault("closes_its_events", "killed", "it closed its event pipe and lived on", {"mute_s": 0.1}),
+    Fault("closes_its_events", "killed", "it closed its event pipe and lived on", CLOSED_PIPE),
     Fault("holds_the_gil", "killed", UNSTOPPED, GRACE, is_cancelled=True),
     Fault("ignores_cancel", "killed", UNSTOPPED, GRACE, is_cancelled=True),
     Fault("stops_itself", "killed", UNSTOPPED, GRACE, is_cancelled=True),
@@ -199,7 +200,7 @@ def test_a_standby_that_never_greets_is_told_of_and_not_made_again(make_client):
 
 def test_an_undead_process_is_given_up_and_nothing_waits_for_it(make_client, monkeypatch):
     """As one in the driver's hands, on which SIGKILL has no effect."""
-    client = make_client("ignores_cancel", death_s=0.1)
+    client = make_client("ignores_cancel", exit_s=0.1)
     handle = client.submit(a_run(client))
     next(event for event in handle if isinstance(event, Executing))
     process = client._processes[1]
@@ -247,7 +248,7 @@ def test_two_hundred_runs_with_a_fault_in_each_tenth_leave_the_shell_as_it_was(m
 
 
 def test_a_pipe_that_has_ended_does_not_keep_the_supervisor_busy(make_client, monkeypatch):
-    client = make_client("closes_its_events", mute_s=0.5)
+    client = make_client("closes_its_events", closed_pipe_s=0.5)
     turns, wait = [], client._wait
     monkeypatch.setattr(client, "_wait", lambda: (turns.append(1), wait()))
     client.submit(a_run(client)).result()

@@ -10,7 +10,7 @@ from dw.repl.commands.registry import Call, Candidate, Parameter, Words, command
 from dw.repl.session import Session
 from dw.terminal.messages import megabytes
 from dw.terminal.table import in_one_line
-from dw.worker.vitals import silence
+from dw.worker.process.resources import silence
 
 VERBS = {
     "start": "have a process ready before the first run",
@@ -108,4 +108,4 @@ def _start(session: Session) -> None:
     number = session.client.next_id()
     path = str(opened.path.absolute())
     session.request(Prepare(number, path, opened.document.text, session.permissions))
-    session.renderer.status("A worker stands ready")
+    session.renderer.status("Worker ready")

@@ -1,8 +1,8 @@
-"""The worker's first acts, in an order that matters, before anything heavy is imported.
+"""The bootstrap: a worker's first steps, in an order that matters, before heavy imports.
 
-The spawned child imports this module first, so it must stay free of torch and of anything slow.
-When `main` reaches `serve`, the process is its own session leader, dies with its parent, leaves a
-stack behind when it crashes, and everything it prints is read by the shell.
+The spawned child imports this module first, so it must not import torch or anything slow. When
+`main` calls `serve`, the process is its own session leader, ends with its parent, writes a stack
+when it crashes, and everything it prints is read by the shell.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 BLOCKED = {
     number for name in ("SIGINT", "SIGUSR2") if (number := getattr(signal, name, None)) is not None
 }
-"""The parent blocks these around the spawn, and the mask comes with it, until we can take them."""
+"""The parent blocks these around the spawn; the worker inherits the mask until it has handlers."""
 
 ENVIRONMENT = {
     "PYTORCH_ALLOC_CONF": "expandable_segments:True",  # less fragmentation when models come and go
@@ -38,9 +38,9 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What a worker is told before it can be told anything else.
+    """What a worker needs before it reads its first command.
 
-    `serve` is the dotted name of the function that takes over (`module:function`).
+    `serve` names the function that `main` calls (`module:function`).
     """
 
     parent_pid: int
@@ -50,55 +50,55 @@ class WorkerOptions:
 
 
 def main(
-    boot: WorkerOptions,
+    options: WorkerOptions,
     commands: Connection[object, object],
     events: Connection[object, object],
     output: Inherited,
     stack: Inherited,
 ) -> None:
     """Become a worker; never returns."""
-    _leave_the_terminal()
-    _die_with(boot.parent_pid)
-    _leave_a_stack_behind(stack.fd)
+    _detach_from_terminal()
+    _die_with(options.parent_pid)
+    _write_stacks_to(stack.fd)
     _redirect(output.fd)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
-    if boot.nice and hasattr(os, "nice"):
-        os.nice(boot.nice)
+    if options.nice and hasattr(os, "nice"):
+        os.nice(options.nice)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", boot.log_level)
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", boot.log_level)
-    gc.disable()  # nothing of what is imported is ever garbage; `serve` switches it on again
-    module, _, function = boot.serve.partition(":")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", options.log_level)
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", options.log_level)
+    gc.disable()  # imported objects are never garbage; `serve` switches it on again
+    module, _, function = options.serve.partition(":")
     getattr(__import__(module, fromlist=[function]), function)(commands, events)
     os._exit(0)
 
 
-def _leave_the_terminal() -> None:
-    """No Ctrl-C of the terminal arrives here, and one killpg takes our children along."""
+def _detach_from_terminal() -> None:
+    """Ctrl-C of the terminal does not reach us, and one killpg ends our children too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setsid"):
         os.setsid()
 
 
 def _die_with(parent_pid: int) -> None:
-    """Elsewhere than on Linux the end of the command pipe has to tell (see serve.py)."""
+    """On Linux only; elsewhere the end of the command pipe ends us (see server.py)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent_pid:  # it died before the signal was asked for
+        if os.getppid() != parent_pid:  # it ended before the call
             os._exit(1)
 
 
-def _leave_a_stack_behind(fd: int) -> None:
-    """faulthandler's handlers are C code: they answer while the GIL is held, and in a crash."""
+def _write_stacks_to(fd: int) -> None:
+    """faulthandler's handlers are C code: they run while the GIL is held, and in a crash."""
     faulthandler.enable(file=fd, all_threads=True)
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR2, file=fd, all_threads=True)
 
 
 def _redirect(output: int) -> None:
-    """At the level of file descriptors, so that native code and subprocesses are heard too."""
+    """Descriptors, not only `sys.stdout`: native code and subprocesses write to them as well."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(output, 1)

@@ -1,8 +1,9 @@
-"""The worker: one thread that runs, one that listens, and one that shows that Python runs.
+"""The worker server: a thread that runs, one that reads commands, and one that sends heartbeats.
 
-Runs, clears, checks and preparations go one at a time on the main thread. The control thread reads
-commands meanwhile, so a cancel, a memory report and the end of the shell are answered during a run.
-Loading never happens in two threads at once: concurrent loads corrupt each other.
+Runs, clears, checks and preparations are executed one at a time in the main thread. The control
+thread reads commands meanwhile, so that a cancel, a memory report and the end of the shell take
+effect during a run. Models are never loaded in two threads at once: concurrent loads corrupt each
+other.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ from dw.events import (
     Shutdown,
     Stop,
 )
-from dw.worker.failure import failed
+from dw.worker.child.failure import failed
 from dw.worker.process.output import DRAINED
-from dw.worker.vitals import rss
+from dw.worker.process.resources import rss
 from dw.workflow import Document, ValidationResult, validate_text
 
-BEAT_S = 0.5
+HEARTBEAT_S = 0.5
 _began = time.monotonic()
 
 from dw.engine import Cancelled, Engine, RunControl  # noqa: E402  (timed above)
 
 
 def serve(commands: Connection[Any, Any], events: Connection[Any, Any]) -> None:
-    """Serve until the shell says quit or is gone."""
+    """Serve until the shell sends Shutdown or ends."""
     WorkerServer(commands, events).serve()
 
 
@@ -61,31 +62,31 @@ class WorkerServer:
         self._controls: dict[int, RunControl] = {}
 
     def serve(self) -> None:
-        # 500,000 objects of the imports are never looked at again: a collection takes 1 ms, not
-        # 275. The bootstrap switched it off, which makes the imports a fifth faster.
+        # The collector skips the 500,000 objects of the imports: a collection takes 1 ms, not 275.
+        # The bootstrap switched it off, which makes the imports a fifth faster.
         gc.freeze()
         gc.enable()
         threading.Thread(target=self._listen, name="control", daemon=True).start()
         self._send(events.Ready(events.VERSION, os.getpid(), time.monotonic() - _began))
-        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+        threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True).start()
         while True:
             self._answer(self._work.get())
 
-    # ------------------------------------------------------------------ the threads beside it
+    # ------------------------------------------------------------------ the other threads
 
     def _listen(self) -> None:
         with contextlib.suppress(EOFError, OSError):
             while True:
-                self._hear(from_bytes(self._commands.recv_bytes()))
-        os._exit(0)  # the shell is gone
+                self._accept(from_bytes(self._commands.recv_bytes()))
+        os._exit(0)  # the shell has ended
 
-    def _beat(self) -> None:
-        """Ask CUDA nothing: a call may wait for a driver that hangs."""
+    def _send_heartbeats(self) -> None:
+        """No call into CUDA: it may wait for a driver that hangs."""
         while True:
             self._send(Heartbeat(rss()))
-            time.sleep(BEAT_S)
+            time.sleep(HEARTBEAT_S)
 
-    def _hear(self, command: Command | Event) -> None:
+    def _accept(self, command: Command | Event) -> None:
         match command:
             case Run():
                 self._controls[command.run_id] = RunControl(command.run_id)
@@ -101,7 +102,7 @@ class WorkerServer:
             case Report():
                 self._send(events.Reported(command.run_id, self._engine.memory()))
             case Shutdown():
-                self._finish(events.Exited(command.run_id))
+                self._finish(to_bytes(events.Exited(command.run_id)))
                 os._exit(0)  # a normal exit with torch loaded takes seconds
             case _:
                 pass  # an event: the shell sends none
@@ -109,20 +110,20 @@ class WorkerServer:
     # ------------------------------------------------------------------ the main thread
 
     def _answer(self, command: Run | Clear | Check | Prepare) -> None:
-        """Do it, whatever happens, and end with exactly one terminal event.
+        """Execute it, and send exactly one terminal event whatever happens.
 
-        What went wrong leaves the `except` blocks as strings: an exception's traceback holds the
-        tensors of every frame, and the engine settles only when they are let go.
+        An error leaves the `except` blocks as strings: the traceback of an exception holds the
+        tensors of every frame, and the engine can free them only when nothing holds them.
         """
         done = False
         try:
-            terminal = self._execute(command)
+            terminal = to_bytes(self._execute(command))
             done = True
         except Cancelled as stop:
-            terminal = events.RunCancelled(command.run_id, stop.step, stop.steps)
+            terminal = to_bytes(events.RunCancelled(command.run_id, stop.step, stop.steps))
             traceback.clear_frames(stop.__traceback__)
         except (Exception, SystemExit) as error:
-            terminal = failed(command.run_id, error)
+            terminal = to_bytes(failed(command.run_id, error))
             traceback.clear_frames(error.__traceback__)
         if not done:
             self._engine.settle()
@@ -144,8 +145,8 @@ class WorkerServer:
                 return events.Prepared(command.run_id)
 
     def _check(self, command: Check) -> Event:
-        """Compare as much of it as has the right shape; the shell has found what is wrong there."""
-        document = _judged(command).document
+        """Check the parts that have the right shape; the shell has reported the others."""
+        document = _validated(command).document
         found = () if document is None else self._engine.check(document)
         if document is not None and not command.rehearse:
             found += self._engine.survey(document, command.device)
@@ -177,28 +178,28 @@ class WorkerServer:
     # ------------------------------------------------------------------ both threads
 
     def _send(self, event: Event) -> None:
-        message = to_bytes(event)
+        self._write(to_bytes(event))
+
+    def _write(self, message: bytes) -> None:
         with self._sending:
             try:
                 self._events.send_bytes(message)
             except OSError:
-                os._exit(0)  # nobody is there to hear it
+                os._exit(0)  # the shell has ended
 
-    def _finish(self, terminal: Event) -> None:
-        """Everything that was printed until here stands before the mark, and the mark before the
-        event.
-        """
+    def _finish(self, terminal: bytes) -> None:
+        """End the output so far with its mark; then write the terminal event."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         if os.name == "posix":
             ctypes.CDLL(None).fflush(None)
         os.write(1, DRAINED)
-        self._send(terminal)
+        self._write(terminal)
 
 
 def _document(command: Run | Check | Prepare) -> Document:
-    return _judged(command).right
+    return _validated(command).right
 
 
-def _judged(command: Run | Check | Prepare) -> ValidationResult:
+def _validated(command: Run | Check | Prepare) -> ValidationResult:
     return validate_text(command.text, Path(command.path), permissions=command.permissions)

@@ -28,13 +28,10 @@ class BadMessage(Exception):
         super().__init__(f"it sent an invalid message: {reason}")
 
 
-class EventReader(Protocol):
-    """`ear` is what to wait for, until the inbox `has_ended`: nobody can write to it any more."""
+class EventReader(pipes.Waitable, Protocol):
+    """It can be waited for until it `has_ended`: every writer has closed the pipe."""
 
     has_ended: bool
-
-    @property
-    def ear(self) -> int | Connection[Any, Any]: ...
 
     def receive(self) -> Iterator[Event]:
         """What has arrived, at most one pipe full. Raises BadMessage."""
@@ -42,8 +39,8 @@ class EventReader(Protocol):
     def close(self) -> None: ...
 
 
-def inbox(connection: Connection[Any, Any]) -> EventReader:
-    """The inbox of this connection, which it owns from now on."""
+def event_reader(connection: Connection[Any, Any]) -> EventReader:
+    """A reader of this connection, which it owns and closes."""
     if not pipes.WAITS_FOR_DESCRIPTORS:
         return MessageEventReader(connection)
     fd = os.dup(connection.fileno())
@@ -52,16 +49,15 @@ def inbox(connection: Connection[Any, Any]) -> EventReader:
 
 
 class StreamEventReader:
-    """Events out of a stream of bytes."""
+    """Events from a stream of bytes."""
 
     def __init__(self, fd: int) -> None:
         self._pipe = pipes.DescriptorReader(fd)
         self._bytes = bytearray()
         self.has_ended = False
 
-    @property
-    def ear(self) -> int:
-        return self._pipe.ear
+    def fileno(self) -> int:
+        return self._pipe.fileno()
 
     def receive(self) -> Iterator[Event]:
         data = self._pipe.receive()
@@ -75,7 +71,7 @@ class StreamEventReader:
         self._pipe.close()
 
     def _next(self) -> bytes | None:
-        """The first message, when all of it is there."""
+        """The first message, if all of it has arrived."""
         if len(self._bytes) < 4:
             return None
         (size,) = struct.unpack_from("!i", self._bytes)
@@ -89,18 +85,21 @@ class StreamEventReader:
 
 
 class MessageEventReader:
-    """Events out of a pipe that keeps messages apart, as those of Windows do."""
+    """Events from a pipe that keeps messages apart, as the pipes of Windows do."""
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
-        self.ear = connection
+        self._connection = connection
         self.has_ended = False
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
 
     def receive(self) -> Iterator[Event]:
         for _ in range(pipes.CHUNK // 100):
             try:
-                if not self.ear.poll():
+                if not self._connection.poll():
                     return
-                message = self.ear.recv_bytes(LONGEST_MESSAGE)
+                message = self._connection.recv_bytes(LONGEST_MESSAGE)
             except EOFError:
                 self.has_ended = True
                 return
@@ -109,7 +108,7 @@ class MessageEventReader:
             yield _event(message)
 
     def close(self) -> None:
-        self.ear.close()
+        self._connection.close()
 
 
 def _event(data: bytes) -> Event:

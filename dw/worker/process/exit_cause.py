@@ -1,4 +1,4 @@
-"""Why a worker is dead."""
+"""Exit causes: how a process ended, from its exit code and the kernel's counters."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a process ended, as the kernel tells it, and what it left behind."""
+    """How a process ended, as the kernel reports it, and what it left behind."""
 
     pid: int
     exit_code: int  # negative: the signal that ended it
     oom_killed: bool
     stack: str = ""
     tail: tuple[str, ...] = ()
-    unborn: str | None = None  # why there never was a process
+    start_error: str | None = None  # why no process could be started
 
     @property
     def was_killed(self) -> bool:
@@ -40,8 +40,8 @@ class ExitStatus:
     @property
     def cause(self) -> str:
         """One clause: `killed by signal 9 (SIGKILL)`."""
-        if self.unborn:
-            return self.unborn
+        if self.start_error:
+            return self.start_error
         if self.oom_killed:
             return OOM_KILLED
         if self.exit_code < 0:
@@ -57,7 +57,7 @@ def signal_name(number: int) -> str:
 
 
 def oom_kills() -> int:
-    """How often the kernel's OOM-killer has struck in our memory cgroup so far; 0 where unknown."""
+    """How many processes of our memory cgroup the kernel's OOM-killer has killed; 0 if unknown."""
     for path in _event_files():
         try:
             words = path.read_text().split()

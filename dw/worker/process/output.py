@@ -1,7 +1,7 @@
-"""What a worker prints: its file descriptors 1 and 2 arrive here as lines, bounded and logged.
+"""Output readers: what a worker prints to descriptors 1 and 2, as lines, bounded and logged.
 
-The shell reads the pipe, not a thread of the worker, so native output is heard while the GIL is
-held and the last line before a segfault survives.
+The shell reads the pipe, not a thread of the worker, so native output arrives while the GIL is held
+and the last line before a segfault survives.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import contextlib
 import os
 import time
 from collections import deque
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dw.worker.process.pipes import is_ready, pipe_reader
 
@@ -19,17 +18,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DRAINED = b"\x00drained\x00\n"
-"""The worker writes this line before a terminal event: what its run printed stands before it."""
+"""The worker writes this line before a terminal event, after everything that the run printed."""
 
-LONGEST_LINE = 4096  # bytes; the rest of a longer line is cut, and said to be
+LONGEST_LINE = 4096  # bytes; the rest of a longer line is cut and marked as cut
 TAIL_LINES = 20
 LINES_PER_SECOND = 50  # more than that is noise to a reader; the log has them all
-LAST_WORDS_S = 0.02  # the pipe of a dead process is at its end, but for a thread that reads it
+END_WAIT_S = 0.02  # only a thread that reads the pipe of a dead process needs any
 LOG_LIMIT = 50 << 20  # bytes
 
 
 class OutputReader:
-    """The lines that come out of `fd`; it owns the descriptor. `tail` keeps the last ones."""
+    """Lines from the descriptor `fd`, which it owns. `tail` keeps the last ones.
+
+    `has_ended`: every process that could write has exited.
+    """
 
     def __init__(self, fd: int, log: Path) -> None:
         self._pipe = pipe_reader(fd)
@@ -38,10 +40,10 @@ class OutputReader:
         self._log = _open_log(log)
         self._logged = 0
         self._rest = b""
-        self._ended = False
+        self.has_ended = False
         self._marks = 0
         self._window = 0.0
-        self._told = 0
+        self._passed = 0
         self._dropped = 0
 
     def read(self) -> list[str]:
@@ -49,36 +51,31 @@ class OutputReader:
         return self._lines(self._receive() or b"")
 
     def drain(self, limit_s: float = 0.05) -> list[str]:
-        """All lines up to the next mark, or up to the end of the pipe, or for `limit_s`; last of
-        all, how many more there were.
+        """All lines up to the next mark or the end of the pipe, for at most `limit_s`; last, how
+        many were left out.
 
-        A mark stands in the pipe before its event does, so that there is no wait but for a sinner.
+        The worker writes a mark before its event, so only a worker that breaks the rule is waited
+        for.
         """
         lines: list[str] = []
         give_up = time.monotonic() + limit_s
-        while not self._marks and not self._ended and (left := give_up - time.monotonic()) > 0:
+        while not self._marks and not self.has_ended and (left := give_up - time.monotonic()) > 0:
             if not is_ready(self._pipe, left):
                 break
             lines += self.read()
         self._marks = max(0, self._marks - 1)
         return lines + self._left_out()
 
-    def drain_the_dead(self) -> list[str]:
-        """What is left in the pipe of a process that is gone, its unfinished line included."""
+    def drain_to_end(self) -> list[str]:
+        """What is left in the pipe of a process that has exited, with its unfinished line."""
         lines: list[str] = []
-        while not self._ended and is_ready(self._pipe, LAST_WORDS_S):
+        while not self.has_ended and is_ready(self._pipe, END_WAIT_S):
             lines += self.read()
         return lines + self._lines(b"\n") + self._left_out()
 
-    @property
-    def ear(self) -> int | Connection[Any, Any]:
-        """What to wait for, until it has ended."""
-        return self._pipe.ear
-
-    @property
-    def ended(self) -> bool:
-        """Every process that could write is gone."""
-        return self._ended
+    def fileno(self) -> int:
+        """Can be waited for until `has_ended`."""
+        return self._pipe.fileno()
 
     def close(self) -> None:
         self._pipe.close()
@@ -86,9 +83,9 @@ class OutputReader:
             os.close(self._log)
 
     def _receive(self) -> bytes | None:
-        """One read: None when nothing is there, empty when nobody can write any more."""
+        """One read: None when nothing has arrived, empty at the end of the pipe."""
         data = self._pipe.receive()
-        self._ended = data == b""
+        self.has_ended = data == b""
         return data
 
     def _lines(self, data: bytes) -> list[str]:
@@ -113,26 +110,24 @@ class OutputReader:
 
     def _limited(self, lines: list[str]) -> list[str]:
         now = time.monotonic()
-        told: list[str] = []
+        passed: list[str] = []
         if now - self._window >= 1.0:
-            told = self._left_out()
-            self._window, self._told = now, 0
-        room = max(0, LINES_PER_SECOND - self._told)
-        told += lines[:room]
-        self._told += len(lines[:room])
+            passed = self._left_out()
+            self._window, self._passed = now, 0
+        room = max(0, LINES_PER_SECOND - self._passed)
+        passed += lines[:room]
+        self._passed += len(lines[:room])
         self._dropped += len(lines[room:])
-        return told
+        return passed
 
     def _left_out(self) -> list[str]:
-        """That lines were dropped, once."""
+        """A line that counts the dropped ones, once."""
         count, self._dropped = self._dropped, 0
         return [f"({count} more lines in {self.log})"] if count else []
 
 
 def _text(raw: bytes) -> str:
-    """One line: of text that a `\\r` painted over, the last state; of a too long one, the
-    beginning.
-    """
+    """One line: the last state of text that a `\\r` painted over, the beginning of a long line."""
     painted = raw.rstrip(b"\r").rpartition(b"\r")[2]
     cut = " ... (cut)" if len(painted) > LONGEST_LINE else ""
     return painted[:LONGEST_LINE].decode("utf-8", "backslashreplace") + cut

@@ -1,6 +1,7 @@
-"""Pipes as the supervisor's thread needs them: it waits for many at once, and never for one.
+"""Pipe readers for a thread that waits for many pipes at once and never blocks on one.
 
-Where descriptors cannot be waited for (Windows), a thread reads each pipe and rings a `Wakeup`.
+Everything that can be waited for has a `fileno()`, so that it goes into `wait` as it is. Where
+descriptors cannot be waited for (Windows), a thread reads each pipe and sets a `Wakeup`.
 """
 
 from __future__ import annotations
@@ -11,79 +12,86 @@ import sys
 import threading
 from collections import deque
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.context import get_spawning_popen
 from typing import Any, Protocol
 
 WAITS_FOR_DESCRIPTORS = sys.platform != "win32"
 CHUNK = 1 << 16  # bytes, a pipe's capacity on Linux
-UNREAD_CHUNKS = 16  # that a reading thread keeps before the writer has to wait
+UNREAD_CHUNKS = 16  # kept by a reading thread before the writer has to wait
 
 
 class Wakeup:
-    """Wakes whoever waits for `ear`, from any thread."""
+    """A flag that a thread sets and another one waits for, through `fileno`."""
 
     def __init__(self) -> None:
-        self.ear, self._mouth = Pipe(duplex=False)
+        self._reader, self._writer = Pipe(duplex=False)
         self._lock = threading.Lock()
-        self._is_ringing = False
+        self._is_set = False
 
-    def ring(self) -> None:
-        with self._lock:
-            if not self._is_ringing:  # or the pipe would fill
-                self._is_ringing = True
-                self._mouth.send_bytes(b"!")
+    def fileno(self) -> int:
+        return self._reader.fileno()
 
-    def hush(self) -> None:
+    def set(self) -> None:
         with self._lock:
-            if self._is_ringing:
-                self._is_ringing = False
-                self.ear.recv_bytes()
+            if not self._is_set:  # or the pipe would fill
+                self._is_set = True
+                self._writer.send_bytes(b"!")
+
+    def clear(self) -> None:
+        with self._lock:
+            if self._is_set:
+                self._is_set = False
+                self._reader.recv_bytes()
 
     def close(self) -> None:
         with self._lock:
-            self.ear.close()
-            self._mouth.close()
+            self._reader.close()
+            self._writer.close()
 
 
-class PipeReader(Protocol):
-    """Bytes as they arrive. `ear` is what to wait for; it stays ready after the end."""
+class Waitable(Protocol):
+    def fileno(self) -> int: ...
 
-    @property
-    def ear(self) -> int | Connection[Any, Any]: ...
+
+class PipeReader(Waitable, Protocol):
+    """Bytes as they arrive. It can be waited for, and stays ready after the end."""
 
     def receive(self) -> bytes | None:
-        """What is there: None when nothing is, empty when nobody can write any more."""
+        """What has arrived; None when nothing has, empty when every writer has closed the pipe."""
 
     def close(self) -> None: ...
 
 
 def pipe_reader(fd: int) -> PipeReader:
-    """A reader of this descriptor, which it owns from now on."""
+    """A reader of this descriptor, which it owns and closes."""
     return DescriptorReader(fd) if WAITS_FOR_DESCRIPTORS else ThreadReader(fd)
 
 
-def is_ready(reader: PipeReader, timeout_s: float) -> bool:
-    return bool(wait([reader.ear], timeout_s))
+def is_ready(reader: Waitable, timeout_s: float) -> bool:
+    return bool(wait([reader], timeout_s))  # type: ignore[list-item]  # typeshed lacks `fileno()`
 
 
 class DescriptorReader:
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
-        self.ear = fd
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
 
     def receive(self) -> bytes | None:
         try:
-            return os.read(self.ear, CHUNK)
+            return os.read(self._fd, CHUNK)
         except BlockingIOError:
             return None
 
     def close(self) -> None:
-        os.close(self.ear)
+        os.close(self._fd)
 
 
 class ThreadReader:
-    """Reads in a thread of its own, which ends, and closes the descriptor, with the pipe."""
+    """Reads in a thread of its own, which closes the descriptor when the pipe ends."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -93,21 +101,20 @@ class ThreadReader:
         self._is_closed = False
         threading.Thread(target=self._read, name="pipe", daemon=True).start()
 
-    @property
-    def ear(self) -> Connection[Any, Any]:
-        return self._wakeup.ear
+    def fileno(self) -> int:
+        return self._wakeup.fileno()
 
     def receive(self) -> bytes | None:
-        self._wakeup.hush()
+        self._wakeup.clear()
         if not self._chunks:
             return None
         if not self._chunks[0]:  # the end stays
-            self._wakeup.ring()
+            self._wakeup.set()
             return b""
         self._room.release()
         chunk = self._chunks.popleft()
         if self._chunks:
-            self._wakeup.ring()
+            self._wakeup.set()
         return chunk
 
     def close(self) -> None:
@@ -125,7 +132,7 @@ class ThreadReader:
                 data = b""
             self._chunks.append(data)
             with contextlib.suppress(OSError):  # closed meanwhile
-                self._wakeup.ring()
+                self._wakeup.set()
         os.close(self._fd)
 
 

@@ -1,4 +1,4 @@
-"""One worker process: every call into the operating system is here, and no decision is.
+"""A worker process: all calls into the operating system, and no decision.
 
 A worker is spawned, never forked: the shell has threads, and CUDA does not survive a fork.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from dw.codec import to_bytes
 from dw.worker.child import bootstrap
 from dw.worker.process import exit_cause
-from dw.worker.process.event_reader import inbox
+from dw.worker.process.event_reader import event_reader
 from dw.worker.process.exit_cause import ExitStatus
 from dw.worker.process.output import OutputReader
 from dw.worker.process.pipes import Inherited
@@ -35,26 +35,28 @@ CRASH = "Fatal Python error"  # how faulthandler begins
 
 
 class WorkerProcess:
-    """A spawned worker with its two pipes, its output, and a file for the stacks it leaves.
+    """A spawned worker with its two pipes, its output, and a file for its stacks.
 
     Spawn only from a thread that lives as long as the program: on Linux the worker dies with the
     *thread* that made it.
     """
 
-    def __init__(self, boot: bootstrap.WorkerOptions, log_dir: Path) -> None:
+    def __init__(self, options: bootstrap.WorkerOptions, log_dir: Path) -> None:
         context = multiprocessing.get_context("spawn")
         theirs_commands, self._commands = context.Pipe(duplex=False)
         ours_events, theirs_events = context.Pipe(duplex=False)
         output_fd, theirs_output = os.pipe()
         self._stack, theirs_stack, self._leftover = _file_for_stacks()
         passed = (theirs_commands, theirs_events, Inherited(theirs_output), Inherited(theirs_stack))
-        self._process = context.Process(target=bootstrap.main, args=(boot, *passed), daemon=False)
+        self._process = context.Process(
+            target=bootstrap.main, args=(options, *passed), daemon=False
+        )
         self._oom_kills = exit_cause.oom_kills()
-        self._looked_from: int | None = None
+        self._dump_begin: int | None = None
         _widen(self._commands.fileno())
         with _blocked_signals():
             self._process.start()
-        # Or the end of the worker's life would never be read.
+        # While the parent holds these ends too, it would never read the end of the worker's pipes.
         theirs_commands.close()
         theirs_events.close()
         os.close(theirs_output)
@@ -62,54 +64,54 @@ class WorkerProcess:
         assert self._process.pid is not None
         self.pid = self._process.pid
         self._pidfd = _pidfd(self.pid)
-        self.events = inbox(ours_events)
+        self.events = event_reader(ours_events)
         self.output = OutputReader(output_fd, log_dir / f"worker-{self.pid}.log")
 
     @property
-    def death_watch(self) -> int:
+    def exit_watch(self) -> int:
         """A descriptor that becomes readable when the process ends.
 
-        A pidfd, where there is one: the sentinel stays silent while a grandchild holds it open.
+        A pidfd where there is one: the sentinel is not readable while a grandchild holds it open.
         """
         return self._pidfd if self._pidfd is not None else self._process.sentinel
 
     @property
-    def tells_its_death(self) -> bool:
-        """Whether `death_watch` can be relied on; elsewhere `is_dead` has to be asked."""
+    def reports_its_exit(self) -> bool:
+        """Whether `exit_watch` is reliable; if not, `has_exited` must be polled."""
         return self._pidfd is not None
 
-    def is_dead(self) -> bool:
+    def has_exited(self) -> bool:
         if self._pidfd is not None:
             return bool(select.select([self._pidfd], [], [], 0)[0])
         if not hasattr(os, "waitid"):
             return not self._process.is_alive()
-        try:  # does not reap it, so that its number stays its own
+        try:  # WNOWAIT: it is not reaped, so its pid is not reused
             options = os.WEXITED | os.WNOHANG | os.WNOWAIT
             return os.waitid(os.P_PID, self.pid, options) is not None
         except ChildProcessError:
             return True
 
     def send(self, command: Command) -> None:
-        """Raises OSError when the worker is gone; its death is then on its way here too."""
+        """Raises OSError when the worker has exited; `exit_watch` then reports that too."""
         self._commands.send_bytes(to_bytes(command))
 
     def kill(self) -> None:
-        """SIGKILL to the worker and everything it started. Harmless when it is gone.
+        """SIGKILL to the worker and everything it started. Harmless when it has exited.
 
-        Its number cannot have been given to another process: it is not reaped before `bury`.
+        Its pid cannot belong to another process: it is not reaped before `reap`.
         """
         if hasattr(os, "killpg"):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-        self._process.kill()  # before its own session exists there is no group yet
+        self._process.kill()  # before it has its own session there is no group
 
     def ask_stack(self) -> int:
-        """Have it leave the stacks of its threads, also while the GIL is held, in about 1 ms.
+        """Make it write the stacks of its threads, in about 1 ms, also while the GIL is held.
 
-        Returns where they begin, for `stack_from`. Where there are no signals nothing will come.
+        Returns where they begin, for `stack_from`. Without signals (Windows) nothing is written.
         """
         begin = self._stack_size()
-        if hasattr(signal, "SIGUSR2") and not self.is_dead():
+        if hasattr(signal, "SIGUSR2") and not self.has_exited():
             os.kill(self.pid, signal.SIGUSR2)
         return begin
 
@@ -117,38 +119,38 @@ class WorkerProcess:
         os.lseek(self._stack, begin, os.SEEK_SET)
         return os.read(self._stack, LONGEST_STACK).decode("utf-8", "replace")
 
-    def look(self) -> None:
-        """Have it leave its stack for its obituary."""
-        self._looked_from = self.ask_stack()
+    def dump_stack(self) -> None:
+        """Ask for the stack that `reap` will return."""
+        self._dump_begin = self.ask_stack()
 
-    def bury(self) -> ExitStatus:
-        """Reap the dead process, kill what it left running, and say how it ended."""
+    def reap(self) -> ExitStatus:
+        """Reap the process, which has exited, kill what it left running, and say how it ended."""
         self.kill()
         self._process.join()
         exit_code = self._process.exitcode
         assert exit_code is not None
-        struck = exit_cause.oom_kills() > self._oom_kills
+        was_oom_kill = exit_cause.oom_kills() > self._oom_kills
         return ExitStatus(
             pid=self.pid,
             exit_code=exit_code,
-            oom_killed=exit_code == -exit_cause.SIGKILL and struck,
+            oom_killed=exit_code == -exit_cause.SIGKILL and was_oom_kill,
             stack=self._last_stack(),
             tail=tuple(self.output.tail),
         )
 
     def abandon(self) -> None:
-        """Leave it behind, though it may not be dead: the end of the shell must not wait for it.
+        """Kill it without waiting: the end of the shell must not depend on it.
 
-        multiprocessing offers no way but this to have it not joined at exit.
+        multiprocessing has no other way to leave a process out of its join at exit.
         """
         self.kill()
-        if self.is_dead():
+        if self.has_exited():
             self._process.join()
         else:
             multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]
 
     def close(self) -> None:
-        """Give back every descriptor; the process must be buried."""
+        """Close every descriptor; the process must be reaped."""
         if self._pidfd is not None:
             os.close(self._pidfd)
         self._commands.close()
@@ -160,26 +162,27 @@ class WorkerProcess:
         self._process.close()
 
     def _last_stack(self) -> str:
-        """Of its crash, or of the look that was taken before it was killed."""
-        text = self.stack_from(self._looked_from or 0)
+        """Of its crash, or the one that was asked for before the kill."""
+        text = self.stack_from(self._dump_begin or 0)
         if CRASH in text:
             return text[text.rindex(CRASH) :]
-        return text if self._looked_from is not None else ""
+        return text if self._dump_begin is not None else ""
 
     def _stack_size(self) -> int:
         return os.fstat(self._stack).st_size
 
 
 def _file_for_stacks() -> tuple[int, int, str | None]:
-    """Descriptors to read and to write it, each with a position of its own, and its name.
+    """A read and a write descriptor, each with its own position, and the file's name.
 
-    It has none where that can be: then nothing is left in the file system, however we end.
+    None instead of the name where it could be unlinked: then nothing stays in the file system,
+    however the program ends.
     """
     theirs, path = tempfile.mkstemp(prefix="dw-stack-")
     ours = os.open(path, os.O_RDONLY)
     try:
         os.unlink(path)
-    except PermissionError:  # Windows keeps what is open
+    except PermissionError:  # Windows does not unlink open files
         return ours, theirs, path
     return ours, theirs, None
 
@@ -194,10 +197,9 @@ def _widen(pipe: int) -> None:
 
 @contextlib.contextmanager
 def _blocked_signals() -> Iterator[None]:
-    """A worker inherits the mask: neither a Ctrl-C nor a question for its stack ends it before it
-    can take them.
+    """The worker inherits the mask, so that no signal ends it before it has handlers.
 
-    The resource tracker must run already: starting it unblocks SIGINT again on its way out.
+    The resource tracker must run before: starting it unblocks SIGINT again.
     """
     if sys.platform == "win32":
         yield

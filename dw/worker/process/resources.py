@@ -1,11 +1,13 @@
-"""How much memory the machine has free, asked of the system and never of CUDA: that would make a
-context."""
+"""Resources: free memory of the machine, and the memory and state of a process.
+
+The system and NVIDIA's library are asked, never CUDA, which would create a context.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -31,14 +33,43 @@ def free_gpu_bytes() -> Free:
     return free
 
 
-def measure(meter: Callable[[], Free], tell: Callable[[Free], None]) -> None:
-    """Have a thread ask and tell: a driver that hangs must not take the shell along."""
-    threading.Thread(target=lambda: tell(meter()), name="meter", daemon=True).start()
+def query_gpu_memory(query: Callable[[], Free], answer: Callable[[Free], None]) -> None:
+    """Call `answer` in a thread of its own: a driver that hangs must not block the shell."""
+    threading.Thread(target=lambda: answer(query()), name="gpu-memory", daemon=True).start()
+
+
+def rss(pid: int | None = None) -> int:
+    """Bytes of host memory that a process, by default this one, holds."""
+    import psutil
+
+    resident: int = psutil.Process(pid).memory_info().rss
+    return resident
+
+
+def unusual_states(pid: int, silent_s: float | None) -> Iterator[str]:
+    """What is unusual about a process: it is stopped, waits in the kernel, or is silent."""
+    import psutil
+
+    try:
+        state = psutil.Process(pid).status()
+    except psutil.Error:
+        return
+    if state == psutil.STATUS_STOPPED:
+        yield f"the process is stopped (kill -CONT {pid} lets it go on)"
+    elif state == psutil.STATUS_DISK_SLEEP:
+        yield "it waits in the kernel, for the driver or a disk"
+    if silent_s is not None:
+        yield silence(silent_s)
+
+
+def silence(seconds: float) -> str:
+    cause = "the GIL is held or the process is stopped"
+    return f"Python has not responded for {seconds:.0f} s ({cause})"
 
 
 @cache
 def _nvml() -> Any:
-    """NVIDIA's library, initialized; None where it is not installed or finds no driver."""
+    """NVIDIA's library, initialized; None if it is not installed or finds no driver."""
     try:
         import pynvml
     except ImportError:  # there is none for macOS

@@ -1,6 +1,6 @@
-"""What a worker is doing, in one line: its last progress, and the telling frame of its stack.
+"""Stack summaries: what a worker is doing, as its last progress and one frame of its stack.
 
-The stacks are faulthandler's, which need no cooperation of the worker and no GIL.
+The stacks are faulthandler's, which needs neither the GIL nor the worker's cooperation.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 
-TELLING = (
+FRAME_LABELS = (
     ("attention_processor", "attention"),
     ("attention_dispatch", "attention"),
     ("sdpa_attention", "attention"),
@@ -32,7 +32,7 @@ TELLING = (
     ("/PIL/", "Pillow"),
     ("/av/", "the video encoder"),
 )
-"""Parts of `path:function`, and what a user calls that place."""
+"""Parts of `path:function`, and the user's word for that place."""
 
 _BLOCK = re.compile(r"^(?=(?:Current thread|Thread) 0x)", re.M)
 _FRAME = re.compile(r'^  File "(?P<path>.+)", line (?P<line>\d+) in (?P<function>.+)$', re.M)
@@ -41,7 +41,7 @@ _STDLIB = os.path.dirname(os.__file__)
 
 @dataclass(frozen=True, slots=True)
 class StackSummary:
-    """`line` for a glance, `stack` (of every thread) for the rest; empty when it gave none."""
+    """One line, and the stack of every thread; empty when the worker wrote none."""
 
     line: str
     stack: str
@@ -57,36 +57,36 @@ class Frame:
         return f"{self.function} ({self.path.rpartition('/')[2]}:{self.line})"
 
     @property
-    def is_ours_to_tell(self) -> bool:
-        """Neither the standard library nor torch, whose frames are the same in every place."""
-        is_library = self.path.startswith(_STDLIB) and "site-packages" not in self.path
-        return not (is_library or self.path.startswith("<") or "/torch/" in self.path)
+    def is_generic(self) -> bool:
+        """Whether it is of the standard library or torch: such frames occur everywhere."""
+        is_stdlib = self.path.startswith(_STDLIB) and "site-packages" not in self.path
+        return is_stdlib or self.path.startswith("<") or "/torch/" in self.path
 
 
-def fold(progress: str, stack: str) -> str:
-    """`gen: denoise step 14/30, in attention`; the progress alone where the stack tells nothing."""
-    place = telling(_of_main_thread(stack))
+def summarize(progress: str, stack: str) -> str:
+    """`gen: denoise step 14/30, in attention`; the progress alone without a useful stack."""
+    place = label(_of_main_thread(stack))
     return f"{progress}, in {place}" if place else progress
 
 
-def telling(frames: list[Frame]) -> str | None:
-    """What a user calls the place where the innermost of these frames is."""
+def label(frames: list[Frame]) -> str | None:
+    """The user's word for the place of the innermost frame that has one."""
     for frame in frames:
-        for mark, place in TELLING:
+        for mark, place in FRAME_LABELS:
             if mark in f"{frame.path}:{frame.function}":
                 return place
-    own = next((frame for frame in frames if frame.is_ours_to_tell), None)
+    own = next((frame for frame in frames if not frame.is_generic), None)
     return str(own) if own else None
 
 
 def crash_site(stack: str, deep: int = 3) -> str:
-    """The innermost frames of the thread that crashed, innermost first; empty without one."""
+    """The innermost frames of the thread that crashed, innermost first; empty without a crash."""
     blocks = [block for block in _BLOCK.split(stack) if block.startswith("Current")]
     return ", from ".join(map(str, _frames(blocks[-1])[:deep])) if blocks else ""
 
 
 def _of_main_thread(stack: str) -> list[Frame]:
-    """Of the last stack in the text. The thread that came through `main` in bootstrap.py."""
+    """The frames of the thread that runs `main` of bootstrap.py, in the last stack of the text."""
     threads = [_frames(block) for block in _BLOCK.split(stack)]
     mains = [
         frames

@@ -1,4 +1,4 @@
-"""What the supervisor's policy can ask for. Workers go by a number, never used again."""
+"""Actions: what the policy can ask for. A worker is named by a number, never used again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dw.events import Command, Event
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """`is_spare`: nobody waits for it, so that it is not made where host memory is short."""
+    """`is_spare`: no command waits for it, so none is started when host memory is short."""
 
     worker: int
     nice: int = 0
@@ -24,7 +24,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class DumpStack:
-    """Have the worker leave its stack: its kill is next."""
+    """Make the worker write its stack, before it is killed."""
 
     worker: int
 
@@ -36,7 +36,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class QueryGpuMemory:
-    """Ask how much memory the GPUs have free; the answer comes when it comes."""
+    """Ask how much memory the GPUs have free; the answer may take any time."""
 
 
 @dataclass(frozen=True, slots=True)

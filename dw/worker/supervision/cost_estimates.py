@@ -1,4 +1,4 @@
-"""What a worker was measured at, for saying what a cancel or a kill will cost."""
+"""Cost estimates: what a cancel or a kill will cost, from what was measured."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dw.events import Cleared, Event, Executing, Loaded, Loading, Planned, Stepp
 
 @dataclass(slots=True)
 class CostEstimates:
-    """Seconds of the last denoising step, and of the load of each component that it holds."""
+    """Seconds of the last denoising step, and of the load of each component in memory."""
 
     _step_s: float | None = None
     _stepped: tuple[Stepped, float] | None = None
     _loads: dict[str, float] = field(default_factory=dict)
     _loading: tuple[str, float] | None = None
 
-    def hear(self, event: Event, now: float) -> None:
+    def update(self, event: Event, now: float) -> None:
         match event:
             case Planned():
                 for name in event.dropped:
@@ -36,14 +36,14 @@ class CostEstimates:
 
     @property
     def step_s(self) -> float | None:
-        """What a denoising step takes, while there is one to wait for."""
+        """Of a denoising step, while one is under way."""
         if self._stepped is None or self._stepped[0].done == self._stepped[0].total:
             return None
         return self._step_s
 
     @property
     def reload_s(self) -> float | None:
-        """What it will take to load again what is loaded now."""
+        """To load again everything that is loaded now."""
         return sum(self._loads.values()) or None
 
     def _loaded(self, now: float) -> None:
@@ -53,7 +53,7 @@ class CostEstimates:
             self._loading = None
 
     def _measure(self, event: Stepped, now: float) -> None:
-        """Reports are rarer than fast steps, so that several may lie between two of them."""
+        """Not every fast step is reported: several may lie between two reports."""
         if event.phase != "denoise":
             self._stepped = None
             return

@@ -1,4 +1,4 @@
-"""One worker's life as the policy knows it: its state, what it serves, and how its end is told."""
+"""The state of a worker as the policy knows it, and the terminal events when it exits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from dw.events import Died, Event, Exited, RunTimedOut
-from dw.worker.process.stack import fold
+from dw.worker.process.stack import summarize
 from dw.worker.supervision.cost_estimates import CostEstimates
 
 if TYPE_CHECKING:
@@ -19,22 +19,22 @@ NEVER = float("inf")
 
 
 class State(Enum):
-    """A worker's life. QUITTING and KILLED only ever end in its death."""
+    """STOPPING and KILLED end with the exit of the process."""
 
     BOOTING = "starting"
     IDLE = "idle"
     RUNNING = "running"
     CANCELLING = "cancelling"
-    QUITTING = "stopping"
+    STOPPING = "stopping"
     KILLED = "killed"
 
 
 TRANSITIONS = {
-    State.BOOTING: {State.IDLE, State.QUITTING, State.KILLED},
-    State.IDLE: {State.RUNNING, State.QUITTING, State.KILLED},
-    State.RUNNING: {State.IDLE, State.CANCELLING, State.QUITTING, State.KILLED},
-    State.CANCELLING: {State.IDLE, State.QUITTING, State.KILLED},
-    State.QUITTING: {State.KILLED},
+    State.BOOTING: {State.IDLE, State.STOPPING, State.KILLED},
+    State.IDLE: {State.RUNNING, State.STOPPING, State.KILLED},
+    State.RUNNING: {State.IDLE, State.CANCELLING, State.STOPPING, State.KILLED},
+    State.CANCELLING: {State.IDLE, State.STOPPING, State.KILLED},
+    State.STOPPING: {State.KILLED},
     State.KILLED: set(),
 }
 
@@ -51,22 +51,22 @@ class Reason:
 @dataclass(slots=True)
 class WorkerState:
     number: int
-    born_at: float
+    started_at: float
     was_standby: bool
     state: State = State.BOOTING
     pid: int = 0
     announced: bool = False
     job: CommandState | None = None
-    asides: set[int] = field(default_factory=set)  # reports, answered beside the job
-    quits: list[int] = field(default_factory=list)
-    pace: CostEstimates = field(default_factory=CostEstimates)
-    beat_at: float | None = None
-    rss: int | None = None  # bytes, as of the last beat
-    mute_at: float | None = None  # when its event pipe ended
-    looked_at: float | None = None  # when a boot that takes too long was asked for its stack
-    left_at: float = 0.0  # when it was asked to quit, or killed
+    reports: set[int] = field(default_factory=set)  # run ids of `Report`, answered beside the job
+    shutdowns: list[int] = field(default_factory=list)
+    costs: CostEstimates = field(default_factory=CostEstimates)
+    heartbeat_at: float | None = None
+    rss: int | None = None  # bytes, as of the last heartbeat
+    pipe_closed_at: float = NEVER  # its event pipe
+    stack_requested_at: float | None = None  # of a boot that takes too long
+    leaving_since: float = 0.0  # when it was asked to exit, or killed
     killed: Reason | None = None
-    is_given_up: bool = False  # it was killed, and its process goes on
+    is_given_up: bool = False  # killed, and its process has not exited
 
     def become(self, state: State) -> None:
         if state not in TRANSITIONS[self.state]:
@@ -74,17 +74,17 @@ class WorkerState:
         self.state = state
 
     @property
-    def greeted(self) -> bool:
+    def is_ready(self) -> bool:
         return self.pid != 0
 
     @property
-    def never_lived(self) -> bool:
-        """Whether it ended before its greeting, and not because we wanted it to."""
-        return not self.greeted and (self.killed is None or self.killed.kind == "boot")
+    def failed_to_start(self) -> bool:
+        """Whether it ended before `Ready`, and not on our request."""
+        return not self.is_ready and (self.killed is None or self.killed.kind == "boot")
 
     @property
     def is_leaving(self) -> bool:
-        return self.state in (State.QUITTING, State.KILLED)
+        return self.state in (State.STOPPING, State.KILLED)
 
     @property
     def is_busy(self) -> bool:
@@ -98,66 +98,68 @@ class WorkerState:
         return self.job.last_step or f"serving {type(self.job.command).__name__.lower()}"
 
     def silence(self, now: float) -> float:
-        """For how long its Python has given no sign of life."""
-        since = self.beat_at if self.beat_at is not None else now
+        """Seconds since its last heartbeat."""
+        since = self.heartbeat_at if self.heartbeat_at is not None else now
         return now - since
 
     def due(self, limits: Limits) -> float:
-        """When the clock that now watches it expires."""
+        """When the clock that applies now expires."""
         match self.state:
             case State.KILLED:
-                return NEVER if self.is_given_up else self.left_at + limits.death_s
-            case State.QUITTING:
-                return self.left_at + limits.quit_s
-            case State.BOOTING if self.looked_at is not None:
-                return self.looked_at + limits.last_look_s
+                return NEVER if self.is_given_up else self.leaving_since + limits.exit_s
+            case State.STOPPING:
+                return self.leaving_since + limits.shutdown_s
+            case State.BOOTING if self.stack_requested_at is not None:
+                return self.stack_requested_at + limits.stack_s
             case State.BOOTING:
-                return self.born_at + limits.boot_s
+                return self.started_at + limits.boot_s
             case _:
-                mute = NEVER if self.mute_at is None else self.mute_at + limits.mute_s
-                return min(mute, self.job.expiry(limits) if self.job else NEVER)
+                exit_due = self.pipe_closed_at + limits.closed_pipe_s
+                return min(exit_due, self.job.expiry(limits) if self.job else NEVER)
 
     # -------------------------------------------------------------- its end
 
-    def obituaries(self, death: ExitStatus, limits: Limits) -> list[Event]:
-        """The terminal events of everything that it was serving; it owes nothing any more."""
-        told: list[Event] = [Exited(run_id) for run_id in self.quits]
+    def terminal_events(self, exit_status: ExitStatus, limits: Limits) -> list[Event]:
+        """The terminal events of all its commands, which it then holds no more."""
+        events: list[Event] = [Exited(run_id) for run_id in self.shutdowns]
         if self.job is not None:
-            told.append(self.epitaph(self.job.run_id, death, limits, self.job))
-        told += [self.epitaph(run_id, death, limits) for run_id in sorted(self.asides)]
+            events.append(self.terminal_event(self.job.run_id, exit_status, limits, self.job))
+        events += [
+            self.terminal_event(run_id, exit_status, limits) for run_id in sorted(self.reports)
+        ]
         self.job = None
-        self.asides.clear()
-        self.quits.clear()
-        return told
+        self.reports.clear()
+        self.shutdowns.clear()
+        return events
 
-    def epitaph(
-        self, run_id: int, death: ExitStatus, limits: Limits, job: CommandState | None = None
+    def terminal_event(
+        self, run_id: int, exit_status: ExitStatus, limits: Limits, job: CommandState | None = None
     ) -> Event:
-        """How a command ends with this death."""
-        reason = self._reason(death)
+        """How a command ends with this exit."""
+        reason = self._reason(exit_status)
         progress = job.last_step if job else None
-        stack = death.stack
-        stuck_at = fold(progress or "starting", stack) if self.killed and stack else None
+        stack = exit_status.stack
+        stuck_at = summarize(progress or "starting", stack) if self.killed and stack else None
         if job is not None and reason.kind == "killed" and job.cancel_reason in CLOCKS:
             return timed_out(job, limits, keeps_models=False, stack=stack, stuck_at=stuck_at)
         return Died(
             run_id,
             reason.kind,
             reason.cause,
-            death.pid,
+            exit_status.pid,
             last_step=progress,
             stack=stack,
-            tail=death.tail,
+            tail=exit_status.tail,
             stuck_at=stuck_at,
         )
 
-    def _reason(self, death: ExitStatus) -> Reason:
-        """Ours, unless it died of something else before our kill arrived."""
-        if self.killed and (death.was_killed or self.killed.kind == "poisoned"):
+    def _reason(self, exit_status: ExitStatus) -> Reason:
+        """Ours, unless it ended for another reason before our kill arrived."""
+        if self.killed and (exit_status.was_killed or self.killed.kind == "poisoned"):
             return self.killed
-        if not self.greeted:
-            return Reason(f"{death.cause} before it was ready", "boot")
-        return Reason(death.cause, death.kind)
+        if not self.is_ready:
+            return Reason(f"{exit_status.cause} before it was ready", "boot")
+        return Reason(exit_status.cause, exit_status.kind)
 
 
 CLOCKS = ("deadline", "stall")

@@ -1,6 +1,6 @@
 import resource
 
-from dw.worker.failure import failed
+from dw.worker.child.failure import failed
 from tests.worker.children.obedient import Obedient
 
 

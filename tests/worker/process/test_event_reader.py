@@ -8,7 +8,7 @@ import pytest
 from dw.codec import to_bytes
 from dw.events import Cancel, Checked, Stepped
 from dw.types import Diagnostic
-from dw.worker.process.event_reader import BadMessage, inbox
+from dw.worker.process.event_reader import BadMessage, event_reader
 
 EVENTS = [
     Stepped(1, "gen", "denoise", 1, 4),
@@ -19,7 +19,7 @@ EVENTS = [
 @pytest.fixture
 def pipe():
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    box = inbox(ours)
+    box = event_reader(ours)
     yield box, theirs
     box.close()
 

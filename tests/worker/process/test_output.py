@@ -32,7 +32,7 @@ class Printer:
 def printer(tmp_path: Path) -> Iterator[Printer]:
     printer = Printer(tmp_path / "worker.log")
     yield printer
-    if not printer.output.ended:
+    if not printer.output.has_ended:
         printer.dies()
     printer.output.close()
 
@@ -61,14 +61,14 @@ def test_the_lines_that_were_left_out_are_counted_before_the_mark(printer: Print
 def test_so_are_those_of_a_process_that_died(printer: Printer) -> None:
     printer.says(*numbered(LINES_PER_SECOND + 7))
     printer.dies()
-    assert printer.output.drain_the_dead()[-1] == f"(7 more lines in {printer.output.log})"
+    assert printer.output.drain_to_end()[-1] == f"(7 more lines in {printer.output.log})"
     assert printer.output.tail[-1] == f"line {LINES_PER_SECOND + 6}"
 
 
 def test_its_unfinished_line_is_heard(printer: Printer) -> None:
     os.write(printer._theirs, b"Fatal Python error: Segm")
     printer.dies()
-    assert printer.output.drain_the_dead() == ["Fatal Python error: Segm"]
+    assert printer.output.drain_to_end() == ["Fatal Python error: Segm"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from dw.events import Executing, Loading, Stepped
-from dw.worker.process.stack import crash_site, fold
+from dw.worker.process.stack import crash_site, summarize
 from tests.worker.conftest import a_run
 
 LIVE = """\
@@ -66,11 +66,11 @@ def line_of(client, part):
 )
 def test_the_innermost_telling_frame_names_the_place(path, function, place):
     stack = LIVE.format(path=path, function=function)
-    assert fold("gen: denoise step 14/30", stack) == f"gen: denoise step 14/30, in {place}"
+    assert summarize("gen: denoise step 14/30", stack) == f"gen: denoise step 14/30, in {place}"
 
 
 def test_without_a_stack_the_progress_is_all_there_is():
-    assert fold("loading gen.unet (2 of 5)", "") == "loading gen.unet (2 of 5)"
+    assert summarize("loading gen.unet (2 of 5)", "") == "loading gen.unet (2 of 5)"
 
 
 def test_a_crash_site_is_that_of_the_thread_that_crashed():
@@ -84,7 +84,7 @@ def test_a_crash_site_is_that_of_the_thread_that_crashed():
 def test_while_the_gil_is_held_the_line_says_where(make_client):
     client = make_client("holds_the_gil", silence_s=0.2)
     until(client, Executing)
-    line = line_of(client, "Python does not answer since 0 s")
+    line = line_of(client, "Python has not responded for 0 s")
     assert line.startswith("loading gen.vae (1 of 1), in step (holds_the_gil.py:")
     assert "holds_the_gil.py" in client.where().stack
 

@@ -8,7 +8,7 @@ MEMORY = Memory("CPU", 0, 0, 0, 0, 0)
 def paced(*timed):
     pace = CostEstimates()
     for at, event in timed:
-        pace.hear(event, at)
+        pace.update(event, at)
     return pace
 
 
@@ -35,7 +35,7 @@ def test_after_the_last_step_there_is_none_to_wait_for():
 def test_another_call_of_a_pipeline_begins_anew():
     pace = paced((0.0, step(1)), (1.0, step(2)), (9.0, step(0, "up")))
     assert pace.step_s == 1.0
-    pace.hear(step(1, "up"), 9.5)
+    pace.update(step(1, "up"), 9.5)
     assert pace.step_s == 0.5
 
 
@@ -47,10 +47,10 @@ def test_a_reload_takes_what_the_loads_took_of_what_is_there():
     first = [(0.0, loading("a")), (3.0, loading("b")), (4.0, Loaded(1, "w", 4.0))]
     pace = paced(*first, (5.0, Executing(1, "w")))
     assert pace.reload_s == 4.0
-    pace.hear(Planned(2, "changed", ("a",), ("b",), ("b",)), 6.0)
+    pace.update(Planned(2, "changed", ("a",), ("b",), ("b",)), 6.0)
     assert pace.reload_s == 3.0
-    pace.hear(loading("b"), 6.0)
-    pace.hear(Executing(2, "w"), 6.5)
+    pace.update(loading("b"), 6.0)
+    pace.update(Executing(2, "w"), 6.5)
     assert pace.reload_s == 3.5
 
 

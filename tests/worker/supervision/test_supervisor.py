@@ -27,9 +27,9 @@ from tests.worker.policies import LIMITS, MEMORY, ready
 
 def test_the_deadline_stands_still_while_a_model_loads():
     policy = ready()
-    policy.heard(1, Executing(1, "w"), 10.0)
-    policy.heard(1, Loading(1, "refine.unet", "U", 1, 1), 12.0)
-    policy.heard(1, Executing(1, "w"), 30.0)
+    policy.event_received(1, Executing(1, "w"), 10.0)
+    policy.event_received(1, Loading(1, "refine.unet", "U", 1, 1), 12.0)
+    policy.event_received(1, Executing(1, "w"), 30.0)
     assert policy.next_tick() == 33.0
     assert policy.tick(32.9) == []
     assert Send(1, Cancel(1, "not done after 5 s (timeout)")) in policy.tick(33.0)
@@ -37,35 +37,35 @@ def test_the_deadline_stands_still_while_a_model_loads():
 
 def test_the_stall_limit_moves_with_every_sign_of_progress():
     policy = ready()
-    policy.heard(1, Loading(1, "gen.unet", "U", 1, 2), 15.0)
-    policy.said(1, ["Downloading 3.1 of 6.9 GB"], 30.0)
+    policy.event_received(1, Loading(1, "gen.unet", "U", 1, 2), 15.0)
+    policy.output_received(1, ["Downloading 3.1 of 6.9 GB"], 30.0)
     assert policy.next_tick() == 50.0
 
 
 def test_a_user_who_cancels_a_load_does_not_lose_the_worker_while_it_moves():
     policy = ready()
-    policy.heard(1, Loading(1, "gen.unet", "U", 1, 2), 2.0)
+    policy.event_received(1, Loading(1, "gen.unet", "U", 1, 2), 2.0)
     policy.cancel(1, 3.0)
     assert policy.tick(2.0 + LIMITS.stall_s - 0.1) == []
 
 
 def test_the_grace_ends_in_a_kill():
     policy = ready()
-    policy.heard(1, Executing(1, "w"), 2.0)
+    policy.event_received(1, Executing(1, "w"), 2.0)
     policy.cancel(1, 3.0)
     end = 3.0 + LIMITS.grace_s
     assert policy.tick(end) == [Emit(GraceExpired(1, LIMITS.grace_s)), DumpStack(1)]
-    assert policy.next_tick() == end + LIMITS.last_look_s
+    assert policy.next_tick() == end + LIMITS.stack_s
     assert policy.tick(end) == []
-    assert policy.tick(end + LIMITS.last_look_s) == [Kill(1)]
+    assert policy.tick(end + LIMITS.stack_s) == [Kill(1)]
 
 
 def test_a_kill_in_a_run_takes_the_stack_first_and_one_more_does_not_wait():
     policy = ready()
     assert policy.kill(2.0) == [DumpStack(1)]
-    assert policy.next_tick() == 2.0 + LIMITS.last_look_s
+    assert policy.next_tick() == 2.0 + LIMITS.stack_s
     assert policy.tick(policy.next_tick()) == [Kill(1)]
-    died = policy.died(1, ExitStatus(1001, -9, oom_killed=False, stack="..."), 2.2)[0].event
+    died = policy.exited(1, ExitStatus(1001, -9, oom_killed=False, stack="..."), 2.2)[0].event
     assert died.cause == "killed on request"
     assert died.stuck_at is not None
 
@@ -76,26 +76,26 @@ def test_a_kill_in_a_run_takes_the_stack_first_and_one_more_does_not_wait():
 def test_a_run_that_ends_before_its_kill_is_spared():
     policy = ready()
     policy.kill(2.0)
-    policy.heard(1, Finished(1, "w", 0.0, 0, (), MEMORY, ""), 2.05)
+    policy.event_received(1, Finished(1, "w", 0.0, 0, (), MEMORY, ""), 2.05)
     assert policy.tick(3.0) == []
     assert policy.active.state is State.IDLE
 
 
 def test_a_run_that_stops_after_its_grace_but_before_the_kill_is_spared():
     policy = ready()
-    policy.heard(1, Executing(1, "w"), 2.0)
+    policy.event_received(1, Executing(1, "w"), 2.0)
     policy.cancel(1, 3.0)
     policy.tick(3.0 + LIMITS.grace_s)
-    assert Emit(RunCancelled(1, 1, 4)) in policy.heard(1, RunCancelled(1, 1, 4), 5.0)
+    assert Emit(RunCancelled(1, 1, 4)) in policy.event_received(1, RunCancelled(1, 1, 4), 5.0)
     assert policy.tick(60.0) == []
     assert policy.active.state is State.IDLE
 
 
 def test_who_died_of_something_else_is_not_said_to_be_killed_by_us():
     policy = ready()
-    policy.heard(1, Executing(1, "w"), 2.0)
+    policy.event_received(1, Executing(1, "w"), 2.0)
     policy.kill(3.0)
-    (action,) = policy.died(1, ExitStatus(1001, -11, oom_killed=False), 3.1)
+    (action,) = policy.exited(1, ExitStatus(1001, -11, oom_killed=False), 3.1)
     assert (action.event.kind, action.event.cause) == ("signal", "killed by signal 11 (SIGSEGV)")
 
 
@@ -121,26 +121,26 @@ def test_a_boot_that_takes_too_long_is_looked_at_killed_and_told():
     assert policy.tick(25.0) == [DumpStack(1)]
     assert policy.tick(25.1) == [Kill(1)]
     assert policy.submit(Run(2, "w", "{}", {}, "out"), 25.1) == []
-    told = policy.died(1, ExitStatus(1001, -9, oom_killed=False), 25.2)
+    told = policy.exited(1, ExitStatus(1001, -9, oom_killed=False), 25.2)
     assert [action.event.kind for action in told] == ["boot", "boot"]
     assert "25 s" in told[0].event.cause
 
 
 def test_a_mute_worker_that_dies_in_time_died_of_its_own_cause():
     policy = ready()
-    policy.fell_mute(1, 2.0)
-    policy.fell_mute(1, 3.0)
-    assert policy.next_tick() == 2.0 + LIMITS.mute_s
-    (action,) = policy.died(1, ExitStatus(1001, 3, oom_killed=False), 3.9)
+    policy.event_pipe_closed(1, 2.0)
+    policy.event_pipe_closed(1, 3.0)
+    assert policy.next_tick() == 2.0 + LIMITS.closed_pipe_s
+    (action,) = policy.exited(1, ExitStatus(1001, 3, oom_killed=False), 3.9)
     assert action.event.cause == "exited with code 3"
 
 
 def test_a_mute_worker_that_lives_on_is_killed_and_counts_as_a_crash():
     policy = ready()
-    policy.fell_mute(1, 2.0)
-    assert policy.tick(2.0 + LIMITS.mute_s) == [Kill(1)]
-    policy.died(1, ExitStatus(1001, -9, oom_killed=False), 5.0)
-    assert policy.row.length == 1
+    policy.event_pipe_closed(1, 2.0)
+    assert policy.tick(2.0 + LIMITS.closed_pipe_s) == [Kill(1)]
+    policy.exited(1, ExitStatus(1001, -9, oom_killed=False), 5.0)
+    assert policy.crashes.in_a_row == 1
 
 
 def test_what_cannot_be_killed_is_given_up_and_its_real_death_is_no_news():
@@ -148,43 +148,43 @@ def test_what_cannot_be_killed_is_given_up_and_its_real_death_is_no_news():
     policy.kill(2.0)
     policy.kill(2.0)
     assert not policy.is_at_its_end
-    (action,) = policy.tick(2.0 + LIMITS.death_s)
+    (action,) = policy.tick(2.0 + LIMITS.exit_s)
     assert "waits in the kernel" in action.event.cause
     assert policy.is_at_its_end
-    assert policy.died(1, ExitStatus(1001, -9, oom_killed=False), 9.0) == []
+    assert policy.exited(1, ExitStatus(1001, -9, oom_killed=False), 9.0) == []
 
 
 def test_a_standby_that_failed_to_boot_is_not_made_again_until_a_worker_lives():
     policy = Supervisor(LIMITS)
     policy.tick(0.0)
-    policy.died(1, ExitStatus(1001, 1, oom_killed=False), 1.0)
+    policy.exited(1, ExitStatus(1001, 1, oom_killed=False), 1.0)
     assert policy.tick(1000.0) == []
     policy.submit(Run(1, "w", "{}", {}, "out"), 1000.0)
-    policy.heard(2, Ready(VERSION, 1002, 0.1), 1001.0)
-    policy.heard(2, Finished(1, "w", 0.0, 0, (), MEMORY, ""), 1002.0)
+    policy.event_received(2, Ready(VERSION, 1002, 0.1), 1001.0)
+    policy.event_received(2, Finished(1, "w", 0.0, 0, (), MEMORY, ""), 1002.0)
     assert policy.tick(1002.0 + LIMITS.standby_delay_s) == [Spawn(3, nice=10, is_spare=True)]
 
 
 def test_a_standby_of_another_version_is_not_made_again():
     policy = Supervisor(LIMITS)
     policy.tick(0.0)
-    assert policy.heard(1, Ready(VERSION + 1, 1001, 0.1), 1.0) == [Kill(1)]
-    policy.died(1, ExitStatus(1001, -9, oom_killed=False), 1.1)
+    assert policy.event_received(1, Ready(VERSION + 1, 1001, 0.1), 1.0) == [Kill(1)]
+    policy.exited(1, ExitStatus(1001, -9, oom_killed=False), 1.1)
     assert policy.tick(1000.0) == []
 
 
 def test_a_boot_failure_is_not_repeated_but_the_next_run_tries_again():
     policy = Supervisor(Limits(standby=False))
     policy.submit(Run(1, "w", "{}", {}, "out"), 0.0)
-    actions = policy.died(1, ExitStatus(1001, 1, oom_killed=False), 1.0)
+    actions = policy.exited(1, ExitStatus(1001, 1, oom_killed=False), 1.0)
     assert [type(action) for action in actions] == [Emit]
     assert isinstance(actions[0].event, Died)
     assert Spawn(2) in policy.submit(Run(2, "w", "{}", {}, "out"), 2.0)
 
 
 def crash_the_standby(policy, number, at):
-    policy.heard(number, Ready(VERSION, 1000 + number, 0.1), at)
-    policy.died(number, ExitStatus(1000 + number, -11, oom_killed=False), at + 0.1)
+    policy.event_received(number, Ready(VERSION, 1000 + number, 0.1), at)
+    policy.exited(number, ExitStatus(1000 + number, -11, oom_killed=False), at + 0.1)
     return policy.tick(at + 0.1 + LIMITS.standby_delay_s)
 
 
@@ -201,21 +201,21 @@ def test_a_stable_life_ends_the_row_of_restarts():
     for number in range(1, 5):
         crash_the_standby(policy, number, float(number))
     crash_the_standby(policy, 5, 5.0 + LIMITS.stable_s)
-    assert policy.row.length == 1
+    assert policy.crashes.in_a_row == 1
 
 
 def test_a_worker_that_lives_long_enough_shows_no_restarts():
     policy = Supervisor(LIMITS)
     policy.tick(0.0)
     crash_the_standby(policy, 1, 1.0)
-    policy.heard(2, Ready(VERSION, 1002, 0.1), 2.0)
+    policy.event_received(2, Ready(VERSION, 1002, 0.1), 2.0)
     assert policy.restarts_in_a_row(3.0) == 1
     assert policy.restarts_in_a_row(60.0) == 0
 
 
 def test_a_poisoned_context_replaces_the_process():
     policy = ready()
-    actions = policy.heard(1, Failed(1, "run", "illegal memory access", fatal=True), 2.0)
+    actions = policy.event_received(1, Failed(1, "run", "illegal memory access", fatal=True), 2.0)
     assert Kill(1) in actions
     assert policy.active is None
 

@@ -1,4 +1,4 @@
-"""An exception of the worker as the event that tells of it: strings, which hold no tensors."""
+"""Failures: an exception as the event `Failed`, in strings, which hold no tensors."""
 
 from __future__ import annotations
 
