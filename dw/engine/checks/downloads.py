@@ -1,8 +1,7 @@
-"""Which models of a workflow are here, and how much of the others would be downloaded."""
+"""Downloads ahead: the models of a workflow that are not in the cache, and their sizes."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -12,9 +11,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from diffusers.pipelines.pipeline_loading_utils import variant_compatible_siblings
-from huggingface_hub import constants
+from httpx2 import HTTPError
+from huggingface_hub import HfApi, constants
 
-from dw.engine.files.download import fetch
 from dw.engine.memory.out_of_memory import size_in_words
 from dw.engine.models.address import HubFile, hub_file
 from dw.engine.models.source import PICKLES, Sources
@@ -23,7 +22,7 @@ from dw.workflow import Diagnostic, Document
 from dw.workflow.json_path import JsonPath
 from dw.workflow.paths import models_in, resolve
 
-PATIENCE_S = 2.0  # for all answers of the hub together; a validation must not wait for it
+PATIENCE_S = 2.0  # for all answers of the hub together: a validation must not wait for them
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ class Missing:
 
 
 def survey(document: Document, sources: Sources) -> tuple[Diagnostic, ...]:
-    """A note for each model that is not here, in sub-workflows too. Sizes are told when the hub
-    tells them soon."""
+    """A note for each model that is not in the cache, also in sub-workflows; with its size when the
+    hub answers within `PATIENCE_S`."""
     missing = tuple(_missing(document, sources))
     sizes = _sizes({each.file.repository: each for each in missing})
     own = (
@@ -56,7 +55,7 @@ def _missing(document: Document, sources: Sources) -> Iterator[Missing]:
         try:
             file = hub_file(name)
         except RunFailed:
-            continue  # a URL of another host: an error of another stage
+            continue  # a URL of another host, which another check reports
         options = _at(data, path[:-1])
         if not sources.has(file.repository, options.get("subfolder"), options):
             yield Missing(path, file, options.get("variant"))
@@ -74,11 +73,11 @@ def _note(missing: Missing, size: int | None) -> str:
 
 
 def _sizes(wanted: Mapping[str, Missing]) -> dict[str, int]:
-    """Bytes by repository, as far as the hub answers in time."""
+    """Bytes by repository, for those that the hub answers in time."""
     if constants.HF_HUB_OFFLINE:
         return {}
     answers: SimpleQueue[tuple[str, int]] = SimpleQueue()
-    for missing in wanted.values():  # in daemons, as looking up a name may take very long
+    for missing in wanted.values():  # in daemon threads: a name look-up has no timeout
         threading.Thread(target=_ask, args=(missing, answers), daemon=True).start()
     found: dict[str, int] = {}
     until = time.monotonic() + PATIENCE_S
@@ -90,12 +89,13 @@ def _sizes(wanted: Mapping[str, Missing]) -> dict[str, int]:
 
 
 def _ask(missing: Missing, answers: SimpleQueue[tuple[str, int]]) -> None:
+    """Put the size of a repository into `answers`: 0 where the hub does not tell it."""
     name, size = missing.file.repository, 0
-    url = f"{constants.ENDPOINT}/api/models/{name}?blobs=true"
-    with suppress(RunFailed, ValueError, KeyError, TypeError):  # the size is not told then
-        answer = json.loads(fetch(url, private=True, is_named=True, check=lambda: None))
-        files = {each["rfilename"]: each.get("size") or 0 for each in answer["siblings"]}
-        size = sum(files[name] for name in _loaded(files, missing))
+    # Refused, not found, not reached, or not the answer of a hub.
+    with suppress(HTTPError, OSError, ValueError, KeyError, TypeError):
+        hub = HfApi().model_info(name, files_metadata=True, timeout=PATIENCE_S)
+        files = {each.rfilename: each.size or 0 for each in hub.siblings or ()}
+        size = sum(files[file] for file in _loaded(files, missing))
     answers.put((name, size))
 
 

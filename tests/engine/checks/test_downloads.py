@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants
 
 from dw.engine.checks import downloads
 from tests.engine.session import Session, text_to_image
 
+TOKEN = "hf_of_the_user"
 FILES = {
     "model_index.json": 500,
     "flux1-dev.safetensors": 24_000_000_000,
@@ -27,20 +28,29 @@ FILES = {
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Tells the files of one repository, keeps silent about another, and knows no more."""
+    """Has one repository, which it shows to a user with the right token; answers nonsense about
+    another, and about a third not at all."""
 
     done = threading.Event()
 
     def do_GET(self) -> None:
-        if "silent" in self.path:
+        repository = self.path.removeprefix("/api/models/").removesuffix("?blobs=true")
+        siblings = [{"rfilename": name, "size": size} for name, size in FILES.items()]
+        if repository == "silent/lora":
             self.done.wait(30)
-        if self.path != "/api/models/some/model?blobs=true":
-            return self.send_error(404)
+        elif repository == "odd/lora":
+            self._answer(["nonsense"])
+        elif repository != "some/model":
+            self.send_error(404)
+        elif self.headers["Authorization"] != f"Bearer {TOKEN}":
+            self.send_error(401)
+        else:
+            self._answer({"id": repository, "siblings": siblings})
+
+    def _answer(self, found: Any) -> None:
         self.send_response(200)
         self.end_headers()
-        siblings = [{"rfilename": name, "size": size} for name, size in FILES.items()]
-        self.wfile.write(json.dumps({"siblings": siblings}).encode())
-        return None
+        self.wfile.write(json.dumps(found).encode())
 
     def log_message(self, *_: Any) -> None: ...
 
@@ -48,13 +58,16 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Hub.done.clear()
-    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
+        close_session()  # its client knows the proxies of before
         yield
+        close_session()
         Hub.done.set()
         server.shutdown()
         thread.join()
@@ -71,9 +84,18 @@ def test_the_weights_that_a_loader_takes_are_counted(session: Session, hub: None
     ]
 
 
-def test_what_the_hub_does_not_know_has_no_size(session: Session, hub: None) -> None:
-    lora = {"model_name": "nobody/lora", "weight_name": "a.safetensors"}
-    assert notes(session, loras=[lora])[1] == "note: 'nobody/lora' is not in the local cache"
+@pytest.mark.parametrize("token", ["", "hf_of_another_user"])
+def test_a_model_that_the_users_token_does_not_open_has_no_size(
+    session: Session, hub: None, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert notes(session) == ["note: 'some/model' is not in the local cache"]
+
+
+@pytest.mark.parametrize("name", ["nobody/lora", "odd/lora"])
+def test_what_the_hub_does_not_know_has_no_size(session: Session, hub: None, name: str) -> None:
+    lora = {"model_name": name, "weight_name": "a.safetensors"}
+    assert notes(session, loras=[lora])[1] == f"note: {name!r} is not in the local cache"
 
 
 def test_nobody_waits_for_a_silent_hub(
