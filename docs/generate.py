@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))  # the code beside it is described, wherever anoth
 
 import dw.repl.commands  # noqa: E402, F401  # fills the registry
 from docs import coverage, reference  # noqa: E402
-from dw.rehearsal.published import FAMILIES, NEEDS, REFUSED  # noqa: E402
+from dw.rehearsal.published_models import FAMILIES, NEEDS, REFUSED  # noqa: E402
 from dw.repl.commands.registry import markdown_table  # noqa: E402
 from dw.settings import Settings  # noqa: E402
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dw.types import Diagnostic
     from dw.workflow import Document
 
-Seed = int | Literal["random"] | None
+SeedArgument = int | Literal["random"] | None
 
 MAX_SEED = 2**63 - 1
 TYPES = {
@@ -49,7 +49,7 @@ class OpenWorkflow:
 
     document: Document
     overrides: dict[str, Any] = field(default_factory=dict)
-    seed: Seed = None
+    seed: SeedArgument = None
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ class OpenWorkflow:
 
     def merged(
         self, pairs: Mapping[str, Any], last_seed: int | None = None
-    ) -> tuple[dict[str, Any], Seed]:
+    ) -> tuple[dict[str, Any], SeedArgument]:
         """The overrides and the seed as they are with these on top."""
         overrides, seed = dict(self.overrides), self.seed
         errors: list[UsageError] = []
@@ -169,7 +169,7 @@ def type_name(default: Any) -> str:
     return TYPES.get(type(default), "any")
 
 
-def _seed(value: Any, last: int | None) -> Seed:
+def _seed(value: Any, last: int | None) -> SeedArgument:
     if value == "random":
         return "random"
     if value == "last" and last is not None:

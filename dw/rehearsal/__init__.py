@@ -18,8 +18,8 @@ from typing import Any
 
 from dw.rehearsal.families import family_of
 from dw.rehearsal.family import Family
-from dw.rehearsal.published import FAMILIES
-from dw.rehearsal.recipe import NoRecipe
+from dw.rehearsal.no_stand_in import NoStandIn
+from dw.rehearsal.published_models import FAMILIES
 from dw.rehearsal.store import ensure, place_of
 
 __all__ = [
@@ -47,7 +47,7 @@ def stand_in(component_type: str, model_name: str) -> Path:
     family = family_of(component_type, model_name)
     try:
         return ensure(place_of(family.name), partial(_make_pipeline, family))
-    except NoRecipe as error:
+    except NoStandIn as error:
         raise error.refusal(component_type.rpartition(".")[2]) from None
 
 
@@ -78,9 +78,9 @@ def stand_in_model(kind: str) -> Path:
 
 
 def _make_model(kind: str, folder: Path) -> None:
-    from dw.rehearsal.surroundings import undisturbed
+    from dw.rehearsal.isolation import isolated
 
-    with undisturbed(_seed(kind)):
+    with isolated(_seed(kind)):
         from dw.rehearsal.task_models import BUILDERS
 
         BUILDERS[kind](folder)
@@ -95,18 +95,18 @@ def stand_in_ip_adapter(pipeline: Path, image_encoder: Path, name: str) -> Path:
 
 
 def _make_ip_adapter(pipeline: Path, image_encoder: Path, seed: int, folder: Path) -> None:
-    from dw.rehearsal.surroundings import undisturbed
+    from dw.rehearsal.isolation import isolated
 
-    with undisturbed(seed):
+    with isolated(seed):
         from dw.rehearsal.ip_adapter import save_ip_adapter
 
         save_ip_adapter(pipeline, image_encoder, folder / _IP_FILE)
 
 
 def _make_pipeline(family: Family, folder: Path) -> None:
-    from dw.rehearsal.surroundings import undisturbed
+    from dw.rehearsal.isolation import isolated
 
-    with undisturbed(_seed(family.name)):
+    with isolated(_seed(family.name)):
         # in silence: these imports have their own warnings
         from dw.rehearsal.pipelines import save_pipeline
 
@@ -114,18 +114,18 @@ def _make_pipeline(family: Family, folder: Path) -> None:
 
 
 def _make_component(pipeline: Path, name: str, cls: Any, seed: int, folder: Path) -> None:
-    from dw.rehearsal.surroundings import undisturbed
+    from dw.rehearsal.isolation import isolated
 
-    with undisturbed(seed):
+    with isolated(seed):
         from dw.rehearsal.pipelines import make_component
 
         make_component(pipeline, name, cls).save_pretrained(folder)
 
 
 def _make_lora(pipeline: Path, seed: int, folder: Path) -> None:
-    from dw.rehearsal.surroundings import undisturbed
+    from dw.rehearsal.isolation import isolated
 
-    with undisturbed(seed):
+    with isolated(seed):
         from dw.rehearsal.lora import save_lora
 
         save_lora(pipeline, folder, _LORA_FILE)

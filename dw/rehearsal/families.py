@@ -6,7 +6,7 @@ import re
 
 from dw.errors import UseRealModels, WorkflowError
 from dw.rehearsal.family import Family
-from dw.rehearsal.published import FAMILIES, REFUSED, SD15
+from dw.rehearsal.published_models import FAMILIES, REFUSED, SD15
 from dw.workflow.checks.classes import diffusers_names
 
 COMPANIONS = frozenset({"controlnet", "motion_adapter", "adapter", "latent_upsampler"})

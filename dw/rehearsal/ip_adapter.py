@@ -16,7 +16,7 @@ from dw.errors import WorkflowError
 TOKENS = 4
 """Into which a picture is projected, as by the plain adapters of all models."""
 
-Weights = dict[str, torch.Tensor]
+Tensors = dict[str, torch.Tensor]
 
 
 def save_ip_adapter(pipeline: Path, image_encoder: Path, path: Path) -> None:
@@ -41,7 +41,7 @@ def save_ip_adapter(pipeline: Path, image_encoder: Path, path: Path) -> None:
     save_file(weights, path)
 
 
-def _projection(name: str, embedding: int, width: int) -> Weights:
+def _projection(name: str, embedding: int, width: int) -> Tensors:
     return {
         f"{name}.proj.weight": torch.randn(TOKENS * width, embedding),
         f"{name}.proj.bias": torch.zeros(TOKENS * width),

@@ -13,17 +13,17 @@ import torch
 from diffusers import AutoencoderKL, ModularPipeline, UNet2DConditionModel
 from transformers import PreTrainedModel
 
-from dw.rehearsal.blueprints import classes_of
+from dw.rehearsal.component_classes import classes_of
+from dw.rehearsal.components import make, token_values
 from dw.rehearsal.family import Family, Values
-from dw.rehearsal.models import make, token_values
-from dw.rehearsal.published import FLUX_VAE
-from dw.rehearsal.recipe import NoRecipe
+from dw.rehearsal.no_stand_in import NoStandIn
+from dw.rehearsal.published_models import FLUX_VAE
 
 _DENOISERS = ("unet", "transformer")
 
 
 def save_pipeline(family: Family, folder: Path) -> None:
-    """Make the pipeline of a family, its components to fit one another. Raises NoRecipe."""
+    """Make the pipeline of a family, its components to fit one another. Raises NoStandIn."""
     classes = classes_of(family)
     made: dict[str, Any] = {}
     for name in sorted(classes, key=_is_made_of_others):
@@ -59,7 +59,7 @@ def make_component(stand_in: Path, name: str, cls: Any) -> Any:
     configs = [c for place in places if (c := _config(stand_in / place))]
     try:
         return make(cls, configs[0] if configs else {})
-    except NoRecipe as error:
+    except NoStandIn as error:
         raise error.refusal(name) from None
 
 

@@ -7,17 +7,17 @@ from typing import Any
 import transformers
 from transformers.utils import is_torchvision_available
 
-from dw.rehearsal.recipe import NoRecipe
+from dw.rehearsal.no_stand_in import NoStandIn
 from dw.rehearsal.tokenizers import CHAT, llama_tokenizer, qwen_tokenizer
 
 
 def processor(cls: Any) -> Any:
-    """A processor of the class, around a tokenizer of ours. Raises NoRecipe."""
+    """A processor of the class, around a tokenizer of ours. Raises NoStandIn."""
     is_pixtral = cls.__name__ == "PixtralProcessor"
     if "Qwen" not in cls.__name__ and not is_pixtral:
-        raise NoRecipe(cls.__name__)
+        raise NoStandIn(cls.__name__)
     if not is_torchvision_available():
-        raise NoRecipe(cls.__name__, needs="torchvision")
+        raise NoStandIn(cls.__name__, needs="torchvision")
     if is_pixtral:
         images = transformers.PixtralImageProcessor()
         return cls(image_processor=images, tokenizer=llama_tokenizer(), chat_template=CHAT)

@@ -35,9 +35,6 @@ from dw.workflow.format.configuration import Configuration
 from dw.workflow.format.modular import RESERVE
 from dw.workflow.format.pipeline import Pipeline
 
-Json = Mapping[str, Any]
-
-
 OPTIONS = ("workflow", "trust_remote_code")
 
 
@@ -49,9 +46,9 @@ class Place:
     folder: Path | None  # of the component, when it lies beside the index
     model_name: str
     subfolder: str | None
-    options: Json  # variant and revision, if there are any
+    options: Mapping[str, Any]  # variant and revision, if there are any
 
-    def find(self, sources: Sources, access: FileAccess, options: Json) -> Path:
+    def find(self, sources: Sources, access: FileAccess, options: Mapping[str, Any]) -> Path:
         """Its folder; downloads it when it is not here."""
         if self.folder is not None:
             return self.folder
@@ -102,7 +99,7 @@ class ModularSpec(PipelineSpec):
     """A modular pipeline to wire. `blocks` are those of `blueprint`."""
 
     blueprint: Blueprint
-    configs: Json
+    configs: Mapping[str, Any]
     reserve: str  # of the device's memory, when components are moved there as they are needed
     blocks: Any = field(compare=False)
 
@@ -151,7 +148,7 @@ def places(skeleton: Any) -> dict[str, Place]:
     return found
 
 
-def _check_index(index: Json, *, trust: bool) -> None:
+def _check_index(index: Mapping[str, Any], *, trust: bool) -> None:
     """Raises WorkflowError when an index names classes outside of the known packages: building the
     pipeline imports them."""
     for entry in index.values():
@@ -163,7 +160,7 @@ def _check_index(index: Json, *, trust: bool) -> None:
                 library_class(library, name, trust=trust)
 
 
-def own_class(config: Json) -> Any:
+def own_class(config: Mapping[str, Any]) -> Any:
     """The class that a component's own config names."""
     library = "diffusers" if "_class_name" in config else "transformers"
     name = config.get("_class_name") or next(iter(config.get("architectures") or ()), None)

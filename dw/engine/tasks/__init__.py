@@ -6,7 +6,6 @@ from dw.engine.tasks import (  # noqa: F401  # importing one registers its comma
     codes,
     depth,
     detectors,
-    edges,
     faces,
     gather,
     interpolation,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -16,6 +17,18 @@ from dw.engine.tasks.registry import TaskContext, task
 from dw.extras import needing
 
 ANNOTATORS = "lllyasviel/Annotators"
+
+
+@task()
+def canny_cv(
+    image: Image.Image, low_threshold: float = 100, high_threshold: float = 200
+) -> Image.Image:
+    """White edges on black with OpenCV's Canny, as ControlNets were trained on: an edge begins
+    above the high threshold of the gradient and goes on above the low one."""
+    with needing("cv2"):
+        import cv2
+    edges = cv2.Canny(np.asarray(image.convert("RGB")), low_threshold, high_threshold)
+    return Image.fromarray(edges).convert("RGB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +122,7 @@ def _networks(holder: Any, depth: int = 2) -> Iterator[torch.nn.Module]:
 
 def _command(name: str, declared: Declaration) -> Callable[..., Image.Image]:
     def models(arguments: Mapping[str, Any]) -> TaskParts:
-        from dw.rehearsal.tasks import Sketcher
+        from dw.rehearsal.task_stand_ins import Sketcher
 
         source = arguments["model_name"] if declared.files else None
         options = (("detector", declared.cls),)

@@ -46,7 +46,7 @@ class FaceFinder(torch.nn.Module):
 
 
 def _restorer(arguments: Mapping[str, Any]) -> TaskParts:
-    from dw.rehearsal.tasks import Enlarger, FaceCutter
+    from dw.rehearsal.task_stand_ins import Enlarger, FaceCutter
 
     size = (("face_size", arguments["face_size"]),)
     files = (arguments["filename"],)

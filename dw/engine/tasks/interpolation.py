@@ -20,7 +20,7 @@ MODEL, WEIGHTS = "imaginairy/rife-interpolation", "rife-flownet-4.13.2.safetenso
 
 
 def _interpolator(arguments: Mapping[str, Any]) -> TaskParts:
-    from dw.rehearsal.tasks import Blender
+    from dw.rehearsal.task_stand_ins import Blender
 
     name, file = arguments["model_name"], arguments["filename"]
     if name == MODEL:

@@ -27,7 +27,7 @@ def _setting(name: str) -> str:
 
 
 Penalty = Annotated[float, Field(gt=0)]
-Settings = Mapping[Annotated[str, AfterValidator(_setting)], Any]
+GenerationArguments = Mapping[Annotated[str, AfterValidator(_setting)], Any]
 
 
 def _writer(arguments: Mapping[str, Any]) -> TaskParts:
@@ -60,7 +60,7 @@ def text_generation(
     image: Image.Image | None = None,
     max_new_tokens: Positive = 500,
     repetition_penalty: Penalty = 1.15,
-    generate_kwargs: Settings | None = None,
+    generate_kwargs: GenerationArguments | None = None,
     *,
     context: TaskContext,
 ) -> str:

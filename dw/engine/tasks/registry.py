@@ -16,7 +16,7 @@ from dw.engine.models.task_models import TaskParts
 from dw.engine.tasks.arguments import misfits
 from dw.errors import RunFailed, did_you_mean
 from dw.workflow.format.pipeline import Pipeline
-from dw.workflow.format.scalars import Device
+from dw.workflow.format.scalars import DeviceName
 from dw.workflow.problems import Finding
 from dw.workflow.references import PREVIOUS
 
@@ -178,7 +178,7 @@ def _check_arguments(
             annotation = known[argument].annotation
             yield from misfits(argument, annotation, value, are_read=are_read)
         elif argument == "device":
-            yield from misfits(argument, Device, value, are_read=are_read)
+            yield from misfits(argument, DeviceName, value, are_read=are_read)
         elif (hint := did_you_mean(argument, known)) or not command.takes_any:
             yield Finding((argument,), f"{name} takes no {argument!r}{hint}", at_key=True)
     for argument, parameter in known.items():

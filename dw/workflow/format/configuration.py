@@ -17,7 +17,7 @@ from dw.workflow.format.placement import (
     Quantization,
     exclusive,
 )
-from dw.workflow.format.scalars import AttentionBackend, Device, Many
+from dw.workflow.format.scalars import AttentionBackend, DeviceName, Many
 from dw.workflow.format.section import Section, words
 from dw.workflow.format.step_cache import StepCache, TeaCache
 from dw.workflow.problems import Finding
@@ -80,7 +80,7 @@ class PlacedConfig(Section):
     closed = True
 
     component_type: str = Field(description="class: a name in diffusers, or a dotted name")
-    device: Device | None = Field(
+    device: DeviceName | None = Field(
         None, description="auto, cpu, mps, cuda or cuda:N; default: the pipeline's"
     )
     preserve_device_placement: bool = Field(False, description="leave it where its loader put it")
@@ -118,7 +118,7 @@ class Configuration(PlacedConfig):
     gathered = words("others")
 
     component_type: str = Field(description="pipeline class: a name in diffusers, or a dotted name")
-    device: Device | None = Field(
+    device: DeviceName | None = Field(
         None, description="auto, cpu, mps, cuda or cuda:N; default: the setting device"
     )
     offload: Literal["model", "sequential"] | None = Field(

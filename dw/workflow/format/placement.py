@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dw.workflow.format.scalars import AttentionBackend, Device, Many, Text
+from dw.workflow.format.scalars import AttentionBackend, DeviceName, Many, Text
 from dw.workflow.format.section import Section
 from dw.workflow.problems import Finding
 
@@ -30,10 +30,10 @@ class GroupOffload(Section):
         description="what a group is: block_level (some of the model's blocks), leaf_level (a "
         "single layer: the least memory)"
     )
-    onload_device: Device | None = Field(
+    onload_device: DeviceName | None = Field(
         None, description="device where groups run; default: the pipeline's"
     )
-    offload_device: Device | None = Field(
+    offload_device: DeviceName | None = Field(
         None, description="device where groups rest; default: cpu"
     )
     num_blocks_per_group: AtLeastOne | None = Field(
@@ -151,7 +151,9 @@ class ModuleSettings(Section):
         "resident",
         description="on_demand: rest in host memory and visit the device for each call",
     )
-    device: Device | None = Field(None, description="where it runs; default: the pipeline's device")
+    device: DeviceName | None = Field(
+        None, description="where it runs; default: the pipeline's device"
+    )
     attention_backend: AttentionBackend | None = Field(
         None, description="what computes its attention: native, flash, sage, ..."
     )

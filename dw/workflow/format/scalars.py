@@ -56,7 +56,7 @@ Number = Annotated[
     WithJsonSchema({"type": ["number", "string"]}),
 ]
 Text = Annotated[str, Field(min_length=1)]
-Device = Annotated[
+DeviceName = Annotated[
     str, AfterValidator(_device), Field(json_schema_extra={"pattern": f"^({_DEVICE.pattern})$"})
 ]
 AttentionBackend = Annotated[str, AfterValidator(_backend)]

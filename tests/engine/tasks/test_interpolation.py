@@ -21,7 +21,7 @@ from dw.engine.tasks import TaskContext, models_of, run_task
 from dw.engine.tasks.rife import IFNet
 from dw.errors import RunFailed
 from dw.events import Stepped
-from dw.rehearsal.tasks import Blender
+from dw.rehearsal.task_stand_ins import Blender
 from dw.workflow.format.result import Result
 from tests.engine.session import Json, Session, workflow
 from tests.engine.tasks.commands import step

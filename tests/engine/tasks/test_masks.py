@@ -8,7 +8,7 @@ from PIL import Image
 
 from dw.engine.files.access import FileAccess
 from dw.engine.tasks import TaskContext, run_task
-from dw.engine.tasks.palette import ADE20K
+from dw.engine.tasks.masks import ADE20K
 from dw.errors import TrustWorkflow
 from tests.engine.session import Session, workflow
 from tests.engine.tasks.commands import run, step

@@ -11,7 +11,7 @@ from PIL import Image
 from dw.engine.tasks.upscale import in_tiles
 from dw.errors import RunFailed
 from dw.extras import install
-from dw.rehearsal.tasks import Enlarger
+from dw.rehearsal.task_stand_ins import Enlarger
 from tests.engine.session import PNG, Session, workflow
 from tests.engine.tasks.commands import phases, run, step
 

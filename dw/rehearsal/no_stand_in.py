@@ -8,7 +8,7 @@ from dw.errors import Hint, UseRealModels, WorkflowError
 from dw.extras import install
 
 
-class NoRecipe(Exception):
+class NoStandIn(Exception):
     """There is no way to make a component of a class, here or at all."""
 
     def __init__(self, class_name: str, *, needs: str | None = None) -> None:

@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline, ModularPipeline
 
 from dw.rehearsal.families import COMPANIONS
 from dw.rehearsal.family import Family
-from dw.rehearsal.recipe import NoRecipe
+from dw.rehearsal.no_stand_in import NoStandIn
 
 _KINDS = {
     "Gemma2PreTrainedModel": "Gemma2Model",
@@ -43,7 +43,7 @@ _OPEN = ("Auto", "PreTrainedTokenizerBase", "TokenizersBackend", "PythonBackend"
 
 
 def classes_of(family: Family) -> dict[str, type]:
-    """The class of each component in the folder of the family's model. Raises NoRecipe."""
+    """The class of each component in the folder of the family's model. Raises NoStandIn."""
     pipeline: type[DiffusionPipeline] = getattr(diffusers, family.pipeline)
     _require_packages(pipeline)
     if issubclass(pipeline, ModularPipeline):
@@ -65,10 +65,10 @@ def classes_of(family: Family) -> dict[str, type]:
 
 
 def _require_packages(pipeline: type) -> None:
-    """Raises NoRecipe for a class that diffusers gives a name only, as it cannot import it."""
+    """Raises NoStandIn for a class that diffusers gives a name only, as it cannot import it."""
     needed = getattr(pipeline, "_backends", ())
     if missing := [package for package in needed if find_spec(package) is None]:
-        raise NoRecipe(pipeline.__name__, needs=missing[0])
+        raise NoStandIn(pipeline.__name__, needs=missing[0])
 
 
 def _of_blocks(pipeline: type[ModularPipeline]) -> dict[str, type]:

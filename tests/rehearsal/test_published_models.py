@@ -16,7 +16,7 @@ from PIL import Image
 
 from dw.errors import WorkflowError
 from dw.rehearsal import FAMILIES, Family, family_of
-from dw.rehearsal.published import NEEDS, REFUSED
+from dw.rehearsal.published_models import NEEDS, REFUSED
 from tests.rehearsal.conftest import folder_of
 
 pytestmark = [

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 
 @contextmanager
-def undisturbed(seed: int) -> Iterator[None]:
+def isolated(seed: int) -> Iterator[None]:
     """Random weights come from `seed`, in float32 on the CPU, without a word on the terminal.
 
     Afterwards the generators, the default dtype and device and the libraries' voices are as before.

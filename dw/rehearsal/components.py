@@ -16,15 +16,15 @@ from transformers.image_processing_base import ImageProcessingMixin
 
 from dw.rehearsal.configs import tiny_config, tiny_encoder_config
 from dw.rehearsal.family import Values
+from dw.rehearsal.no_stand_in import NoStandIn
 from dw.rehearsal.processors import processor
-from dw.rehearsal.recipe import NoRecipe
 from dw.rehearsal.tokenizers import TOKENIZERS
 from dw.rehearsal.vae import amplify, brighten, transparent_vae
 
 
 def make(cls: Any, values: Values) -> Any:
     """A component of the class. `values` are entries of its configuration that fit it to others;
-    those that it does not take are left out. Raises NoRecipe."""
+    those that it does not take are left out. Raises NoStandIn."""
     if cls.__name__ in TOKENIZERS:
         return TOKENIZERS[cls.__name__](**values)
     if cls.__name__.endswith("Processor") and not issubclass(cls, ImageProcessingMixin):
@@ -43,7 +43,7 @@ def make(cls: Any, values: Values) -> Any:
         _tune(model)
         brighten(model)
         return model.eval()
-    raise NoRecipe(cls.__name__)
+    raise NoStandIn(cls.__name__)
 
 
 def _encoder(cls: Any, values: Values) -> PreTrainedModel:
