@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -110,14 +111,21 @@ def load_settings() -> Settings:
 
 
 def save_setting(name: str, value: object) -> Path:
-    """Keep one setting in the config file; the others there stay as they are."""
-    path = config_file()
-    kept = {**_read(path), _known(name): value}
+    """Write one setting to the config file. Its comments, its order and all else stay.
+
+    Raises UsageError when the file is not TOML; it is left as it is then.
+    """
+    import tomlkit  # which the prompt need not wait for
+
+    path = config_file().resolve()  # of a link, the file that it leads to is replaced
+    _read(path)
+    document = tomlkit.parse(path.read_bytes()) if path.exists() else tomlkit.document()
+    document[_known(name)] = value
     path.parent.mkdir(parents=True, exist_ok=True)
-    # TOML's strings, numbers and booleans are written as JSON writes them.
-    text = "".join(f"{key} = {json.dumps(item)}\n" for key, item in sorted(kept.items()))
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(tomlkit.dumps(document).encode())
+    if path.exists():
+        shutil.copymode(path, temporary)
     temporary.replace(path)
     return path
 

@@ -220,5 +220,5 @@ def test_only_what_was_changed_here_is_kept(shell: Shell) -> None:
     assert shell.say("config -s") == f"kept timeout in {file}\n"
     assert file.read_text() == "timeout = 9.0\n"
     shell.say("config device -s")
-    assert file.read_text() == 'device = "cpu"\ntimeout = 9.0\n'
+    assert file.read_text() == 'timeout = 9.0\ndevice = "cpu"\n'
     assert shell.code("config devcie -s") == 2
