@@ -1,6 +1,4 @@
-"""The settings: one frozen dataclass, read from the user's config file and `DW_*` in the
-environment.
-"""
+"""Settings: one frozen dataclass, read from the config file and the environment (`DW_*`)."""
 
 from __future__ import annotations
 
@@ -31,11 +29,9 @@ class Settings:
     timeout: float = _setting(
         300.0, "seconds that a run may execute; loading and downloading do not count"
     )
-    stall: float = _setting(
-        600.0, "seconds that a load or download may go without any sign of progress"
-    )
+    stall: float = _setting(600.0, "seconds that a load or download may take without any progress")
     grace: float = _setting(
-        10.0, "seconds that a cancelled run has to stop politely before it is killed"
+        10.0, "seconds that a cancelled run has to stop before its worker is killed"
     )
     device: str = _setting("auto", "auto, cuda, cuda:N, mps or cpu")
     rehearse: bool = _setting(
@@ -51,10 +47,10 @@ class Settings:
         "", f"further folders that a workflow may name files in, separated by {os.pathsep!r}"
     )
     images: Literal["auto", "off", "kitty", "iterm2", "sixel", "blocks"] = _setting(
-        "auto", "how a terminal shows pictures; auto goes by its name"
+        "auto", "how a terminal shows images; auto decides by its name"
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
-        "warning", "what the libraries in the worker may say"
+        "warning", "log level of libraries in the worker"
     )
 
     @classmethod
@@ -63,15 +59,15 @@ class Settings:
 
     @property
     def permissions(self) -> Permissions:
-        """What a workflow may do by these settings: it may also read earlier outputs."""
+        """The permissions of a workflow by these settings; it may also read earlier outputs."""
         named = (*self.allowed_dirs.split(os.pathsep), self.output_dir)
         folders = tuple(Path(name).expanduser().absolute() for name in named if name)
         return Permissions(self.trust, folders)
 
     def changed(self, name: str, text: str) -> Settings:
-        """These settings with one of them set from its text.
+        """A copy with one setting parsed from a text.
 
-        Raises UsageError for an unknown name or a value that does not fit.
+        Raises UsageError for an unknown name or a value of the wrong type.
         """
         return replace(self, **{_known(name): _parse(name, text)})
 
@@ -89,7 +85,10 @@ def log_dir() -> Path:
 
 
 def load_settings() -> Settings:
-    """Defaults, then the config file, then the environment (`DW_TIMEOUT=60`); the last one wins."""
+    """The defaults, overridden by the config file and then by the environment (`DW_TIMEOUT=60`).
+
+    Raises UsageError, with the file or variable in `where`.
+    """
     settings = Settings()
     path = config_file()
     for name, value in _read(path).items():
@@ -111,13 +110,13 @@ def load_settings() -> Settings:
 
 
 def save_setting(name: str, value: object) -> Path:
-    """Write one setting to the config file. Its comments, its order and all else stay.
+    """Write one setting to the config file, whose comments and other values stay.
 
-    Raises UsageError when the file is not TOML; it is left as it is then.
+    Raises UsageError when the file is not TOML, and leaves it as it is.
     """
-    import tomlkit  # which the prompt need not wait for
+    import tomlkit  # used here only; the prompt starts without it
 
-    path = config_file().resolve()  # of a link, the file that it leads to is replaced
+    path = config_file().resolve()  # a symbolic link stays one
     _read(path)
     document = tomlkit.parse(path.read_bytes()) if path.exists() else tomlkit.document()
     document[_known(name)] = value
@@ -142,7 +141,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def parse_seconds(name: str, text: str) -> float:
-    """A time that a user typed for `name`. Raises UsageError."""
+    """The seconds that a user typed for `name`. Raises UsageError."""
     try:
         seconds = float(text)
     except ValueError:
