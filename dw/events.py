@@ -48,8 +48,8 @@ class TimedMessage(Message):
 
 @dataclass(frozen=True, slots=True)
 class Run(Message):
-    """Run this text. The file at `path` is not read again; it is what relative paths resolve
-    against.
+    """Run a workflow from its `text`. The file at `path` is not read again; relative paths resolve
+    against it.
 
     `arguments` hold JSON values of the types that the workflow declares. `seed` overrides the
     workflow's.
@@ -68,9 +68,7 @@ class Run(Message):
 
 @dataclass(frozen=True, slots=True)
 class Prepare(Message):
-    """Import what this workflow will need, so that its first run does not wait for it. Loads no
-    model.
-    """
+    """Import what this workflow needs, so that its first run is not delayed. Loads no model."""
 
     run_id: int
     path: str
@@ -80,7 +78,7 @@ class Prepare(Message):
 
 @dataclass(frozen=True, slots=True)
 class Check(Message):
-    """Compare a workflow, which may be wrong, with the installed classes and their signatures.
+    """Check a workflow, which may be wrong, against the installed classes and their signatures.
     Loads no model.
     """
 
@@ -94,9 +92,9 @@ class Check(Message):
 
 @dataclass(frozen=True, slots=True)
 class Cancel(Message):
-    """Stop run `run_id` at its next consistent point. Harmless when that run is over or unknown.
+    """Stop run `run_id` at its next consistent point. No effect when that run is over or unknown.
 
-    `cause`: why, for the run's record, where it was not the user's wish.
+    `cause`: the reason for the run's record; None when the user asked for it.
     """
 
     run_id: int
@@ -105,7 +103,7 @@ class Cancel(Message):
 
 @dataclass(frozen=True, slots=True)
 class Stop(Message):
-    """End the denoising of run `run_id` early and keep its picture. Harmless when that run is over
+    """End the denoising of run `run_id` early and keep its image. No effect when that run is over
     or unknown.
     """
 
@@ -114,21 +112,21 @@ class Stop(Message):
 
 @dataclass(frozen=True, slots=True)
 class Report(Message):
-    """Answer with the memory, also while a run is active."""
+    """Report the memory, also during a run."""
 
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Clear(Message):
-    """Free every model and say what was freed and what survived."""
+    """Free every model, and report what was freed and what was not."""
 
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Shutdown(Message):
-    """Leave. The worker says goodbye and is gone."""
+    """Exit. The worker sends `Exited` and ends its process."""
 
     run_id: int = 0
 
@@ -141,7 +139,7 @@ Command = Run | Prepare | Check | Cancel | Stop | Report | Clear | Shutdown
 
 @dataclass(frozen=True, slots=True)
 class Ready(TimedMessage):
-    """The worker's imports are done; it can take commands."""
+    """The worker has done its imports and takes commands."""
 
     version: int
     pid: int
@@ -153,7 +151,7 @@ class Ready(TimedMessage):
 class Heartbeat(TimedMessage):
     """Python runs in the worker, whatever its main thread does. Never shown to a user.
 
-    A missing beat means that the GIL is held or the process is stopped, not that it is dead.
+    A missing heartbeat means that the GIL is held or the process is stopped, not that it ended.
     """
 
     rss: int  # bytes
@@ -162,7 +160,7 @@ class Heartbeat(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Started(TimedMessage):
-    """A run was taken up: its document is valid, its seed is resolved, its folder exists."""
+    """A run has started: its document is valid, its seed is resolved, its folder exists."""
 
     run_id: int
     workflow: str
@@ -172,10 +170,11 @@ class Started(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Planned(TimedMessage):
-    """What this run keeps, loads and drops, before it is paid for. Names as in `gen.vae`.
+    """What this run keeps, loads and drops, before it does so. Names as in `gen.vae`.
 
-    `reason`: nothing was loaded yet (`first`), the text of the workflow differs from the last run's
-    (`changed`), the same text needs other components (`arguments`), or all is there (`cached`).
+    `reason`: nothing was loaded before (`first`), the text of the workflow differs from the last
+    run's (`changed`), the same text needs other components (`arguments`), or all are loaded
+    (`cached`).
     """
 
     run_id: int
@@ -198,7 +197,7 @@ class Loading(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Loaded(TimedMessage):
-    """Everything that was planned is in memory."""
+    """All planned components are in memory."""
 
     run_id: int
     workflow: str
@@ -207,7 +206,7 @@ class Loaded(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Executing(TimedMessage):
-    """The models are there and the run's own clock, the deadline, goes on from here."""
+    """The models are loaded, and the clock of the run's deadline continues."""
 
     run_id: int
     workflow: str
@@ -225,8 +224,8 @@ class StepStarted(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Stepped(TimedMessage):
-    """`done` of `total` units of `phase` are done in workflow step `name`, or in the load of
-    component `name`: bytes where a phase reads, moves or downloads, steps where it denoises.
+    """Progress: `done` of `total` units of `phase` in workflow step `name`, or in the load of
+    component `name`. The units are bytes where a phase reads, moves or downloads, else steps.
     """
 
     run_id: int
@@ -246,7 +245,7 @@ class Stepped(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Produced(TimedMessage):
-    """A result was written, read back and given its final name."""
+    """A result file was written, read back and given its final name."""
 
     run_id: int
     step: str
@@ -255,7 +254,7 @@ class Produced(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Warned(TimedMessage):
-    """Something that the user should know and that does not stop the run."""
+    """A warning for the user; the run continues."""
 
     run_id: int
     message: str
@@ -278,7 +277,7 @@ class Finished(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class RunCancelled(TimedMessage):
-    """The run stopped where its models are consistent. `step` is the last one done, of `steps`."""
+    """The run stopped where its models are consistent, after `step` of `steps` steps."""
 
     run_id: int
     step: int
@@ -288,7 +287,7 @@ class RunCancelled(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Failed(TimedMessage):
-    """The command failed and the worker lives, unless `fatal` (its CUDA context is beyond repair).
+    """The command failed; the worker goes on, unless `fatal`: its CUDA context is beyond repair.
 
     `kind` is that of the class in dw/errors.py. `where` names step and phase. `problems` are a
     workflow's.
@@ -311,7 +310,7 @@ class Prepared(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Checked(TimedMessage):
-    """Every problem found; none when the workflow fits what is installed."""
+    """All problems found; none when the workflow fits the installed classes."""
 
     run_id: int
     problems: tuple[Diagnostic, ...]
@@ -325,9 +324,7 @@ class Reported(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Cleared(TimedMessage):
-    """`survivors` name components that are still alive after the clear and the type of what holds
-    them.
-    """
+    """`survivors`: components that are still in memory, and the type of what holds them."""
 
     run_id: int
     freed: int  # bytes
@@ -337,7 +334,7 @@ class Cleared(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Exited(TimedMessage):
-    """The worker's goodbye; its process is gone right after."""
+    """The worker's last event; its process ends right after."""
 
     run_id: int = 0
 
@@ -347,14 +344,14 @@ class Exited(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Launching(TimedMessage):
-    """There was no worker, and the command needs one."""
+    """A worker is being started, because the command needs one."""
 
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Launched(TimedMessage):
-    """A worker stands ready. `from_standby`: it had its imports done before it was asked for."""
+    """Worker ready. `from_standby`: it had done its imports before the command came."""
 
     run_id: int
     pid: int
@@ -363,7 +360,7 @@ class Launched(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class LogLine(TimedMessage):
-    """A line that the worker's process wrote to its standard output or error."""
+    """A line that the worker wrote to standard output or standard error."""
 
     run_id: int
     text: str
@@ -371,11 +368,10 @@ class LogLine(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested(TimedMessage):
-    """The polite half of a cancel has begun: `reason` says who asked; `grace_s` is left before the
-    kill.
+    """A run was asked to stop, by `reason`; it is killed after `grace_s`.
 
-    What was measured, where anything was: a denoising step takes `step_s`; after a kill, loading
-    the models again takes `reload_s`.
+    If measured: a denoising step takes `step_s`, and loading the models again after a kill takes
+    `reload_s`.
     """
 
     run_id: int
@@ -387,9 +383,7 @@ class CancelRequested(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class StopRequested(TimedMessage):
-    """The denoising ends with the step that runs, which takes about `step_s`; its picture is
-    kept.
-    """
+    """The denoising ends with the current step, which takes about `step_s`; the image is kept."""
 
     run_id: int
     step_s: float | None = None
@@ -397,7 +391,7 @@ class StopRequested(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class GraceExpired(TimedMessage):
-    """The run did not stop in the `grace_s` that it had: its stack is taken, then it is killed."""
+    """The run did not stop within `grace_s`: its stack is taken, then it is killed."""
 
     run_id: int
     grace_s: float
@@ -406,11 +400,11 @@ class GraceExpired(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class Died(TimedMessage):
-    """The worker is gone and so are its models: terminal for whatever command it was serving.
+    """The worker's process ended, and its models are lost: terminal for the command it served.
 
-    `cause` is one sentence (`killed by signal 9 (SIGKILL)`); `kind` its type. `last_step` is the
-    last progress seen. `stack` is what the worker left: of a crash, or of the moment before we
-    killed it, and then `stuck_at` is that moment in one line. `tail` are its last lines.
+    `cause` is one clause (`killed by signal 9 (SIGKILL)`), `kind` its type. `last_step` is the last
+    progress. `stack` is that of the crash, or of the moment before we killed it; then `stuck_at` is
+    that moment in one line. `tail` holds the last lines of its output.
     """
 
     run_id: int
@@ -425,8 +419,8 @@ class Died(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class RunTimedOut(TimedMessage):
-    """Terminal: `clock` expired after `after_s`. `keeps_models` when the run could be stopped
-    politely; else `stack` and `stuck_at` tell where it was when it was killed.
+    """Terminal: `clock` expired after `after_s`. `keeps_models`: the run stopped by itself. If not,
+    it was killed, and `stack` and `stuck_at` say where it was.
     """
 
     run_id: int

@@ -1,8 +1,8 @@
-"""The run history: each run's folder has its record, `run.json`, whole at any time.
+"""Run records: each run's folder has a `run.json`, which is complete at any time.
 
-It is there as soon as the run is taken up, and says `running`; in the end its worker writes what
-became of it, or, when the worker has died, the shell does. One that still says `running` when
-nothing runs was lost together with its shell.
+It is written when the run starts, with the state `running`. At the end the worker writes the
+outcome, or the shell does if the worker died. A record that says `running` although its process has
+ended was lost together with its shell.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ RECORD = "run.json"
 
 
 def write(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Replace a run's record. Raises OSError, and then the one that was there has stayed."""
+    """Replace a run's record. Raises OSError, and then the old one is unchanged."""
     beside = folder / f".{RECORD}.part"
     text = json.dumps(facts, indent=2, ensure_ascii=False, default=repr)
     try:
-        # Half of a surrogate pair, as a name or a prompt may hold, has no UTF-8, but an escape.
+        # A lone surrogate, which a name or a prompt may hold, has no UTF-8: it is escaped.
         beside.write_text(text, encoding="utf-8", errors="backslashreplace")
         beside.replace(folder / RECORD)
     finally:
@@ -37,17 +37,17 @@ def write(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Raises OSError, and ValueError for what is no record."""
+    """A run's record. Raises OSError, and ValueError when the file is not a record."""
     facts = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     if not isinstance(facts, dict) or facts.get("state") not in get_args(RunStatus):
-        raise ValueError("it is no record of a run")
+        raise ValueError("not a run record")
     return facts
 
 
 def mark_died(folder: Path, *, cause: str, last_step: str | None) -> None:
-    """Write that a run died with its worker, unless its record tells already how it ended.
+    """Write that a run died with its worker, unless its record already has its end.
 
-    Raises what `read` and `write` do.
+    Raises OSError and ValueError, as `read` and `write` do.
     """
     facts = read(folder)
     if facts["state"] == "running":
@@ -64,9 +64,9 @@ def now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A past run, or one that runs. `number` counts them as they were begun, from 1.
+    """A run that has started. `number` counts them by their start, from 1.
 
-    `state` is the record's, or `lost` where it says `running` and that process is gone, or
+    `state` is the record's, or `lost` if it says `running` and that process has ended, or
     `unreadable`.
     """
 
@@ -86,29 +86,29 @@ class Past:
 
     @property
     def seconds(self) -> float | None:
-        """From its beginning to its end, with all loading."""
+        """From start to end, with all loading."""
         ended = _time(self.facts.get("ended"))
         return (ended - self.started).total_seconds() if ended and self.started else None
 
     @property
     def files(self) -> list[str]:
-        """The names of its results, in its folder."""
+        """The names of its results within its folder."""
         return [output["path"] for output in self.facts.get("outputs", ())]
 
     def mentions(self, text: str) -> bool:
-        """Whether it stands in its name, state, seed, cause or arguments, in any case."""
-        told = [self.facts.get(key) for key in ("path", "seed", "cause", "resolved_arguments")]
-        told_text = json.dumps([self.name, self.state, *told], ensure_ascii=False)
-        return text.casefold() in told_text.casefold()
+        """Whether its name, state, path, seed, cause or arguments contain `text`, ignoring case."""
+        keys = ("path", "seed", "cause", "resolved_arguments")
+        values = [self.name, self.state, *(self.facts.get(key) for key in keys)]
+        return text.casefold() in json.dumps(values, ensure_ascii=False).casefold()
 
 
 def past(output_dir: Path) -> list[Past]:
-    """Every run that has a record below the output folder, the newest last."""
+    """Every run with a record in the output folder, the newest last."""
     found = sorted(
         _records(output_dir), key=lambda each: (str(each[1].get("started", "")), each[0])
     )
     return [
-        Past(number, folder, _state(facts), facts)
+        Past(number, folder, "lost" if _is_lost(facts) else facts["state"], facts)
         for number, (folder, facts) in enumerate(found, start=1)
     ]
 
@@ -118,28 +118,25 @@ def _records(output_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         try:
             yield path.parent, read(path.parent)
         except FileNotFoundError:
-            pass  # it was deleted at this moment
+            pass  # it was deleted meanwhile
         except (OSError, ValueError) as error:
             yield path.parent, {"state": "unreadable", "cause": str(error)}
 
 
-def _state(facts: Mapping[str, Any]) -> str:
-    return "lost" if facts["state"] == "running" and _is_gone(facts) else facts["state"]
-
-
-def _is_gone(facts: Mapping[str, Any]) -> bool:
-    """Whether the process of a run has ended, as far as this machine knows."""
+def _is_lost(facts: Mapping[str, Any]) -> bool:
+    """Whether it says `running` and its process has ended; False for a run of another machine."""
     import platform
 
     import psutil
 
     started = _time(facts.get("started"))
-    if facts.get("host") != platform.node() or started is None:
+    is_ours = facts["state"] == "running" and facts.get("host") == platform.node()
+    if not is_ours or started is None:
         return False
     try:
         process = psutil.Process(facts.get("pid"))
-        is_another = process.create_time() > started.timestamp()  # of the same number
-        return bool(is_another or process.status() == psutil.STATUS_ZOMBIE)
+        is_reused = process.create_time() > started.timestamp()  # the pid, by another process
+        return bool(is_reused or process.status() == psutil.STATUS_ZOMBIE)
     except psutil.Error as error:
         return isinstance(error, psutil.NoSuchProcess)
 

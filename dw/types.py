@@ -1,7 +1,6 @@
-"""The plain facts that every part tells: problems, result files, memory.
+"""Plain data that all packages share: diagnostics, permissions, result files, memory.
 
-They are found in the workflow or the engine, cross the pipe as they are, and are shown by the
-shell.
+They are made in the workflow or the engine, cross the pipe as JSON, and are shown by the shell.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """What is wrong at a place in a file. `line` and `column` count characters from 1."""
+    """A problem at a place in a file. `line` and `column` count from 1."""
 
     path: str
     line: int
@@ -46,7 +45,7 @@ DEFAULT_PERMISSIONS = Permissions()
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """A result file, verified: it was read back whole after it was written."""
+    """A result file, verified: it was read back completely after it was written."""
 
     path: str
     content_type: str
@@ -55,8 +54,8 @@ class OutputFile:
     width: int | None = None  # pixels
     height: int | None = None
     frames: int | None = None
-    seconds: float | None = None  # that a film or a sound lasts
-    sample_rate: int | None = None  # Hz, of a sound
+    seconds: float | None = None  # of a video or an audio file
+    sample_rate: int | None = None  # Hz, of an audio file
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class ComponentRow:
 @dataclass(frozen=True, slots=True)
 class Memory:
     """The device's memory in bytes. Without CUDA, `allocated` and `reserved` are the bytes of
-    living models, and `free` and `total` are the host's."""
+    loaded models, and `free` and `total` are the host's."""
 
     device: str
     allocated: int

@@ -159,7 +159,7 @@ class LocalWorkerClient:
         self._call(lambda: self._do(self._policy.cancel(run_id, self._clock())))
 
     def stop_run(self, run_id: int) -> None:
-        """Have a run end its denoising early; its picture is kept, and so are the models."""
+        """End the denoising of a run early; its image and the models are kept."""
         self._call(lambda: self._do(self._policy.stop(run_id)))
 
     def kill(self) -> None:

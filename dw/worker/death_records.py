@@ -30,8 +30,8 @@ def record_death(folder: Path, end: Event) -> str | None:
     try:
         trouble = outcome.get(timeout=WRITE_LIMIT_S)
     except Empty:
-        trouble = "the disk does not answer"
-    return trouble and f"{str(folder / run_record.RECORD)!r} does not tell of this death: {trouble}"
+        trouble = "the disk does not respond"
+    return trouble and f"{str(folder / run_record.RECORD)!r} does not record this death: {trouble}"
 
 
 def _cause(end: Died | RunTimedOut) -> str | None:

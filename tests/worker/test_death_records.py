@@ -53,7 +53,7 @@ def test_what_a_worker_survived_it_has_entered_itself(folder: Path, end: Event) 
 
 
 @pytest.mark.parametrize(
-    ("text", "trouble"), [(None, "No such file or directory"), ("{}", "it is no record of a run")]
+    ("text", "trouble"), [(None, "No such file or directory"), ("{}", "not a run record")]
 )
 def test_what_kept_it_from_being_entered_is_told(
     tmp_path: Path, text: str | None, trouble: str
@@ -61,14 +61,14 @@ def test_what_kept_it_from_being_entered_is_told(
     if text is not None:
         (tmp_path / "run.json").write_text(text)
     path = tmp_path / "run.json"
-    assert record_death(tmp_path, DIED) == f"'{path}' does not tell of this death: {trouble}"
+    assert record_death(tmp_path, DIED) == f"'{path}' does not record this death: {trouble}"
 
 
 def test_a_disk_that_hangs_keeps_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     goes_on, write = threading.Event(), run_record.write
     monkeypatch.setattr(death_records, "WRITE_LIMIT_S", 0.05)
     monkeypatch.setattr(run_record, "write", lambda *facts: (goes_on.wait(), write(*facts)))
-    assert "the disk does not answer" in str(record_death(folder, DIED))
+    assert "the disk does not respond" in str(record_death(folder, DIED))
     goes_on.set()
     while run_record.read(folder)["state"] != "died":
         time.sleep(0.001)
@@ -113,5 +113,5 @@ def test_a_death_that_cannot_be_entered_is_told_before_it(make_client, tmp_path,
     client.kill()
     *_, warned, died = handle
     assert isinstance(warned, Warned)
-    assert warned.message.endswith("does not tell of this death: No space left on device")
+    assert warned.message.endswith("does not record this death: No space left on device")
     assert isinstance(died, Died)

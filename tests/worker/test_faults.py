@@ -56,7 +56,7 @@ DEATHS = [
     Fault("sends_an_unknown_event", "killed", f"{INVALID}: unknown message 'Sinned'"),
     Fault("sends_a_pickle", "killed", f"{INVALID}: 'utf-8' codec can't decode byte 0x80"),
     Fault("writes_garbage", "killed", f"{INVALID}: a length of 2147483647 bytes"),
-    Fault("closes_its_events", "killed", "it closed its event pipe and lived on", CLOSED_PIPE),
+    Fault("closes_its_events", "killed", "it closed its event pipe and did not exit", CLOSED_PIPE),
     Fault("holds_the_gil", "killed", UNSTOPPED, GRACE, is_cancelled=True),
     Fault("ignores_cancel", "killed", UNSTOPPED, GRACE, is_cancelled=True),
     Fault("stops_itself", "killed", UNSTOPPED, GRACE, is_cancelled=True),

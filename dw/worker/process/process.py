@@ -110,7 +110,7 @@ class WorkerProcess:
 
         Returns where they begin, for `stack_from`. Without signals (Windows) nothing is written.
         """
-        begin = self._stack_size()
+        begin = os.fstat(self._stack).st_size
         if hasattr(signal, "SIGUSR2") and not self.has_exited():
             os.kill(self.pid, signal.SIGUSR2)
         return begin
@@ -167,9 +167,6 @@ class WorkerProcess:
         if CRASH in text:
             return text[text.rindex(CRASH) :]
         return text if self._dump_begin is not None else ""
-
-    def _stack_size(self) -> int:
-        return os.fstat(self._stack).st_size
 
 
 def _file_for_stacks() -> tuple[int, int, str | None]:

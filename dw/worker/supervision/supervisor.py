@@ -247,11 +247,11 @@ class Supervisor:
             case State.KILLED:
                 return self._give_up(worker, now)
             case State.STOPPING:
-                return self._kill(worker, Reason("it did not leave when asked"), now)
+                return self._kill(worker, Reason("it did not exit when asked"), now)
             case State.BOOTING:
                 return self._boot_timed_out(worker, now)
             case _ if now >= worker.pipe_closed_at + self.limits.closed_pipe_s:
-                cause = "it closed its event pipe and lived on"
+                cause = "it closed its event pipe and did not exit"
                 return self._kill(worker, Reason(cause, is_fault=True), now)
             case _:
                 return self._run_is_overdue(worker, now)

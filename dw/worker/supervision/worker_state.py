@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from dw.events import Died, Event, Exited, RunTimedOut
+from dw.worker.process.exit_cause import ExitKind, ExitStatus
 from dw.worker.process.stack import summarize
+from dw.worker.supervision.command_state import CommandState, Limits
 from dw.worker.supervision.cost_estimates import CostEstimates
-
-if TYPE_CHECKING:
-    from dw.worker.process.exit_cause import ExitKind, ExitStatus
-    from dw.worker.supervision.command_state import CommandState, Limits
-
 
 NEVER = float("inf")
 
