@@ -21,7 +21,7 @@ def imported(document: Document, *, trust: bool) -> tuple[Document, tuple[Diagno
         try:
             found[text] = resolve.constant(text, trust=trust)
         except WorkflowError as error:
-            problems.append(document.problem_at(path, error.message))
+            problems.append(document.diagnostic_at(path, error.message))
     children: dict[str, Document] = {}
     for name, child in document.children.items():
         children[name], inner = imported(child, trust=trust)

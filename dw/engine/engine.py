@@ -19,8 +19,8 @@ from dw.engine.calls.call_settings import CallSettings
 from dw.engine.calls.ip_adapter import IpAdapters
 from dw.engine.calls.loras import LoraAdapters
 from dw.engine.cancellation import RunControl
-from dw.engine.checks.downloads import survey
-from dw.engine.checks.memory_fit import forecast
+from dw.engine.checks.downloads import check_downloads
+from dw.engine.checks.memory_fit import check_memory_fit
 from dw.engine.checks.signatures import check_concrete, check_workflow
 from dw.engine.constants import argument_of, imported
 from dw.engine.device import Device, choose_device
@@ -47,7 +47,7 @@ from dw.errors import DwError
 from dw.events import Event, Executing, Loaded, Planned, Started, Warned
 from dw.types import Memory, OutputFile
 from dw.workflow import Diagnostic, Document, Workflow, check_files
-from dw.workflow.document import refuse, together
+from dw.workflow.diagnostics import merge_stages, raise_on_errors
 from dw.workflow.references import result_references
 
 
@@ -172,12 +172,14 @@ class Engine:
         """Every misfit between the document, its sub-workflows and the installed classes, as far
         as they have the right shape. Loads no model."""
         document, unknown = imported(document, trust=document.permissions.trust)
-        return together(unknown, _misfits(document))
+        return merge_stages(unknown, _misfits(document))
 
     def survey(self, document: Document, device: str | None = None) -> tuple[Diagnostic, ...]:
         """Notes on the models that would be downloaded, and how much that is if the hub tells it
         soon; warnings of those that are too large for the device, which is not touched."""
-        return survey(document, self._sources) + forecast(document, self._find_device, device)
+        return check_downloads(document, self._sources) + check_memory_fit(
+            document, self._find_device, device
+        )
 
     def prepare(self, document: Document) -> None:
         """Import the classes of the pipelines, and of the models of tasks, that the document names,
@@ -333,7 +335,7 @@ class Engine:
             with failing(run.where):
                 if (pipeline := workflow.pipeline_of(step)) is not None:
                     spec = planner.pipeline(pipeline, workflow.sharers_of(pipeline))
-                    refuse(document.path, check_concrete(document, spec, workflow, index))
+                    raise_on_errors(document.path, check_concrete(document, spec, workflow, index))
                     planner.adapters(pipeline)
                     planner.ip_adapter(pipeline)
                     usable(pipeline.configuration, run)
@@ -356,7 +358,7 @@ class Engine:
         forgiven = (DwError,) if len(known) < len(arguments) else ()
         with suppress(*forgiven):
             workflow = child.bind(known)
-            refuse(child.path, check_workflow(child, workflow, trust=run.planner.trust))
+            raise_on_errors(child.path, check_workflow(child, workflow, trust=run.planner.trust))
             return (yield from self._needs(run, child, workflow, f"{run.step}."))
         return False
 
@@ -371,7 +373,7 @@ class Engine:
 
 
 def _misfits(document: Document) -> Iterator[Diagnostic]:
-    yield from check_workflow(document, document.sound_part(), trust=document.permissions.trust)
+    yield from check_workflow(document, document.partial(), trust=document.permissions.trust)
     for child in document.children.values():
         yield from _misfits(child)
 
@@ -381,10 +383,10 @@ def _checked(
 ) -> Workflow:
     """The workflow with these arguments. Raises UsageError for them, and WorkflowError with all
     that is wrong at any stage of validation, the others among them."""
-    workflow, problems = document.examined(arguments)
-    part = document.sound_part(arguments) if workflow is None else workflow
+    workflow, problems = document.validate(arguments)
+    part = document.partial(arguments) if workflow is None else workflow
     misfits = check_workflow(document, part, trust=document.permissions.trust)
-    refuse(document.path, together(problems, *others, misfits))
+    raise_on_errors(document.path, merge_stages(problems, *others, misfits))
     assert workflow is not None  # else there are errors
     return workflow
 

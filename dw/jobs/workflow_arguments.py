@@ -137,7 +137,7 @@ class OpenWorkflow:
     def warnings(self) -> list[Diagnostic]:
         """What the file warns of, but for the defaults that these arguments replace."""
         replaced = {
-            self.document.problem_at(path, "").place
+            self.document.diagnostic_at(path, "").place
             for path, name in self.document.uses.items()
             if name in self.overrides
         }

@@ -293,7 +293,7 @@ class Session:
 
     def read(self, path: Path) -> Document:
         """The workflow in the file at `path`. Raises WorkflowError with all its problems."""
-        return self._judge(path).right
+        return self._judge(path).document_or_raise()
 
     def read_to_run(self, path: Path) -> Document:
         """Like `read`, but the problems are all that there are: the installed classes are asked,
@@ -301,7 +301,7 @@ class Session:
         judged = self._judge(path)
         if any(each.severity == "error" for each in judged.problems):
             judged = self._compared(judged)
-        return judged.right
+        return judged.document_or_raise()
 
     def judge(self, path: Path) -> ValidationResult:
         """The workflow in a file, and all that is wrong with it at any stage of validation."""

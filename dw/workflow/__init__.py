@@ -1,5 +1,6 @@
 """The workflow document: loading, checking, binding to arguments. Imports no torch or diffusers."""
 
+from dw.workflow.diagnostics import Diagnostic
 from dw.workflow.document import Document
 from dw.workflow.find import find_workflow, workflow_names
 from dw.workflow.format.model import Workflow
@@ -11,7 +12,6 @@ from dw.workflow.loading import (
     validate_text,
 )
 from dw.workflow.paths import check_files
-from dw.workflow.problems import Diagnostic
 
 __all__ = [
     "Diagnostic",

@@ -1,21 +1,21 @@
-"""A document: what a workflow file says, checked, and independent of the arguments of a run."""
+"""The document: a workflow file, validated, without the arguments of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from dw.errors import UsageError, WorkflowError, did_you_mean
+from dw.errors import UsageError, did_you_mean
 from dw.types import Permissions
-from dw.workflow.checks.all import examine
-from dw.workflow.checks.partial import sound_part
+from dw.workflow.checks.all import validate
+from dw.workflow.checks.partial import partial_workflow
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostic, Severity, raise_on_errors
 from dw.workflow.format.model import Workflow
 from dw.workflow.json_path import JsonPath, locate
 from dw.workflow.jsonc import JsonSource
-from dw.workflow.problems import Diagnostic, Finding, Severity
 from dw.workflow.references import variable_at
 from dw.workflow.substitution import filled, substitute
 from dw.workflow.variables import convert
@@ -25,14 +25,14 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, eq=False)
 class Document:
-    """Made by `dw.workflow.loading`, which finds the errors; it never changes. What cannot go on
-    with errors says so; the rest holds for any JSON object."""
+    """A JSON object with its position in the file and its sub-workflows; it may have errors.
+    `dw.workflow.loading` makes it. Methods that need a valid workflow raise WorkflowError."""
 
     path: Path
     source: JsonSource = field(repr=False)
     warnings: tuple[Diagnostic, ...]
     children: Mapping[str, Document]  # sub-workflows, by the `path` of their step
-    uses: Mapping[JsonPath, str] = field(repr=False)  # where variables stand, and their names
+    uses: Mapping[JsonPath, str] = field(repr=False)  # the variable at each path
     permissions: Permissions
     constants: Mapping[str, Any] = field(repr=False)
     """Each `constant:NAME` in the file whose value is known, and that value."""
@@ -43,7 +43,7 @@ class Document:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the file says, as it says it. Not to be changed."""
+        """The file's JSON object, before variables are filled in. Do not change it."""
         data: dict[str, Any] = self.source.data
         return data
 
@@ -59,7 +59,7 @@ class Document:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Name to default; the default's type is the type, null leaves it open."""
+        """The default of each variable. Its type is the variable's type; null allows any."""
         declared = self.data.get("variables")
         if not isinstance(declared, dict):
             return {}
@@ -68,13 +68,13 @@ class Document:
 
     @property
     def has_arguments(self) -> bool:
-        """Whether it can be said which arguments it takes: its head has the right shape."""
+        """Whether its arguments are known: `id` and `variables` have the right types."""
         declared = self.data.get("variables", {})
         return isinstance(self.data.get("id"), str) and isinstance(declared, dict)
 
     @property
     def seed(self) -> int | None:
-        """The workflow's default seed; it may be a variable's."""
+        """The workflow's default seed, which may come from a variable."""
         seed: int | None = substitute(self.data.get("seed"), self.variables)
         return seed
 
@@ -82,25 +82,26 @@ class Document:
         """The workflow with these values for its variables, and the defaults for the others.
 
         Raises UsageError for a name that is not declared or a value that is not of its type, and
-        WorkflowError when the workflow does not hold together with these values.
+        WorkflowError when the workflow is not valid with these values.
         """
-        workflow, problems = self.examined(arguments)
-        refuse(self.path, problems)
+        workflow, diagnostics = self.validate(arguments)
+        raise_on_errors(self.path, diagnostics)
         assert workflow is not None  # else there are errors
         return workflow
 
-    def examined(
+    def validate(
         self, arguments: Mapping[str, Any] = _NOTHING
     ) -> tuple[Workflow | None, tuple[Diagnostic, ...]]:
-        """The workflow with these values, if its shape is right, and what is wrong with it.
-        Raises UsageError."""
+        """The workflow with these values, if its shape is right, and its diagnostics. Raises
+        UsageError."""
         trust = self.permissions.trust
-        workflow, findings = examine(self.filled(arguments), self.children, trust=trust)
-        return workflow, tuple(map(self.place, findings))
+        workflow, diagnostics = validate(self.filled(arguments), self.children, trust=trust)
+        return workflow, tuple(map(self.locate, diagnostics))
 
-    def sound_part(self, arguments: Mapping[str, Any] = _NOTHING) -> Workflow:
-        """As far as it holds together: what can be judged in a workflow that is wrong elsewhere."""
-        return sound_part(self.filled(arguments))
+    def partial(self, arguments: Mapping[str, Any] = _NOTHING) -> Workflow:
+        """The workflow without the parts whose shape is wrong, so that the rest can be checked.
+        Raises UsageError."""
+        return partial_workflow(self.filled(arguments))
 
     def filled(self, arguments: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
         """A copy of `data` with the values in the places of the variables. Raises UsageError."""
@@ -119,60 +120,20 @@ class Document:
             )
         return convert(name, self.variables[name], value)
 
-    def problem_at(
+    def diagnostic_at(
         self, json_path: JsonPath, message: str, severity: Severity = "error", key: bool = False
     ) -> Diagnostic:
-        """A problem with the value at a path in the file or in the models, or with its key.
+        """A diagnostic of the value at a path in the file or in the models, or of its key.
 
         When an argument gave the value, the message names it.
         """
-        return self.place(Finding(json_path, message, severity, at_key=key))
+        return self.locate(DataDiagnostic(json_path, message, severity, at_key=key))
 
-    def place(self, finding: Finding) -> Diagnostic:
-        name = self.variable_at(finding.path)
-        return place(blame(finding, name) if name else finding, self.source, self.path)
+    def locate(self, diagnostic: DataDiagnostic) -> Diagnostic:
+        name = self.variable_at(diagnostic.path)
+        named = diagnostic.of_argument(name) if name else diagnostic
+        return named.locate(self.source, self.path)
 
     def variable_at(self, path: JsonPath) -> str | None:
         """The variable that gave the value at `path`, or a value around it."""
         return variable_at(locate(self.data, path), self.uses)
-
-
-def blame(finding: Finding, name: str) -> Finding:
-    """The finding with the argument named that its value came from."""
-    return replace(finding, message=f"{finding.message} (argument {name!r})")
-
-
-def place(finding: Finding, source: JsonSource, path: Path) -> Diagnostic:
-    """The finding at its line and column; what is not in the file is placed at its parent."""
-    line, column = source.position(locate(source.data, finding.path), at_key=finding.at_key)
-    return Diagnostic(str(path), line, column, finding.message, finding.severity)
-
-
-def together(*stages: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """The problems that the stages of validation found, each once, in the order of their places.
-
-    Where one stage found an error, the later ones, which see a consequence of it, are not heard.
-    """
-    told: dict[Diagnostic, None] = {}
-    wrong: set[str] = set()
-    for stage in stages:
-        heard = [each for each in stage if each.place not in wrong]
-        told.update(dict.fromkeys(heard))
-        wrong.update(each.place for each in heard if each.severity == "error")
-    return tuple(sorted(told, key=lambda each: (each.path, each.line, each.column, each.message)))
-
-
-def refuse(path: Path, problems: Iterable[Diagnostic]) -> None:
-    """Raises WorkflowError when there are errors among the problems."""
-    if errors := [each for each in problems if each.severity == "error"]:
-        raise invalid(path, errors)
-
-
-def invalid(path: Path, problems: Iterable[Diagnostic]) -> WorkflowError:
-    """One error for all problems of a file; the message of a single problem is its own."""
-    ordered = together(problems)
-    if len(ordered) == 1:
-        only = ordered[0]
-        where = f"{only.path}:{only.line}:{only.column}"
-        return WorkflowError(only.message, problems=ordered, where=where)
-    return WorkflowError(f"{len(ordered)} problems", problems=ordered, where=str(path))

@@ -1,4 +1,4 @@
-"""Finding a workflow file by the name that a user types."""
+"""DataDiagnostic a workflow file by the name that a user types."""
 
 from __future__ import annotations
 

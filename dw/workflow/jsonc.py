@@ -14,8 +14,8 @@ from functools import cached_property
 from typing import Any
 
 from dw.errors import did_you_mean
+from dw.workflow.diagnostics import DataDiagnostic
 from dw.workflow.json_path import JsonPath
-from dw.workflow.problems import Finding
 
 DEPTH_LIMIT = 100
 """Objects and lists inside one another: workflows need about 10, Python's stack ends near 1,000."""
@@ -52,7 +52,7 @@ class JsonSource:
     data: Any
     values: dict[JsonPath, int]
     keys: dict[JsonPath, int]
-    duplicates: tuple[Finding, ...]
+    duplicates: tuple[DataDiagnostic, ...]
 
     def position(self, path: JsonPath, *, at_key: bool = False) -> tuple[int, int]:
         """Line and column of the value at `path` or of its key; if not there, of its parent."""
@@ -87,7 +87,7 @@ class _Parser:
         self.at = 0
         self.values: dict[JsonPath, int] = {}
         self.keys: dict[JsonPath, int] = {}
-        self.duplicates: list[Finding] = []
+        self.duplicates: list[DataDiagnostic] = []
 
     def parse(self) -> JsonSource:
         self.skip()
@@ -121,7 +121,7 @@ class _Parser:
             key = self.read_key(opening)
             here = (*path, key)
             if key in members:
-                self.duplicates.append(Finding(here, f"{key!r} is given twice", at_key=True))
+                self.duplicates.append(DataDiagnostic(here, f"{key!r} is given twice", at_key=True))
             self.keys[here] = start
             self.skip()
             if self.peek() != ":":
@@ -181,7 +181,7 @@ class _Parser:
         elif number := _NUMBER.fullmatch(word):
             value = self.read_number(number)
         else:
-            raise self.error(_judge_word(word))
+            raise self.error(_word_error(word))
         self.at = found.end()
         return value
 
@@ -251,7 +251,7 @@ class _Parser:
         return JsonError(self.at, message)
 
 
-def _judge_word(word: str) -> str:
+def _word_error(word: str) -> str:
     """Why a bare word is no value of JSON."""
     if word.startswith("'"):
         return "a string is written in double quotes"

@@ -1,4 +1,4 @@
-"""From text or a file to a document, with its sub-workflows."""
+"""Loading: from text or a file to a validated document, with its sub-workflows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from typing import Any
 from dw.errors import WorkflowError
 from dw.types import DEFAULT_PERMISSIONS, Permissions
 from dw.workflow.builtin import FOLDER, PREFIX, builtin_path, require_builtin
-from dw.workflow.checks.all import examine, sub_workflows
+from dw.workflow.checks.all import sub_workflows, validate
 from dw.workflow.checks.constants import literals
 from dw.workflow.checks.shape import check_shape
-from dw.workflow.document import Document, blame, place, refuse, together
+from dw.workflow.diagnostics import (
+    DataDiagnostic,
+    Diagnostic,
+    Diagnostics,
+    merge_stages,
+    raise_on_errors,
+)
+from dw.workflow.document import Document
 from dw.workflow.json_path import JsonPath
 from dw.workflow.jsonc import JsonError, JsonSource, line_column, parse_json
 from dw.workflow.paths import check_files, may_read, outside
-from dw.workflow.problems import Diagnostic, Finding
 from dw.workflow.references import check_variables, variable_at, variable_uses
 from dw.workflow.substitution import filled, substitute
 from dw.workflow.variables import check_names
@@ -31,57 +37,58 @@ _BYTE_ORDER_MARK = "\ufeff"
 def parse_document(
     text: str, path: Path, *, permissions: Permissions = DEFAULT_PERMISSIONS
 ) -> Document:
-    """The document that `text` is; `path` names it and is what relative paths resolve against.
+    """The document in `text`. `path` names it, and relative paths resolve against it.
 
     Only sub-workflows are read from disk. Raises WorkflowError with every problem in the text and
     in the sub-workflows.
     """
-    return _Loader(permissions=permissions, world=False).judge(text, path).right
+    return (
+        _Loader(permissions=permissions, with_files=False).validate(text, path).document_or_raise()
+    )
 
 
 def load_document(
     path: Path, *, permissions: Permissions = DEFAULT_PERMISSIONS, rehearse: bool = False
 ) -> Document:
-    """The document in the file at `path`, whose media and local models must be there, too.
+    """The document in the file at `path`. Its media and local models must exist.
 
-    A missing file that a variable's default names is a warning, as an argument may name another.
-    `rehearse`: the models need not be there. Raises WorkflowError.
+    A missing file in the default of a variable is only a warning: an argument may name another.
+    `rehearse`: the models need not exist. Raises WorkflowError.
     """
-    return validate_file(path, permissions=permissions, rehearse=rehearse).right
+    return validate_file(path, permissions=permissions, rehearse=rehearse).document_or_raise()
 
 
 def validate_file(
     path: Path, *, permissions: Permissions = DEFAULT_PERMISSIONS, rehearse: bool = False
 ) -> ValidationResult:
-    """Like `load_document`, for a file that may be wrong. Raises WorkflowError when it cannot be
+    """Like `load_document`, for a file with errors. Raises WorkflowError when it cannot be
     read."""
-    loader = _Loader(permissions=permissions, world=True, rehearse=rehearse)
-    return loader.judge(read_text(path), path)
+    loader = _Loader(permissions=permissions, with_files=True, rehearse=rehearse)
+    return loader.validate(read_text(path), path)
 
 
 def validate_text(
     text: str, path: Path, *, permissions: Permissions = DEFAULT_PERMISSIONS
 ) -> ValidationResult:
-    """Like `parse_document`, for a text that may be wrong."""
-    return _Loader(permissions=permissions, world=False).judge(text, path)
+    """Like `parse_document`, for a text with errors."""
+    return _Loader(permissions=permissions, with_files=False).validate(text, path)
 
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """A text and everything that was found in it and in its sub-workflows, in order of place."""
+    """The document, and the diagnostics of it and of its sub-workflows, sorted by position."""
 
     path: Path
-    document: Document | None  # None when it is no JSON object
+    document: Document | None  # None when the text is not a JSON object
     problems: tuple[Diagnostic, ...]
 
     def with_more(self, problems: Iterable[Diagnostic]) -> ValidationResult:
-        """With the problems that a later stage has found."""
-        return replace(self, problems=together(self.problems, problems))
+        """With the diagnostics of a later stage."""
+        return replace(self, problems=merge_stages(self.problems, problems))
 
-    @property
-    def right(self) -> Document:
+    def document_or_raise(self) -> Document:
         """The document. Raises WorkflowError when there are errors."""
-        refuse(self.path, self.problems)
+        raise_on_errors(self.path, self.problems)
         assert self.document is not None  # else there are errors
         return self.document
 
@@ -89,25 +96,24 @@ class ValidationResult:
 @dataclass(frozen=True)
 class _Loader:
     permissions: Permissions
-    world: bool  # whether files that are named must exist
+    with_files: bool  # whether files that are named must exist
     rehearse: bool = False
     chain: tuple[Path, ...] = ()  # the files that led to this one, outermost first
 
-    def judge(self, text: str, path: Path) -> ValidationResult:
+    def validate(self, text: str, path: Path) -> ValidationResult:
         try:
             source = parse_json(text.removeprefix(_BYTE_ORDER_MARK))
         except JsonError as error:
             line, column = line_column(text, error.offset)
-            return ValidationResult(
-                path, None, (Diagnostic(str(path), line, column, error.message),)
-            )
+            unreadable = Diagnostic(str(path), line, column, error.message)
+            return ValidationResult(path, None, (unreadable,))
         uses = variable_uses(source.data)
         constants = literals(source.data, trust=self.permissions.trust)
         children, inner = self._children(source, path)
-        findings = _findings(source.data, uses, constants, children, trust=self.permissions.trust)
-        problems = [place(each, source, path) for each in (*source.duplicates, *findings)]
+        diagnostics = _check(source.data, uses, constants, children, trust=self.permissions.trust)
+        problems = [each.locate(source, path) for each in (*source.duplicates, *diagnostics)]
         if not isinstance(source.data, dict):
-            return ValidationResult(path, None, together(problems))
+            return ValidationResult(path, None, merge_stages(problems))
         document = Document(
             path=path,
             source=source,
@@ -117,15 +123,15 @@ class _Loader:
             permissions=self.permissions,
             constants=constants,
         )
-        world = check_files(document, rehearse=self.rehearse) if self.world else ()
-        found = together([*problems, *inner], world)
+        files = check_files(document, rehearse=self.rehearse) if self.with_files else ()
+        found = merge_stages([*problems, *inner], files)
         warnings = tuple(each for each in found if each.severity != "error")
         return ValidationResult(path, replace(document, warnings=warnings), found)
 
     def _children(
         self, source: JsonSource, path: Path
     ) -> tuple[dict[str, Document], list[Diagnostic]]:
-        """The sub-workflows by their path as written, and the problems in them or with them."""
+        """The sub-workflows by their path as written, and the diagnostics of them and in them."""
         children: dict[str, Document] = {}
         problems: list[Diagnostic] = []
         for where, name in _child_paths(source.data):
@@ -134,7 +140,7 @@ class _Loader:
             try:
                 child = self._child(name, path)
             except WorkflowError as error:
-                problems.append(place(Finding(where, str(error)), source, path))
+                problems.append(DataDiagnostic(where, str(error)).locate(source, path))
             else:
                 problems += child.problems
                 if child.document is not None:
@@ -153,12 +159,12 @@ class _Loader:
             raise WorkflowError(f"a workflow cannot run itself: {names}")
         if len(chain) > DEEPEST_CHAIN:
             raise WorkflowError(f"sub-workflows are nested more than {DEEPEST_CHAIN} deep")
-        return replace(self, chain=chain).judge(read_text(file), file)
+        return replace(self, chain=chain).validate(read_text(file), file)
 
 
 def _child_file(name: str, folder: Path) -> Path:
-    """The file that a sub-workflow's path means: beside its parent, with or without its ending;
-    then one that comes with dw. Raises WorkflowError for a built-in that does not exist."""
+    """The file of a sub-workflow's path: beside its parent, with or without `.json`, else one that
+    comes with dw. Raises WorkflowError for an unknown built-in."""
     if name.startswith(PREFIX):
         return require_builtin(name)
     beside = (folder / name, folder / f"{name}.json")
@@ -191,15 +197,16 @@ def _child_paths(data: Any) -> Iterator[tuple[JsonPath, str]]:
             yield (*path, "path"), name
 
 
-def _findings(
+def _check(
     data: Any,
     uses: Mapping[JsonPath, str],
     constants: Mapping[str, Any],
     children: Mapping[str, Document],
     *,
     trust: bool,
-) -> Iterator[Finding]:
-    """What is wrong whatever the arguments are; one may yet fill a variable without a default."""
+) -> Diagnostics:
+    """What is wrong with any arguments. A variable without a default is not checked: an argument
+    must fill it."""
     if not isinstance(data, dict):
         yield from check_shape(data)[1]
         return
@@ -208,10 +215,10 @@ def _findings(
     yield from check_names(declared)
     yield from check_variables(data, uses)
     data = filled(data, defaults, constants=constants, uses=uses)
-    _, findings = examine(data, children, trust=trust)
-    for finding in findings:
-        name = variable_at(finding.path, uses)
+    _, diagnostics = validate(data, children, trust=trust)
+    for diagnostic in diagnostics:
+        name = variable_at(diagnostic.path, uses)
         if name is None:
-            yield finding
+            yield diagnostic
         elif defaults.get(name) is not None:
-            yield blame(finding, name)
+            yield diagnostic.of_argument(name)

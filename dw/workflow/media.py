@@ -8,9 +8,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from dw.errors import did_you_mean
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.construction import FROM_FILE, construction
 from dw.workflow.json_path import JsonPath, spell_value, walk
-from dw.workflow.problems import Finding
 
 MediaKind = Literal["image", "video", "audio"]
 
@@ -75,17 +75,17 @@ def media_places(data: Any) -> Iterator[tuple[JsonPath, str]]:
                 yield (*path, FROM_FILE), found.source
 
 
-def check_media(data: Any) -> Iterator[Finding]:
+def check_media(data: Any) -> Diagnostics:
     """What `media_type` may not be."""
     for path, value in walk(data.get("steps"), ("steps",)):
         if is_media_reference(value) and value["media_type"] not in KINDS:
             kind = value["media_type"]
             hint = did_you_mean(kind, KINDS) if isinstance(kind, str) else ""
             message = f"'media_type' must be one of {', '.join(map(repr, KINDS))}, got "
-            yield Finding((*path, "media_type"), f"{message}{spell_value(kind)}{hint}")
+            yield DataDiagnostic((*path, "media_type"), f"{message}{spell_value(kind)}{hint}")
 
 
-def judge_extension(place: str) -> str | None:
+def extension_error(place: str) -> str | None:
     """What is wrong with the end of a file's name; a URL may have none."""
     name = urlsplit(place).path if is_url(place) else place
     extension = PurePath(name).suffix[1:].lower()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from dw.types import Permissions
 from dw.workflow.builtin import is_builtin, unknown_model
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostic, Severity
 from dw.workflow.json_path import JsonPath, is_path, walk
 from dw.workflow.media import is_url, media_places
-from dw.workflow.problems import Diagnostic, Finding, Severity
 from dw.workflow.references import is_reference
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ def check_files(
     """
     given = arguments or {}
     data = document.filled(given)
-    named = [(path, place, _judge_media) for path, place in media_places(data)]
+    named = [(path, place, _media_error) for path, place in media_places(data)]
     models = [(path, name) for path, name in models_in(data) if is_builtin(name) or not rehearse]
-    named += [(path, name, _judge_model) for path, name in models]
+    named += [(path, name, _model_error) for path, name in models]
     found = []
-    for path, name, judge in named:
+    for path, name, error_of in named:
         variable = document.variable_at(path)
-        if message := judge(document, name, bounded=variable not in given):
+        if message := error_of(document, name, bounded=variable not in given):
             is_default = variable is not None and arguments is None
             severity: Severity = "warning" if is_default else "error"
-            found.append(document.place(Finding(path, message, severity)))
+            found.append(document.locate(DataDiagnostic(path, message, severity)))
     return tuple(found)
 
 
@@ -54,7 +54,7 @@ def models_in(data: Any) -> Iterator[tuple[JsonPath, str]]:
             yield path, value
 
 
-def _judge_media(document: Document, name: str, *, bounded: bool) -> str | None:
+def _media_error(document: Document, name: str, *, bounded: bool) -> str | None:
     if is_reference(name) or is_url(name):
         return None
     folder = document.path.parent
@@ -64,7 +64,7 @@ def _judge_media(document: Document, name: str, *, bounded: bool) -> str | None:
     return outside(name) if bounded and not may_read(path, document.permissions, folder) else None
 
 
-def _judge_model(document: Document, name: str, *, bounded: bool) -> str | None:
+def _model_error(document: Document, name: str, *, bounded: bool) -> str | None:
     if is_builtin(name):
         return unknown_model(name)
     folder = document.path.parent

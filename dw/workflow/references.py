@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dw.errors import did_you_mean
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.construction import FROM_RESULT, construction
 from dw.workflow.json_path import JsonPath, spell_path, walk
-from dw.workflow.problems import Finding
 from dw.workflow.substitution import variable_name
 
 CONSTANT = "constant:"
@@ -80,16 +80,16 @@ def is_reference(text: str) -> bool:
     return text.startswith(PREVIOUS) or variable_name(text) is not None or is_constant(text)
 
 
-def check_variables(data: dict[str, Any], uses: Mapping[JsonPath, str]) -> Iterator[Finding]:
+def check_variables(data: dict[str, Any], uses: Mapping[JsonPath, str]) -> Diagnostics:
     """Undeclared variables, and references at places where they cannot be filled in."""
     declared = data.get("variables", {})
     if not isinstance(declared, dict):
         return
     for path, name in uses.items():
         if path[0] in ("id", "variables") or path[2:] in _FIXED:
-            yield Finding(path, f"{spell_path(path)} cannot be a variable")
+            yield DataDiagnostic(path, f"{spell_path(path)} cannot be a variable")
         elif name not in declared:
-            yield Finding(path, f"there is no variable {name!r}{_hint(name, declared)}")
+            yield DataDiagnostic(path, f"there is no variable {name!r}{_hint(name, declared)}")
 
 
 def _hint(name: str, declared: dict[str, Any]) -> str:
@@ -98,7 +98,7 @@ def _hint(name: str, declared: dict[str, Any]) -> str:
     return f"; declared are {', '.join(declared)}" if declared else "; none is declared"
 
 
-def check_steps(data: dict[str, Any]) -> Iterator[Finding]:
+def check_steps(data: dict[str, Any]) -> Diagnostics:
     """Names given twice, and results of steps that are unknown, later or the step itself."""
     steps = data.get("steps")
     if not isinstance(steps, list):
@@ -106,16 +106,16 @@ def check_steps(data: dict[str, Any]) -> Iterator[Finding]:
     names = [step.get("name") if isinstance(step, dict) else None for step in steps]
     for index, name in enumerate(names):
         if isinstance(name, str) and name in names[:index]:
-            yield Finding(("steps", index, "name"), f"there are two steps called {name!r}")
+            yield DataDiagnostic(("steps", index, "name"), f"there are two steps called {name!r}")
     for index, step in enumerate(steps):
         for path, text in result_references(step):
             yield from _check_previous(("steps", index, *path), text, names)
 
 
-def _check_previous(path: JsonPath, text: str, names: Sequence[Any]) -> Iterator[Finding]:
+def _check_previous(path: JsonPath, text: str, names: Sequence[Any]) -> Diagnostics:
     if not any(path[2 : 2 + len(place)] == place for place in _TAKES_RESULTS):
         message = "cannot be a result: only 'arguments' and 'inputs' take results"
-        yield Finding(path, f"{spell_path(path)} {message}")
+        yield DataDiagnostic(path, f"{spell_path(path)} {message}")
         return
     index = path[1]
     assert isinstance(index, int)
@@ -124,9 +124,9 @@ def _check_previous(path: JsonPath, text: str, names: Sequence[Any]) -> Iterator
     if found is None:
         name = text.removeprefix(PREVIOUS)
         hint = did_you_mean(name, known) or did_you_mean(name.split(".")[0], known)
-        yield Finding(path, f"there is no step {name!r}{hint}")
+        yield DataDiagnostic(path, f"there is no step {name!r}{hint}")
     elif found[0] == names[index]:
-        yield Finding(path, f"step {found[0]!r} cannot use its own result")
+        yield DataDiagnostic(path, f"step {found[0]!r} cannot use its own result")
     elif found[0] not in names[:index]:
         message = f"step {found[0]!r} runs after step {names[index]!r}; its result is not there yet"
-        yield Finding(path, message)
+        yield DataDiagnostic(path, message)

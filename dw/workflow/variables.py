@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dw.errors import UsageError
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.json_path import spell_value
 from dw.workflow.media import is_media_reference
-from dw.workflow.problems import Finding
 from dw.workflow.references import is_constant
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,99}")
@@ -22,18 +22,18 @@ _BOOLEANS = {
 }
 
 
-class _Misfit(Exception):
+class _WrongType(Exception):
     """A value that is not of the declared type."""
 
 
-def check_names(variables: Any) -> Iterator[Finding]:
+def check_names(variables: Any) -> Diagnostics:
     """Names that could not be set as `name=value`."""
     for name in variables if isinstance(variables, Mapping) else ():
         if not _NAME.fullmatch(name):
             message = (
                 f"a variable is named by letters, digits, '_' and '-', got {spell_value(name)}"
             )
-            yield Finding(("variables", name), message, at_key=True)
+            yield DataDiagnostic(("variables", name), message, at_key=True)
 
 
 def type_name(default: Any) -> str:
@@ -58,8 +58,8 @@ def convert(name: str, default: Any, value: Any) -> Any:
         return value
     try:
         return _read(value, default)
-    except _Misfit:
-        raise _misfit(name, default, value) from None
+    except _WrongType:
+        raise _type_error(name, default, value) from None
 
 
 def _declared(default: Any) -> Any:
@@ -75,7 +75,7 @@ def _is_pending(value: Any) -> bool:
     return is_media_reference(value) or (isinstance(value, str) and is_constant(value))
 
 
-def _misfit(name: str, default: Any, value: Any) -> UsageError:
+def _type_error(name: str, default: Any, value: Any) -> UsageError:
     hints = []
     if type(default) is int and (isinstance(value, float) or _is_number(value)):
         hints = [f"the default {default} makes it an integer; {default}.0 would allow fractions"]
@@ -103,7 +103,7 @@ def _boolean(value: Any, _: bool) -> bool:
         return known
     if isinstance(value, bool):
         return value
-    raise _Misfit
+    raise _WrongType
 
 
 def _integer(value: Any, _: int) -> int:
@@ -111,19 +111,19 @@ def _integer(value: Any, _: int) -> int:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise _Misfit
+    raise _WrongType
 
 
 def _number(value: Any, _: float) -> float:
     if isinstance(value, bool) or not (isinstance(value, int | float) or _is_number(value)):
-        raise _Misfit
+        raise _WrongType
     try:
         number = float(value)
     except OverflowError:
-        raise _Misfit from None
+        raise _WrongType from None
     if math.isfinite(number):
         return number
-    raise _Misfit
+    raise _WrongType
 
 
 def _is_number(value: Any) -> bool:
@@ -133,14 +133,14 @@ def _is_number(value: Any) -> bool:
 def _string(value: Any, _: str) -> str:
     if isinstance(value, str):
         return value
-    raise _Misfit
+    raise _WrongType
 
 
 def _list(value: Any, default: list[Any]) -> list[Any]:
     if isinstance(value, list):
         return value
     if not isinstance(value, str):
-        raise _Misfit
+        raise _WrongType
     items = [item.strip() for item in value.split(",")] if value.strip() else []
     item_default = _item_default(default)
     return items if item_default is None else [_read(item, item_default) for item in items]
@@ -159,7 +159,7 @@ def _object(value: Any, default: dict[str, Any]) -> Any:
     # A picture that is declared as {"location": ...} may be given by its bare path.
     if isinstance(value, str) and "location" in default:
         return value
-    raise _Misfit
+    raise _WrongType
 
 
 _TYPES: dict[type, tuple[str, str, Callable[[Any, Any], Any]]] = {

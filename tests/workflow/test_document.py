@@ -237,7 +237,7 @@ def test_a_whole_section_may_be_a_variables() -> None:
 
 def test_later_stages_can_place_their_problems(typical: Document) -> None:
     at = ("steps", 0, "pipeline", "components", "vae", "configuration", "component_type")
-    problem = typical.problem_at(at, "is gone")
+    problem = typical.diagnostic_at(at, "is gone")
     line = typical.text.split("\n")[problem.line - 1]
     assert line[problem.column - 1 :].startswith('"AutoencoderKL"')
     assert str(problem) == f"w.json:{problem.line}:{problem.column}: error: is gone"
@@ -245,7 +245,7 @@ def test_later_stages_can_place_their_problems(typical: Document) -> None:
 
 def test_a_problem_may_be_with_a_key(typical: Document) -> None:
     at = ("steps", 0, "pipeline", "arguments", "prompt")
-    problem = typical.problem_at(at, "unknown", "warning", key=True)
+    problem = typical.diagnostic_at(at, "unknown", "warning", key=True)
     line = typical.text.split("\n")[problem.line - 1]
     assert line[problem.column - 1 :].startswith('"prompt"')
     assert problem.severity == "warning"

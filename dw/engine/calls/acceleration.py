@@ -16,9 +16,9 @@ from dw.engine.calls.weighting import takes_weights
 from dw.engine.execution.run import Run
 from dw.engine.python.signatures import component_types, constructor_signature
 from dw.errors import RunFailed
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.configuration import Configuration
 from dw.workflow.json_path import JsonPath
-from dw.workflow.problems import Finding
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def accelerated(
         yield
 
 
-def check_acceleration(cls: Any, configuration: Configuration, path: JsonPath) -> Iterator[Finding]:
+def check_acceleration(cls: Any, configuration: Configuration, path: JsonPath) -> Diagnostics:
     """What the models of a pipeline class do not have, as far as the class tells; `path` is the
     configuration's."""
     cache, tea = configuration.cache, configuration.teacache
@@ -49,10 +49,10 @@ def check_acceleration(cls: Any, configuration: Configuration, path: JsonPath) -
         judges["teacache"] = teacache.judge_model
     for key, judge in judges.items():
         if message := _judge(cls, judge):
-            yield Finding((*path, key), message, at_key=True)
+            yield DataDiagnostic((*path, key), message, at_key=True)
     if configuration.prompt_weighting and not takes_weights(cls):
         message = f"'prompt_weighting' is for FLUX.1, not for {cls.__name__}"
-        yield Finding((*path, "prompt_weighting"), message, at_key=True)
+        yield DataDiagnostic((*path, "prompt_weighting"), message, at_key=True)
 
 
 def _judge(cls: Any, judge: Callable[[type], str | None]) -> str | None:

@@ -10,10 +10,10 @@ from dw.engine.checks.signatures import check_action, component_names
 from dw.engine.models import modular
 from dw.engine.models.spec_builder import LOADER_ARGUMENTS
 from dw.errors import WorkflowError, did_you_mean
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.model import Step
 from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.json_path import JsonPath, spell_value
-from dw.workflow.problems import Finding
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class _Name:
     at_key: bool
 
 
-def check_step(cls: Any, blocks: Any, step: Step, path: JsonPath) -> Iterator[Finding]:
+def check_step(cls: Any, blocks: Any, step: Step, path: JsonPath) -> Diagnostics:
     """What the step asks for and its blocks do not have or take, and what no modular pipeline can
     do. `blocks`: None as long as its model is not known; then they are those of the class."""
     action = step.pipeline or step.pipeline_reference
@@ -39,26 +39,26 @@ def check_step(cls: Any, blocks: Any, step: Step, path: JsonPath) -> Iterator[Fi
         try:
             blocks = modular.selected(blocks, workflow) if workflow else blocks
         except WorkflowError as error:
-            yield Finding((*path, "from_pretrained_arguments", "workflow"), error.message)
+            yield DataDiagnostic((*path, "from_pretrained_arguments", "workflow"), error.message)
     parameters = modular.call_parameters(blocks)
     yield from check_action(cls.__name__, parameters, cls.__call__, action, path)
     if step.pipeline is not None:
         yield from _check_pipeline(blocks, step.pipeline, path)
 
 
-def _check_pipeline(blocks: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
+def _check_pipeline(blocks: Any, pipeline: Pipeline, path: JsonPath) -> Diagnostics:
     for each in _names(blocks, pipeline):
         if each.name not in each.known:
             near = did_you_mean(each.name, each.known) if isinstance(each.name, str) else ""
             hint = near or f"; it has {', '.join(each.known) or 'none'}"
             got = f"{type(blocks).__name__} has no {each.kind} {spell_value(each.name)}"
-            yield Finding((*path, *each.where), got + hint, at_key=each.at_key)
-    yield from _impossible(pipeline, path)
+            yield DataDiagnostic((*path, *each.where), got + hint, at_key=each.at_key)
+    yield from _check_placement(pipeline, path)
     known = (*LOADER_ARGUMENTS, *_components(blocks), *modular.OPTIONS)
     for name in pipeline.from_pretrained_arguments:
         if name not in known:
             message = f"the loader takes no {name!r}{did_you_mean(name, known)}"
-            yield Finding((*path, "from_pretrained_arguments", name), message, at_key=True)
+            yield DataDiagnostic((*path, "from_pretrained_arguments", name), message, at_key=True)
 
 
 def _names(blocks: Any, pipeline: Pipeline) -> Iterator[_Name]:
@@ -82,14 +82,14 @@ def _names(blocks: Any, pipeline: Pipeline) -> Iterator[_Name]:
         yield _Name(name, "setting", known, ("configuration", "configs", name), at_key=True)
 
 
-def _impossible(pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
+def _check_placement(pipeline: Pipeline, path: JsonPath) -> Diagnostics:
     where = (*path, "configuration")
     if pipeline.configuration.offload == "sequential":
         message = "a modular pipeline offloads whole models only: offload is 'model'"
-        yield Finding((*where, "offload"), message)
+        yield DataDiagnostic((*where, "offload"), message)
     if pipeline.configuration.enable_attention_slicing:
         message = "a modular pipeline cannot compute attention in slices"
-        yield Finding((*where, "enable_attention_slicing"), message, at_key=True)
+        yield DataDiagnostic((*where, "enable_attention_slicing"), message, at_key=True)
 
 
 def _components(blocks: Any) -> list[str]:

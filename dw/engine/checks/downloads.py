@@ -34,16 +34,18 @@ class Missing:
     variant: str | None
 
 
-def survey(document: Document, sources: Sources) -> tuple[Diagnostic, ...]:
+def check_downloads(document: Document, sources: Sources) -> tuple[Diagnostic, ...]:
     """A note for each model that is not in the cache, also in sub-workflows; with its size when the
     hub answers within `PATIENCE_S`."""
     missing = tuple(_missing(document, sources))
     sizes = _sizes({each.file.repository: each for each in missing})
     own = (
-        document.problem_at(each.path, _note(each, sizes.get(each.file.repository)), "note")
+        document.diagnostic_at(each.path, _note(each, sizes.get(each.file.repository)), "note")
         for each in missing
     )
-    inner = (note for child in document.children.values() for note in survey(child, sources))
+    inner = (
+        note for child in document.children.values() for note in check_downloads(child, sources)
+    )
     return (*own, *inner)
 
 

@@ -15,7 +15,7 @@ from dw.errors import did_you_mean
 _LOOK_UPS = ("get", "pop", "setdefault")
 
 
-def refusal(
+def unknown_argument(
     title: str, name: str, parameters: Mapping[str, Parameter], function: Callable[..., Any]
 ) -> str | None:
     """The message for an argument that the function, which a message calls `title`, does not take.
@@ -85,7 +85,7 @@ def generation_settings() -> frozenset[str]:
     return frozenset(fields | own | TransformersKwargs.__optional_keys__)
 
 
-def generation_refusal(name: str, cls: Any = None) -> str | None:
+def unknown_generation_argument(name: str, cls: Any = None) -> str | None:
     """The message for an argument that `generate` does not take, of a model of this class if that
     is known. Beside its settings it takes what the model's `forward` does; one that has a decoder
     beside an encoder gives names to the arguments of both, and is not judged."""

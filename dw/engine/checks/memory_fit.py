@@ -28,7 +28,7 @@ from dw.workflow.references import result_references
 FindDevice = Callable[[str | None], Device]
 
 
-def forecast(
+def check_memory_fit(
     document: Document, find_device: FindDevice, device: str | None = None
 ) -> tuple[Diagnostic, ...]:
     """A warning where a model is named that is too large for its device, alone or with the others.
@@ -38,7 +38,7 @@ def forecast(
     found: dict[str, Diagnostic] = {}
     with suppress(DwError):  # there is no such device
         planner = _planner(document, find_device, device)
-        named = _named(document, document.sound_part(), planner)
+        named = _named(document, document.partial(), planner)
         for _, together in groupby(named, key=lambda each: each is None):
             for problem in _shortages([each for each in together if each], find_device):
                 found.setdefault(problem.place, problem)
@@ -87,7 +87,7 @@ def _named(
                 child, arguments = document.children[step.workflow.path], step.workflow.arguments
                 known = {n: v for n, v in arguments.items() if not any(result_references(v))}
                 beside = planner.beside(child.path.parent)
-                yield from _named(child, child.sound_part(known), beside, f"{label}.")
+                yield from _named(child, child.partial(known), beside, f"{label}.")
             for need in _needs(step, label, workflow, planner):
                 yield _Named(need, document, ("steps", index))
         if step.release_models or step.release_pipeline:
@@ -112,4 +112,4 @@ def _shortages(named: Sequence[_Named], find_device: FindDevice) -> Iterator[Dia
         if message := footprint.shortage(ever=True):
             weights = max(footprint.exact, key=lambda each: each.nbytes)
             owner = next(each for each in named if each.need is weights.need)
-            yield owner.document.problem_at(owner.place(weights), message, "warning")
+            yield owner.document.diagnostic_at(owner.place(weights), message, "warning")

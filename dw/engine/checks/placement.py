@@ -7,7 +7,7 @@ from typing import Any
 
 from diffusers import PipelineQuantizationConfig
 
-from dw.engine.checks.keywords import refusal
+from dw.engine.checks.keywords import unknown_argument
 from dw.engine.models.quantization import (
     config_class,
     config_parameters,
@@ -16,10 +16,10 @@ from dw.engine.models.quantization import (
 )
 from dw.errors import WorkflowError, did_you_mean
 from dw.extras import missing_package
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.format.placement import Quantization
 from dw.workflow.json_path import JsonPath, spell_value
-from dw.workflow.problems import Finding
 
 DEVICE_MAPS = ("balanced", "cpu", "cuda")
 """What diffusers takes for a whole pipeline; for one component it takes more."""
@@ -27,20 +27,20 @@ DEVICE_MAPS = ("balanced", "cpu", "cuda")
 
 def check_placement(
     title: str, components: Iterable[str], pipeline: Pipeline, path: JsonPath
-) -> Iterator[Finding]:
+) -> Diagnostics:
     """Names of components that a pipeline class, called `title`, does not have."""
     known = tuple(components)
     device_map = pipeline.from_pretrained_arguments.get("device_map")
     if device_map is not None and device_map not in DEVICE_MAPS:
         choices, got = ", ".join(map(repr, DEVICE_MAPS)), spell_value(device_map)
         message = f"'device_map' of a pipeline must be one of {choices}, got {got}"
-        yield Finding((*path, "from_pretrained_arguments", "device_map"), message)
+        yield DataDiagnostic((*path, "from_pretrained_arguments", "device_map"), message)
     if (whole := pipeline.quantization) is not None and not is_of_pipelines(whole):
-        yield Finding((*path, "configuration"), of_one_component(whole))
+        yield DataDiagnostic((*path, "configuration"), of_one_component(whole))
     for where, name in _named(pipeline):
         if (component := name.partition(".")[0]) not in known:
             message = no_component(title, component, known)
-            yield Finding((*path, *where), message, at_key=where[-1] == name)
+            yield DataDiagnostic((*path, *where), message, at_key=where[-1] == name)
 
 
 def no_component(title: str, name: str, known: Collection[str]) -> str:
@@ -48,10 +48,10 @@ def no_component(title: str, name: str, known: Collection[str]) -> str:
     return f"{title} has no component {name!r}{hint}"
 
 
-def check_settings(pipeline: Pipeline, path: JsonPath, *, trust: bool) -> Iterator[Finding]:
+def check_settings(pipeline: Pipeline, path: JsonPath, *, trust: bool) -> Diagnostics:
     """What can be judged without knowing the class of the pipeline."""
     for where, quantization in _quantizations(pipeline):
-        yield from _quantization(quantization, (*path, *where), trust)
+        yield from _check_quantization(quantization, (*path, *where), trust)
 
 
 def _named(pipeline: Pipeline) -> Iterator[tuple[JsonPath, str]]:
@@ -87,30 +87,30 @@ def _quantizations(pipeline: Pipeline) -> Iterator[tuple[JsonPath, Quantization]
         yield from (((*here, name), each) for name, each in loads.quantization_config.items())
 
 
-def _quantization(quantization: Quantization, path: JsonPath, trust: bool) -> Iterator[Finding]:
+def _check_quantization(quantization: Quantization, path: JsonPath, trust: bool) -> Diagnostics:
     name = quantization.config_type
     if "." in name and missing_package(name):
         return  # a warning of the document; the run says it, unless it is a rehearsal
     try:
         cls = config_class(name, trust=trust)
     except WorkflowError as error:
-        yield Finding((*path, "configuration", "config_type"), error.message)
+        yield DataDiagnostic((*path, "configuration", "config_type"), error.message)
         return
     parameters = config_parameters(cls)
     for argument in quantization.arguments:
-        if message := refusal(cls.__name__, argument, parameters, cls.__init__):
-            yield Finding((*path, "arguments", argument), message, at_key=True)
+        if message := unknown_argument(cls.__name__, argument, parameters, cls.__init__):
+            yield DataDiagnostic((*path, "arguments", argument), message, at_key=True)
     if cls is PipelineQuantizationConfig:
-        yield from _whole(quantization, path)
+        yield from _check_backends(quantization, path)
 
 
-def _whole(quantization: Quantization, path: JsonPath) -> Iterator[Finding]:
+def _check_backends(quantization: Quantization, path: JsonPath) -> Diagnostics:
     given = quantization.arguments
     if ("quant_backend" in given) == ("quant_mapping" in given):
-        yield Finding(
+        yield DataDiagnostic(
             (*path, "arguments"), "one of 'quant_backend' and 'quant_mapping' must be given"
         )
     if not isinstance(given.get("quant_mapping", {}), dict):
         got = spell_value(given["quant_mapping"])
         where = (*path, "arguments", "quant_mapping")
-        yield Finding(where, f"'quant_mapping' must be an object, got {got}")
+        yield DataDiagnostic(where, f"'quant_mapping' must be an object, got {got}")

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-from dw.engine.checks.keywords import generation_refusal, keywords
+from dw.engine.checks.keywords import keywords, unknown_generation_argument
 from dw.engine.models.spec_builder import LOADER_ARGUMENTS
 from dw.engine.models.transformers_models import PIPELINE, SOURCES
 from dw.errors import did_you_mean
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.json_path import JsonPath
-from dw.workflow.problems import Finding
 
 
-def check_foreign(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
+def check_transformers_class(cls: Any, pipeline: Pipeline, path: JsonPath) -> Diagnostics:
     """What is wrong before anything loads. Of processors, and of models whose class their files
     tell, only the loaded object knows what a call takes."""
     arguments, where = pipeline.from_pretrained_arguments, (*path, "from_pretrained_arguments")
     source = next((name for name in SOURCES if name in arguments), None)
     for name in pipeline.components if source is not None else ():
         message = f"{name!r} cannot be beside a {source!r}: {cls.__name__} is loaded whole"
-        yield Finding((*path, name), message, at_key=True)
+        yield DataDiagnostic((*path, name), message, at_key=True)
     if cls.__name__ == PIPELINE:
         yield from _check_task(arguments.get("task"), where)
         if source is None and "model" not in pipeline.components:
-            yield Finding(where, "a pipeline of transformers needs 'model', here or as a component")
+            yield DataDiagnostic(
+                where, "a pipeline of transformers needs 'model', here or as a component"
+            )
     elif source is None and not pipeline.components:
-        yield Finding(where, f"{cls.__name__} needs a 'model_name'")
+        yield DataDiagnostic(where, f"{cls.__name__} needs a 'model_name'")
     if hasattr(cls, "config_class"):
         yield from _check_loader(cls, arguments, where)
         if pipeline.configuration.generate:
             yield from _check_generate(cls, pipeline, path)
 
 
-def _check_loader(cls: Any, arguments: Mapping[str, Any], where: JsonPath) -> Iterator[Finding]:
+def _check_loader(cls: Any, arguments: Mapping[str, Any], where: JsonPath) -> Diagnostics:
     """Names that are no options of a model's loader and no settings of its config."""
     from transformers import PreTrainedModel
 
@@ -46,25 +48,27 @@ def _check_loader(cls: Any, arguments: Mapping[str, Any], where: JsonPath) -> It
     for name in arguments.keys() - known:
         near = did_you_mean(name, known)
         hint = near or f"; beside its options it takes the settings of {config.__name__}"
-        yield Finding((*where, name), f"the loader takes no {name!r}{hint}", at_key=True)
+        yield DataDiagnostic((*where, name), f"the loader takes no {name!r}{hint}", at_key=True)
 
 
-def _check_generate(cls: Any, pipeline: Pipeline, path: JsonPath) -> Iterator[Finding]:
+def _check_generate(cls: Any, pipeline: Pipeline, path: JsonPath) -> Diagnostics:
     if not hasattr(cls, "generate"):
         where = (*path, "configuration", "generate")
-        yield Finding(where, f"{cls.__name__} has no 'generate'", at_key=True)
+        yield DataDiagnostic(where, f"{cls.__name__} has no 'generate'", at_key=True)
         return
     for name in pipeline.arguments:
-        if message := generation_refusal(name, cls):
-            yield Finding((*path, "arguments", name), message, at_key=True)
+        if message := unknown_generation_argument(name, cls):
+            yield DataDiagnostic((*path, "arguments", name), message, at_key=True)
 
 
-def _check_task(task: Any, where: JsonPath) -> Iterator[Finding]:
+def _check_task(task: Any, where: JsonPath) -> Diagnostics:
     from transformers.pipelines import get_supported_tasks
 
     known = get_supported_tasks()
     if task is None:
-        yield Finding(where, f"a pipeline of transformers needs a 'task': {', '.join(known)}")
+        yield DataDiagnostic(
+            where, f"a pipeline of transformers needs a 'task': {', '.join(known)}"
+        )
     elif task not in known:
         hint = did_you_mean(str(task), known) or f"; known are {', '.join(known)}"
-        yield Finding((*where, "task"), f"transformers has no task {task!r}{hint}")
+        yield DataDiagnostic((*where, "task"), f"transformers has no task {task!r}{hint}")

@@ -18,8 +18,9 @@ from dw.engine.files.access import FileAccess
 from dw.engine.media.audio import Audio, as_audio
 from dw.engine.media.video import as_video, plain
 from dw.engine.python import resolve
-from dw.engine.python.annotations import misfit
+from dw.engine.python.annotations import type_error
 from dw.errors import RunFailed, WorkflowError, did_you_mean
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.construction import (
     FROM_ARGUMENTS,
     FROM_FILE,
@@ -28,7 +29,6 @@ from dw.workflow.format.construction import (
     construction,
 )
 from dw.workflow.json_path import JsonPath, walk
-from dw.workflow.problems import Finding
 from dw.workflow.references import result_references
 
 KINDS = ("image", "video", "audio")
@@ -53,7 +53,7 @@ def built(value: Any, access: FileAccess) -> Any:
     return members if _differ(members.values(), value.values()) else value
 
 
-def check_objects(arguments: Any, path: JsonPath, *, trust: bool) -> Iterator[Finding]:
+def check_objects(arguments: Any, path: JsonPath, *, trust: bool) -> Diagnostics:
     """What does not fit between the objects in `arguments` and their classes. Builds nothing."""
     for here, value in walk(arguments, path):
         if (found := construction(value)) is None or not isinstance(found.cls, str):
@@ -61,10 +61,10 @@ def check_objects(arguments: Any, path: JsonPath, *, trust: bool) -> Iterator[Fi
         try:
             cls = resolve.python_class(found.cls, trust=trust)
         except WorkflowError as error:
-            yield Finding((*here, found.type_key), error.message)
+            yield DataDiagnostic((*here, found.type_key), error.message)
             continue
         for inner, message in _misfits(found, cls):
-            yield Finding((*here, *inner), message)
+            yield DataDiagnostic((*here, *inner), message)
 
 
 def _misfits(found: Construction, cls: Any) -> Iterator[tuple[JsonPath, str]]:
@@ -92,7 +92,7 @@ def _misfitting(cls: type, given: Any, path: JsonPath) -> Iterator[tuple[JsonPat
         if not accepts(cls, name):
             hint = did_you_mean(name, parameters) or f"; it takes {', '.join(parameters)}"
             yield (*path, name), f"{cls.__name__} takes no {name!r}{hint}"
-        elif name in parameters and (kinds := misfit(parameters[name], value)):
+        elif name in parameters and (kinds := type_error(parameters[name], value)):
             yield (*path, name), kinds
 
 

@@ -25,7 +25,7 @@ _NAMES: dict[type, str] = {
 _AS_JSON: dict[Any, type] = {tuple: list, Sequence: list, Mapping: dict}
 
 
-def misfit(parameter: Parameter, value: Any) -> str | None:
+def type_error(parameter: Parameter, value: Any) -> str | None:
     """The message for a value that its parameter does not take; what is not known yet, or is read
     or built later, fits."""
     if isinstance(value, str) and (is_reference(value) or media_kind(parameter.name)):

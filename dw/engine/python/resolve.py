@@ -21,7 +21,7 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 from dw.errors import TrustWorkflow, WorkflowError, did_you_mean
 from dw.extras import missing_package
 from dw.workflow.checks.classes import TRUSTED_PACKAGES
-from dw.workflow.checks.constants import constant_path, judge_constant
+from dw.workflow.checks.constants import constant_error, constant_path
 
 MODULAR = "ModularPipeline"
 AUTO_CLASSES = {
@@ -80,7 +80,7 @@ def constant(text: str, *, trust: bool = False) -> Any:
     Raises WorkflowError, without a position, for what is not there, must not be imported or is no
     value.
     """
-    if message := judge_constant(text, trust=trust):
+    if message := constant_error(text, trust=trust):
         raise WorkflowError(message)
     found, rest = _longest_module(constant_path(text), text, trust)
     for attribute in rest:

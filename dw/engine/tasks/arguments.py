@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from dw.workflow.checks.shape import wording
+from dw.workflow.checks.shape import describe_error
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.construction import construction, is_type_key
 from dw.workflow.json_path import JsonPath, spell_path, walk
 from dw.workflow.media import is_media_reference, media_kind
-from dw.workflow.problems import Finding
 from dw.workflow.references import is_reference
 
 LONGEST_SIDE = 16384  # pixels; four times what models draw, a slip of a zero is beyond it
@@ -24,7 +24,7 @@ Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def misfits(name: str, annotation: Any, value: Any, *, are_read: bool) -> Iterator[Finding]:
+def misfits(name: str, annotation: Any, value: Any, *, are_read: bool) -> Diagnostics:
     """What in the value of argument `name` is not of the annotation's type: the first misfit."""
     if any(isinstance(part, str) and is_reference(part) for _, part in walk(value)):
         return  # what it will be is of another type
@@ -36,10 +36,10 @@ def misfits(name: str, annotation: Any, value: Any, *, are_read: bool) -> Iterat
         detail = error.errors(include_url=False)[0]
         if detail["loc"][-1:] == ("[key]",):
             key = (name, str(detail["input"]))
-            yield Finding(key, detail["msg"], at_key=True)
+            yield DataDiagnostic(key, detail["msg"], at_key=True)
             return
         path: JsonPath = (name, *(part for part in detail["loc"] if isinstance(part, int)))
-        yield Finding(path, f"{spell_path(path)} {wording(detail)}")
+        yield DataDiagnostic(path, f"{spell_path(path)} {describe_error(detail)}")
 
 
 def _is_read_later(name: str, value: Any) -> bool:

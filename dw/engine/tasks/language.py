@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from dw.engine.calls.generation import GeneratedTokens
-from dw.engine.checks.keywords import generation_refusal
+from dw.engine.checks.keywords import unknown_generation_argument
 from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.tasks.arguments import Positive
 from dw.engine.tasks.registry import TaskContext, task
@@ -21,7 +21,7 @@ VISION_MODEL = "HuggingFaceTB/SmolVLM-256M-Instruct"
 
 
 def _setting(name: str) -> str:
-    if message := generation_refusal(name):
+    if message := unknown_generation_argument(name):
         raise PydanticCustomError("generation_setting", "{message}", {"message": message})
     return name
 

@@ -4,7 +4,7 @@ types."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -15,9 +15,9 @@ from dw.engine.files.access import FileAccess
 from dw.engine.models.task_models import TaskParts
 from dw.engine.tasks.arguments import misfits
 from dw.errors import RunFailed, did_you_mean
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.format.scalars import DeviceName
-from dw.workflow.problems import Finding
 from dw.workflow.references import PREVIOUS
 
 
@@ -95,17 +95,17 @@ def borrowed_by(name: str) -> str | None:
     return _COMMANDS[name].borrows
 
 
-def check_reference(name: str, reference: str | None) -> Iterator[Finding]:
+def check_reference(name: str, reference: str | None) -> Diagnostics:
     """Whether a command that borrows from an earlier step, and no other, says from which one."""
     command = _COMMANDS.get(name)
     if command is None:
         return
     if command.borrows and reference is None:
         message = f"{name} needs 'pipeline_reference': the step that has the {command.borrows}"
-        yield Finding(("command",), message)
+        yield DataDiagnostic(("command",), message)
     elif reference is not None and not command.borrows:
         message = f"{name} takes no 'pipeline_reference'"
-        yield Finding(("pipeline_reference",), message, at_key=True)
+        yield DataDiagnostic(("pipeline_reference",), message, at_key=True)
 
 
 def models_of(name: str, arguments: Any) -> TaskParts | Pipeline:
@@ -152,7 +152,7 @@ def run_task(name: str, arguments: Any, context: TaskContext) -> list[Any]:
     return [_stripped(r) for r in result] if isinstance(result, list) else [_stripped(result)]
 
 
-def check_task(name: str, arguments: Any, *, are_read: bool = False) -> Iterator[Finding]:
+def check_task(name: str, arguments: Any, *, are_read: bool = False) -> Diagnostics:
     """What is wrong with a command and its arguments. The paths begin at the arguments; an empty
     one is the command's.
 
@@ -160,7 +160,7 @@ def check_task(name: str, arguments: Any, *, are_read: bool = False) -> Iterator
     """
     command = _COMMANDS.get(name)
     if command is None:
-        yield Finding((), f"there is no command {name!r}{did_you_mean(name, _COMMANDS)}")
+        yield DataDiagnostic((), f"there is no command {name!r}{did_you_mean(name, _COMMANDS)}")
         return
     if not command.takes_whole:
         yield from _check_arguments(name, command, arguments, are_read)
@@ -168,10 +168,10 @@ def check_task(name: str, arguments: Any, *, are_read: bool = False) -> Iterator
 
 def _check_arguments(
     name: str, command: TaskFunction, arguments: Any, are_read: bool
-) -> Iterator[Finding]:
+) -> Diagnostics:
     known = command.parameters
     if not isinstance(arguments, Mapping):
-        yield Finding((), f"{name} takes named arguments: {', '.join(known)}")
+        yield DataDiagnostic((), f"{name} takes named arguments: {', '.join(known)}")
         return
     for argument, value in arguments.items():
         if argument in known:
@@ -180,10 +180,10 @@ def _check_arguments(
         elif argument == "device":
             yield from misfits(argument, DeviceName, value, are_read=are_read)
         elif (hint := did_you_mean(argument, known)) or not command.takes_any:
-            yield Finding((argument,), f"{name} takes no {argument!r}{hint}", at_key=True)
+            yield DataDiagnostic((argument,), f"{name} takes no {argument!r}{hint}", at_key=True)
     for argument, parameter in known.items():
         if parameter.default is parameter.empty and argument not in arguments:
-            yield Finding((), f"{name} needs {argument!r}")
+            yield DataDiagnostic((), f"{name} needs {argument!r}")
 
 
 def _stripped(result: Any) -> Any:

@@ -198,7 +198,7 @@ class WorkerServer:
 
 
 def _document(command: Run | Check | Prepare) -> Document:
-    return _validated(command).right
+    return _validated(command).document_or_raise()
 
 
 def _validated(command: Run | Check | Prepare) -> ValidationResult:

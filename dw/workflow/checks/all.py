@@ -1,4 +1,4 @@
-"""All that is judged in a workflow's data: keys, shape, references, classes, sub-workflows."""
+"""Validation of a workflow's data: keys, shape, references, classes, sub-workflows."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from dw.errors import UsageError, did_you_mean
 from dw.workflow.checks.classes import check_classes
 from dw.workflow.checks.constants import check_constants
 from dw.workflow.checks.keys import check_keys
-from dw.workflow.checks.remote_code import check_code
+from dw.workflow.checks.remote_code import check_remote_code
 from dw.workflow.checks.shape import check_shape
 from dw.workflow.checks.sharing import check_pipeline_references, check_reused
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.model import Workflow
 from dw.workflow.json_path import JsonPath
 from dw.workflow.media import check_media
-from dw.workflow.problems import Finding
 from dw.workflow.references import check_steps, is_reference
 
 if TYPE_CHECKING:
     from dw.workflow.document import Document
 
 
-def examine(
+def validate(
     data: dict[str, Any], children: Mapping[str, Document], *, trust: bool
-) -> tuple[Workflow | None, tuple[Finding, ...]]:
-    """The workflow that `data` is, its variables filled in, and everything that was found in it.
+) -> tuple[Workflow | None, tuple[DataDiagnostic, ...]]:
+    """The workflow in `data`, whose variables are filled in, and its diagnostics.
 
-    There is a workflow whenever its shape is right, whatever else was found.
+    The workflow is None only when its shape is wrong.
     """
-    workflow, findings = check_shape(data)
+    workflow, diagnostics = check_shape(data)
     return workflow, (
         *check_keys(data),
-        *findings,
+        *diagnostics,
         *check_steps(data),
         *check_pipeline_references(data),
         *check_reused(data),
         *check_classes(data, trust=trust),
         *check_constants(data.get("steps"), ("steps",), trust=trust),
         *check_media(data),
-        *check_code(data, trust=trust),
+        *check_remote_code(data, trust=trust),
         *check_sub_arguments(data, children),
     )
 
 
-def check_sub_arguments(data: Any, children: Mapping[str, Document]) -> Iterator[Finding]:
+def check_sub_arguments(data: Any, children: Mapping[str, Document]) -> Diagnostics:
     """The arguments of sub-workflows against the variables that they declare."""
     for path, action in sub_workflows(data):
         name, arguments = action.get("path"), action.get("arguments")
@@ -55,16 +55,18 @@ def check_sub_arguments(data: Any, children: Mapping[str, Document]) -> Iterator
             here = (*path, "arguments", name)
             if name not in child.variables:
                 hint = did_you_mean(name, child.variables)
-                yield Finding(here, f"{child.id} has no argument {name!r}{hint}", at_key=True)
+                yield DataDiagnostic(
+                    here, f"{child.id} has no argument {name!r}{hint}", at_key=True
+                )
             elif not (isinstance(value, str) and is_reference(value)):
                 yield from _check_value(here, child, name, value)
 
 
-def _check_value(path: JsonPath, child: Document, name: str, value: Any) -> Iterator[Finding]:
+def _check_value(path: JsonPath, child: Document, name: str, value: Any) -> Diagnostics:
     try:
         child.convert(name, value)
     except UsageError as error:
-        yield Finding(path, error.message)
+        yield DataDiagnostic(path, error.message)
 
 
 def sub_workflows(data: Any) -> Iterator[tuple[JsonPath, dict[str, Any]]]:

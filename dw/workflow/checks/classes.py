@@ -8,8 +8,6 @@ because resolving it imports that package.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
@@ -18,6 +16,7 @@ from typing import Any
 
 from dw.errors import did_you_mean
 from dw.extras import missing_package
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.construction import (
     CONSTRUCTORS,
     FROM_ARGUMENTS,
@@ -30,8 +29,7 @@ from dw.workflow.format.construction import (
     is_type_key,
 )
 from dw.workflow.json_path import JsonPath, spell_value, walk
-from dw.workflow.media import judge_extension
-from dw.workflow.problems import Finding
+from dw.workflow.media import extension_error
 from dw.workflow.references import PREVIOUS, is_reference
 
 TRUSTED_PACKAGES = (
@@ -73,77 +71,77 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _QUOTED_NAME = re.compile(r'"([A-Z]\w+)"')
 
 
-def check_classes(data: dict[str, Any], *, trust: bool) -> Iterator[Finding]:
+def check_classes(data: dict[str, Any], *, trust: bool) -> Diagnostics:
     """Every type and dtype in the steps of a workflow, and what is built of them."""
     for path, value in walk(data.get("steps"), ("steps",)):
         if isinstance(value, dict):
             yield from _check_construction(path, value)
-        elif message := _judge(path, value, trust=trust):
-            yield Finding(path, message)
-        elif message := _judge_optional(path, value):
-            yield Finding(path, message, "warning")
+        elif message := _name_error(path, value, trust=trust):
+            yield DataDiagnostic(path, message)
+        elif message := _missing_optional(path, value):
+            yield DataDiagnostic(path, message, "warning")
 
 
-def _check_construction(path: JsonPath, value: dict[str, Any]) -> Iterator[Finding]:
+def _check_construction(path: JsonPath, value: dict[str, Any]) -> Diagnostics:
     types = [key for key in value if is_class_key(key)]
     made = [key for key in CONSTRUCTORS if key in value]
     if not made or (made == [FROM_FILE] and not types):
         return  # what has no type is no object to build
     for key in made[1:]:
         message = f"an object is made one way: {made[0]!r} is given, so {key!r} cannot be"
-        yield Finding((*path, key), message, at_key=True)
+        yield DataDiagnostic((*path, key), message, at_key=True)
     for key in types[1:]:
         message = f"an object has one class: {types[0]!r} is given, so {key!r} cannot be"
-        yield Finding((*path, key), message, at_key=True)
+        yield DataDiagnostic((*path, key), message, at_key=True)
     if not types:
         message = f"{made[0]!r} needs a class beside it, under a key such as 'reference_type'"
-        yield Finding((*path, made[0]), message, at_key=True)
+        yield DataDiagnostic((*path, made[0]), message, at_key=True)
     if (found := construction(value)) is not None:
-        for finding in _check_source(found):
-            yield replace(finding, path=(*path, *finding.path))
+        for diagnostic in _check_source(found):
+            yield diagnostic.below(path)
 
 
-def _check_source(found: Construction) -> Iterator[Finding]:
+def _check_source(found: Construction) -> Diagnostics:
     """What is wrong inside of one object; the paths begin at it."""
     key, source = found.constructor, found.source
     if key == FROM_ARGUMENTS:
         if not isinstance(source, dict) and not _is_open(source):
-            yield Finding((key,), f"{key!r} must be an object, got {spell_value(source)}")
+            yield DataDiagnostic((key,), f"{key!r} must be an object, got {spell_value(source)}")
         for name in found.extra:
             message = f"{name!r} cannot stand beside {key!r}; it may be one of them"
-            yield Finding((name,), message, at_key=True)
+            yield DataDiagnostic((name,), message, at_key=True)
     elif not isinstance(source, str) or not source:
-        yield Finding((key,), f"{key!r} must be a string, got {spell_value(source)}")
+        yield DataDiagnostic((key,), f"{key!r} must be a string, got {spell_value(source)}")
     elif key == FROM_FILE:
         yield from _check_file(found)
     elif source.startswith(PREVIOUS):
-        yield Finding((key,), f"{key!r} is the bare name of a step, without {PREVIOUS!r}")
+        yield DataDiagnostic((key,), f"{key!r} is the bare name of a step, without {PREVIOUS!r}")
 
 
-def _check_file(found: Construction) -> Iterator[Finding]:
+def _check_file(found: Construction) -> Diagnostics:
     for path, value in walk({found.constructor: found.source, **found.extra}):
         if isinstance(value, str) and value.startswith(PREVIOUS):
             message = f"what is made {FROM_FILE!r} takes no results; {FROM_RESULT!r} does"
-            yield Finding(path, message)
-    wrong = None if is_reference(found.source) else judge_extension(found.source)
+            yield DataDiagnostic(path, message)
+    wrong = None if is_reference(found.source) else extension_error(found.source)
     if wrong is not None:
-        yield Finding((found.constructor,), wrong)
+        yield DataDiagnostic((found.constructor,), wrong)
 
 
 def _is_open(value: Any) -> bool:
     return isinstance(value, str) and is_reference(value)
 
 
-def _judge(path: JsonPath, value: Any, *, trust: bool) -> str | None:
+def _name_error(path: JsonPath, value: Any, *, trust: bool) -> str | None:
     if _is_module(path):
-        return _judge_module(value, trust=trust)
+        return _module_error(value, trust=trust)
     if len(path) > 1 and is_dtype_key(str(path[-2])):  # dtypes of components by name
         is_open = not isinstance(value, str) or is_reference(value)
-        return None if is_open else _judge_dtype(str(path[-1]), value)
-    return _judge_value(path[-1], value, trust=trust)
+        return None if is_open else _dtype_error(str(path[-1]), value)
+    return _key_error(path[-1], value, trust=trust)
 
 
-def _judge_module(name: Any, *, trust: bool) -> str | None:
+def _module_error(name: Any, *, trust: bool) -> str | None:
     """A module that is imported for what that registers."""
     if not isinstance(name, str) or is_reference(name):
         return None
@@ -154,7 +152,7 @@ def _judge_module(name: Any, *, trust: bool) -> str | None:
     return None
 
 
-def _judge_optional(path: JsonPath, name: Any) -> str | None:
+def _missing_optional(path: JsonPath, name: Any) -> str | None:
     """Packages that a run needs and a rehearsal does without."""
     is_optional = _is_module(path) or path[-1] in _OPTIONAL_KEYS
     if not is_optional or not isinstance(name, str) or not _DOTTED.fullmatch(name):
@@ -167,7 +165,7 @@ def _is_module(path: JsonPath) -> bool:
     return len(path) > 1 and path[-2] == _MODULES
 
 
-def _judge_value(key: str | int, value: Any, *, trust: bool) -> str | None:
+def _key_error(key: str | int, value: Any, *, trust: bool) -> str | None:
     if not (isinstance(key, str) and is_type_key(key) and isinstance(value, str)):
         return None
     if is_reference(value):
@@ -175,26 +173,26 @@ def _judge_value(key: str | int, value: Any, *, trust: bool) -> str | None:
     if value.startswith("{") and value.endswith("}") and key not in _CLASS_KEYS:
         return None  # braces make it a plain string
     if is_dtype_key(key):
-        return _judge_dtype(key, value)
-    return _judge_class(key, value, trust=trust)
+        return _dtype_error(key, value)
+    return _class_error(key, value, trust=trust)
 
 
-def _judge_class(key: str, name: str, *, trust: bool) -> str | None:
+def _class_error(key: str, name: str, *, trust: bool) -> str | None:
     if not _DOTTED.fullmatch(name):
         return f"{key!r} must name a class, got {spell_value(name)}"
     package, _, rest = name.partition(".")
     if not rest:
-        return _judge_bare(key, name)
+        return _diffusers_error(key, name)
     if package not in TRUSTED_PACKAGES:
         return None if trust else distrust(key, name)
     if key not in _OPTIONAL_KEYS and (message := missing_package(name)):
         return message
     if package == "diffusers" and "." not in rest:
-        return _judge_bare(key, rest)
+        return _diffusers_error(key, rest)
     return None
 
 
-def _judge_dtype(key: str, name: str) -> str | None:
+def _dtype_error(key: str, name: str) -> str | None:
     package, _, dtype = name.rpartition(".")
     if package == "torch" and dtype in DTYPES:
         return None
@@ -205,7 +203,7 @@ def _judge_dtype(key: str, name: str) -> str | None:
     return f"{key!r} must be a torch dtype such as torch.bfloat16, {got}"
 
 
-def _judge_bare(key: str, name: str) -> str | None:
+def _diffusers_error(key: str, name: str) -> str | None:
     known = diffusers_names()
     if not known or name in known:
         return None

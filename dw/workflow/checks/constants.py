@@ -17,9 +17,9 @@ from typing import Any
 from dw.errors import did_you_mean
 from dw.extras import is_installed
 from dw.workflow.checks.classes import TRUSTED_PACKAGES, diffusers_names, distrust
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.json_path import JsonPath, spell_value
 from dw.workflow.module_source import find_module, read_module
-from dw.workflow.problems import Finding
 from dw.workflow.references import CONSTANT, constants_in
 
 LONGEST_NAME = 200
@@ -32,7 +32,7 @@ def constant_path(text: str) -> list[str]:
     return name.split(".") if "." in name else ["diffusers", name]
 
 
-def judge_constant(text: str, *, trust: bool) -> str | None:
+def constant_error(text: str, *, trust: bool) -> str | None:
     """What is wrong with `constant:...`, as far as that shows without importing anything."""
     name = text.removeprefix(CONSTANT)
     if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
@@ -44,33 +44,33 @@ def judge_constant(text: str, *, trust: bool) -> str | None:
         return f"{text!r} names what is private to Python; the setting 'trust' allows it"
     if not is_installed(package):
         return f"{text!r} needs the package {package!r}, which is not installed"
-    return _judge_value(text, *find_module(path))
+    return _value_error(text, *find_module(path))
 
 
-def check_constants(data: Any, path: JsonPath, *, trust: bool) -> Iterator[Finding]:
+def check_constants(data: Any, path: JsonPath, *, trust: bool) -> Diagnostics:
     """Every constant in `data`, which stands at `path`."""
     for here, text in constants_in(data):
-        if message := judge_constant(text, trust=trust):
-            yield Finding((*path, *here), message)
+        if message := constant_error(text, trust=trust):
+            yield DataDiagnostic((*path, *here), message)
 
 
 def literals(data: Any, *, trust: bool) -> dict[str, Any]:
     """Each `constant:...` in `data` whose value can be told without importing, and that value."""
     known: dict[str, Any] = {}
     for text in {text for _, text in constants_in(data)}:
-        if judge_constant(text, trust=trust) is None:
+        if constant_error(text, trust=trust) is None:
             known.update((text, value) for value in _literal(*find_module(constant_path(text))))
     return known
 
 
-def _judge_value(text: str, file: Path | None, rest: list[str]) -> str | None:
+def _value_error(text: str, file: Path | None, rest: list[str]) -> str | None:
     """`rest`: the attributes after the module in `file`."""
     if file is None:
         return None
     if not rest:
         return f"{text!r} is a module, not a value"
     if file.name == "__init__.py":
-        return _judge_root(rest[0]) if file.parent.name == "diffusers" else None
+        return _diffusers_error(rest[0]) if file.parent.name == "diffusers" else None
     module = read_module(file)
     if rest[0] in module.callables and len(rest) == 1:
         return f"{text!r} is a function or a class, not a value"
@@ -80,7 +80,7 @@ def _judge_value(text: str, file: Path | None, rest: list[str]) -> str | None:
     return f"{file.stem} has no constant {rest[0]!r}{did_you_mean(rest[0], constants)}"
 
 
-def _judge_root(name: str) -> str | None:
+def _diffusers_error(name: str) -> str | None:
     """Diffusers itself has names of classes and functions only, and its modules."""
     known = diffusers_names()
     if not known or name.islower() or name.startswith("_"):

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, get_args, get_origin
 
 from dw.errors import did_you_mean
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.model import Workflow
 from dw.workflow.format.section import Section
 from dw.workflow.json_path import JsonPath
-from dw.workflow.problems import Finding
 
 _NEAR = 0.75
 """Likeness from which an unknown key is taken for a slip: `stpes` is one for `steps`, `notes` (0.6)
 is not, and people keep notes in their files."""
 
 
-def check_keys(
-    data: Any, model: type[Section] = Workflow, path: JsonPath = ()
-) -> Iterator[Finding]:
+def check_keys(data: Any, model: type[Section] = Workflow, path: JsonPath = ()) -> Diagnostics:
     """Wrong types are not reported here; the models do that."""
     if not isinstance(data, dict):
         return
     for key in data:
         yield from _check_key(key, data, model, path)
-    for finding in model.conflicts(data):
-        yield replace(finding, path=(*path, *finding.path))
+    for conflict in model.conflicts(data):
+        yield conflict.below(path)
     for key, inner in sections(model).items():
         if is_mapping(model, key):
             yield from _check_members(data.get(key), inner, (*path, key))
@@ -38,29 +35,27 @@ def check_keys(
         yield from check_keys(data[key], inner, (*path, key))
 
 
-def _check_inside(value: Any, model: type[Section], path: JsonPath) -> Iterator[Finding]:
+def _check_inside(value: Any, model: type[Section], path: JsonPath) -> Diagnostics:
     for index, item in enumerate(value if isinstance(value, list) else ()):
         yield from check_keys(item, model, (*path, index))
     yield from check_keys(value, model, path)
 
 
-def _check_members(value: Any, model: type[Section], path: JsonPath) -> Iterator[Finding]:
+def _check_members(value: Any, model: type[Section], path: JsonPath) -> Diagnostics:
     for key, member in value.items() if isinstance(value, dict) else ():
         yield from check_keys(member, model, (*path, key))
 
 
-def _check_key(
-    key: str, data: dict[str, Any], model: type[Section], path: JsonPath
-) -> Iterator[Finding]:
+def _check_key(key: str, data: dict[str, Any], model: type[Section], path: JsonPath) -> Diagnostics:
     here = (*path, key)
     if key in known_keys(model) or key in model.nested(data):
         return
     if model.closed or nearest_key(key, known_keys(model)):
         known = ", ".join(sorted(known_keys(model)))
         hint = did_you_mean(key, known_keys(model)) or f"; known are {known}"
-        yield Finding(here, f"unknown key {key!r}{hint}", at_key=True)
+        yield DataDiagnostic(here, f"unknown key {key!r}{hint}", at_key=True)
     elif not key.startswith(("_", "$")):
-        yield Finding(here, f"unknown key {key!r} is ignored", "warning", at_key=True)
+        yield DataDiagnostic(here, f"unknown key {key!r} is ignored", "warning", at_key=True)
 
 
 def nearest_key(key: str, others: Iterable[str]) -> str | None:

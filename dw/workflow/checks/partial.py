@@ -16,7 +16,7 @@ _WHOLE = frozenset({"arguments", "inputs"})
 """Without these a step asks for something else, and what would be said of it would be wrong."""
 
 
-def sound_part(data: dict[str, Any]) -> Workflow:
+def partial_workflow(data: dict[str, Any]) -> Workflow:
     """The workflow that `data` is, with its steps in their places.
 
     An optional value of the wrong shape is left out; a step that cannot be without does nothing.

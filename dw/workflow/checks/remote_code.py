@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.json_path import spell_value, walk
-from dw.workflow.problems import Finding
 from dw.workflow.references import is_reference
 
 KEYS = ("custom_pipeline", "trust_remote_code")
 
 
-def check_code(data: dict[str, Any], *, trust: bool) -> Iterator[Finding]:
+def check_remote_code(data: dict[str, Any], *, trust: bool) -> Diagnostics:
     """The arguments of loaders that make them run code."""
     for path, value in walk(data.get("steps"), ("steps",)):
         if path[-1:] == ("from_pretrained_arguments",) and isinstance(value, dict):
             for key in KEYS:
-                if message := _judge(key, value, trust=trust):
-                    yield Finding((*path, key), message)
+                if message := _option_error(key, value, trust=trust):
+                    yield DataDiagnostic((*path, key), message)
 
 
-def _judge(key: str, arguments: dict[str, Any], *, trust: bool) -> str | None:
+def _option_error(key: str, arguments: dict[str, Any], *, trust: bool) -> str | None:
     value = arguments.get(key)
     if value in (None, False) or (isinstance(value, str) and is_reference(value)):
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,9 +10,9 @@ from pydantic_core import ErrorDetails
 
 from dw.errors import did_you_mean
 from dw.workflow.checks.keys import nearest_key
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.model import Workflow
 from dw.workflow.json_path import JsonPath, locate, spell_path, spell_value
-from dw.workflow.problems import Finding
 
 _WANTED = {
     "string_type": "must be a string",
@@ -40,15 +39,15 @@ _MANY = 12  # choices are not all told when one of them is near
 _CHOICE = re.compile(r"'([^']*)'")
 
 
-def check_shape(data: Any) -> tuple[Workflow | None, tuple[Finding, ...]]:
+def check_shape(data: Any) -> tuple[Workflow | None, tuple[DataDiagnostic, ...]]:
     """The workflow, or everything that keeps `data` from being one."""
     try:
         return Workflow.model_validate(data), ()
     except ValidationError as error:
-        return None, tuple(_findings(error, data))
+        return None, tuple(_check_errors(error, data))
 
 
-def _findings(error: ValidationError, data: Any) -> Iterator[Finding]:
+def _check_errors(error: ValidationError, data: Any) -> Diagnostics:
     for detail in error.errors(include_url=False):
         path = locate(data, detail["loc"])
         if detail["type"] == "missing":
@@ -56,16 +55,16 @@ def _findings(error: ValidationError, data: Any) -> Iterator[Finding]:
         elif detail["type"] == "too_short" and detail["input"]:
             continue  # pydantic does not count the items that it found wrong
         else:
-            yield Finding(path, f"{spell_path(path)} {wording(detail)}")
+            yield DataDiagnostic(path, f"{spell_path(path)} {describe_error(detail)}")
 
 
-def _missing(path: JsonPath, key: str, given: Any) -> Iterator[Finding]:
+def _missing(path: JsonPath, key: str, given: Any) -> Diagnostics:
     # A misspelled key is reported as such, once.
     if not (isinstance(given, dict) and nearest_key(key, given)):
-        yield Finding(path, f"{spell_path(path)} needs {key!r}")
+        yield DataDiagnostic(path, f"{spell_path(path)} needs {key!r}")
 
 
-def wording(detail: ErrorDetails) -> str:
+def describe_error(detail: ErrorDetails) -> str:
     """What the value must be, and what it is."""
     context = {name: _whole(limit) for name, limit in detail.get("ctx", {}).items()}
     value = detail["input"]

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dw.errors import did_you_mean
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.json_path import JsonPath, spell_value
-from dw.workflow.problems import Finding
 
 
-def check_pipeline_references(data: dict[str, Any]) -> Iterator[Finding]:
+def check_pipeline_references(data: dict[str, Any]) -> Diagnostics:
     """Steps that call the pipeline of a step that has none, or that is unknown or later."""
     given = data.get("steps")
     steps = given if isinstance(given, list) else []
     for index, step in enumerate(steps):
         for path, name in _references(step):
-            if message := _judge(name, steps[:index], steps):
-                yield Finding(("steps", index, *path), message)
+            if message := _reference_error(name, steps[:index], steps):
+                yield DataDiagnostic(("steps", index, *path), message)
 
 
 def _references(step: Any) -> Iterator[tuple[JsonPath, str]]:
@@ -31,7 +31,7 @@ def _references(step: Any) -> Iterator[tuple[JsonPath, str]]:
             yield path, name
 
 
-def _judge(name: str, earlier: Sequence[Any], steps: Sequence[Any]) -> str | None:
+def _reference_error(name: str, earlier: Sequence[Any], steps: Sequence[Any]) -> str | None:
     if (step := _named(name, earlier)) is not None:
         if step.get("pipeline") is None:
             return f"step {name!r} has no pipeline"
@@ -59,7 +59,7 @@ def _named(name: str, steps: Sequence[Any]) -> dict[str, Any] | None:
     return next((s for s in steps if isinstance(s, dict) and s.get("name") == name), None)
 
 
-def check_reused(data: dict[str, Any]) -> Iterator[Finding]:
+def check_reused(data: dict[str, Any]) -> Diagnostics:
     """Components that a step reuses, and no step before it shares."""
     steps = data.get("steps")
     shared: list[str] = []
@@ -71,9 +71,9 @@ def check_reused(data: dict[str, Any]) -> Iterator[Finding]:
             here = ("steps", index, "pipeline", *path)
             if name not in shared:
                 hint = did_you_mean(name, shared) or _shares(shared)
-                yield Finding(here, f"no earlier step shares {name!r}{hint}")
+                yield DataDiagnostic(here, f"no earlier step shares {name!r}{hint}")
             elif isinstance(pipeline.get(name), dict) and "configuration" in pipeline[name]:
-                yield Finding(
+                yield DataDiagnostic(
                     here, f"{name!r} is a component of its own here, and cannot be reused"
                 )
         shared += [name for _, name in _listed(pipeline, "shared_components")]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.scalars import Many, Text
 from dw.workflow.format.section import Section
 from dw.workflow.json_path import JsonPath
-from dw.workflow.problems import Finding
 
 REFERENCES = "references"
 """The argument that holds the sound which a film is made for."""
@@ -45,13 +45,17 @@ class FrameSnap(Section):
         return frames - (frames - self.remainder) % self.modulus
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         modulus, remainder = data.get("modulus"), data.get("remainder", 0)
         least, most = data.get("min_frames", 1), data.get("max_frames")
         if _are_numbers(modulus, remainder) and remainder >= modulus:
-            yield Finding(("remainder",), f"'remainder' must be below 'modulus', got {remainder}")
+            yield DataDiagnostic(
+                ("remainder",), f"'remainder' must be below 'modulus', got {remainder}"
+            )
         if _are_numbers(least, most) and most < least:
-            yield Finding(("max_frames",), f"'max_frames' must be at least {least}, got {most}")
+            yield DataDiagnostic(
+                ("max_frames",), f"'max_frames' must be at least {least}, got {most}"
+            )
 
 
 class Chain(Section):
@@ -120,24 +124,24 @@ class Chain(Section):
     )
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         has_segments, matches = data.get("segments") is not None, data.get("match_audio") is True
         if has_segments and matches:
             message = "'segments' and 'match_audio' exclude each other"
-            yield Finding(("match_audio",), message, at_key=True)
+            yield DataDiagnostic(("match_audio",), message, at_key=True)
         elif not has_segments and not matches:
-            yield Finding((), "'chain' needs 'segments' or 'match_audio'")
+            yield DataDiagnostic((), "'chain' needs 'segments' or 'match_audio'")
         if data.get("continuity", "last_frame") == "last_frame":
             for name in ("carry_frames", "carry_audio"):
                 if name in data:
                     message = f"{name!r} does nothing without 'continuity': 'last_segment'"
-                    yield Finding((name,), message, "warning", at_key=True)
+                    yield DataDiagnostic((name,), message, "warning", at_key=True)
         if data.get("keep_segments") is True and data.get("save_segments") is not True:
             message = "'keep_segments' does nothing without 'save_segments'"
-            yield Finding(("keep_segments",), message, "warning", at_key=True)
+            yield DataDiagnostic(("keep_segments",), message, "warning", at_key=True)
 
 
-def check_chain(action: Mapping[str, Any]) -> Iterator[Finding]:
+def check_chain(action: Mapping[str, Any]) -> Diagnostics:
     """What does not fit between the chain of an action and its arguments, as far as both are there.
     The paths begin at the action."""
     chain, arguments = action.get("chain"), action.get("arguments")
@@ -146,12 +150,12 @@ def check_chain(action: Mapping[str, Any]) -> Iterator[Finding]:
     frames, trim = arguments.get("num_frames"), chain.get("trim_frames", 1)
     if _are_numbers(frames, trim) and frames <= trim:
         message = f"'trim_frames' must be below 'num_frames', which is {frames}, got {trim}"
-        yield Finding(("chain", "trim_frames"), message)
+        yield DataDiagnostic(("chain", "trim_frames"), message)
     yield from _check_snap(chain.get("frame_snap"), frames)
     yield from _check_lists(chain, arguments)
 
 
-def _check_snap(data: Any, frames: Any) -> Iterator[Finding]:
+def _check_snap(data: Any, frames: Any) -> Diagnostics:
     if not isinstance(data, dict) or any(FrameSnap.conflicts(data)) or not _are_numbers(frames):
         return
     try:
@@ -160,10 +164,10 @@ def _check_snap(data: Any, frames: Any) -> Iterator[Finding]:
         return  # told by the model
     if not snap.fits(frames):
         message = f"'num_frames' must be {snap}, such as {snap.up(frames)}, got {frames}"
-        yield Finding(("arguments", "num_frames"), message)
+        yield DataDiagnostic(("arguments", "num_frames"), message)
 
 
-def _check_lists(chain: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[Finding]:
+def _check_lists(chain: Mapping[str, Any], arguments: Mapping[str, Any]) -> Diagnostics:
     """Arguments that have to be lists, since something is put into them or looked for in them."""
     needed: dict[str, str] = {}
     if chain.get("match_audio") is True:
@@ -175,7 +179,7 @@ def _check_lists(chain: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iter
         value, path = arguments.get(name), ("arguments", name)
         if not isinstance(value, list | str):  # a text is a reference, or told elsewhere
             where: JsonPath = path if name in arguments else ("arguments",)
-            yield Finding(where, f"{message} in the argument {name!r}")
+            yield DataDiagnostic(where, f"{message} in the argument {name!r}")
 
 
 def _are_numbers(*values: Any) -> bool:

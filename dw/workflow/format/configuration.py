@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.modular import ComponentsManager, LoadComponents
 from dw.workflow.format.placement import (
     GroupOffload,
@@ -20,7 +21,6 @@ from dw.workflow.format.placement import (
 from dw.workflow.format.scalars import AttentionBackend, DeviceName, Many
 from dw.workflow.format.section import Section, words
 from dw.workflow.format.step_cache import StepCache, TeaCache
-from dw.workflow.problems import Finding
 
 
 class ComponentSettings(Section):
@@ -106,10 +106,10 @@ class PlacedConfig(Section):
         return self.preserve_device_placement or self.do_not_send_to_device
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         if (old := "do_not_send_to_device") in data:
             message = f"{old!r} is the old name of 'preserve_device_placement'"
-            yield Finding((old,), message, "warning", at_key=True)
+            yield DataDiagnostic((old,), message, "warning", at_key=True)
 
 
 class Configuration(PlacedConfig):
@@ -215,21 +215,21 @@ class Configuration(PlacedConfig):
         return {name: ComponentSettings for name in found if name not in cls.model_fields}
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         yield from super().conflicts(data)
         yield from exclusive(data, "enable_attention_slicing", "disable_attention_slicing")
         yield from exclusive(data, "offload", "group_offload")
         if data.get("cache") and data.get("teacache") is not None:  # empty, it has its defaults
             message = "'cache' and 'teacache' exclude each other"
-            yield Finding(("teacache",), message, at_key=True)
+            yield DataDiagnostic(("teacache",), message, at_key=True)
         if data.get("exclude_from_cpu_offload") and data.get("offload") != "sequential":
             key, message = "exclude_from_cpu_offload", "needs 'offload' 'sequential'; it is ignored"
-            yield Finding((key,), f"{key!r} {message}", "warning", at_key=True)
+            yield DataDiagnostic((key,), f"{key!r} {message}", "warning", at_key=True)
         components = data.get("components")
         for name, entry in components.items() if isinstance(components, dict) else ():
             if data.get("offload") and isinstance(entry, dict) and entry.get("group_offload"):
                 message = f"'offload' and the 'group_offload' of {name!r} exclude each other"
-                yield Finding(("components", name, "group_offload"), message, at_key=True)
+                yield DataDiagnostic(("components", name, "group_offload"), message, at_key=True)
 
 
 class ComponentConfiguration(PlacedConfig):

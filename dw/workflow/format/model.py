@@ -6,17 +6,17 @@ The field descriptions are the reference of the format. Names of Python objects 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.chain import Chain, check_chain
 from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.format.result import Result
 from dw.workflow.format.scalars import Many, Name, Seed, Text
 from dw.workflow.format.section import Section
-from dw.workflow.problems import Finding
 
 ACTIONS = ("pipeline", "pipeline_reference", "task", "workflow")
 
@@ -31,7 +31,7 @@ class PipelineReference(Section):
     chain: Chain | None = Field(None, description="a long film from several calls")
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         yield from check_chain(data)
 
 
@@ -46,10 +46,10 @@ class Task(Section):
     )
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         if data.get("arguments") is not None and data.get("inputs") is not None:
             message = "a task takes 'arguments' or 'inputs', not both"
-            yield Finding(("inputs",), message, at_key=True)
+            yield DataDiagnostic(("inputs",), message, at_key=True)
 
 
 class SubWorkflow(Section):
@@ -93,13 +93,13 @@ class Step(Section):
         return None if action is None else action.chain
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         given = [name for name in ACTIONS if data.get(name) is not None]
         for name in given[1:]:
             message = f"a step does one thing: it has {given[0]!r}, so {name!r} cannot be"
-            yield Finding((name,), message, at_key=True)
+            yield DataDiagnostic((name,), message, at_key=True)
         if not given:
-            yield Finding((), f"a step needs one of {', '.join(map(repr, ACTIONS))}")
+            yield DataDiagnostic((), f"a step needs one of {', '.join(map(repr, ACTIONS))}")
 
 
 class Workflow(Section):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from dw.workflow.builtin import is_builtin
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.adapters import IpAdapter, Lora
 from dw.workflow.format.chain import Chain, check_chain
 from dw.workflow.format.configuration import ComponentConfiguration, Configuration, PlacedConfig
@@ -23,7 +24,6 @@ from dw.workflow.format.scalars import Many, Seed, Text
 from dw.workflow.format.section import Section, words
 from dw.workflow.json_path import spell_value
 from dw.workflow.media import is_url
-from dw.workflow.problems import Finding
 
 OVERRIDES = words(
     "controlnet vae unet transformer text_encoder tokenizer image_encoder feature_extractor "
@@ -65,7 +65,7 @@ class Loadable(Section):
         return self.quantization_config or self.configuration.quantization_config
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         arguments = data.get("from_pretrained_arguments")
         if not isinstance(arguments, dict):
             return
@@ -73,13 +73,13 @@ class Loadable(Section):
         for name in given:
             if not (isinstance(arguments[name], str) and arguments[name]):
                 message = f"{name!r} must be a string, got {spell_value(arguments[name])}"
-                yield Finding(("from_pretrained_arguments", name), message)
+                yield DataDiagnostic(("from_pretrained_arguments", name), message)
         for name in given[1:]:
             message = f"a model comes from one source: {given[0]!r} is given, so {name!r} cannot be"
-            yield Finding(("from_pretrained_arguments", name), message, at_key=True)
+            yield DataDiagnostic(("from_pretrained_arguments", name), message, at_key=True)
         if (name := "quantization_config") in arguments:
             message = f"{name!r} goes beside 'from_pretrained_arguments'"
-            yield Finding(("from_pretrained_arguments", name), message, at_key=True)
+            yield DataDiagnostic(("from_pretrained_arguments", name), message, at_key=True)
 
 
 class Component(Loadable):
@@ -93,7 +93,7 @@ class Component(Loadable):
     )
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         yield from super().conflicts(data)
         arguments = data.get("from_pretrained_arguments")
         if (
@@ -101,7 +101,7 @@ class Component(Loadable):
             and not {"model_name", "from_single_file"} & arguments.keys()
         ):
             message = "a component needs 'model_name' or 'from_single_file'"
-            yield Finding(("from_pretrained_arguments",), message)
+            yield DataDiagnostic(("from_pretrained_arguments",), message)
 
 
 class SchedulerConfiguration(Section):
@@ -130,9 +130,9 @@ class Scheduler(Section):
         return self.configuration.scheduler_type if self.configuration else None
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         if data.get("configuration") is None and data.get("shift") is None:
-            yield Finding((), "a scheduler needs 'configuration' or 'shift'")
+            yield DataDiagnostic((), "a scheduler needs 'configuration' or 'shift'")
 
 
 class RemoteTextEncoder(Section):
@@ -145,10 +145,12 @@ class RemoteTextEncoder(Section):
     )
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         url = data.get("url")
         if isinstance(url, str) and not is_url(url):
-            yield Finding(("url",), f"'url' must be a http or https URL, got {spell_value(url)}")
+            yield DataDiagnostic(
+                ("url",), f"'url' must be a http or https URL, got {spell_value(url)}"
+            )
 
 
 class Pipeline(Loadable):
@@ -208,21 +210,27 @@ class Pipeline(Loadable):
         return {name: scheduler for name, scheduler in given.items() if scheduler is not None}
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         yield from super().conflicts(data)
         yield from check_chain(data)
         yield from _offloads(data, cls.nested(data))
         if "components" in data:
-            yield Finding(("components",), "'components' goes inside 'configuration'", at_key=True)
+            yield DataDiagnostic(
+                ("components",), "'components' goes inside 'configuration'", at_key=True
+            )
         arguments = data.get("arguments")
         if not isinstance(arguments, dict):
             return
         if data.get("remote_text_encoder") and "prompt" not in arguments:
-            yield Finding(("arguments",), "a remote text encoder needs the argument 'prompt'")
+            yield DataDiagnostic(
+                ("arguments",), "a remote text encoder needs the argument 'prompt'"
+            )
         if data.get("ip_adapter"):
             images = ("ip_adapter_image", "ip_adapter_image_embeds", "ip_adapter_embeds")
             if not any(name in arguments for name in images):
-                yield Finding(("arguments",), "an IP-Adapter needs the argument 'ip_adapter_image'")
+                yield DataDiagnostic(
+                    ("arguments",), "an IP-Adapter needs the argument 'ip_adapter_image'"
+                )
 
     @model_validator(mode="before")
     @classmethod
@@ -244,7 +252,7 @@ class Pipeline(Loadable):
         return loads or _NUMBER.sub("", name) in OVERRIDES
 
 
-def _offloads(data: Mapping[str, Any], overrides: Iterable[str]) -> Iterator[Finding]:
+def _offloads(data: Mapping[str, Any], overrides: Iterable[str]) -> Diagnostics:
     """diffusers offloads no pipeline that has a component in groups."""
     configuration = data.get("configuration")
     if not (isinstance(configuration, dict) and configuration.get("offload")):
@@ -255,4 +263,4 @@ def _offloads(data: Mapping[str, Any], overrides: Iterable[str]) -> Iterator[Fin
         holders = [own, *([inside] if isinstance(inside, dict) else [])]
         if any(holder.get("group_offload") for holder in holders):
             message = f"'offload' and the 'group_offload' of {name!r} exclude each other"
-            yield Finding((name,), message, at_key=True)
+            yield DataDiagnostic((name,), message, at_key=True)

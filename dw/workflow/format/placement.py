@@ -3,22 +3,22 @@ single components."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.scalars import AttentionBackend, DeviceName, Many, Text
 from dw.workflow.format.section import Section
-from dw.workflow.problems import Finding
 
 AtLeastOne = Annotated[int, Field(ge=1)]
 
 
-def exclusive(data: Mapping[str, Any], one: str, other: str) -> Iterator[Finding]:
-    """The finding that two keys are given of which only one can be."""
+def exclusive(data: Mapping[str, Any], one: str, other: str) -> Diagnostics:
+    """Two keys of which only one can be given."""
     if data.get(one) and data.get(other):
-        yield Finding((other,), f"{one!r} and {other!r} exclude each other", at_key=True)
+        yield DataDiagnostic((other,), f"{one!r} and {other!r} exclude each other", at_key=True)
 
 
 class GroupOffload(Section):
@@ -60,9 +60,9 @@ class GroupOffload(Section):
     )
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         if data.get("offload_type") == "block_level" and data.get("num_blocks_per_group") is None:
-            yield Finding((), "offload_type 'block_level' needs 'num_blocks_per_group'")
+            yield DataDiagnostic((), "offload_type 'block_level' needs 'num_blocks_per_group'")
 
 
 class PipelineGroupOffload(GroupOffload):
@@ -125,7 +125,7 @@ class Compile(Section):
     options: dict[str, Any] | None = Field(None, description="options of the backend")
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         yield from exclusive(data, "mode", "options")
 
 
@@ -165,10 +165,10 @@ class ModuleSettings(Section):
         return self.group_offload is not None or self.residency == "on_demand"
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         if data.get("residency") == "on_demand" and data.get("group_offload"):
             message = "'residency' 'on_demand' and 'group_offload' exclude each other"
-            yield Finding(("residency",), message, at_key=True)
+            yield DataDiagnostic(("residency",), message, at_key=True)
 
 
 class QuantizationConfiguration(Section):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import AliasChoices, Field
 
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.scalars import ContentType, FileName
 from dw.workflow.format.section import Section, words
-from dw.workflow.problems import Finding
 
 _ONLY_FOR = {
     "fps": ("video/", "image/gif"),
@@ -77,13 +77,13 @@ class Result(Section):
     )
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         if "sample_rate" in data and "samplerate" in data:
             message = "'samplerate' is another name of 'sample_rate', which is given"
-            yield Finding(("samplerate",), message, at_key=True)
+            yield DataDiagnostic(("samplerate",), message, at_key=True)
         content_type = data.get("content_type")
         for key, types in _ONLY_FOR.items():
             is_wrong = isinstance(content_type, str) and not content_type.startswith(types)
             if is_wrong and data.get(key):
                 message = f"{key!r} does nothing for {content_type}"
-                yield Finding((key,), message, "warning", at_key=True)
+                yield DataDiagnostic((key,), message, "warning", at_key=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from dw.workflow.problems import Finding
+from dw.workflow.diagnostics import Diagnostics
 
 
 def words(text: str) -> frozenset[str]:
@@ -24,7 +24,7 @@ class Section(BaseModel):
     gathered: ClassVar[frozenset[str]] = frozenset()  # fields that are no keys: `nested` fills them
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         """What is wrong between the keys of one object; the paths begin at that object."""
         del data
         yield from ()

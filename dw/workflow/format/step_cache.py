@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from dw.errors import did_you_mean
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.scalars import Many, Number
 from dw.workflow.format.section import Section, words
 from dw.workflow.module_source import constant_names
-from dw.workflow.problems import Finding
 from dw.workflow.references import is_reference
 
 KEYS = {
@@ -158,17 +158,19 @@ class StepCache(Section):
         return self.model_dump(exclude={"type"}, exclude_none=True)
 
     @classmethod
-    def conflicts(cls, data: Mapping[str, Any], /) -> Iterator[Finding]:
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         kind = data.get("type")
         allowed = KEYS.get(kind) if isinstance(kind, str) else None
         if allowed is None:
             return
         for key in data.keys() & (cls.model_fields.keys() - allowed - {"type"}):
             known = f"it takes {', '.join(sorted(allowed))}" if allowed else "it takes nothing more"
-            yield Finding((key,), f"{key!r} is not for the cache {kind!r}; {known}", at_key=True)
+            yield DataDiagnostic(
+                (key,), f"{key!r} is not for the cache {kind!r}; {known}", at_key=True
+            )
         if data.get("mag_ratios") is not None and data.get("calibrate") is True:
             message = "'calibrate' tells the 'mag_ratios', so they cannot be given"
-            yield Finding(("mag_ratios",), message, at_key=True)
+            yield DataDiagnostic(("mag_ratios",), message, at_key=True)
 
 
 class TeaCache(Section):

@@ -21,7 +21,7 @@ from dw.errors import DwError
 from dw.rehearsal import store
 from dw.schema import FILE
 from dw.workflow import Document, validate_text
-from dw.workflow.document import together
+from dw.workflow.diagnostics import merge_stages
 from tests.workflow.strategies import documents, written
 
 quickly = settings(
@@ -55,9 +55,9 @@ class Bench:
         """The document, if nothing is wrong with it at any stage; else the example is given up."""
         judged = validate_text(json.dumps(data), self.folder / "drawn.json")
         found = () if judged.document is None else self.engine.check(judged.document)
-        problems = together(judged.problems, found)
+        problems = merge_stages(judged.problems, found)
         assume(all(each.severity != "error" for each in problems))
-        return judged.right
+        return judged.document_or_raise()
 
     def plan(self, document: Document) -> list[StepRequirement]:
         with pytest.raises(Planned):
@@ -160,7 +160,7 @@ def test_planning_touches_no_file_that_it_may_not(
         judged = validate_text(json.dumps(drawn), bench.folder / "drawn.json")
         if judged.document is not None:
             bench.engine.check(judged.document)
-            bench.plan(judged.right)
+            bench.plan(judged.document_or_raise())
     except DwError:
         pass  # refused, which is what it should be
     finally:

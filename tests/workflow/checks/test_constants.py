@@ -9,7 +9,7 @@ import pytest
 
 from dw.errors import UsageError
 from dw.workflow.checks import constants
-from dw.workflow.checks.constants import judge_constant, literals
+from dw.workflow.checks.constants import constant_error, literals
 from tests.workflow.samples import messages, of_pipeline, parse
 
 SIGMAS = "constant:diffusers.pipelines.ltx2.utils.DISTILLED_SIGMA_VALUES"
@@ -74,11 +74,11 @@ KNOWN = (
     ],
 )
 def test_what_is_wrong_is_told_without_importing(text: str, message: str | None) -> None:
-    assert judge_constant(text, trust=False) == message
+    assert constant_error(text, trust=False) == message
 
 
 def test_trust_allows_every_package() -> None:
-    assert judge_constant("constant:math.pi", trust=True) is None
+    assert constant_error("constant:math.pi", trust=True) is None
 
 
 def test_a_value_that_is_written_out_is_known_before_anything_is_imported() -> None:

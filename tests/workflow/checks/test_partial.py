@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dw.workflow.checks.partial import sound_part
+from dw.workflow.checks.partial import partial_workflow
 from tests.workflow.samples import STEP, of_task, pipeline, workflow
 
 
@@ -13,7 +13,7 @@ def of_step(**changes: Any) -> dict[str, Any]:
 
 
 def test_what_is_right_stays_as_it_is() -> None:
-    [step] = sound_part(of_step(seed=5)).steps
+    [step] = partial_workflow(of_step(seed=5)).steps
     assert (step.name, step.seed, step.pipeline is not None) == ("gen", 5, True)
 
 
@@ -30,7 +30,7 @@ def test_what_is_right_stays_as_it_is() -> None:
     ],
 )
 def test_an_optional_value_that_is_wrong_is_left_out(changes: dict[str, Any]) -> None:
-    [step] = sound_part(of_step(**changes)).steps
+    [step] = partial_workflow(of_step(**changes)).steps
     assert step.pipeline is not None
     assert step.pipeline.arguments == {"prompt": "a fox"}
 
@@ -47,11 +47,11 @@ def test_an_optional_value_that_is_wrong_is_left_out(changes: dict[str, Any]) ->
     ],
 )
 def test_a_step_that_cannot_be_without_does_nothing(step: Any) -> None:
-    first, second = sound_part({"steps": [step, *of_task(image="a.png")["steps"]]}).steps
+    first, second = partial_workflow({"steps": [step, *of_task(image="a.png")["steps"]]}).steps
     assert (first.pipeline, first.task) == (None, None)
     assert second.task is not None
 
 
 @pytest.mark.parametrize("data", [{}, {"steps": 5}, {"steps": []}, {"id": []}])
 def test_without_steps_there_is_nothing_to_judge(data: dict[str, Any]) -> None:
-    assert sound_part(data).steps == ()
+    assert partial_workflow(data).steps == ()
