@@ -139,7 +139,10 @@ Command = Run | Prepare | Check | Cancel | Stop | Report | Clear | Shutdown
 
 @dataclass(frozen=True, slots=True)
 class Ready(TimedMessage):
-    """The worker has done its imports and takes commands."""
+    """The worker has done its imports and takes commands.
+
+    Its fields stay as they are in every VERSION, or the shell could not name the mismatch.
+    """
 
     version: int
     pid: int

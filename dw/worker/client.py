@@ -256,9 +256,8 @@ class LocalWorkerClient:
         try:
             for event in process.events.receive():
                 if isinstance(event, TERMINAL):
-                    self._do(
-                        self._policy.output_received(number, process.output.drain(), self._clock())
-                    )
+                    lines = process.output.drain()
+                    self._do(self._policy.output_received(number, lines, self._clock()))
                 self._do(self._policy.event_received(number, event, self._clock()))
         except BadMessage as error:
             process.events.has_ended = True
@@ -299,8 +298,8 @@ class LocalWorkerClient:
 
     def _spawn(self, action: Spawn) -> None:
         if action.is_spare and (free := resources.free_host_bytes()) < SPARE_BYTES:
-            cause = f"the host has only {free >> 20} MB of memory left"
-            return self._failed_to_start(action, cause)
+            self._failed_to_start(action, f"the host has only {free >> 20} MB of memory left")
+            return
         options = WorkerOptions(
             os.getpid(), self._serve, log_level=self._settings.log_level, nice=action.nice
         )
@@ -308,7 +307,6 @@ class LocalWorkerClient:
             self._processes[action.worker] = WorkerProcess(options, log_dir())
         except OSError as error:  # no memory, no descriptors, no space for a temporary file
             self._failed_to_start(action, f"the process could not be started: {error}")
-        return None
 
     def _failed_to_start(self, action: Spawn, cause: str) -> None:
         exit_status = ExitStatus(0, 1, oom_killed=False, start_error=cause)

@@ -1,4 +1,4 @@
-"""Every sinner under the real supervisor: what is told, how soon, and how it goes on."""
+"""Every fault of a worker under the real supervisor: what is reported, how soon, what follows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROMPT_WITHIN_S = 0.1
 
 @dataclass
 class Fault:
-    """What a child does, in `run`, and what has to be told of it."""
+    """What a child does, in `run`, and what has to be reported."""
 
     child: str
     kind: str

@@ -98,15 +98,15 @@ class OutputReader:
             if raw + b"\n" == DRAINED:
                 self._marks += 1
             elif (line := _text(raw)).strip():
-                self._keep(line)
                 lines.append(line)
+        self.tail.extend(lines)
+        self._write_log(lines)
         return self._limited(lines)
 
-    def _keep(self, line: str) -> None:
-        self.tail.append(line)
-        if self._log is not None and self._logged < LOG_LIMIT:
-            with contextlib.suppress(OSError):  # a full disk must not take the shell down
-                self._logged += os.write(self._log, f"{line}\n".encode())
+    def _write_log(self, lines: list[str]) -> None:
+        if lines and self._log is not None and self._logged < LOG_LIMIT:
+            with contextlib.suppress(OSError):  # a full disk must not end the shell
+                self._logged += os.write(self._log, "".join(f"{line}\n" for line in lines).encode())
 
     def _limited(self, lines: list[str]) -> list[str]:
         now = time.monotonic()

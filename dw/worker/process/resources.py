@@ -38,11 +38,11 @@ def query_gpu_memory(query: Callable[[], Free], answer: Callable[[Free], None]) 
     threading.Thread(target=lambda: answer(query()), name="gpu-memory", daemon=True).start()
 
 
-def rss(pid: int | None = None) -> int:
-    """Bytes of host memory that a process, by default this one, holds."""
+def rss() -> int:
+    """Bytes of host memory that this process holds."""
     import psutil
 
-    resident: int = psutil.Process(pid).memory_info().rss
+    resident: int = psutil.Process().memory_info().rss
     return resident
 
 

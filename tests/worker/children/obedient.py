@@ -1,4 +1,4 @@
-"""Does what a worker should, in milliseconds. Its sinful siblings inherit from it."""
+"""Does what a worker should, in milliseconds. The children with a fault inherit from it."""
 
 import os
 import threading

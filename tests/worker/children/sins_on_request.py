@@ -9,17 +9,17 @@ obedient.STEP_S = 0.001
 class SinsOnRequest(Obedient):
     """Obedient, but that a run's argument `sin` names the sibling to load and step like."""
 
-    sinner = Obedient
+    model = Obedient
 
     def run(self, command):
-        self.sinner = sibling(command.arguments.get("sin", "obedient"))
+        self.model = sibling(command.arguments.get("sin", "obedient"))
         return super().run(command)
 
     def load(self, command):
-        self.sinner.load(self, command)
+        self.model.load(self, command)
 
     def step(self, number):
-        self.sinner.step(self, number)
+        self.model.step(self, number)
 
 
 def sibling(name):
