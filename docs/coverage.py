@@ -1,4 +1,4 @@
-"""docs/coverage.md: for each key, form and command of the format, a test and an example with it."""
+"""Coverage of the format: a test and an example of each key, form and command."""
 
 from __future__ import annotations
 
@@ -51,14 +51,6 @@ def uses() -> tuple[Use, ...]:
     others = [("form", name) for name in FORMS] + [("command", name) for name in registry()]
     rest = [Use(kind, name, quoted.get(name), _examples().get(name)) for kind, name in others]
     return (*keys, *rest)
-
-
-def table() -> str:
-    rows = [
-        f"| {use.kind} | `{use.name}` | {use.test or '-'} | {use.example or '-'} |"
-        for use in uses()
-    ]
-    return "\n".join(["| | | test | example |", "| --- | --- | --- | --- |", *rows])
 
 
 def _tests(used: Callable[[ast.AST], Iterator[str]]) -> Mapping[str, str]:

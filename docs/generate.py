@@ -6,23 +6,20 @@ A test compares them, so that they cannot lag behind the code.
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # describe this checkout's dw
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the code beside it is described, wherever another is installed
 
 import dw.repl.commands  # noqa: E402, F401  # fills the registry
-from docs import coverage, reference  # noqa: E402
+from docs import reference  # noqa: E402
 from dw.rehearsal.published_models import FAMILIES, NEEDS, REFUSED  # noqa: E402
 from dw.repl.commands.registry import markdown_table  # noqa: E402
 from dw.settings import Settings  # noqa: E402
@@ -30,20 +27,10 @@ from dw.settings import Settings  # noqa: E402
 README = ROOT / "README.md"
 SCHEMA = ROOT / "dw" / "workflow" / "schema.json"
 DOCS = ROOT / "docs"
-PAGES = (README, DOCS / "workflows.md", DOCS / "coverage.md", DOCS / "rehearsal.md")
+PAGES = (README, DOCS / "workflows.md", DOCS / "rehearsal.md")
 RULE = "| --- | --- | --- | --- |"  # of the table of figures
 HEADLINES = 8
 IMAGE = ROOT / "docs" / "session.svg"
-PACKAGES = ("", "workflow", "engine", "engine/models", "engine/checks", "engine/calls")
-MORE_PACKAGES = (
-    "engine/media",
-    "engine/tasks",
-    "worker",
-    "repl",
-    "repl/commands",
-    "repl/renderers",
-    "rehearsal",
-)
 
 
 def commands() -> str:
@@ -55,11 +42,6 @@ def settings() -> str:
         f"| `{f.name}` | `{_shown(f.default)}` | {f.metadata['doc']} |" for f in fields(Settings)
     ]
     return "\n".join(["| setting | default | is |", "| --- | --- | --- |", *rows])
-
-
-def files() -> str:
-    """The tree of the package, with the first sentence of each module."""
-    return "\n".join(["```", *_tree(), "```"])
 
 
 def figures() -> str:
@@ -82,11 +64,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "settings": settings,
     "figures": figures,
-    "files": files,
     "reference": reference.reference,
     "tasks": reference.commands,
     "builtins": reference.builtins,
-    "coverage": coverage.table,
     "families": families,
     "refused": refused,
 }
@@ -115,19 +95,6 @@ def draw(lines: list[str]) -> None:
     for line in lines:
         console.print(Text(line, style="bold green" if line.startswith("dw> ") else ""))
     console.save_svg(str(IMAGE), title="python -m dw.repl", unique_id="session")
-
-
-def _tree() -> Iterator[str]:
-    for package in (*PACKAGES, *MORE_PACKAGES):
-        folder = ROOT / "dw" / package
-        yield f"dw/{package}/".replace("//", "/")
-        modules = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
-        yield from (f"  {path.name:18} {_first_sentence(path)}" for path in modules)
-
-
-def _first_sentence(path: Path) -> str:
-    doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return re.split(r"(?<=\.)\s", " ".join(doc.split("\n\n")[0].split()))[0].rstrip(".:")
 
 
 def _shown(default: bool | float | str) -> str:
