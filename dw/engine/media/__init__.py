@@ -1,1 +1,1 @@
-"""Pictures, films and sounds: as values, and as the bytes of files."""
+"""Images, videos and audio: as values, and as the bytes of files."""

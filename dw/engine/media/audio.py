@@ -1,4 +1,4 @@
-"""Sounds: waveforms that know their sample rate, as the bytes of a file and back."""
+"""Audio: waveforms with their sample rate, as the bytes of a file and back."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from dw.workflow.format.result import Result
 
 Samples = npt.NDArray[np.float32]
 
-RATE = 44_100  # Hz, of a sound whose maker did not tell
+RATE = 44_100  # Hz, if the source of an audio gives none
 BLOCK = 2**20
-"""Samples that are written at once: libsndfile's Vorbis encoder overflows its stack with more."""
+"""Samples per write: libsndfile's Vorbis encoder overflows its stack with more."""
 
 FORMATS = {
     "audio/wav": ("WAV", None),
@@ -44,7 +44,7 @@ _RATES = {
     "MP3": _MPEG,
     "OPUS": (8000, 12000, 16000, 24000, 48000),
     "aac": (*_MPEG, 64000, 88200, 96000),
-    "libopus": (48000,),  # the one at which it is read back
+    "libopus": (48000,),  # decoders output this one
 }
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
@@ -52,8 +52,8 @@ _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Audio:
-    """A waveform: `samples` (samples, channels) from -1 to 1, and their `rate` in Hz, None when
-    its maker did not tell."""
+    """A waveform: `samples` (samples, channels) from -1 to 1, and their `rate` in Hz, None if
+    unknown."""
 
     samples: Samples
     rate: int | None = None
@@ -67,9 +67,9 @@ class Audio:
 
     @property
     def layout(self) -> str:
-        """FFmpeg's name for the channels. Raises RunFailed when there is none."""
+        """FFmpeg's name for the channels. Raises RunFailed if it has none."""
         if (name := _LAYOUTS.get(self.channels)) is None:
-            raise RunFailed(f"a sound of {self.channels} channels cannot be played")
+            raise RunFailed(f"audio with {self.channels} channels is not supported")
         return name
 
     @property
@@ -78,11 +78,11 @@ class Audio:
         return torch.from_numpy(np.ascontiguousarray(self.samples.T))
 
     def assumed(self, rate: int | None) -> Audio:
-        """The same, with this rate if it had none."""
+        """The same audio, with this rate if its own is unknown."""
         return replace(self, rate=rate) if self.rate is None else self
 
     def at(self, rate: int) -> Audio:
-        """The same sound at this rate: resampled, or only named when it had none."""
+        """The same audio at this rate: resampled, or only labelled if its own is unknown."""
         if self.rate in (None, rate) or not len(self):
             return replace(self, rate=rate)
         resampler = av.AudioResampler(format="fltp", layout=self.layout, rate=rate)
@@ -91,7 +91,7 @@ class Audio:
         return Audio(fitted(samples, round(len(self) * rate / self.rate)), rate)
 
     def frame(self, begin: int = 0, end: int | None = None) -> av.AudioFrame:
-        """The samples from `begin` to `end` as FFmpeg takes them."""
+        """The samples from `begin` to `end` as a frame of FFmpeg."""
         part = np.ascontiguousarray(self.samples[begin:end].T)
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=self.layout)
         frame.sample_rate, frame.pts = self.rate, begin
@@ -100,17 +100,17 @@ class Audio:
 
 
 def fitted(samples: Samples, length: int) -> Samples:
-    """Cut, or continued with silence, to this many samples."""
+    """Samples cut, or padded with silence, to this length."""
     missing = length - len(samples)
     return samples[:length] if missing <= 0 else np.pad(samples, ((0, missing), (0, 0)))
 
 
 def as_audio(value: Any, rate: int | None = None) -> Audio:
-    """A sound from a waveform, whose `rate` counts when it knows none itself.
+    """Audio from a waveform; `rate` applies if it has no rate of its own.
 
     Tensors and arrays are (samples), (channels, samples) or a batch of one; the shorter side is
-    the channels. What has a sound, as a film or a reference of a pipeline has, stands for it.
-    Raises RunFailed for anything else.
+    the channels. Of a video, or a pipeline's reference, it is the audio. Raises RunFailed for
+    anything else.
     """
     if isinstance(value, Audio):
         return value.assumed(rate)
@@ -120,11 +120,11 @@ def as_audio(value: Any, rate: int | None = None) -> Audio:
     if isinstance(value, torch.Tensor):
         value = (value.float() if value.is_floating_point() else value).cpu().numpy()
     if not isinstance(value, np.ndarray):
-        raise RunFailed(f"a sound cannot be made of {kind_of(value)}")
+        raise RunFailed(f"audio cannot be made from {kind_of(value)}")
     if value.ndim == 3 and len(value) == 1:
         value = value[0]
     if value.ndim not in (1, 2):
-        raise RunFailed(f"a sound cannot be made of {kind_of(value)}")
+        raise RunFailed(f"audio cannot be made from {kind_of(value)}")
     samples = value[:, None] if value.ndim == 1 else value
     samples = samples.T if samples.shape[0] < samples.shape[1] else samples
     scale = 1 if samples.dtype.kind == "f" else -float(np.iinfo(samples.dtype).min)
@@ -132,13 +132,13 @@ def as_audio(value: Any, rate: int | None = None) -> Audio:
 
 
 def waveforms(value: Any) -> list[Any] | None:
-    """The members of a batch (batch, channels, samples) of several waveforms; None for one."""
+    """The members of a batch (batch, channels, samples) of several waveforms, None for one."""
     is_batch = isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 3 and len(value) > 1
     return list(value) if is_batch else None
 
 
 def encode_audio(value: Any, spec: Result) -> tuple[bytes, MediaInfo]:
-    """Raises RunFailed when the value is no sound, or the format does not take these settings."""
+    """Raises RunFailed if the value is not audio, or the format does not take these settings."""
     audio = as_audio(value)
     form, subtype = settings(spec)
     audio = audio.at(codec_rate(spec.sample_rate or audio.rate or RATE, subtype or form))
@@ -162,16 +162,16 @@ def encode_audio(value: Any, spec: Result) -> tuple[bytes, MediaInfo]:
                 file.write(audio.samples[begin : begin + BLOCK])
     except (soundfile.SoundFileError, ValueError) as error:
         raise RunFailed(f"{spec.content_type}: {_reason(error)}") from error
-    data = _without_chance(buffer.getvalue(), form)
+    data = _reproducible(buffer.getvalue(), form)
     return data, MediaInfo(samples=len(audio), sample_rate=audio.rate)
 
 
 def settings(spec: Result) -> tuple[str, str | None]:
-    """libsndfile's format and subtype. Raises RunFailed for what it does not have."""
+    """libsndfile's format and subtype. Raises RunFailed for unknown ones."""
     form, subtype = FORMATS[spec.content_type]
     form, subtype = (spec.format or form).upper(), (spec.subtype or subtype or "").upper() or None
     if form not in (formats := soundfile.available_formats()):
-        raise RunFailed(f"there is no sound format {form!r}{did_you_mean(form, formats)}")
+        raise RunFailed(f"unknown audio format {form!r}{did_you_mean(form, formats)}")
     if subtype is not None and not soundfile.check_format(form, subtype):
         known = ", ".join(soundfile.available_subtypes(form))
         raise RunFailed(f"{form} has no subtype {subtype!r}; it has {known}")
@@ -179,13 +179,13 @@ def settings(spec: Result) -> tuple[str, str | None]:
 
 
 def codec_rate(rate: int, codec: str) -> int:
-    """The next rate, upwards, that the codec has."""
+    """The lowest rate of the codec that is at least `rate`, or else its highest."""
     rates = _RATES.get(codec, (rate,))
     return min((each for each in rates if each >= rate), default=rates[-1])
 
 
 def audio_extent(file: BinaryIO) -> MediaInfo:
-    """Of any file that libsndfile reads, decoded whole. Raises OSError or ValueError."""
+    """The extent of any file that libsndfile reads, decoded whole. Raises OSError or ValueError."""
     try:
         with soundfile.SoundFile(file) as audio:
             samples = 0
@@ -197,7 +197,7 @@ def audio_extent(file: BinaryIO) -> MediaInfo:
 
 
 def decode_audio(container: av.container.InputContainer) -> Audio | None:
-    """The sound of an open file, if it has one; the container is at its end afterwards."""
+    """The audio of an open file, None if it has none; reads the container to its end."""
     stream = next(iter(container.streams.audio), None)
     if stream is None:
         return None
@@ -216,16 +216,16 @@ def _resampled(
     yield from resampler.resample(None)
 
 
-def _without_chance(data: bytes, form: str) -> bytes:
-    """The same file without what libsndfile adds of its own: the serial number that it draws for
-    an Ogg stream, and the time in the peak chunk of samples that are floats."""
+def _reproducible(data: bytes, form: str) -> bytes:
+    """The file without what differs between runs of libsndfile: the random serial number of an Ogg
+    stream, and the time in the peak chunk of float samples."""
     if form == "OGG":
         return b"".join(_numbered_zero(page) for page in _pages(data))
     return re.sub(rb"(PEAK.{8}).{4}", rb"\1\0\0\0\0", data, count=1, flags=re.DOTALL)
 
 
 def _pages(data: bytes) -> Iterator[bytes]:
-    """The pages of an Ogg stream, RFC 3533: 27 bytes, the sizes of the segments, and those."""
+    """The pages of an Ogg stream, RFC 3533: 27 bytes, the segment sizes, the segments."""
     begin = 0
     while begin < len(data):
         sizes = begin + 27
@@ -236,10 +236,10 @@ def _pages(data: bytes) -> Iterator[bytes]:
 
 
 def _numbered_zero(page: bytes) -> bytes:
-    """With 0 as the serial number of its stream, in bytes 14 to 17, and the checksum that follows.
+    """The page with serial number 0 (bytes 14 to 17) and the checksum for it (bytes 22 to 25).
 
-    The checksum, in bytes 22 to 25, is taken with zeros in its place. It is zlib's CRC-32 with all
-    bits in the other order, beginning at 0 and not inverted.
+    The checksum is computed with zeros in its place. It is zlib's CRC-32 with reversed bits,
+    starting at 0 and not inverted.
     """
     page = page[:14] + bytes(4) + page[18:22] + bytes(4) + page[26:]
     reflected = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
@@ -248,5 +248,5 @@ def _numbered_zero(page: bytes) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """libsndfile's own words, without the name of the buffer."""
+    """libsndfile's message without the name of the buffer."""
     return str(error).rpartition("Error : ")[2].rstrip(".").lower()

@@ -1,4 +1,4 @@
-"""Films and sounds of anybody's, opened so that they lead to nothing else."""
+"""Containers: untrusted video and audio files, opened so that they cannot refer to others."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 import av
 
-_NOTHING = "none"  # no protocol of FFmpeg has this name
+_NOTHING = "none"  # the name of no FFmpeg protocol
 
 
 @contextmanager
 def opened(source: str | io.BytesIO) -> Iterator[Any]:
-    """FFmpeg's view of a file: PyAV's input container.
+    """PyAV's input container of a file.
 
-    A playlist names further files and addresses, which FFmpeg would open by itself, past every
-    limit that dw keeps; a file of any name may be one. So it reads what Python has opened, and may
-    open nothing. Raises OSError and ValueError.
+    A playlist, whatever its file is called, names further files and addresses, which FFmpeg would
+    open itself, past dw's checks of paths and addresses. So FFmpeg reads a file that Python opened
+    and may open nothing. Raises OSError and ValueError.
     """
     with ExitStack() as stack:
         file = stack.enter_context(Path(source).open("rb")) if isinstance(source, str) else source

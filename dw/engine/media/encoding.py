@@ -1,4 +1,4 @@
-"""Results as the bytes of a file, and the proof that the bytes are what they should be.
+"""Encoding: results as the bytes of a file, and the verification of a written file.
 
 The bytes depend on the result alone: no times, no paths, no random names.
 """
@@ -57,7 +57,7 @@ class Encoded:
 
 
 def encode(value: Any, spec: Result, metadata: Mapping[str, Any] | None = None) -> Encoded:
-    """Raises RunFailed when `value` is nothing that a file of this type can hold."""
+    """Raises RunFailed if a file of this type cannot hold `value`."""
     content_type = spec.content_type
     if content_type in IMAGE_FORMATS:
         return Encoded(*encode_image(as_image(value, content_type), content_type, metadata))
@@ -72,12 +72,14 @@ def encode(value: Any, spec: Result, metadata: Mapping[str, Any] | None = None) 
         return Encoded(*encode_gif(frames, spec.fps or video.fps or FPS))
     if content_type == "application/json":
         return Encoded(_json(value), MediaInfo())
-    return Encoded(_text(value, content_type), MediaInfo())
+    if not isinstance(value, str):
+        raise RunFailed(f"{content_type} cannot hold {kind_of(value)}")
+    return Encoded(value.encode(), MediaInfo())
 
 
 def audible(video: Video, spec: Result) -> Video:
-    """The film with its sound at the rate that the result is to have, without it when nobody
-    knows the rate: see `is_muted`."""
+    """The video with its audio at the sample rate of the result, without audio if the rate is
+    unknown: see `is_muted`."""
     if video.audio is None or is_muted(video, spec):
         return Video(video.frames, fps=video.fps)
     rate = spec.audio_sample_rate or video.audio.rate
@@ -86,14 +88,13 @@ def audible(video: Video, spec: Result) -> Video:
 
 
 def is_muted(value: Any, spec: Result) -> bool:
-    """Whether a film has a sound that cannot be written, since its rate is not known."""
+    """Whether a video has audio that cannot be written because its sample rate is unknown."""
     audio = value.audio if isinstance(value, Video) else None
     return audio is not None and not (audio.rate or spec.audio_sample_rate)
 
 
 def verify(file: BinaryIO, content_type: str, expected: MediaInfo) -> None:
-    """Read a file as the type that it should be. Raises RunFailed when it is not what was
-    written."""
+    """Read a file back as its type. Raises RunFailed if it does not hold what was written."""
     if not file.read(1) and not content_type.startswith("text/"):
         raise RunFailed("the file is empty")
     file.seek(0)
@@ -115,12 +116,6 @@ def _reader(content_type: str) -> Callable[[BinaryIO], MediaInfo]:
     return _json_extent if content_type == "application/json" else _text_extent
 
 
-def _text(value: Any, content_type: str) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    raise RunFailed(f"{content_type} cannot hold {kind_of(value)}")
-
-
 def _json(value: Any) -> bytes:
     try:
         return json.dumps(value, indent=2, ensure_ascii=False, default=_plain).encode()
@@ -131,7 +126,7 @@ def _json(value: Any) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray | torch.Tensor):
         return value.tolist()
-    raise TypeError(f"{kind_of(value)} is no JSON")
+    raise TypeError(f"{kind_of(value)} is not JSON")
 
 
 def _text_extent(file: BinaryIO) -> MediaInfo:

@@ -1,4 +1,4 @@
-"""Pictures: from what pipelines give to the bytes of a file, and back to their size."""
+"""Images: from the outputs of pipelines to the bytes of a file, and back to their size."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ FORMATS = {
 
 EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
 QUALITY = 95
-"""Of JPEG and WebP: artefacts are not seen any more, and a file is half of its size at 100."""
+"""Of JPEG and WebP: artefacts are invisible, and a file has half of its size at 100."""
 
 
-def as_image(value: Any, content_type: str = "a picture") -> Image.Image:
-    """A picture from a PIL image, an array (height, width[, channels]) or a tensor (channels,
-    height, width), of bytes or floats from 0 to 1."""
+def as_image(value: Any, content_type: str = "an image") -> Image.Image:
+    """An image from a PIL image, an array (height, width[, channels]) or a tensor (channels,
+    height, width), of bytes or floats from 0 to 1. Raises RunFailed for anything else."""
     if isinstance(value, Image.Image):
         return value
     if isinstance(value, torch.Tensor) and value.ndim == 3:
@@ -46,15 +46,15 @@ def as_image(value: Any, content_type: str = "a picture") -> Image.Image:
 
 
 def as_pixels(image: Image.Image) -> torch.Tensor:
-    """From 0 to 1, (1, channels, height, width)."""
+    """Pixels from 0 to 1, (1, channels, height, width)."""
     return torch.from_numpy(np.array(image, dtype=np.float32) / 255).permute(2, 0, 1)[None]
 
 
 def encode_image(
     image: Image.Image, content_type: str, metadata: Mapping[str, Any] | None
 ) -> tuple[bytes, MediaInfo]:
-    """`metadata` is written into the file as JSON: PNG's text `parameters`, the comment of the
-    others."""
+    """`metadata` is written into the file as JSON: PNG's text `parameters`, the EXIF comment of
+    JPEG and WebP."""
     buffer = io.BytesIO()
     text = None if metadata is None else json.dumps(described(metadata), ensure_ascii=False)
     match name := FORMATS[content_type]:
@@ -76,13 +76,16 @@ def encode_gif(frames: Sequence[Image.Image], fps: float) -> tuple[bytes, MediaI
     frames[0].save(
         buffer, "GIF", save_all=True, append_images=frames[1:], duration=duration_ms, loop=0
     )
-    # Equal neighbours become one longer frame, so the file itself says how many there are.
+    # Pillow merges equal neighbours into one longer frame, so the count is read from the file.
     buffer.seek(0)
     return buffer.getvalue(), image_extent(buffer)
 
 
 def image_extent(file: BinaryIO) -> MediaInfo:
-    """Of any file that Pillow reads, decoded whole. Raises OSError, ValueError or SyntaxError."""
+    """The extent of any file that Pillow reads, decoded whole.
+
+    Raises OSError, ValueError or SyntaxError.
+    """
     with Image.open(file) as image:
         frames = getattr(image, "n_frames", 1)
         for index in range(frames):

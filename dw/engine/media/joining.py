@@ -1,4 +1,4 @@
-"""Sounds and films put behind each other."""
+"""Joining: videos and audio in a row, with crossfades."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from dw.engine.media.audio import RATE, Audio, Samples, fitted
-from dw.engine.media.image import as_image
 from dw.engine.media.segments import DECLICK_S, Splice, splices
 from dw.engine.media.video import FPS, Reel, Video
 from dw.errors import RunFailed
@@ -18,17 +16,16 @@ from dw.errors import RunFailed
 def joined_videos(
     videos: Sequence[Video], *, trim: int, crossfade_ms: float, fps: float | None = None
 ) -> Video:
-    """One film of all, without the `trim` first frames of the later ones.
+    """One video of all, without the first `trim` frames of the later ones.
 
-    Their sounds are crossfaded with equal power, over what was trimmed. A film without a sound is
-    silent among the others. Raises RunFailed for films of several sizes, and for one that is all
-    trimmed away.
+    Their audio is crossfaded with equal power over the trimmed frames. A video without audio is
+    silent among the others. Raises RunFailed for videos of several sizes, and for one that has no
+    frames after trimming.
     """
-    told = (video.fps for video in videos if video.fps)
-    fps = fps or next(told, None)
+    fps = fps or next((video.fps for video in videos if video.fps), None)
     for video in videos[1:]:
         if len(video) <= trim:
-            raise RunFailed(f"a film of {len(video)} frames has none left without the first {trim}")
+            raise RunFailed(f"a video of {len(video)} frames has none after the first {trim}")
     frames = _sequence(videos[0])
     for video in videos[1:]:
         frames += _sequence(video)[trim:]
@@ -39,7 +36,7 @@ def joined_videos(
 
 
 def crossfaded(audios: Sequence[Audio], crossfade_ms: float) -> Audio:
-    """The sounds behind each other, each over the end of the one before, with equal power.
+    """The audio in order, each overlapping the end of the one before, with equal power.
 
     A crossfade is at most as long as the shorter of the two.
     """
@@ -84,7 +81,7 @@ def _faded(before: Samples, after: Samples, overlap: int) -> Samples:
 
 
 def _ending(samples: Samples, length: int) -> Samples:
-    """The same, its last samples faded to silence."""
+    """The samples with the last `length` of them faded to silence."""
     length = min(length, len(samples))
     ramp = np.linspace(1, 0, length, dtype=np.float32)[:, None]
     start = len(samples) - length
@@ -92,30 +89,22 @@ def _ending(samples: Samples, length: int) -> Samples:
 
 
 def _alike(audios: Sequence[Audio]) -> list[Audio]:
-    """The sounds at the rate of the first that tells one, with the channels of the widest."""
+    """All at the first known sample rate and with the highest number of channels."""
     rate = next((audio.rate for audio in audios if audio.rate), RATE)
     channels = max(audio.channels for audio in audios)
     alike = [audio.at(rate) for audio in audios]
-    return [Audio(_widened(audio.samples, channels), rate) for audio in alike]
-
-
-def _widened(samples: Samples, channels: int) -> Samples:
-    if samples.shape[1] in (1, channels):
-        return np.broadcast_to(samples, (len(samples), channels))
-    raise RunFailed(f"sounds of {samples.shape[1]} and {channels} channels cannot be joined")
+    for audio in alike:
+        if audio.channels not in (1, channels):
+            raise RunFailed(f"audio of {audio.channels} and {channels} channels cannot be joined")
+    return [Audio(np.broadcast_to(audio.samples, (len(audio), channels)), rate) for audio in alike]
 
 
 def _sequence(video: Video) -> Any:
-    """Frames that can be put behind others; those in files stay there."""
+    """Frames to which others can be added; frames in files stay in files."""
     return video.frames if isinstance(video.frames, Reel) else list(video.frames)
 
 
 def _require_one_size(videos: Sequence[Video]) -> None:
-    sizes = dict.fromkeys(_size(video.frames[0]) for video in videos)
+    sizes = dict.fromkeys("{}x{}".format(*video.frame(0).size) for video in videos)
     if len(sizes) > 1:
-        raise RunFailed(f"films of several sizes cannot be joined: {', '.join(sizes)}")
-
-
-def _size(frame: Any) -> str:
-    image: Image.Image = as_image(frame)
-    return f"{image.width}x{image.height}"
+        raise RunFailed(f"videos of several sizes cannot be joined: {', '.join(sizes)}")

@@ -1,4 +1,4 @@
-"""The extent of a result: the pixels, frames and samples that a file must turn out to have."""
+"""Media info: the pixels, frames and samples of a result, expected in its file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 CODEC_SAMPLES = 4096
-"""What lossy codecs put before and after a sound: AAC and MP3 at most two blocks of theirs."""
+"""Samples that lossy codecs add around audio: AAC and MP3 at most two of their blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class MediaInfo:
     width: int | None = None
     height: int | None = None
     frames: int | None = None
-    samples: int | None = None  # of the sound, of one channel
+    samples: int | None = None  # of the audio, per channel
     sample_rate: int | None = None  # Hz
     fps: float | None = field(default=None, compare=False)  # containers round it
 
@@ -32,7 +32,7 @@ class MediaInfo:
         return None
 
     def fits(self, found: MediaInfo) -> bool:
-        """Whether a file in which `found` was found holds all of this one."""
+        """Whether a file with the extent `found` holds all of this one."""
         if self.samples is None or found.samples is None:
             return self == found
         padding = abs(found.samples - self.samples)
@@ -40,11 +40,11 @@ class MediaInfo:
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, in the words of a message."""
+    """The kind of a value, for messages."""
     if isinstance(value, str):
         return "a text"
     if isinstance(value, Image.Image):
-        return "a picture"
+        return "an image"
     if isinstance(value, Mapping):
         return f"a mapping of {', '.join(map(str, value))}"
     if isinstance(value, Sequence):
@@ -52,4 +52,4 @@ def kind_of(value: Any) -> str:
     if isinstance(value, np.ndarray | torch.Tensor):
         return f"an array of shape {tuple(value.shape)}"
     name = type(value).__name__.lower()
-    return name if name == "audio" else f"a {name}"  # English counts no audios
+    return name if name == "audio" else f"a {name}"

@@ -1,4 +1,4 @@
-"""The arithmetic of films that are made in segments: frames, and the samples that belong to them.
+"""Segments: the frames and audio samples of a video that is made in several calls.
 
 Later segments begin with frames that the one before has already shown; these are trimmed.
 """
@@ -12,28 +12,28 @@ from itertools import accumulate
 from dw.workflow.format.chain import FrameSnap
 
 DECLICK_S = 0.003
-"""A sound that begins or ends at once is a click: this much is faded where nothing overlaps."""
+"""Audio that starts or ends abruptly clicks: it is faded this long where nothing overlaps."""
 
 
 def samples_at(frames: int, fps: float, rate: int) -> int:
-    """The sample that stands at the beginning of a frame, counted from the film's own."""
+    """The index of the sample at the start of a frame."""
     return round(frames * rate / fps)
 
 
 @dataclass(frozen=True, slots=True)
 class Splice:
-    """How the sound of one segment goes behind what is there, in samples."""
+    """How the audio of one segment is appended to that of the earlier ones, in samples."""
 
-    head: int  # of the segment, shown before: only its end is heard, in the crossfade
+    head: int  # of the segment, shown before; only its end is used, in the crossfade
     kept: int  # of the segment after its head
-    fade: int  # that the end of the head and of what is there have in common; 0: nothing overlaps
+    fade: int  # overlap of the end of the head with the earlier audio; 0: none
 
 
 def splices(
     lengths: Sequence[int], *, trim: int, fps: float, rate: int, crossfade_ms: float
 ) -> Iterator[Splice]:
-    """For segments of these lengths in frames. What is kept of all is the length of the film,
-    however the single ones are rounded."""
+    """The splices of segments of these lengths in frames. The sum of the kept samples is the length
+    of the video, however single segments are rounded."""
     shown = accumulate(length - (trim if index else 0) for index, length in enumerate(lengths))
     end = 0
     for index, frames in enumerate(shown):
@@ -45,17 +45,17 @@ def splices(
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One call of the pipeline: the frames that it makes, and where they stand in the film."""
+    """One call of the pipeline: the frames that it makes, and their position in the video."""
 
     begin: int
     frames: int
 
 
 def planned(total: int, *, frames: int, trim: int, snap: FrameSnap) -> list[Segment]:
-    """Segments of `frames` that cover a film of `total` frames, each beginning with the `trim` last
-    ones of the one before; the last one is only as long as it has to be, snapped up.
+    """Segments of `frames` that cover a video of `total` frames, each beginning with the last
+    `trim` frames of the one before. The last one is as short as possible, snapped up.
 
-    `frames` must be above `trim`, and a length that `snap` can make.
+    `frames` must be above `trim` and a length of `snap`.
     """
     segments: list[Segment] = []
     begin = 0

@@ -1,4 +1,4 @@
-"""Films: frames with their sound, as the bytes of a file and back."""
+"""Videos: frames with their audio, as the bytes of a file and back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dw.engine.media.image import as_image
 from dw.engine.media.media_info import MediaInfo, kind_of
 from dw.errors import RunFailed
 
-FPS = 8  # of a film whose maker did not tell
+FPS = 8  # if the source of a video gives none
 
 CONTAINERS = {
     "video/mp4": ("mp4", "libx264", "aac"),
@@ -34,22 +34,21 @@ OPTIONS = {
     "libx264": {"crf": "17", "x264-params": "cpu-independent=1"},
     "libvpx-vp9": {"crf": "24", "b:v": "0", "deadline": "good", "cpu-used": "4"},
 }
-"""Constant quality, where artefacts are hardly seen any more. Without the last word x264 chooses
-its algorithms by the processor, and with AVX-512 it made six different files of eight equal films.
+"""Constant quality with hardly visible artefacts. Without `cpu-independent` x264 chooses algorithms
+by the processor: with AVX-512, eight encodings of one video were six different files.
 """
 
 THREADS = 4
-"""The encoders divide a picture among them: with the machine's own number the bytes would depend
-on it."""
+"""The encoders divide a frame among them: with the machine's own number the bytes would depend on
+it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Video:
-    """Frames, and the sound that belongs to them.
+    """Frames and their audio.
 
-    `frames` are pictures, an array (frames, height, width, channels) or a tensor (frames,
-    channels, height, width); they can be gone through more than once. `fps` is None when nobody
-    told it.
+    `frames` are images, an array (frames, height, width, channels) or a tensor (frames, channels,
+    height, width); they can be iterated more than once. `fps` is None if unknown.
     """
 
     frames: Any
@@ -67,9 +66,9 @@ class Video:
 
 
 class Reel(Sequence[Image.Image]):
-    """Frames that lie in files and are read anew each time, so that none of them is in memory.
+    """Frames in files, read again each time, so that none of them stays in memory.
 
-    Each part is a file, and the first and last frame of it, the last not included.
+    Each part is a file, its first frame, and the frame after its last.
     """
 
     def __init__(self, *parts: tuple[Path, int, int]) -> None:
@@ -110,7 +109,7 @@ class Reel(Sequence[Image.Image]):
 
 
 def plain(value: Any, rate: int | None = None) -> Any:
-    """What pipelines take for films and sounds, alone or in a list: the frames, and the waveform
+    """Videos and audio, alone or in a list, as pipelines take them: the frames, and the waveform
     (channels, samples), resampled to `rate`."""
     if isinstance(value, Video):
         return list(value.frames) if isinstance(value.frames, Reel) else value.frames
@@ -119,10 +118,10 @@ def plain(value: Any, rate: int | None = None) -> Any:
     return [plain(item, rate) for item in value] if isinstance(value, list) else value
 
 
-def as_video(value: Any, content_type: str = "a film") -> Video:
-    """A film from what pipelines and commands give: frames, or one picture.
+def as_video(value: Any, content_type: str = "a video") -> Video:
+    """A video from the outputs of pipelines and tasks: frames, or one image.
 
-    Raises RunFailed for what is none.
+    Raises RunFailed for anything else.
     """
     if isinstance(value, Image.Image):
         return Video([value])
@@ -137,8 +136,8 @@ def as_video(value: Any, content_type: str = "a film") -> Video:
 def encode_video(
     video: Video, content_type: str, fps: float, *, crf: int | None = None
 ) -> tuple[bytes, MediaInfo]:
-    """The film and its sound, one frame after the other, so that no second copy of them is made.
-    `crf`: another quality than the usual one, 0 the best.
+    """The encoded video, converted frame by frame, so that no second copy of the frames is made.
+    `crf` replaces the default quality; 0 is the best.
 
     4:2:0 chroma needs even sides: an odd one loses its last line.
     """
@@ -149,7 +148,8 @@ def encode_video(
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container, options={"fflags": "+bitexact"}) as file:
         options = OPTIONS[codec] if crf is None else {**OPTIONS[codec], "crf": str(crf)}
-        stream = file.add_stream(codec, rate=_fraction(fps), options=options)
+        rate = Fraction(fps).limit_denominator(1001)  # FFmpeg takes frame rates as fractions
+        stream = file.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = THREADS
         track = None if video.audio is None else _Track(file, video.audio, audio_codec)
@@ -168,7 +168,7 @@ def encode_video(
 
 
 class _Track:
-    """A sound being written beside the frames that it belongs to: containers want them mixed."""
+    """An audio stream, written interleaved with the frames, as containers need it."""
 
     def __init__(self, file: Any, audio: Audio, codec: str) -> None:
         assert audio.rate is not None
@@ -194,7 +194,7 @@ class _Track:
 
 
 def video_extent(file: BinaryIO) -> MediaInfo:
-    """Of any film that FFmpeg reads, decoded whole. Raises OSError or ValueError."""
+    """The extent of any video that FFmpeg reads, decoded whole. Raises OSError or ValueError."""
     with av.open(file) as container:
         stream = container.streams.video[0]
         audio = next(iter(container.streams.audio), None)
@@ -206,7 +206,3 @@ def video_extent(file: BinaryIO) -> MediaInfo:
                 samples += frame.samples
         extent = MediaInfo(stream.width, stream.height, frames, fps=float(stream.average_rate or 0))
         return extent if audio is None else replace(extent, samples=samples, sample_rate=audio.rate)
-
-
-def _fraction(fps: float) -> Fraction:
-    return Fraction(fps).limit_denominator(1001)

@@ -1,4 +1,4 @@
-"""The commands of task steps: one small function each, registered under its name."""
+"""Tasks: the commands of task steps, one small function each, registered under its name."""
 
 from dw.engine.tasks import (  # noqa: F401  # importing one registers its commands
     audio,

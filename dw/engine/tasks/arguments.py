@@ -1,4 +1,4 @@
-"""The types of the arguments of commands, and values that do not fit them."""
+"""Types of task arguments, and the check of values against them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dw.workflow.json_path import JsonPath, spell_path, walk
 from dw.workflow.media import is_media_reference, media_kind
 from dw.workflow.references import is_reference
 
-LONGEST_SIDE = 16384  # pixels; four times what models draw, a slip of a zero is beyond it
+LONGEST_SIDE = 16384  # pixels: four times what models draw; one zero too many is above it
 
 Side = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -24,10 +24,13 @@ Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def misfits(name: str, annotation: Any, value: Any, *, are_read: bool) -> Diagnostics:
-    """What in the value of argument `name` is not of the annotation's type: the first misfit."""
+def check_argument(name: str, annotation: Any, value: Any, *, are_read: bool) -> Diagnostics:
+    """The first part of the value of argument `name` that is not of the annotation's type.
+
+    `are_read`: media are values, not only named. References are not checked.
+    """
     if any(isinstance(part, str) and is_reference(part) for _, part in walk(value)):
-        return  # what it will be is of another type
+        return  # its value is of another type
     if not are_read and _is_read_later(name, value):
         return
     try:
@@ -43,8 +46,8 @@ def misfits(name: str, annotation: Any, value: Any, *, are_read: bool) -> Diagno
 
 
 def _is_read_later(name: str, value: Any) -> bool:
-    """Whether a value names something that is of another type: a picture, a class, an object. Null
-    may stand for an argument that is not given yet."""
+    """Whether a value only names something of another type: an image, a class, an object. Null may
+    stand for an argument that is not given yet."""
     if value is None or is_media_reference(value) or construction(value) is not None:
         return True
     return isinstance(value, str | Mapping | list) and bool(media_kind(name) or is_type_key(name))

@@ -1,4 +1,4 @@
-"""Commands on sounds."""
+"""Audio tasks: slice and crossfade."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def slice_audio(
     fps: Rate | None = None,
     sample_rate: Positive | None = None,
 ) -> Audio:
-    """A part of a sound, told in seconds or in the frames of a film; it goes on in silence where
-    the sound ends before it."""
+    """A part of an audio, given in seconds or in frames of a video, padded with silence if the
+    audio ends before the part does."""
     waveform = as_audio(audio, sample_rate)
     if waveform.rate is None:
-        raise RunFailed("slice_audio needs 'sample_rate': this sound does not tell its own")
+        raise RunFailed("slice_audio needs 'sample_rate': the sample rate of this audio is unknown")
     match start_seconds, duration_seconds, start_frame, num_frames, fps:
         case float() | int(), float() | int(), None, None, None:
             begin = round(start_seconds * waveform.rate)
@@ -46,7 +46,7 @@ def slice_audio(
             )
     if begin >= len(waveform):
         raise RunFailed(
-            f"the sound is over after {len(waveform) / waveform.rate:.2f} s, before the part"
+            f"the audio ends after {len(waveform) / waveform.rate:.2f} s, before the part begins"
         )
     return Audio(fitted(waveform.samples[begin:], end - begin), waveform.rate)
 
@@ -57,8 +57,8 @@ def crossfade_audio(
     crossfade_ms: Milliseconds = CROSSFADE_MS,
     sample_rate: Positive | None = None,
 ) -> Audio:
-    """The sounds behind each other, each over the end of the one before, with equal power."""
+    """Audio files joined in order; each overlaps the end of the one before, with equal power."""
     waveforms = [as_audio(audio, sample_rate) for audio in audios]
     if not waveforms:
-        raise RunFailed("crossfade_audio needs at least one sound")
+        raise RunFailed("crossfade_audio needs at least one audio")
     return crossfaded(waveforms, crossfade_ms)

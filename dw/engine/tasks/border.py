@@ -1,4 +1,4 @@
-"""Commands that put a picture on a larger canvas, with the mask for painting the rest."""
+"""Outpainting tasks: an image on a larger canvas, and the mask of the new area."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ def add_border_and_mask(
     zoom_down: Growth = 0.0,
     overlap: Count = 0,
 ) -> dict[str, Image.Image]:
-    """Grow the canvas by `zoom_all` around the middle, and by the other factors of a side on each
-    side.
+    """Enlarge the canvas by `zoom_all` around the center, and by the other factors on single sides.
 
-    The mask is white where there is no picture, and `overlap` pixels into it.
+    The mask is white outside the image and `overlap` pixels into it.
     """
     around_x, around_y = image.width * (zoom_all - 1) / 2, image.height * (zoom_all - 1) / 2
     left, right = around_x + image.width * zoom_left, around_x + image.width * zoom_right
@@ -42,8 +41,7 @@ def add_border_and_mask(
 def add_border_and_mask_with_size(
     image: Image.Image, width: Side, height: Side, overlap: Count = 0
 ) -> dict[str, Image.Image]:
-    """Put the picture in the middle of a canvas of this size; one that is too large is shrunk to
-    fit."""
+    """Put the image in the center of a canvas of this size, shrunk to fit if it is too large."""
     scale = min(1.0, width / image.width, height / image.height)
     if scale < 1:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -57,7 +55,7 @@ def _bordered(
 ) -> dict[str, Image.Image]:
     if 2 * overlap >= min(image.size):
         raise RunFailed(
-            f"an overlap of {overlap} leaves nothing of a picture of {image.width}x{image.height}"
+            f"an overlap of {overlap} leaves nothing of an image of {image.width}x{image.height}"
         )
     canvas = Image.new("RGB", size)
     canvas.paste(image.convert("RGB"), offset)

@@ -1,4 +1,4 @@
-"""Commands that estimate how far away what is seen in a picture is."""
+"""Depth estimators."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def depth(
     *,
     context: TaskContext,
 ) -> Image.Image:
-    """A depth map of this size, near is white, as SDXL's depth ControlNets were trained on."""
+    """A depth map of this size, white is near, as in the training of SDXL's depth ControlNets."""
     found = _estimated(image, context)[None, None]
     resized = torch.nn.functional.interpolate(
         found, (height, width), mode="bicubic", align_corners=False
@@ -49,7 +49,7 @@ def depth(
 def depth_estimator(
     image: Image.Image, model_name: str = LARGE, *, context: TaskContext
 ) -> Image.Image:
-    """A depth map of the picture's size, near is white."""
+    """A depth map of the image's size, white is near."""
     return _image(_spread(_fitted(image, context), 0, 100))
 
 
@@ -61,20 +61,20 @@ def depth_estimator_tensor(
     *,
     context: TaskContext,
 ) -> torch.Tensor:
-    """The depth map as a tensor (1, 3, height, width) from 0, far, to 1, as Kandinsky's ControlNet
-    takes it."""
+    """The depth map as a tensor (1, 3, height, width) from 0 (far) to 1 (near), the input of
+    Kandinsky's ControlNet."""
     found = _spread(_fitted(image, context), 0, 100)
     return found.expand(1, 3, *found.shape).to(dtype)
 
 
 @task(models=_estimator)
 def zoe_depth(image: Image.Image, model_name: str = ZOE, *, context: TaskContext) -> Image.Image:
-    """A depth map in metres, spread between its 2nd and its 85th percentile; near is white."""
+    """A metric depth map, scaled from its 2nd to its 85th percentile; white is near."""
     return _image(1 - _spread(_fitted(image, context), 2, 85))
 
 
 def _estimated(image: Image.Image, context: TaskContext) -> torch.Tensor:
-    """What the model sees, (height, width) as it likes."""
+    """The model's output (height, width), of a size that the model chooses."""
     inputs = context.models["processor"](images=image.convert("RGB"), return_tensors="pt")
     pixels = context.on_device(inputs["pixel_values"])
     [found] = context.models["model"](pixel_values=pixels).predicted_depth
@@ -82,7 +82,7 @@ def _estimated(image: Image.Image, context: TaskContext) -> torch.Tensor:
 
 
 def _fitted(image: Image.Image, context: TaskContext) -> torch.Tensor:
-    """The same in the picture's size."""
+    """The estimate in the image's size."""
     found = _estimated(image, context)[None, None]
     size = (image.height, image.width)
     resized = torch.nn.functional.interpolate(found, size, mode="bicubic", align_corners=False)
@@ -91,7 +91,7 @@ def _fitted(image: Image.Image, context: TaskContext) -> torch.Tensor:
 
 
 def _spread(values: torch.Tensor, low: float, high: float) -> torch.Tensor:
-    """From 0 at the lower percentile to 1 at the upper one."""
+    """Scale to 0 at the lower percentile and 1 at the upper one."""
     bottom, top = np.percentile(values.numpy(), [low, high])
     spread: torch.Tensor = ((values - bottom) / max(top - bottom, 1e-6)).clamp(0, 1)
     return spread

@@ -1,5 +1,7 @@
-"""Commands that turn a picture into what a ControlNet draws by: edges, lines, depth, poses. A table
-of the detectors of controlnet-aux, and of the files that each needs."""
+"""Detectors: edges, lines, depth and poses of an image, as input of ControlNets.
+
+OpenCV's Canny, and a table of the detectors of controlnet-aux with the files that each needs.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ ANNOTATORS = "lllyasviel/Annotators"
 def canny_cv(
     image: Image.Image, low_threshold: float = 100, high_threshold: float = 200
 ) -> Image.Image:
-    """White edges on black with OpenCV's Canny, as ControlNets were trained on: an edge begins
-    above the high threshold of the gradient and goes on above the low one."""
+    """White edges on black by OpenCV's Canny, as in the training of ControlNets. An edge starts
+    above the high threshold of the gradient and continues above the low one."""
     with needing("cv2"):
         import cv2
     edges = cv2.Canny(np.asarray(image.convert("RGB")), low_threshold, high_threshold)
@@ -33,13 +35,13 @@ def canny_cv(
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A class of controlnet-aux, what it finds, and where its weights are; some need none."""
+    """A class of controlnet-aux, what it finds, and its weights; some need none."""
 
     cls: str
     finds: str
     files: tuple[str, ...] = ()
     repository: str = ANNOTATORS
-    options: tuple[tuple[str, Any], ...] = ()  # of its call
+    options: tuple[tuple[str, Any], ...] = ()  # of each call
 
 
 DETECTORS = {
@@ -60,7 +62,7 @@ DETECTORS = {
     "anyline": Declaration(
         "AnylineDetector", "lines of any kind", ("Anyline/MTEED.pth",), "TheMistoAI/MistoLine"
     ),
-    "shuffle": Declaration("ContentShuffleDetector", "the picture's colours, out of place"),
+    "shuffle": Declaration("ContentShuffleDetector", "the image's colours, shuffled"),
     "openpose": Declaration(
         "OpenposeDetector",
         "poses, by OpenPose",
@@ -69,7 +71,7 @@ DETECTORS = {
     "dw_pose": Declaration("DWposeDetector", "poses, by DWPose, which needs mmpose"),
     "sam": Declaration(
         "SamDetector",
-        "all things, each in a colour of its own",
+        "all objects, each in its own colour",
         ("checkpoints/sam_vit_h_4b8939.pth",),
         "ybelkada/segment-anything",
     ),
@@ -77,7 +79,8 @@ DETECTORS = {
 
 
 class Detector(torch.nn.Module):
-    """A detector of controlnet-aux, with its networks where torch, and reports, find them."""
+    """A detector of controlnet-aux whose networks are registered with torch: they move with it, and
+    memory reports count them."""
 
     def __init__(self, detector: Any) -> None:
         super().__init__()
@@ -86,7 +89,7 @@ class Detector(torch.nn.Module):
 
     @classmethod
     def from_single_file(cls, path: str, *, detector: str, **_: Any) -> Detector:
-        """With the weights in the file and those beside it."""
+        """A detector with the weights in the file and those beside it."""
         loader: Any = _library_class(detector).from_pretrained
         takes_name = "filename" in loader.__code__.co_varnames
         name = {"filename": Path(path).name} if takes_name else {}
@@ -94,7 +97,7 @@ class Detector(torch.nn.Module):
 
     @classmethod
     def from_pretrained(cls, _folder: str, *, detector: str, **_: Any) -> Detector:
-        """One that has no weights."""
+        """A detector without weights."""
         return cls(_library_class(detector)())
 
     def forward(self, image: Image.Image, **options: Any) -> Image.Image:
@@ -107,12 +110,12 @@ def _library_class(name: str) -> Any:
         import controlnet_aux
     if name == "DWposeDetector":
         with needing("mmpose"):
-            import mmpose  # noqa: F401  # it goes without, until it is called
+            import mmpose  # noqa: F401  # controlnet_aux imports it only when the detector is called
     return getattr(controlnet_aux, name)
 
 
 def _networks(holder: Any, depth: int = 2) -> Iterator[torch.nn.Module]:
-    """The modules among the attributes of an object, and of the objects that it holds."""
+    """The modules in the attributes of an object and of the objects in them."""
     for value in vars(holder).values():
         if isinstance(value, torch.nn.Module):
             yield value

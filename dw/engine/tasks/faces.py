@@ -1,4 +1,4 @@
-"""The command that restores faces."""
+"""Face restoration."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from dw.settings import cache_dir
 
 
 class FaceFinder(torch.nn.Module):
-    """facexlib's helper: it finds faces, cuts them out upright and pastes them back. It fetches its
-    own two networks from its own releases, and torch counts what comes."""
+    """facexlib's helper: finds faces, crops them upright and pastes them back. It downloads its two
+    networks from its own releases; torch reports the progress."""
 
     def __init__(self, helper: Any) -> None:
         super().__init__()
@@ -71,9 +71,9 @@ def restore_faces(
     *,
     context: TaskContext,
 ) -> Image.Image:
-    """The picture with its faces made anew by GFPGAN, RestoreFormer or CodeFormer: `filename` in
-    the hub id `model_name`, or a file. Around them is `upsample_img`, or the picture itself, made
-    `upscale_factor` times larger. `use_parse`: blend along the face's outline, not its square."""
+    """The image with its faces restored by GFPGAN, RestoreFormer or CodeFormer: `filename` in the
+    hub id `model_name`, or a file. Faces are pasted into `upsample_img`, or into the image itself,
+    enlarged `upscale_factor` times. `use_parse`: blend along the face's outline, not its square."""
     helper = context.models["finder"].helper
     helper.clean_all()
     helper.upscale_factor, helper.use_parse = upscale_factor, use_parse
@@ -92,7 +92,7 @@ def restore_faces(
 
 
 def _restored(face: Any, context: TaskContext) -> Any:
-    """A face (h, w, 3) in blue, green, red, made anew."""
+    """The restored face (h, w, 3) of a face, both in blue, green, red."""
     pixels = torch.from_numpy(_flipped(face).astype(np.float32) / 255).permute(2, 0, 1)[None]
     made = context.models["model"](context.on_device(pixels))[0].clamp(0, 1).cpu()
     return _flipped((made.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
@@ -103,5 +103,5 @@ def _bgr(image: Image.Image) -> Any:
 
 
 def _flipped(colours: Any) -> Any:
-    """OpenCV has its channels the other way round."""
+    """RGB to OpenCV's BGR, and back."""
     return np.ascontiguousarray(colours[..., ::-1])

@@ -1,4 +1,4 @@
-"""Commands that gather and take apart values."""
+"""Gathering tasks: images by pattern or URL, and parts of values."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from dw.workflow.media import EXTENSIONS
 def gather_images(
     *, context: TaskContext, glob: str | None = None, urls: Sequence[str] = ()
 ) -> list[Image.Image]:
-    """The pictures that match a pattern, relative to the workflow's folder or else the current
-    one, in the order of their names; then those at the URLs."""
+    """The images that match a pattern, relative to the workflow's folder or else the current one,
+    sorted by name; then those at the URLs."""
     images, places = [], matches(glob, context.access.folder, EXTENSIONS["image"])
     access = context.access.extended(glob, places)
     for place in [*places, *urls]:
@@ -27,7 +27,7 @@ def gather_images(
         images.append(read_image(place, access))
     if not images:
         raise RunFailed(
-            f"no pictures match {glob!r}" if glob else "gather_images needs 'glob' or 'urls'"
+            f"no images match {glob!r}" if glob else "gather_images needs 'glob' or 'urls'"
         )
     return images
 
@@ -40,12 +40,12 @@ def gather_inputs(inputs: Any) -> Any:
 @task()
 def get_dict_value(dict: Mapping[str, Any], key: str) -> Any:  # noqa: A002  # the format's name
     if key not in dict:
-        raise RunFailed(f"there is no {key!r} among {', '.join(dict)}{did_you_mean(key, dict)}")
+        raise RunFailed(f"unknown key {key!r}{did_you_mean(key, dict)}; known: {', '.join(dict)}")
     return dict[key]
 
 
 def matches(glob: str | None, folder: Path, extensions: Sequence[str]) -> list[str]:
-    """The files of this kind that match, below `folder` or else the current one."""
+    """Files with these extensions that match `glob` in `folder`, or else in the current one."""
     if glob is None:
         return []
     for start in (folder, Path.cwd()):

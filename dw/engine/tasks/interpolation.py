@@ -1,4 +1,4 @@
-"""The command that draws pictures between the frames of a film."""
+"""Frame interpolation."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def interpolate_frames(
     *,
     context: TaskContext,
 ) -> Video:
-    """`multiplier` times as many frames a second; RIFE 4.13 draws the new ones. The film keeps its
-    sound and its length, for which its last frame is repeated. `model_name` is a hub id with the
+    """`multiplier` times as many frames per second, the new ones by RIFE 4.13. The video keeps its
+    audio and its length, for which the last frame is repeated. `model_name` is a hub id with the
     file `filename` in it, or a file."""
     clip = as_video(video)
     moments = [number / multiplier for number in range(1, multiplier)]
@@ -48,7 +48,9 @@ def interpolate_frames(
         frame = each.convert("RGB")
         pixels = context.on_device(as_pixels(frame))
         if last is not None:
-            _require_size(frame, frames[-1])
+            if frame.size != frames[-1].size:
+                sizes = " and ".join("{}x{}".format(*each.size) for each in (frames[-1], frame))
+                raise RunFailed(f"frames of several sizes cannot be interpolated: {sizes}")
             for image in context.models["model"](last, pixels, moments):
                 context.check()
                 frames.append(as_image(image[0]))
@@ -56,9 +58,3 @@ def interpolate_frames(
         last = pixels
     frames += frames[-1:] * len(moments)
     return Video(frames, clip.audio, (clip.fps or FPS) * multiplier)
-
-
-def _require_size(frame: Image.Image, before: Image.Image) -> None:
-    if frame.size != before.size:
-        sizes = " and ".join("{}x{}".format(*each.size) for each in (before, frame))
-        raise RunFailed(f"there is no picture between frames of several sizes: {sizes}")

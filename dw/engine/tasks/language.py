@@ -1,4 +1,4 @@
-"""Commands that write text with a language model: from a prompt, or about a picture."""
+"""Language model tasks: text from a prompt, and text about an image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GenerationArguments = Mapping[Annotated[str, AfterValidator(_setting)], Any]
 
 
 def _writer(arguments: Mapping[str, Any]) -> TaskParts:
-    if arguments.get("image") is not None:  # also when it is the result of an earlier step
+    if arguments.get("image") is not None:  # or the reference to one
         return _describer(arguments)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -64,16 +64,21 @@ def text_generation(
     *,
     context: TaskContext,
 ) -> str:
-    """What the model answers to the prompt, the likeliest token each time. With an image it is a
-    vision model, and `repetition_penalty` keeps it from saying the same again; the default models
-    are Qwen2.5-1.5B-Instruct and SmolVLM-256M-Instruct. `generate_kwargs` go to the model's
+    """The model's answer to the prompt, by greedy decoding. With an image it is a vision model, and
+    `repetition_penalty` keeps it from repeating itself. The default models are
+    Qwen2.5-1.5B-Instruct and SmolVLM-256M-Instruct. `generate_kwargs` go to the model's
     `generate`."""
     options = {"max_new_tokens": max_new_tokens, **(generate_kwargs or {})}
     if image is not None:
         options = {"repetition_penalty": repetition_penalty, **options}
         return _describe(image, prompt, system_prompt, options, context)
     tokenizer = context.models["tokenizer"]
-    return _generate(_read_text(tokenizer, prompt, system_prompt), tokenizer, options, context)
+    if tokenizer.chat_template is None:
+        text = "\n\n".join(filter(None, (system_prompt, prompt)))
+        inputs = tokenizer(text, return_tensors="pt")
+    else:
+        inputs = _chat(tokenizer, prompt, system_prompt)
+    return _generate(inputs, tokenizer, options, context)
 
 
 @task(models=_describer)
@@ -86,8 +91,8 @@ def image_to_text(
     *,
     context: TaskContext,
 ) -> str:
-    """What a vision model says about the picture. Models that chat are asked the prompt, or to
-    describe the picture; a captioning model such as BLIP or Florence-2 goes on from it."""
+    """A vision model's text about the image. Chat models get the prompt as a question, or are asked
+    to describe the image; captioning models such as BLIP or Florence-2 continue the prompt."""
     return _describe(image, prompt, system_prompt, {"max_new_tokens": max_new_tokens}, context)
 
 
@@ -110,42 +115,32 @@ def _describe(
     return _generate(inputs, processor, options, context)
 
 
-def _read_text(tokenizer: Any, prompt: str, system_prompt: str | None) -> Any:
-    if tokenizer.chat_template is not None:
-        return _chat(tokenizer, prompt, system_prompt)
-    return tokenizer("\n\n".join(filter(None, (system_prompt, prompt))), return_tensors="pt")
-
-
 def _chat(reader: Any, content: Any, system_prompt: str | None) -> Any:
-    """Token ids, and what else the model takes, of a chat whose next turn is the model's."""
+    """The model's inputs for a chat of these messages whose next turn is the model's."""
     messages = [{"role": "user", "content": content}]
     if system_prompt:
-        of_parts = [{"type": "text", "text": system_prompt}]
-        told = system_prompt if isinstance(content, str) else of_parts
-        messages.insert(0, {"role": "system", "content": told})
+        parts = [{"type": "text", "text": system_prompt}]
+        system_content = system_prompt if isinstance(content, str) else parts
+        messages.insert(0, {"role": "system", "content": system_content})
     return reader.apply_chat_template(
         messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
 
 
 GREEDY: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-"""The last three are of the models' own configurations, and mean nothing without sampling."""
+"""The last three come from the models' own configurations and mean nothing without sampling."""
 
 
 def _generate(inputs: Any, reader: Any, options: Mapping[str, Any], context: TaskContext) -> str:
     """The text that the model adds to the inputs."""
     model = context.models["model"]
     settings = {**({} if options.get("do_sample") else GREEDY), **options}
-    inputs = {n: v.to(model.device, _dtype(v, model)) for n, v in inputs.items()}
+    # Pixels take the model's precision; tokens stay integers.
+    dtypes = {n: model.dtype if v.is_floating_point() else v.dtype for n, v in inputs.items()}
+    inputs = {n: v.to(model.device, dtypes[n]) for n, v in inputs.items()}
     counted = GeneratedTokens(settings["max_new_tokens"], context.take_stop)
     [tokens] = model.generate(**inputs, **settings, stopping_criteria=[counted])
     given = inputs.get("input_ids", torch.empty(1, 0))[0]
-    if torch.equal(tokens[: len(given)], given):  # decoders repeat what they were given
+    if torch.equal(tokens[: len(given)], given):  # decoder-only models repeat the prompt
         tokens = tokens[len(given) :]
     return str(reader.decode(tokens, skip_special_tokens=True))
-
-
-def _dtype(value: torch.Tensor, model: Any) -> torch.dtype:
-    """Pictures are of the model's precision, tokens are numbers."""
-    dtype: torch.dtype = model.dtype if value.is_floating_point() else value.dtype
-    return dtype

@@ -1,4 +1,4 @@
-"""Commands that cut pictures into their parts: masks, classes and backgrounds."""
+"""Segmentation: masks of objects, classes of pixels, and backgrounds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCENES = "openmmlab/upernet-convnext-small"
 CUTTER = "briaai/RMBG-2.0"
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's channels, which SAM 2 and RMBG take pictures relative to."""
+"""Of ImageNet's channels, by which SAM 2 and RMBG normalize images."""
 
 _HEX = """
 787878 b47878 06e6e6 503232 04c803 787850 8c8c8c cc05ff e6e6e6 04fa07 e005ff ebff07 96053d
@@ -66,8 +66,8 @@ def segment(
     *,
     context: TaskContext,
 ) -> Image.Image:
-    """A mask, white where the prompt's things are: `a cat. a hat.` Grounding DINO finds those that
-    it is surer of than `threshold`, and SAM 2 their outlines. Nothing found is a black mask."""
+    """A mask, white where the objects of the prompt are: `a cat. a hat.` Grounding DINO finds those
+    with a score above `threshold`, and SAM 2 their outlines. The mask is black if none is found."""
     rgb = image.convert("RGB")
     boxes = _boxes(rgb, prompt, threshold, context)
     found = torch.zeros(rgb.height, rgb.width, dtype=torch.bool)
@@ -77,9 +77,9 @@ def segment(
 
 
 def _boxes(image: Image.Image, prompt: str, threshold: float, context: TaskContext) -> torch.Tensor:
-    """Corners (things, 4) in pixels: left, top, right, bottom."""
+    """Boxes (objects, 4) in pixels: left, top, right, bottom."""
     processor = context.models["processor"]
-    text = prompt.lower().strip().rstrip(".") + "."  # what Grounding DINO was trained on
+    text = prompt.lower().strip().rstrip(".") + "."  # the form that Grounding DINO was trained on
     inputs = context.on_device(processor(images=image, text=text, return_tensors="pt"))
     [found] = processor.post_process_grounded_object_detection(
         context.models["detector"](**inputs),
@@ -92,16 +92,16 @@ def _boxes(image: Image.Image, prompt: str, threshold: float, context: TaskConte
 
 
 def _outlines(image: Image.Image, boxes: torch.Tensor, context: TaskContext) -> torch.Tensor:
-    """Where one of the boxes has its thing (height, width). SAM 2's own processor does the same,
-    but needs torchvision."""
+    """A mask (height, width) of the objects in the boxes. SAM 2's own processor does the same, but
+    needs torchvision."""
     model = context.models["segmenter"]
-    side = model.config.prompt_encoder_config.image_size  # what the boxes are relative to
+    side = model.config.prompt_encoder_config.image_size  # the boxes are relative to it
     scale = torch.tensor([side / image.width, side / image.height] * 2)
     masks = model(
         pixel_values=context.on_device(_pixels(image, side)),
         input_boxes=context.on_device((boxes * scale)[None]),
         multimask_output=False,
-    ).pred_masks[0]  # (things, 1, h, w)
+    ).pred_masks[0]  # (objects, 1, h, w)
     size = (image.height, image.width)
     full = torch.nn.functional.interpolate(masks.float(), size, mode="bilinear")
     return (full > 0).any(dim=0)[0].cpu()
@@ -127,11 +127,12 @@ def _cutter(arguments: Mapping[str, Any]) -> TaskParts:
 def remove_background(
     image: Image.Image, model_name: str = CUTTER, *, context: TaskContext
 ) -> Image.Image:
-    """The picture with an alpha channel that hides its background. The model's code comes with it
-    from the hub, so that it needs your trust."""
+    """The image with an alpha channel that hides its background. The model's code is downloaded
+    from the hub with it, so the workflow must be trusted."""
     pixels = context.on_device(_pixels(image.convert("RGB"), 1024))
     logits = context.models["model"](pixels)[-1]  # (1, 1, 1024, 1024)
-    mask = _grey(logits.sigmoid()[0, 0]).resize(image.size, Image.Resampling.BILINEAR)
+    opacity = (logits.sigmoid()[0, 0].float().cpu() * 255).round().to(torch.uint8)
+    mask = Image.fromarray(opacity.numpy()).resize(image.size, Image.Resampling.BILINEAR)
     cut = image.convert("RGB")
     cut.putalpha(mask)
     return cut
@@ -151,7 +152,7 @@ def _classifier(arguments: Mapping[str, Any]) -> TaskParts:
 def segmentation(
     image: Image.Image, model_name: str = SCENES, *, context: TaskContext
 ) -> Image.Image:
-    """Each pixel in the colour of its ADE20K class, as segmentation ControlNets were trained on."""
+    """Each pixel in the colour of its ADE20K class, the input of segmentation ControlNets."""
     processor = context.models["processor"]
     inputs = processor(images=image.convert("RGB"), return_tensors="pt")
     output = context.models["model"](pixel_values=context.on_device(inputs["pixel_values"]))
@@ -161,12 +162,8 @@ def segmentation(
 
 
 def _pixels(image: Image.Image, side: int) -> torch.Tensor:
-    """The picture squeezed into a square (1, 3, side, side), relative to ImageNet's colours."""
+    """The image resized to a square (1, 3, side, side), normalized by ImageNet's channels."""
     squeezed = image.resize((side, side), Image.Resampling.BILINEAR)
     colours = torch.from_numpy(np.asarray(squeezed, dtype=np.float32) / 255)
     relative = (colours - torch.tensor(MEAN)) / torch.tensor(DEVIATION)
     return relative.permute(2, 0, 1)[None]
-
-
-def _grey(values: torch.Tensor) -> Image.Image:
-    return Image.fromarray((values.float().cpu() * 255).round().to(torch.uint8).numpy())

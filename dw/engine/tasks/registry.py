@@ -1,5 +1,4 @@
-"""The registry of commands. A command's signature says which arguments it takes, and of which
-types."""
+"""Task registry: commands by name, and the checks of their arguments against their signatures."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ import torch
 
 from dw.engine.files.access import FileAccess
 from dw.engine.models.task_models import TaskParts
-from dw.engine.tasks.arguments import misfits
+from dw.engine.tasks.arguments import check_argument
 from dw.errors import RunFailed, did_you_mean
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.pipeline import Pipeline
@@ -23,15 +22,17 @@ from dw.workflow.references import PREVIOUS
 
 @dataclass(frozen=True, slots=True)
 class TaskContext:
-    """What a command may need besides its arguments, which it gets by declaring a parameter
+    """What a command may need besides its arguments; it gets one by declaring a parameter
     `context`."""
 
-    access: FileAccess  # what the workflow may read, and the folder where its names start
-    check: Callable[[], None]  # raises when the run was cancelled
-    models: Mapping[str, Any] = field(default_factory=dict)  # that the command declared, by name
-    device: str = "cpu"  # where they are
+    access: FileAccess  # what the workflow may read, and the folder of its relative paths
+    check: Callable[[], None]  # raises if the run was cancelled
+    models: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # those that the command declares, by name
+    device: str = "cpu"  # of the models
     generator: torch.Generator | None = None  # seeded for the step
-    take_stop: Callable[[], bool] = bool  # whether to end early what can be: asked once for a stop
+    take_stop: Callable[[], bool] = lambda: False  # True once for each stop: then end early
 
     def on_device(self, value: Any) -> Any:
         """A tensor, or a library's mapping of tensors, on the device of the models."""
@@ -39,7 +40,7 @@ class TaskContext:
 
 
 Declare = Callable[[Mapping[str, Any]], TaskParts | Pipeline]
-"""From the arguments of a command, defaults included, to the models that it runs on."""
+"""Maps the arguments of a command, defaults included, to the models that it runs on."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,11 @@ class TaskFunction:
     function: Callable[..., Any]
     takes_whole: bool  # the arguments are one value, not keywords
     models: Declare | None
-    borrows: str | None  # the name, among the models, of what an earlier step has
+    borrows: str | None  # the model that comes from an earlier step, by name
 
     @cached_property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """What a workflow may give, with annotations that are types, not texts."""
+        """The parameters that a workflow may set, with annotations evaluated to types."""
         found = inspect.signature(self.function, eval_str=True).parameters
         return {n: p for n, p in found.items() if n != "context" and p.kind is not p.VAR_KEYWORD}
 
@@ -91,12 +92,12 @@ def commands() -> Mapping[str, TaskFunction]:
 
 
 def borrowed_by(name: str) -> str | None:
-    """What the command takes from the step that `pipeline_reference` names."""
+    """The model that the command takes from the step that `pipeline_reference` names."""
     return _COMMANDS[name].borrows
 
 
 def check_reference(name: str, reference: str | None) -> Diagnostics:
-    """Whether a command that borrows from an earlier step, and no other, says from which one."""
+    """Diagnostics unless exactly the commands that borrow from an earlier step name that step."""
     command = _COMMANDS.get(name)
     if command is None:
         return
@@ -109,9 +110,9 @@ def check_reference(name: str, reference: str | None) -> Diagnostics:
 
 
 def models_of(name: str, arguments: Any) -> TaskParts | Pipeline:
-    """What the command runs on with these arguments, which must fit it.
+    """The models of a command for these arguments, which must fit it.
 
-    Raises KeyError when that depends on a result that is not there yet.
+    Raises KeyError when they depend on a result that does not exist yet.
     """
     command = _COMMANDS[name]
     if command.models is None:
@@ -121,7 +122,7 @@ def models_of(name: str, arguments: Any) -> TaskParts | Pipeline:
 
 
 class _Known(dict[str, Any]):
-    """Arguments; those that are results of earlier steps cannot be looked up yet."""
+    """Arguments; looking up a result of an earlier step raises KeyError."""
 
     def __getitem__(self, name: str) -> Any:
         value = super().__getitem__(name)
@@ -132,12 +133,12 @@ class _Known(dict[str, Any]):
 
 def require_fit(name: str, arguments: Any) -> None:
     """Raises RunFailed when the command does not exist or the arguments do not fit it."""
-    if findings := list(check_task(name, arguments, are_read=True)):
-        raise RunFailed("; ".join(finding.message for finding in findings))
+    if diagnostics := list(check_task(name, arguments, are_read=True)):
+        raise RunFailed("; ".join(each.message for each in diagnostics))
 
 
 def run_task(name: str, arguments: Any, context: TaskContext) -> list[Any]:
-    """The results of a command: a list that it returns holds several, a text is stripped of quotes.
+    """The results of a command: a returned list holds several; texts lose spaces and quotes.
 
     Raises RunFailed when the command does not exist or the arguments do not fit it.
     """
@@ -153,14 +154,14 @@ def run_task(name: str, arguments: Any, context: TaskContext) -> list[Any]:
 
 
 def check_task(name: str, arguments: Any, *, are_read: bool = False) -> Diagnostics:
-    """What is wrong with a command and its arguments. The paths begin at the arguments; an empty
-    one is the command's.
+    """Diagnostics of a command and its arguments. Paths start at the arguments; an empty path
+    stands for the command.
 
-    `are_read`: media in the arguments are there, not only named. References are not judged.
+    `are_read`: media in the arguments are values, not only named. References are not checked.
     """
     command = _COMMANDS.get(name)
     if command is None:
-        yield DataDiagnostic((), f"there is no command {name!r}{did_you_mean(name, _COMMANDS)}")
+        yield DataDiagnostic((), f"unknown command {name!r}{did_you_mean(name, _COMMANDS)}")
         return
     if not command.takes_whole:
         yield from _check_arguments(name, command, arguments, are_read)
@@ -176,9 +177,9 @@ def _check_arguments(
     for argument, value in arguments.items():
         if argument in known:
             annotation = known[argument].annotation
-            yield from misfits(argument, annotation, value, are_read=are_read)
+            yield from check_argument(argument, annotation, value, are_read=are_read)
         elif argument == "device":
-            yield from misfits(argument, DeviceName, value, are_read=are_read)
+            yield from check_argument(argument, DeviceName, value, are_read=are_read)
         elif (hint := did_you_mean(argument, known)) or not command.takes_any:
             yield DataDiagnostic((argument,), f"{name} takes no {argument!r}{hint}", at_key=True)
     for argument, parameter in known.items():

@@ -1,4 +1,4 @@
-"""Commands that change the size of a picture, or what it carries along."""
+"""Resizing and cropping, and the metadata of images."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from dw.engine.tasks.arguments import Positive, Side
 from dw.engine.tasks.registry import task
 from dw.errors import RunFailed
 
-ALIGNMENT = 64  # pixels; diffusion models want sides that their layers can halve several times
+ALIGNMENT = 64  # pixels; the layers of diffusion models halve the sides several times
 RATIOS = ("1:1", "4:3", "3:4", "3:2", "2:3", "16:9", "9:16")
 
 
 @task()
 def resize_center_crop(image: Image.Image, width: Side = 768, height: Side = 768) -> Image.Image:
-    """Fill width x height, and cut off evenly what stands over."""
+    """Fill width x height, cropped evenly on both sides."""
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
 
 
 @task()
 def resize_rescale(image: Image.Image, width: Side = 768, height: Side = 768) -> Image.Image:
-    """Exactly width x height, whatever that does to the shape."""
+    """Exactly width x height; the aspect ratio may change."""
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 @task()
 def resize_resample(image: Image.Image, resolution: Side = 1024) -> Image.Image:
-    """The short side becomes `resolution`, the shape stays but for rounding to multiples of 64."""
+    """The short side becomes `resolution`, the aspect ratio stays, rounded to multiples of 64."""
     scale = resolution / min(image.size)
     size = aligned(image.width * scale, image.height * scale)
     return image.resize(size, Image.Resampling.LANCZOS)
@@ -42,8 +42,8 @@ def resize_bucket(
     ratios: Sequence[str | float] = RATIOS,
     alignment: Positive = ALIGNMENT,
 ) -> Image.Image:
-    """Fill the bucket whose shape is nearest: `resolution` squared pixels in one of the ratios
-    `width:height` (`16:9`, or a number), both sides multiples of `alignment`."""
+    """Fill the bucket with the nearest aspect ratio: `resolution` squared pixels in one of the
+    ratios `width:height` (`16:9`, or a number), both sides multiples of `alignment`."""
     shapes = [_ratio(each) for each in ratios]
     if not shapes:
         raise RunFailed("resize_bucket needs at least one ratio")
@@ -55,7 +55,7 @@ def resize_bucket(
 
 @task()
 def crop_square(image: Image.Image) -> Image.Image:
-    """The largest square in the middle."""
+    """The largest square in the center."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
@@ -68,7 +68,7 @@ def get_image_size(image: Image.Image) -> dict[str, int]:
 
 @task()
 def strip_exif(image: Image.Image) -> Image.Image:
-    """The pixels alone, turned upright."""
+    """The pixels without metadata, rotated upright."""
     upright = ImageOps.exif_transpose(image)
     plain = Image.new(upright.mode, upright.size)
     plain.paste(upright)
@@ -76,12 +76,11 @@ def strip_exif(image: Image.Image) -> Image.Image:
 
 
 def aligned(width: float, height: float, alignment: int = ALIGNMENT) -> tuple[int, int]:
-    """Both sides rounded to multiples of `alignment`, at least one of it."""
-    return _multiple(width, alignment), _multiple(height, alignment)
-
-
-def _multiple(side: float, alignment: int) -> int:
-    return max(alignment, round(side / alignment) * alignment)
+    """Both sides rounded to multiples of `alignment`, at least `alignment`."""
+    width, height = (
+        max(alignment, round(side / alignment) * alignment) for side in (width, height)
+    )
+    return width, height
 
 
 def _ratio(ratio: str | float) -> float:
@@ -91,5 +90,5 @@ def _ratio(ratio: str | float) -> float:
     except (ValueError, ZeroDivisionError):
         shape = 0
     if not shape > 0:
-        raise RunFailed(f"a ratio is written '16:9', got {ratio!r}")
+        raise RunFailed(f"a ratio must be written as '16:9' or a number, got {ratio!r}")
     return shape

@@ -1,9 +1,9 @@
-"""RIFE: the network that draws the pictures between two others.
+"""RIFE: a network that interpolates between two images.
 
 After Huang et al., "Real-Time Intermediate Flow Estimation for Video Frame Interpolation", 2022, in
-the form of version 4.13: four stages, which see features of the pictures beside their colours, and
-the moment. Versions 4.14, 4.15 and 4.17 to 4.19 are the same network. The modules have the names
-that the weights have in its files.
+version 4.13: four stages, whose input is the colours and features of both images and the moment.
+Versions 4.14, 4.15 and 4.17 to 4.19 are the same network. The modules have the names of the weights
+in its files.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch.nn.functional import grid_sample, interpolate, leaky_relu, pad
 
 from dw.errors import RunFailed
 
-FEATURES = 8  # of each pixel of a picture
-MULTIPLE = 32  # pixels; the coarsest stage sees an eighth of them and makes a quarter of that
-SLOPE = 0.2  # of the activations, below zero
+FEATURES = 8  # of each pixel
+MULTIPLE = 32  # pixels; the coarsest stage works at an eighth of the size and halves it twice
+SLOPE = 0.2  # of the activations below zero
 
 
 class IFNet(nn.Module):
-    """Pictures (1, 3, h, w) between two others, all from 0 to 1."""
+    """Interpolates images (1, 3, h, w) between two others, all from 0 to 1."""
 
     def __init__(self) -> None:
         super().__init__()
-        seen = 2 * (3 + FEATURES) + 1  # both pictures with their features, and the moment
-        found = 5  # flow and mask of the stage before
+        seen = 2 * (3 + FEATURES) + 1  # both images with their features, and the moment
+        found = 5  # flow and mask of the previous stage
         self.encode = Encoder()
         self.block0 = Stage(seen, width=192, scale=8)
         self.block1 = Stage(seen + found, width=128, scale=4)
@@ -39,9 +39,9 @@ class IFNet(nn.Module):
 
     @classmethod
     def from_single_file(cls, path: str, **_: Any) -> IFNet:
-        """The network with the weights of a file, safetensors or a pickle that holds nothing else.
+        """The network with the weights of a safetensors file or of a pickle of tensors only.
 
-        Raises RunFailed when they are another network's.
+        Raises RunFailed for the weights of another network.
         """
         with torch.device("meta"):
             net = cls()
@@ -50,15 +50,15 @@ class IFNet(nn.Module):
         for name, tensor in weights.items():
             if getattr(found.get(name), "shape", None) != tensor.shape:
                 raise RunFailed(
-                    f"{file.name} is not RIFE 4.13: its {name!r} is missing or of another shape"
+                    f"{file.name} is not RIFE 4.13: {name!r} is missing or has another shape"
                 )
             weights[name] = found[name].float()
         net.load_state_dict(weights, assign=True)
         return net
 
     def forward(self, first: Tensor, second: Tensor, moments: Iterable[float]) -> Iterator[Tensor]:
-        """One picture for each of the moments, which are between 0, the first, and 1. It is drawn
-        when it is asked for."""
+        """An image for each of the moments, from 0 (`first`) to 1 (`second`), computed when it is
+        consumed."""
         height, width = first.shape[2:]
         images = torch.cat([first, second])
         margin = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
@@ -68,7 +68,7 @@ class IFNet(nn.Module):
         return (image[..., :height, :width] for image in made)
 
     def _between(self, images: Tensor, features: Tensor, moment: float) -> Tensor:
-        """Each stage sees both as the flow so far moves them to the moment, and corrects it."""
+        """Each stage gets both images warped to the moment by the flow so far, and corrects it."""
         time = torch.full_like(images[:1, :1], moment)
         flow, mask = self.block0(torch.cat([_beside(images), _beside(features), time], 1), None)
         for stage in (self.block1, self.block2, self.block3):
@@ -80,7 +80,7 @@ class IFNet(nn.Module):
 
 
 class Encoder(nn.Module):
-    """What there is at each pixel of a picture, for finding it again in another."""
+    """Features of each pixel, by which the stages match it in the other image."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -97,16 +97,16 @@ class Encoder(nn.Module):
 
 
 class Stage(nn.Module):
-    """An estimate, made from maps `scale` times smaller: the flow (1, 4, h, w), which is how many
-    pixels to the right and down what is seen at the moment lies in the first picture, then in the
-    second; and the mask (1, 1, h, w), the logit of showing the first."""
+    """An estimate from maps `scale` times smaller: the flow (1, 4, h, w), the offsets (x, y) in
+    pixels from the moment to the first image and to the second; and the mask (1, 1, h, w), the
+    logit of the first image's weight."""
 
     def __init__(self, channels: int, width: int, scale: int) -> None:
         super().__init__()
         self.scale = scale
         self.conv0 = nn.Sequential(_halving(channels, width // 2), _halving(width // 2, width))
         self.convblock = nn.Sequential(*(Residual(width) for _ in range(8)))
-        # 6 channels when the pixels are shuffled; the last is not used.
+        # 6 channels after the pixel shuffle; the last is unused.
         last = nn.ConvTranspose2d(width, 4 * 6, 4, stride=2, padding=1)
         self.lastconv = nn.Sequential(last, nn.PixelShuffle(2))
 
@@ -143,7 +143,7 @@ def _beside(maps: Tensor) -> Tensor:
 
 
 def _moved(maps: Tensor, flow: Tensor) -> Tensor:
-    """Each of two maps (2, c, h, w) with what is where the flow (1, 4, h, w) leads."""
+    """Each of two maps (2, c, h, w) sampled at the places to which the flow (1, 4, h, w) points."""
     height, width = maps.shape[2:]
     rows = torch.arange(height, device=maps.device)[:, None].expand(height, width)
     columns = torch.arange(width, device=maps.device).expand(height, width)
@@ -153,11 +153,11 @@ def _moved(maps: Tensor, flow: Tensor) -> Tensor:
 
 
 def _weights(file: Path) -> Mapping[str, Any]:
-    """By their names in the network. Raises RunFailed for a pickle that holds anything else."""
+    """Tensors by their names in the network. Raises RunFailed for a pickle of anything else."""
     try:
         found = load_state_dict(str(file))
     except OSError as error:
-        message = f"cannot read {file.name}: it holds no weights, or more than weights"
+        message = f"cannot read {file.name}: not a file of weights only"
         raise RunFailed(message) from error
     if not isinstance(found, Mapping):
         return {}

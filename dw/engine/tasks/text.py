@@ -1,4 +1,4 @@
-"""Commands on text, for what goes into a language model and what comes out."""
+"""Text tasks: chat messages for language models, and parts of their answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dw.errors import RunFailed
 
 @task()
 def format_chat_message(system_prompt: str, user_message: str) -> dict[str, Any]:
-    """A chat of two messages, as `text_inputs` of a text-generation pipeline."""
+    """A chat of two messages, the `text_inputs` of a text-generation pipeline."""
     return {
         "text_inputs": [
             {"role": "system", "content": system_prompt},
@@ -25,8 +25,8 @@ def format_chat_message(system_prompt: str, user_message: str) -> dict[str, Any]
 
 @task()
 def extract_sections(text: str, sections: Sequence[str], keep_preamble: bool = True) -> str:
-    """The named sections of a text, in the order asked for. A section begins with a heading, `#
-    Name`, `**Name**` or `Name:`, alone at the start of a line, and ends at the next heading."""
+    """The named sections of a text, in the given order. A section begins with a heading (`# Name`,
+    `**Name**` or `Name:`) alone on a line and ends before the next heading."""
     preamble, found = _split(text)
     wanted = [found[name.lower()] for name in sections if name.lower() in found]
     if keep_preamble and preamble.strip():
@@ -42,12 +42,12 @@ def batch_decode_post_process(
     *,
     context: TaskContext,
 ) -> Any:
-    """The answer in the tokens that a model such as Florence-2 generated for `task`,
-    `<CAPTION>` or `<OD>`, by the processor of the step that `pipeline_reference` names: the text
-    alone where it knows no answers. Places are in the pixels of the image, if it is given."""
+    """The answer in the tokens that a model such as Florence-2 generated for `task` (`<CAPTION>`,
+    `<OD>`), parsed by the processor of the step that `pipeline_reference` names. A processor that
+    does not parse answers gives the text alone. Boxes are in pixels of the image, if given."""
     processor: Any = context.models.get("processor")
     if not hasattr(processor, "batch_decode"):
-        raise RunFailed(f"a {type(processor).__name__} is no processor that reads answers")
+        raise RunFailed(f"a {type(processor).__name__} cannot decode answers")
     if not hasattr(processor, "post_process_generation"):
         return {task: processor.batch_decode(generated_ids, skip_special_tokens=True)[0]}
     [text] = processor.batch_decode(generated_ids, skip_special_tokens=False)
@@ -65,7 +65,7 @@ _HEADING = re.compile(
 
 
 def _split(text: str) -> tuple[str, dict[str, str]]:
-    """What stands before the first heading, and each section with its heading by lower-case
+    """The text before the first heading, and the sections with their headings by lower-case
     name."""
     headings = list(_HEADING.finditer(text))
     if not headings:

@@ -1,4 +1,4 @@
-"""Commands that make pictures larger with a model."""
+"""Upscalers."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ from dw.workflow.format.pipeline import Pipeline
 
 
 class Upscaler(torch.nn.Module):
-    """A model of spandrel: it turns pictures (1, 3, h, w) from 0 to 1 into ones `scale` times as
-    large."""
+    """A model of spandrel: images (1, 3, h, w) from 0 to 1, enlarged `scale` times."""
 
     def __init__(self, descriptor: Any) -> None:
         super().__init__()
-        self.descriptor = descriptor  # pads a picture to the sizes that the network takes
+        self.descriptor = descriptor  # pads images to sizes that the network takes
         self.network = descriptor.model
         self.scale: int = descriptor.scale
 
     @classmethod
     def from_single_file(cls, path: str, **_: Any) -> Upscaler:
-        """Any architecture that spandrel knows by its weights: ESRGAN, SwinIR, DAT, ..."""
+        """Any architecture that spandrel detects from its weights: ESRGAN, SwinIR, DAT, ..."""
         with needing("spandrel"):
             from spandrel import ImageModelDescriptor, ModelLoader
         found = ModelLoader(device="cpu").load_from_file(path)
         if not isinstance(found, ImageModelDescriptor) or found.input_channels != 3:
-            raise RunFailed(f"{Path(path).name} is no model that makes pictures of pictures")
+            raise RunFailed(f"{Path(path).name} is not an image-to-image model")
         return cls(found)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -62,16 +61,15 @@ def upscale(
     *,
     context: TaskContext,
 ) -> Image.Image:
-    """The picture as many times larger as the model makes it. `model_name` is a hub id with the
-    file `filename` in it, or a file. It is done in tiles of `tile_size` pixels, which blend over
-    `tile_overlap` of them."""
+    """The image enlarged by the factor of the model: the file `filename` of the hub id
+    `model_name`, or a file. Tiles of `tile_size` pixels are blended over `tile_overlap` of them."""
     pixels = context.on_device(as_pixels(image.convert("RGB")))
     larger = in_tiles(context.models["model"], pixels, tile_size, tile_overlap)
     return as_image(larger[0])
 
 
 def in_tiles(model: Any, pixels: torch.Tensor, size: int, overlap: int) -> torch.Tensor:
-    """The output of an upscaler on the host, (1, 3, scale * h, scale * w), made tile by tile."""
+    """The output (1, 3, scale * h, scale * w) of an upscaler in host memory, made tile by tile."""
     if overlap * 2 > size:
         raise RunFailed(f"tiles of {size} pixels cannot overlap by {overlap}: at most half")
     _, channels, height, width = pixels.shape
@@ -90,14 +88,14 @@ def in_tiles(model: Any, pixels: torch.Tensor, size: int, overlap: int) -> torch
 
 
 def _starts(length: int, size: int, overlap: int) -> list[int]:
-    """Where tiles begin on one side. The last one ends with the picture."""
+    """The starts of the tiles along one side. The last tile ends with the image."""
     if length <= size:
         return [0]
     return [*range(0, length - size, size - overlap), length - size]
 
 
 def _ramp(length: int, overlap: int) -> torch.Tensor:
-    """How much each pixel of a tile counts: less towards its ends, but never nothing."""
+    """The weight of each pixel of a tile: lower towards its ends, but never 0."""
     steps = torch.arange(1, length + 1, dtype=torch.float32)
     return torch.minimum(steps, steps.flip(0)).clamp(max=overlap + 1)
 
@@ -106,13 +104,9 @@ X4 = "stabilityai/stable-diffusion-x4-upscaler"
 X2 = "stabilityai/sd-x2-latent-upscaler"
 
 
-def _diffuser(arguments: Mapping[str, Any]) -> Pipeline:
-    return _pipeline(arguments["mode"], arguments["model_name"], arguments.get("device"))
-
-
 @cache
 def _pipeline(mode: str, model_name: str | None, device: str | None) -> Pipeline:
-    """As a workflow would write it, so that it is planned, loaded and kept like one of its."""
+    """The pipeline as a workflow would define it: it is planned, loaded and cached like others."""
     classes = {"x4": "StableDiffusionUpscalePipeline", "x2": "StableDiffusionLatentUpscalePipeline"}
     default = X4 if mode == "x4" else X2
     return Pipeline.model_validate(
@@ -124,7 +118,7 @@ def _pipeline(mode: str, model_name: str | None, device: str | None) -> Pipeline
     )
 
 
-@task(models=_diffuser)
+@task(models=lambda it: _pipeline(it["mode"], it["model_name"], it.get("device")))
 def diffusion_upscale(
     image: Image.Image,
     mode: Literal["x4", "x2"] = "x4",
@@ -137,8 +131,8 @@ def diffusion_upscale(
     *,
     context: TaskContext,
 ) -> Image.Image:
-    """Four times or twice as large with Stable Diffusion's upscalers, which draw details that the
-    prompt asks for. `noise_level` is how freely `x4` draws; `x2` has none."""
+    """The image enlarged four times or twice by Stable Diffusion's upscalers, which add details by
+    the prompt. A higher `noise_level` lets `x4` change more; `x2` has none."""
     extra = {"noise_level": noise_level} if mode == "x4" else {}
     made = context.models["pipeline"](
         prompt=prompt,

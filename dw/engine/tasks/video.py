@@ -1,4 +1,4 @@
-"""Commands on films: their frames, their sounds, and films behind each other."""
+"""Video tasks: frames, audio tracks, and concatenation."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ CROSSFADE_MS = 75.0
 def gather_videos(
     *, context: TaskContext, glob: str | None = None, urls: Sequence[str] = ()
 ) -> list[Video]:
-    """The films that match a pattern, relative to the workflow's folder or else the current one,
-    in the order of their names; then those at the URLs. They keep their sounds."""
+    """The videos, with their audio, that match a pattern, relative to the workflow's folder or else
+    the current one, sorted by name; then those at the URLs."""
     places = matches(glob, context.access.folder, EXTENSIONS["video"])
     access = context.access.extended(glob, places)
     videos = []
@@ -47,10 +47,10 @@ def gather_videos(
 
 @task()
 def get_frame(video: Any, frame_index: int = 0) -> Image.Image:
-    """The frame of this number, from 0; from -1 backwards, it is counted from the end."""
+    """The frame of this index, from 0; negative indices count from the end, from -1."""
     clip = as_video(video)
     if not -len(clip) <= frame_index < len(clip):
-        raise RunFailed(f"there is no frame {frame_index} in a video of {len(clip)} frames")
+        raise RunFailed(f"frame {frame_index} is out of range for a video of {len(clip)} frames")
     return clip.frame(frame_index)
 
 
@@ -77,10 +77,10 @@ def concat_videos(
     crossfade_ms: Milliseconds = CROSSFADE_MS,
     fps: Rate | None = None,
 ) -> Video:
-    """The films behind each other, the later ones without their `trim_frames` first frames.
+    """The videos joined in order, the later ones without their first `trim_frames` frames.
 
-    Their sounds are crossfaded over what was trimmed; where nothing is, their ends are faded for
-    3 ms. `fps` tells where in a sound a frame is; by default the films tell it.
+    Their audio is crossfaded over the trimmed frames; without any, the ends are faded for 3 ms.
+    `fps` relates frames to audio samples; the default is that of the videos.
     """
     clips = [as_video(video) for video in videos]
     if not clips:
@@ -90,6 +90,6 @@ def concat_videos(
 
 @task()
 def pair_audio(video: Any, audio: Any, sample_rate: Positive | None = None) -> Video:
-    """The film with this sound. `sample_rate` is for a waveform that does not tell its own."""
+    """The video with this audio. `sample_rate` is that of an audio whose own rate is unknown."""
     clip = as_video(video)
     return Video(clip.frames, as_audio(audio, sample_rate), clip.fps)

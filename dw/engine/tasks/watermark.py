@@ -1,4 +1,4 @@
-"""The command that writes a text on a picture."""
+"""Watermarks."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ def add_watermark(
     margin: Count = 10,
     color: str | Sequence[Byte] = "white",
 ) -> Image.Image:
-    """Write a text on the picture. An `opacity` of 255 hides what is below; a `font_size` of 0 is
-    a twentieth of the short side; `margin` is in pixels; `color` is a name, `#rrggbb` or [r, g,
-    b]."""
+    """Write a text on the image. An `opacity` of 255 is opaque; a `font_size` of 0 is a twentieth
+    of the short side; `margin` is in pixels; `color` is a name, `#rrggbb` or [r, g, b]."""
     layer = Image.new("RGBA", image.size)
     draw = ImageDraw.Draw(layer)
     font = ImageFont.load_default(size=font_size or max(10, min(image.size) // 20))

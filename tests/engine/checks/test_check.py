@@ -20,7 +20,7 @@ def messages(session: Session, document: Json) -> list[str]:
     ("result", "message"),
     [
         ({"subtype": "PCM_23"}, "WAV has no subtype 'PCM_23'; it has PCM_16"),
-        ({"format": "MP4"}, "there is no sound format 'MP4'"),
+        ({"format": "MP4"}, "unknown audio format 'MP4'"),
         ({"subtype": "FLOAT", "format": "RF64"}, None),
     ],
 )

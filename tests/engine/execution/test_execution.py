@@ -246,7 +246,7 @@ def test_text_is_written_stripped_of_quotes(session: Session) -> None:
 def test_a_result_of_the_wrong_kind_fails_the_run(session: Session, cat: Path) -> None:
     step = {**resize("cat.png"), "result": TEXT}
     error = session.fail(workflow(step))
-    assert error.message == "text/plain cannot hold a picture"
+    assert error.message == "text/plain cannot hold an image"
 
 
 def test_images_can_be_gathered_by_pattern(session: Session, cat: Path) -> None:

@@ -84,7 +84,7 @@ def test_waveforms_of_any_form_are_audio(value: Any, shape: tuple[int, int]) -> 
 
 @pytest.mark.parametrize("value", ["words", [1, 2], np.zeros((3, 2, 9)), None])
 def test_what_is_not_audio_is_named(value: Any) -> None:
-    with pytest.raises(RunFailed, match="a sound cannot be made of"):
+    with pytest.raises(RunFailed, match="audio cannot be made from"):
         as_audio(value)
 
 
@@ -132,7 +132,7 @@ def test_audio_is_cut_or_continued_with_silence() -> None:
     ("spec", "message"),
     [
         ({"subtype": "PCM_23"}, "WAV has no subtype 'PCM_23'; it has PCM_16, PCM_24"),
-        ({"format": "WAVE"}, "there is no sound format 'WAVE' (did you mean"),
+        ({"format": "WAVE"}, "unknown audio format 'WAVE' (did you mean"),
         ({"content_type": "audio/mpeg", "subtype": "FLOAT"}, "MP3 has no subtype 'FLOAT'"),
     ],
 )

@@ -75,7 +75,7 @@ def test_arrays_are_images_too(array: Any, size: tuple[int, int]) -> None:
         ("words", "image/png", "image/png cannot hold a text"),
         ("words", "video/mp4", "video/mp4 cannot hold a text"),
         ([], "video/mp4", "video/mp4 cannot hold an empty list"),
-        (IMAGE, "text/plain", "text/plain cannot hold a picture"),
+        (IMAGE, "text/plain", "text/plain cannot hold an image"),
         ({"a": IMAGE}, "application/json", "application/json cannot hold a mapping of a"),
         (np.zeros(3), "image/png", "image/png cannot hold an array of shape (3,)"),
     ],

@@ -29,7 +29,7 @@ def tone(rate: int | None, seconds: float = 1.5) -> Audio:
 
 
 @pytest.mark.parametrize("content_type", CONTAINERS)
-@pytest.mark.parametrize("audio", [None, tone(16_000)], ids=["silent", "with sound"])
+@pytest.mark.parametrize("audio", [None, tone(16_000)], ids=["silent", "with audio"])
 class TestContainers:
     def test_a_video_is_read_back_with_all_that_it_has(
         self, content_type: str, audio: Audio | None
@@ -96,7 +96,7 @@ def test_a_rate_may_be_broken() -> None:
         [Image.new("RGBA", (32, 16))] * 5,
         [np.zeros((16, 32, 3), np.float32)] * 5,
     ],
-    ids=["floats", "bytes", "tensor", "half tensor", "pictures", "list of arrays"],
+    ids=["floats", "bytes", "tensor", "half tensor", "images", "list of arrays"],
 )
 def test_frames_of_any_form_are_a_video(frames: Any) -> None:
     assert encode(frames, MP4).extent == MediaInfo(32, 16, 5)

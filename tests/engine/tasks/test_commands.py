@@ -147,7 +147,7 @@ def test_sections_are_taken_out_of_a_text(keep: bool, expected: str) -> None:
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("crop_sqare", {}, "there is no command 'crop_sqare' (did you mean 'crop_square'?)"),
+        ("crop_sqare", {}, "unknown command 'crop_sqare' (did you mean 'crop_square'?)"),
         ("crop_square", {}, "crop_square needs 'image'"),
         ("get_image_size", {"image": WIDE, "x": 1}, "get_image_size takes no 'x'"),
         ("crop_square", {"image": 1}, "'image' must be of the type Image, got 1"),
@@ -202,7 +202,7 @@ def test_an_image_that_was_not_read_is_told_when_it_runs() -> None:
 
 
 def test_no_images_to_gather_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match=r"no pictures match '\*\.png'"):
+    with pytest.raises(RunFailed, match=r"no images match '\*\.png'"):
         run_task(
             "gather_images", {"glob": "*.png"}, TaskContext(FileAccess(tmp_path), lambda: None)
         )
@@ -210,7 +210,7 @@ def test_no_images_to_gather_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ratio", ["wide", "16:0", 0, "-1:2"])
 def test_a_ratio_that_is_none_is_told(ratio: Any) -> None:
-    with pytest.raises(RunFailed, match="a ratio is written '16:9'"):
+    with pytest.raises(RunFailed, match="a ratio must be written as '16:9'"):
         run("resize_bucket", image=WIDE, ratios=[ratio])
 
 

@@ -63,7 +63,7 @@ def test_a_detector_is_loaded_from_its_file_and_shows_its_networks(library: None
     detector = Detector.from_single_file("/models/lines.pth", detector="Lines")
     assert detector.detector.path == "/models/lines.pth"
     assert [tuple(p.shape) for p in detector.parameters()] == [(3, 2), (3,)]
-    assert detector("picture", scribble=True) == ("picture", "pil", True)
+    assert detector("image", scribble=True) == ("image", "pil", True)
 
 
 def test_a_missing_library_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_frames_of_several_sizes_are_named() -> None:
     with pytest.raises(RunFailed) as caught:
         smoothed([grey(0), grey(0, (32, 16))])
     assert caught.value.message == (
-        "there is no picture between frames of several sizes: 16x16 and 32x16"
+        "frames of several sizes cannot be interpolated: 16x16 and 32x16"
     )
 
 
@@ -100,10 +100,10 @@ class TestInAWorkflow:
     def video(self, session: Session) -> None:
         audio = Audio(np.zeros((RATE, 1), np.float32), RATE)
         data = encode(Video([grey(9 * n, (48, 32)) for n in range(10)], audio, FPS), Result(**MP4))
-        (session.folder / "film.mp4").write_bytes(data.data)
+        (session.folder / "video.mp4").write_bytes(data.data)
 
     def smooth(self, **arguments: Any) -> Json:
-        return workflow(step("interpolate_frames", MP4, video="film.mp4", **arguments))
+        return workflow(step("interpolate_frames", MP4, video="video.mp4", **arguments))
 
     def test_a_saved_video_has_the_frames_and_the_rate(self, session: Session) -> None:
         [output] = session.run(self.smooth(multiplier=4), rehearse=True).outputs

@@ -97,7 +97,7 @@ def test_the_processor_is_that_of_the_step_that_is_named(session: Session, cat: 
 
 
 def test_what_is_no_processor_is_told() -> None:
-    with pytest.raises(RunFailed, match="a Linear is no processor that reads answers"):
+    with pytest.raises(RunFailed, match="a Linear cannot decode answers"):
         read(torch.nn.Linear(1, 1), task="<OD>", generated_ids=IDS)
 
 

@@ -63,7 +63,7 @@ class TestFrames:
     @pytest.mark.parametrize(
         "video",
         [VIDEO, frames(5), np.stack([np.asarray(f) for f in frames(5)])],
-        ids=["film", "pictures", "array"],
+        ids=["video", "images", "array"],
     )
     def test_one_is_taken(self, video: Any, command: str, arguments: Any, number: int) -> None:
         assert shade(run(command, video=video, **arguments)) == (number,) * 3
@@ -71,7 +71,7 @@ class TestFrames:
     @pytest.mark.parametrize("index", [5, -6])
     def test_one_that_is_not_there_is_named(self, index: int) -> None:
         message = refused("get_frame", video=self.VIDEO, frame_index=index)
-        assert message == f"there is no frame {index} in a video of 5 frames"
+        assert message == f"frame {index} is out of range for a video of 5 frames"
 
     def test_all_are_one_array(self) -> None:
         array = run("video_frames", video=self.VIDEO)
@@ -80,7 +80,7 @@ class TestFrames:
         assert array[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
 
     def test_what_is_no_video_is_named(self) -> None:
-        assert refused("get_frame", video="words") == "a film cannot hold a text"
+        assert refused("get_frame", video="words") == "a video cannot hold a text"
 
 
 class TestGather:
@@ -90,7 +90,7 @@ class TestGather:
             video = Video(frames(count), audio(count / FPS), FPS)
             data = encode(video, MP4).data
             (tmp_path / f"{name}.mp4").write_bytes(data)
-        (tmp_path / "c.txt").write_text("no film")
+        (tmp_path / "c.txt").write_text("not a video")
         return tmp_path
 
     def gathered(self, folder: Path, **arguments: Any) -> list[Video]:
@@ -165,11 +165,11 @@ class TestConcat:
 
     def test_videos_of_several_sizes_are_named(self) -> None:
         message = refused("concat_videos", videos=[frames(2), [Image.new("RGB", (8, 16))]])
-        assert message == "films of several sizes cannot be joined: 16x16, 8x16"
+        assert message == "videos of several sizes cannot be joined: 16x16, 8x16"
 
     def test_a_video_that_is_all_trimmed_is_named(self) -> None:
         message = refused("concat_videos", videos=[frames(5), frames(2)], trim_frames=2)
-        assert message == "a film of 2 frames has none left without the first 2"
+        assert message == "a video of 2 frames has none after the first 2"
 
 
 class TestPair:
@@ -188,7 +188,7 @@ class TestPair:
 
     def test_what_has_no_audio_is_named(self) -> None:
         message = refused("pair_audio", video=frames(3), audio=Video(frames(3)))
-        assert message == "a sound cannot be made of a video"
+        assert message == "audio cannot be made from a video"
 
 
 class TestSlice:
@@ -227,7 +227,7 @@ class TestSlice:
     def test_a_part_behind_the_end_is_named(self) -> None:
         arguments = {"start_seconds": 2, "duration_seconds": 1}
         message = refused("slice_audio", audio=self.AUDIO, **arguments)
-        assert message == "the sound is over after 1.00 s, before the part"
+        assert message == "the audio ends after 1.00 s, before the part begins"
 
     def test_a_waveform_needs_its_rate(self) -> None:
         arguments = {"start_seconds": 0, "duration_seconds": 1}
@@ -257,7 +257,7 @@ class TestCrossfade:
     ("command", "arguments", "message"),
     [
         ("concat_videos", {"videos": []}, "concat_videos needs at least one video"),
-        ("crossfade_audio", {"audios": []}, "crossfade_audio needs at least one sound"),
+        ("crossfade_audio", {"audios": []}, "crossfade_audio needs at least one audio"),
         ("concat_videos", {"videos": "x"}, "'videos' must be a list, got 'x'"),
         (
             "concat_videos",
