@@ -16,7 +16,7 @@ from statistics import median
 
 import psutil
 
-import dw.repl.commands  # noqa: F401  # fills the registry
+import dw.repl.commands.all  # noqa: F401  # fills the registry
 from bench.table import Row, milliseconds, seconds
 from dw.events import Died, Event, Executing, Loaded, Run, RunCancelled, Stepped
 from dw.repl.session import Session

@@ -18,10 +18,10 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the code beside it is described, wherever another is installed
 
-import dw.repl.commands  # noqa: E402, F401  # fills the registry
+import dw.repl.commands.all  # noqa: E402, F401  # fills the registry
 from docs import reference  # noqa: E402
 from dw.rehearsal.published_models import FAMILIES, NEEDS, REFUSED  # noqa: E402
-from dw.repl.commands.registry import markdown_table  # noqa: E402
+from dw.repl.commands.registry import COMMANDS  # noqa: E402
 from dw.settings import Settings  # noqa: E402
 
 README = ROOT / "README.md"
@@ -34,7 +34,9 @@ IMAGE = ROOT / "docs" / "session.svg"
 
 
 def commands() -> str:
-    return markdown_table().strip()
+    rows = [(found.usage.replace("|", "\\|"), found.doc) for found in COMMANDS.values()]
+    lines = [f"| `{usage}` | {doc} |" for usage, doc in rows]
+    return "\n".join(["| command | description |", "| --- | --- |", *lines])
 
 
 def settings() -> str:

@@ -51,8 +51,8 @@ class Run(Message):
     """Run a workflow from its `text`. The file at `path` is not read again; relative paths resolve
     against it.
 
-    `arguments` hold JSON values of the types that the workflow declares. `seed` overrides the
-    workflow's.
+    `arguments` hold JSON values of the types that the workflow declares. `seed` is the user's and
+    overrides the workflow's; `drawn_seed` counts where neither names one.
     """
 
     run_id: int
@@ -61,6 +61,7 @@ class Run(Message):
     arguments: dict[str, Any]
     output_dir: str
     seed: int | None = None
+    drawn_seed: int = 0
     device: str | None = None  # None: the best one there is
     rehearse: bool = False
     permissions: Permissions = DEFAULT_PERMISSIONS

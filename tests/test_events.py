@@ -31,6 +31,7 @@ EXAMPLES = [
         {"steps": 4, "sizes": [64, 0.5], "image": {"location": "a.png"}, "mask": None},
         "/out",
         seed=7,
+        drawn_seed=11,
         device="cuda",
         rehearse=True,
         permissions=Permissions(allowed_dirs=(Path("/images"),)),

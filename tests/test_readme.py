@@ -49,3 +49,9 @@ def test_every_test_that_the_checklist_names_exists():
     for file, test in named:
         text = (ROOT / files.get(file, file)).read_text(encoding="utf-8")
         assert f"def {test}(" in text, test
+
+
+def test_the_table_of_commands_has_a_row_for_each():
+    rows = generate.commands().splitlines()[2:]
+    assert len(rows) == len(generate.COMMANDS)
+    assert rows[11].startswith(r"| `worker [start\|restart\|stop\|where] [--full]` |")

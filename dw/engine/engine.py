@@ -4,7 +4,6 @@ events and never prints."""
 from __future__ import annotations
 
 import hashlib
-import random
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -91,6 +90,7 @@ class Engine:
         run_id: int,
         arguments: Mapping[str, Any],
         seed: int | None,
+        drawn_seed: int = 0,
         output_dir: Path,
         device: str | None,
         rehearse: bool,
@@ -137,7 +137,7 @@ class Engine:
                 document,
                 workflow,
                 typed=seed,
-                drawn=random.SystemRandom().randrange(2**32),
+                drawn=drawn_seed,
                 warn=warn,
             ),
             folder=new_run_folder(output_dir, workflow.id),

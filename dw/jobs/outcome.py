@@ -1,6 +1,9 @@
-"""Outcomes: the error, if any, that a command's terminal event stands for."""
+"""Outcomes: a command followed to its terminal event, and the error that this stands for."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from dw import events
 from dw.errors import (
@@ -18,7 +21,9 @@ from dw.errors import (
     WorkerLost,
     WorkflowError,
 )
-from dw.events import Event
+from dw.events import TERMINAL, Event, TerminalEvent
+from dw.jobs.worker import EventStream
+from dw.worker.client import Interrupt
 from dw.worker.process.stack import crash_site
 
 LOST = {"boot": "the worker could not start", "killed": "the worker is gone"}
@@ -32,8 +37,34 @@ LAST_WORDS = 2
 LONGEST_LINE = 120  # characters of its last words
 
 
-def failure(event: Event) -> DwError | None:
-    """The error to raise for a terminal event; None when it is the answer that was asked for."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended. `trace` is all that is known of a failure, where the error says less."""
+
+    event: TerminalEvent
+    error: DwError | None
+    trace: str = ""
+
+
+def follow(
+    stream: EventStream,
+    *,
+    on_event: Callable[[Event], None],
+    on_interrupt: Callable[[], None],
+) -> Outcome:
+    """Pass each event on, the terminal one too, and each wish of the user to stop. Returns the
+    outcome."""
+    for event in stream:
+        if isinstance(event, Interrupt):
+            on_interrupt()
+            continue
+        on_event(event)
+        if isinstance(event, TERMINAL):
+            return Outcome(event, _error(event), _trace(event))
+    raise AssertionError("a stream of events ends with a terminal one")
+
+
+def _error(event: TerminalEvent) -> DwError | None:
     match event:
         case events.Failed():
             return _failed(event)
@@ -47,7 +78,7 @@ def failure(event: Event) -> DwError | None:
             return None
 
 
-def trace(event: Event) -> str:
+def _trace(event: TerminalEvent) -> str:
     """What is known about a failure besides its message: a traceback, last lines, a stack."""
     match event:
         case events.Failed():

@@ -13,7 +13,6 @@ from typing import Any
 
 from dw.errors import UsageError
 from dw.jobs.workflow_arguments import OpenWorkflow
-from dw.terminal.table import as_text, in_one_line
 
 MOST = 1000
 """Runs of one sweep: a range with a digit too many is a mistake."""
@@ -23,13 +22,13 @@ _LISTED = frozenset({"integer", "number", "boolean"})
 
 
 def combinations(
-    opened: OpenWorkflow, given: Sequence[tuple[str, Any]]
+    workflow: OpenWorkflow, given: Sequence[tuple[str, Any]]
 ) -> tuple[dict[str, Any], ...]:
     """The arguments of each run: one of every value, the last word's varying fastest.
 
     Raises UsageError when they are too many.
     """
-    types = {row.name: row.type for row in opened.arguments()}
+    types = {row.name: row.type for row in workflow.arguments()}
     values: dict[str, list[Any]] = {}
     count = 1
     for name, value in given:
@@ -45,17 +44,6 @@ def combinations(
 def swept(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The names of the arguments that are not the same in all runs."""
     return [name for name in runs[0] if any(run[name] != runs[0][name] for run in runs)]
-
-
-def caption(run: Mapping[str, Any], names: Sequence[str]) -> str:
-    """What tells one run of a sweep from the others: `seed=3, steps=20`, or a lone text itself.
-
-    What is short comes first: a sheet may have room for the beginning only.
-    """
-    if len(names) == 1 and isinstance(value := run[names[0]], str) and not value.isdigit():
-        return in_one_line(value)
-    parts = [f"{name}={in_one_line(as_text(run[name]))}" for name in names]
-    return ", ".join(sorted(parts, key=len))
 
 
 def _values(value: Any, *, is_list: bool) -> Iterator[Any]:

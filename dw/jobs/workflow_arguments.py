@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dw.errors import DwError, Hint, ListArguments, UsageError, did_you_mean
-from dw.terminal.messages import display_path
 
 if TYPE_CHECKING:
     from dw.types import Diagnostic
@@ -59,18 +57,15 @@ class OpenWorkflow:
     def path(self) -> Path:
         return self.document.path
 
-    @property
-    def display(self) -> str:
-        return display_path(self.path)
-
     def set(self, pairs: Mapping[str, Any], last_seed: int | None = None) -> None:
         """Set all of these, or none. Raises UsageError that names each one that does not fit."""
-        self.overrides, self.seed = self.merged(pairs, last_seed)
+        merged = self.with_arguments(pairs, last_seed)
+        self.overrides, self.seed = merged.overrides, merged.seed
 
-    def merged(
+    def with_arguments(
         self, pairs: Mapping[str, Any], last_seed: int | None = None
-    ) -> tuple[dict[str, Any], SeedArgument]:
-        """The overrides and the seed as they are with these on top."""
+    ) -> OpenWorkflow:
+        """The same document with these on top of what is set. Raises UsageError like `set`."""
         overrides, seed = dict(self.overrides), self.seed
         errors: list[UsageError] = []
         for name, value in pairs.items():
@@ -83,7 +78,7 @@ class OpenWorkflow:
                 errors.append(error)
         if errors:
             raise _together(errors, of=len(pairs))
-        return overrides, seed
+        return OpenWorkflow(self.document, overrides, seed)
 
     def reset(self, names: Iterable[str] = ()) -> None:
         """These, or without any all, go back to what the file says."""
@@ -158,11 +153,6 @@ class OpenWorkflow:
                 f"{self.name} has no argument {name!r}{did_you_mean(name, names, by_word=True)}",
                 hints=[ListArguments(", ".join(names))],
             )
-
-
-def draw_seed() -> int:
-    """A seed that is short enough to be typed again."""
-    return random.SystemRandom().randrange(2**32)
 
 
 def type_name(default: Any) -> str:

@@ -16,14 +16,11 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
 
+from dw.console.assignment import Form, match_head
 from dw.errors import UsageError
 
-Form = Literal["text", "json", "file", "json-file"]
-
 BLANKS = " \t\r"
-NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)(:?=)")
 VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][\w.-]*)\}|\$\{")
 CONTINUED = re.compile(r"\\[ \t\r]*\n")
 ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
@@ -118,13 +115,8 @@ def lex_script(text: str) -> tuple[list[Statement], list[LexError]]:
 
 def shell_word(text: str) -> Word:
     """A word of our own command line: the system's shell has already taken its quotes away."""
-    name, form, offset = None, "text", 0
-    if match := NAME.match(text):
-        name, offset = match[1], match.end()
-        form = "json" if match[2] == ":=" else "text"
-        if text.startswith("@", offset):
-            form, offset = ("json-file" if form == "json" else "file"), offset + 1
-    return Word((text[offset:],), 0, len(text), name, form)  # type: ignore[arg-type]
+    name, form, start = match_head(text) or (None, "text", 0)
+    return Word((text[start:],), 0, len(text), name, form)
 
 
 def quote(text: str) -> str:
@@ -134,22 +126,12 @@ def quote(text: str) -> str:
     '"a \\\\"red\\\\" fox"'
     """
     is_bare = text and not re.search(r"[ \t\r\n]|\$\{|\\$", text)
-    if is_bare and text[0] not in "\"'#@\\" and not NAME.match(text):
+    if is_bare and text[0] not in "\"'#@\\" and not match_head(text):
         return text
     escaped = (
         text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
     )
     return '"' + escaped.replace("${", "$${") + '"'
-
-
-def decode_json(text: str) -> Any:
-    """The value of a JSON text. Raises UsageError with the column."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(
-            f"not valid JSON at character {error.pos + 1}: {error.msg.lower()}"
-        ) from None
 
 
 class _Scanner:
@@ -200,18 +182,13 @@ class _Scanner:
         self.offset = len(self.text) if newline < 0 else newline
 
     def _word(self) -> Word:
-        start, name, form = self.offset, None, "text"
-        if match := NAME.match(self.text, self.offset):
-            name, self.offset = match[1], match.end()
-            form = "json" if match[2] == ":=" else "text"
-            if self._sees("@"):
-                self.offset += 1
-                form = "json-file" if form == "json" else "file"
+        start = self.offset
+        name, form, self.offset = match_head(self.text, start) or (None, "text", start)
         if form == "json":
             pieces: tuple[str | Variable, ...] = (self._json(),)
             return Word(pieces, start, self.offset, name, "json")
         is_quoted = self._sees('"') or self._sees("'")
-        return Word(self._value(), start, self.offset, name, form, is_quoted)  # type: ignore[arg-type]
+        return Word(self._value(), start, self.offset, name, form, is_quoted)
 
     def _sees(self, mark: str) -> bool:
         return self.text.startswith(mark, self.offset)
@@ -248,11 +225,10 @@ class _Scanner:
         pieces: list[str | Variable] = []
         self.offset = start = self.offset + 1
         while not self.at_end and self.text[self.offset] not in '"\n':
-            if self.text[self.offset] == "\\" and self.text[self.offset + 1 : self.offset + 2] in {
-                *ESCAPES
-            }:
+            mark, code = self.text[self.offset], self.text[self.offset + 1 : self.offset + 2]
+            if mark == "\\" and code in ESCAPES:
                 pieces += self._variables(self.text[start : self.offset], start)
-                pieces.append(ESCAPES[self.text[self.offset + 1]])
+                pieces.append(ESCAPES[code])
                 self.offset = start = self.offset + 2
             else:
                 self.offset += 1

@@ -37,13 +37,13 @@ def interact(session: Session, terminal: Terminal) -> int:
     prompt = make_prompt(session, terminal)
     while True:
         try:
-            type_ahead(prompt, session.keys.typed_ahead())
+            type_ahead(prompt, session.monitor.keys.typed_ahead())
             do(session, prompt.prompt(PROMPT))
         except EOFError:
             session.goodbye()
             return EXIT_OK
         except KeyboardInterrupt:
-            if session.signals.asks_to_leave:
+            if session.monitor.signals.asks_to_leave:
                 raise
             session.renderer.status("interrupted")
 

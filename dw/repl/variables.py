@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
+from dw.console.assignment import Assignment
 from dw.errors import UsageError, did_you_mean
+from dw.repl.lexer import Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,14 @@ class Variables:
     user: dict[str, str] = field(default_factory=dict)
     run: LastRun | None = None
     status: int = 0
+
+    def expand(self, word: Word) -> str:
+        """The text of a word with its variables replaced. Raises UsageError for an unset one."""
+        return word.expand(self.lookup)
+
+    def value(self, word: Word) -> Any:
+        """What stands after the `=`: text, the value of a JSON text, or either from a file."""
+        return Assignment(str(word.name), self.expand(word), word.form).value()
 
     def lookup(self, name: str) -> str:
         """The text for `${name}`. Raises UsageError when there is none."""

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from dw.codec import to_bytes
 from dw.errors import DwError, WorkerLost
-from dw.events import TERMINAL, Command, Died, Event, Run, Shutdown, Started, Warned
+from dw.events import TERMINAL, Command, Died, Event, Shutdown, Started, Warned
 from dw.settings import Settings, log_dir
 from dw.worker.child.bootstrap import WorkerOptions
 from dw.worker.death_records import record_death
@@ -143,15 +143,13 @@ class LocalWorkerClient:
     def next_id(self) -> int:
         return next(self._ids)
 
-    def submit(self, command: Command, timeout_s: float | None = None) -> RunHandle:
+    def submit(self, command: Command, timeout_s: float = float("inf")) -> RunHandle:
         """Hand over a command; the handle yields its events. `timeout_s` is a run's deadline.
 
         Raises WorkerLost when the command needs a running worker (Report, Clear) and there is none;
         ValueError or TypeError when it holds a value that JSON does not have.
         """
         to_bytes(command)  # raises here, for the caller: it would end the supervisor's thread
-        if timeout_s is None:
-            timeout_s = self._settings.timeout if isinstance(command, Run) else float("inf")
         return self._call(lambda: self._submit(command, timeout_s))
 
     def cancel(self, run_id: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import dw.repl.commands  # noqa: F401  # fills the registry
+import dw.repl.commands.all  # noqa: F401  # fills the registry
 from dw.events import Clear, Run, Stepped
 from dw.repl.session import Session
 from dw.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import dw.repl.commands  # noqa: F401 - it fills the registry
+import dw.repl.commands.all  # noqa: F401 - it fills the registry
 from dw.events import Run
 from dw.repl.session import Session, SessionOptions
 from dw.settings import Settings

@@ -42,6 +42,7 @@ from dw.worker.client import INTERRUPTED, Interrupt, WorkerStatus
 from dw.worker.process.stack import StackSummary
 
 MB = 2**20
+INF = float("inf")
 PARTS = ("gen.vae", "gen.text_encoder", "gen.tokenizer", "gen.unet", "gen.scheduler")
 Answer = Callable[["FakeClient", Run], Iterator[Event]]
 
@@ -71,7 +72,7 @@ class FakeClient:
         self.settings = settings or Settings()
         self.answers: list[Answer] = []
         self.commands: list[Command] = []
-        self.timeouts: list[float | None] = []
+        self.timeouts: list[float] = []
         self.problems: tuple[Diagnostic, ...] = ()
         self.ignores_cancel = False
         self.has_worker = False
@@ -84,7 +85,7 @@ class FakeClient:
     def next_id(self) -> int:
         return next(self._ids)
 
-    def submit(self, command: Command, timeout_s: float | None = None) -> FakeTicket:
+    def submit(self, command: Command, timeout_s: float = INF) -> FakeTicket:
         self.commands.append(command)
         self.timeouts.append(timeout_s)
         handle = self.tickets[command.run_id] = FakeTicket(command.run_id)
@@ -155,7 +156,7 @@ class FakeClient:
             self.has_worker = True
             yield Launching(run.run_id)
             yield Launched(run.run_id, pid=7, from_standby=True)
-        yield Started(run.run_id, "FluxDev", 42 if run.seed is None else run.seed, run.output_dir)
+        yield Started(run.run_id, "FluxDev", _seed(run), run.output_dir)
         yield from (self.answers.pop(0) if self.answers else succeed)(self, run)
 
     def _need_worker(self) -> None:
@@ -197,8 +198,13 @@ def succeed(client: FakeClient, run: Run) -> Iterator[Event]:
     client.runs += 1
     output = OutputFile(f"{run.output_dir}/{client.runs}.png", "image/png", 100, "0" * 64, 64, 64)
     yield Produced(run.run_id, "gen", output)
-    seed = 42 if run.seed is None else run.seed
-    yield Finished(run.run_id, "FluxDev", 0.5, seed, (output,), client.memory(), run.output_dir)
+    yield Finished(
+        run.run_id, "FluxDev", 0.5, _seed(run), (output,), client.memory(), run.output_dir
+    )
+
+
+def _seed(run: Run) -> int:
+    return run.drawn_seed if run.seed is None else run.seed
 
 
 def ending_with(event: Callable[[int], Event]) -> Answer:

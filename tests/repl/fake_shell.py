@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from dw import run
 from dw.events import Died, Event, Executing, Failed, Run, RunTimedOut
-from dw.repl.app import main, run_main
+from dw.repl import app
 from dw.settings import Settings
 from tests.repl.fake import Answer, FakeClient, ending_with, load, succeed
 
@@ -43,6 +44,6 @@ def connect(settings: Settings) -> FakeClient:
 
 if __name__ == "__main__":
     program, arguments = (
-        (run_main, sys.argv[3:]) if sys.argv[2:3] == ["RUN"] else (main, sys.argv[2:])
+        (run.main, sys.argv[3:]) if sys.argv[2:3] == ["RUN"] else (app.main, sys.argv[2:])
     )
     sys.exit(program(arguments, connect))

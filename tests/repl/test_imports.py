@@ -11,13 +11,14 @@ HEAVY = ("torch", "diffusers", "transformers", "numpy")
 LATER = ("rich", "pydantic", "PIL")
 
 AT_THE_PROMPT = """
-import dw.repl.app, dw.repl.commands, dw.repl.prompt, dw.terminal.live, dw.worker.client
+import dw.repl.app, dw.repl.commands.all, dw.repl.prompt, dw.terminal.live, dw.worker.client
 """
 AFTER_A_SCRIPT = """
 import sys
 from tests.repl import fake_shell
 sys.argv = ["dw", "succeeds"]
-fake_shell.main(["-c", "load FluxDev", "-c", "run", "-c", "arg", "-c", "help"], fake_shell.connect)
+commands = ["-c", "load FluxDev", "-c", "run", "-c", "arg", "-c", "help"]
+fake_shell.app.main(commands, fake_shell.connect)
 """
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dw.events import Prepare
+from dw.terminal.messages import display_path
 from dw.types import Diagnostic
 from tests.repl.conftest import FLUX, Shell, write
 
@@ -36,7 +37,7 @@ def test_load_lets_the_standby_prepare(shell: Shell) -> None:
 @pytest.mark.parametrize("name", ["FluxDev.json", "examples/FluxDev", "./examples/FluxDev.json"])
 def test_a_workflow_is_found_by_name_file_or_path(shell: Shell, name: str) -> None:
     assert shell.code(f"load {name}") == 0
-    assert shell.session.workflow.display == "examples/FluxDev.json"
+    assert display_path(shell.session.workflow.path) == "examples/FluxDev.json"
 
 
 def test_a_workflow_that_does_not_load_leaves_all_as_it_was(shell: Shell) -> None:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dw.console.tracebacks import Tracebacks
 from dw.errors import Bug, UsageError
 from dw.repl.commands.registry import parse
 from dw.repl.lexer import lex
 from dw.repl.session import ExitShell, Session
-from dw.repl.tracebacks import Tracebacks
 from dw.settings import Settings
 from dw.terminal.plain import PlainRenderer
 from dw.terminal.renderer import Stream
@@ -134,10 +134,9 @@ def test_a_file_that_sources_itself_is_refused(shell: Shell) -> None:
     ],
 )
 def test_the_grouped_grammar_means_the_same(grouped: str, plain: str) -> None:
-    def meant(line: str) -> tuple[str, list[str], list[tuple[str | None, str]]]:
+    def meant(line: str) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]:
         found = parse(lex(line))
-        pairs = [(word.name, word.text) for word in found.pairs]
-        return found.command.name, [word.text for word in found.words], pairs
+        return found.command.name, found.words, found.given
 
     assert meant(grouped) == meant(plain)
 
@@ -148,7 +147,7 @@ def test_the_grouped_grammar_means_the_same(grouped: str, plain: str) -> None:
         ("rnu", "unknown command 'rnu' (did you mean 'run'?)"),
         ("rerun", "unknown command 'rerun' (did you mean 'run'?)"),
         ("workflow laod x", "unknown command 'workflow laod' (did you mean 'load'?)"),
-        ("workflow", "workflow what?"),
+        ("workflow", "workflow needs another word"),
         ("load", "load needs NAME"),
         ("load a b", "load does not take 'b'"),
         ("clear --hrad", "clear has no option --hrad (did you mean '--hard'?)"),

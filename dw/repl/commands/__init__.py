@@ -1,13 +1,1 @@
-"""The commands, a file for each group. Importing this registers them in the order of `help`."""
-
-from dw.repl.commands import (  # noqa: I001, F401 - the order is the order of `help`
-    workflow,
-    argument,
-    run,
-    history,
-    memory,
-    worker,
-    setting,
-    scripting,
-    shell,
-)
+"""The commands of the shell, a file for each group."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dw.errors import UsageError
-from dw.repl import candidates
+from dw.repl import completion
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.terminal.table import as_text, in_one_line
@@ -14,27 +14,27 @@ from dw.terminal.table import as_text, in_one_line
 @command(
     "arg",
     "set arguments for the next runs, show them, or put them back to their defaults",
-    Parameter("name=value", "set these, all or none", kind="pairs", source=candidates.arguments),
+    Parameter("name=value", "set these, all or none", kind="pairs", source=completion.arguments),
     Parameter(
         "-NAME|reset|NAME",
         "back to its default; all of them; show one",
         many=True,
-        source=candidates.unset_names,
+        source=completion.unset_names,
         takes_dashes=True,
     ),
     example='arg prompt="a red fox in snow" num_inference_steps=20',
 )
 def arg(session: Session, call: Call) -> None:
-    opened = session.workflow
+    workflow = session.workflow
     unset = [word.removeprefix("-") for word in call.words if word.startswith("-")]
     named = [word for word in call.words if not word.startswith("-")]
     if named[:1] == ["reset"]:
-        before = opened.changed()
-        opened.reset([*named[1:], *unset])
-        _tell(session, [name for name in before if name not in opened.changed()])
+        before = workflow.changed()
+        workflow.reset([*named[1:], *unset])
+        _tell(session, [name for name in before if name not in workflow.changed()])
     elif named:
         for name in named:
-            session.renderer.result(as_text(opened.argument(name).value))
+            session.renderer.result(as_text(workflow.argument(name).value))
     elif unset or call.pairs:
         _change(session, unset, call.pairs)
     else:
@@ -43,14 +43,14 @@ def arg(session: Session, call: Call) -> None:
 
 def _change(session: Session, unset: list[str], pairs: dict[str, Any]) -> None:
     """All or nothing: what is unset is only unset when the rest fits."""
-    opened = session.workflow
+    workflow = session.workflow
     if both := [name for name in unset if name in pairs]:
         raise UsageError(f"{both[0]} cannot be set and unset at once")
     for name in unset:
-        opened.argument(name)
-    opened.set(pairs, session.last_seed)
+        workflow.argument(name)
+    workflow.set(pairs, session.last_seed)
     if unset:
-        opened.reset(unset)
+        workflow.reset(unset)
     _tell(session, [*pairs, *unset])
 
 

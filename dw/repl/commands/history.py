@@ -7,7 +7,7 @@ from datetime import datetime
 
 from dw import run_record
 from dw.errors import UsageError
-from dw.repl import candidates
+from dw.repl import completion
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.run_record import Past
@@ -41,12 +41,12 @@ def history_(session: Session, call: Call) -> None:
 @command(
     "show",
     "all about a past run, by default the last one",
-    Parameter("N", "its number in `history`", source=candidates.runs),
+    Parameter("N", "its number in `history`", source=completion.runs),
     example="show 12",
 )
 def show(session: Session, call: Call) -> None:
     runs = run_record.past(session.output_dir)
-    session.renderer.table(("field", "value"), [*_rows(_chosen(runs, call.word(), session))])
+    session.renderer.table(("field", "value"), [*_rows(_chosen(runs, call.word, session))])
 
 
 def _chosen(runs: list[Past], word: str | None, session: Session) -> Past:

@@ -12,7 +12,7 @@ def memory(session: Session, _call: Call) -> None:
     if not session.has_worker:
         session.renderer.result("No worker is running, so nothing is loaded")
         return
-    reported = session.request(Report(session.client.next_id()))
+    reported = session.monitor.request(Report(session.client.next_id()))
     if isinstance(reported, Reported):
         session.device = reported.memory.device
 
@@ -32,4 +32,4 @@ def clear(session: Session, call: Call) -> None:
         session.stop_worker()
         session.renderer.status("GPU memory cleared successfully")
         return
-    session.request(Clear(session.client.next_id()))
+    session.monitor.request(Clear(session.client.next_id()))

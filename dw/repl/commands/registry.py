@@ -1,7 +1,7 @@
-"""The registry of commands: what the parser, completion, `help` and the README's table all read.
+"""The registry of commands, which the parser, completion, `help` and the README's table read.
 
 A command is a function with a name, a line of help, what it takes and an example, registered by the
-decorator `command`. Importing `dw.repl.commands` fills the registry.
+decorator `command`. Importing `dw.repl.commands.all` fills the registry.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dw.repl.lexer import Word
 
 if TYPE_CHECKING:
     from dw.repl.session import Session
+    from dw.repl.variables import Variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ Words = Sequence[str]
 Source = Callable[["Session", str, Words], Iterable[Candidate]]
 """What may stand here, given what was typed of it so far and the plain words before it."""
 
-Function = Callable[["Session", "Call"], None]
+CommandFunction = Callable[["Session", "Call"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +61,10 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """What one use of a command was given, its variables replaced and its files read."""
-
-    words: tuple[str, ...] = ()
-    given: tuple[tuple[str, Any], ...] = ()  # each `name=value`, in order
-    flags: dict[str, str] = field(default_factory=dict)
-    rest: tuple[Word, ...] = ()
-
-    @property
-    def pairs(self) -> dict[str, Any]:
-        """The last value that was given for each name."""
-        return dict(self.given)
-
-    def word(self, index: int = 0) -> str | None:
-        return self.words[index] if index < len(self.words) else None
-
-
-@dataclass(frozen=True, slots=True)
 class ShellCommand:
     name: str
     doc: str
-    function: Function
+    function: CommandFunction
     takes: tuple[Parameter, ...]
     example: str
     aliases: tuple[str, ...] = ()
@@ -95,14 +78,27 @@ class ShellCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class Invocation:
-    """A command and the words for it, checked for their number and names, not yet replaced."""
+class Call:
+    """One use of a command: what it was given, checked for number and names.
+
+    `given` are the pairs of `name=value` in their order. `rest` is a whole command, as written.
+    """
 
     command: ShellCommand
-    words: tuple[Word, ...] = ()
-    pairs: tuple[Word, ...] = ()
-    flags: tuple[tuple[str, Word | None], ...] = ()
+    words: tuple[str, ...] = ()
+    given: tuple[tuple[str, Any], ...] = ()
+    flags: dict[str, str] = field(default_factory=dict)
     rest: tuple[Word, ...] = ()
+
+    @property
+    def pairs(self) -> dict[str, Any]:
+        """The last value that was given for each name."""
+        return dict(self.given)
+
+    @property
+    def word(self) -> str | None:
+        """The first word."""
+        return self.words[0] if self.words else None
 
 
 COMMANDS: dict[str, ShellCommand] = {}
@@ -124,10 +120,10 @@ GROUPED: dict[str, dict[str, tuple[str, ...]]] = {
 
 def command(
     name: str, doc: str, *takes: Parameter, example: str, aliases: Sequence[str] = ()
-) -> Callable[[Function], Function]:
+) -> Callable[[CommandFunction], CommandFunction]:
     """Register a function as the command `name`."""
 
-    def register(function: Function) -> Function:
+    def register(function: CommandFunction) -> CommandFunction:
         COMMANDS[name] = ShellCommand(name, doc, function, takes, example, tuple(aliases))
         return function
 
@@ -144,8 +140,12 @@ def find_command(name: str) -> ShellCommand:
     raise UsageError(f"unknown command {name!r}{nearest}", hints=["help   lists the commands"])
 
 
-def parse(words: Sequence[Word]) -> Invocation:
-    """The command that these words, at least one, ask for. Raises UsageError."""
+def parse(words: Sequence[Word], variables: Variables | None = None) -> Call:
+    """The call that these words, at least one, ask for. Raises UsageError.
+
+    With `variables` they are replaced and files are read; without, only the grammar is checked and
+    words stay as written.
+    """
     words = _ungrouped(words)
     if words[0].name is not None:
         raise UsageError(
@@ -155,7 +155,7 @@ def parse(words: Sequence[Word]) -> Invocation:
     found = find_command(words[0].text)
     if rest := found.of_kind("rest"):
         return _parse_rest(found, rest[0], words[1:])
-    return _sort(found, words[1:])
+    return _sort(found, words[1:], variables)
 
 
 def _ungrouped(words: Sequence[Word]) -> Sequence[Word]:
@@ -168,21 +168,21 @@ def _ungrouped(words: Sequence[Word]) -> Sequence[Word]:
         return [*made, *words[2:]]
     if words[0].text in COMMANDS:
         return words
-    given = (
-        f"unknown command '{words[0].text} {second.text}'" if second else f"{words[0].text} what?"
-    )
-    nearest = did_you_mean(second.text, group) if second else ""
-    raise UsageError(f"{given}{nearest}", hints=[f"{words[0].text} takes {', '.join(group)}"])
+    hints = [f"{words[0].text} takes {', '.join(group)}"]
+    if second is None:
+        raise UsageError(f"{words[0].text} needs another word", hints=hints)
+    nearest = did_you_mean(second.text, group)
+    raise UsageError(f"unknown command '{words[0].text} {second.text}'{nearest}", hints=hints)
 
 
-def _parse_rest(found: ShellCommand, parameter: Parameter, words: Sequence[Word]) -> Invocation:
+def _parse_rest(found: ShellCommand, parameter: Parameter, words: Sequence[Word]) -> Call:
     if not words:
         raise _missing(found, parameter)
     parse(words)
-    return Invocation(found, rest=tuple(words))
+    return Call(found, rest=tuple(words))
 
 
-def _sort(found: ShellCommand, given: Sequence[Word]) -> Invocation:
+def _sort(found: ShellCommand, given: Sequence[Word], variables: Variables | None) -> Call:
     """Each word to its kind of parameter, and a check that none is missing, unknown or too many."""
     words: list[Word] = []
     pairs: list[Word] = []
@@ -202,7 +202,18 @@ def _sort(found: ShellCommand, given: Sequence[Word]) -> Invocation:
         else:
             words.append(word)
     _check_number(found, words, pairs)
-    return Invocation(found, tuple(words), tuple(pairs), tuple(flags))
+    expand = variables.expand if variables else _as_written
+    value = variables.value if variables else _as_written
+    return Call(
+        found,
+        words=tuple(map(expand, words)),
+        given=tuple((word.name, value(word)) for word in pairs if word.name is not None),
+        flags={name: expand(word) if word else "" for name, word in flags},
+    )
+
+
+def _as_written(word: Word) -> str:
+    return word.text
 
 
 def _option(found: ShellCommand, word: Word) -> Parameter | None:
@@ -236,7 +247,7 @@ def _stray(found: ShellCommand, word: Word, pairs: Sequence[Word]) -> UsageError
     if before:
         fixed = f'{before[-1].name}="{before[-1].text} {word.text}"'
         return UsageError(
-            f"what does {word.text!r} belong to?",
+            f"unexpected argument {word.text!r}",
             hints=[f"quote a value that has blanks in it: {fixed}"],
         )
     return UsageError(f"{found.name} does not take {word.text!r}", hints=_usage_hint(found))
@@ -248,10 +259,3 @@ def _missing(found: ShellCommand, parameter: Parameter) -> UsageError:
 
 def _usage_hint(found: ShellCommand) -> list[str]:
     return [f"usage: {found.usage}"]
-
-
-def markdown_table() -> str:
-    """The commands as the table of the README."""
-    rows = [[found.usage.replace("|", "\\|"), found.doc] for found in COMMANDS.values()]
-    lines = [f"| `{usage}` | {doc} |" for usage, doc in rows]
-    return "\n".join(["| command | does |", "| --- | --- |", *lines]) + "\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dw.repl import candidates, script
+from dw.repl import completion, script
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import AlreadyShown, Session
 from dw.terminal.table import as_text
@@ -11,7 +11,7 @@ from dw.terminal.table import as_text
 @command(
     "source",
     "run the commands in a file; the first that fails ends it",
-    Parameter("FILE", "one command a line", required=True, source=candidates.files),
+    Parameter("FILE", "one command a line", required=True, source=completion.files),
     example="source examples/demo.dw",
 )
 def source(session: Session, call: Call) -> None:
@@ -37,7 +37,7 @@ def let(session: Session, call: Call) -> None:
     "try",
     "run a command and go on when it fails; ${status} is then its exit code",
     Parameter(
-        "COMMAND", "any other command", kind="rest", required=True, source=candidates.commands
+        "COMMAND", "any other command", kind="rest", required=True, source=completion.commands
     ),
     example="try run num_inference_steps=200",
 )

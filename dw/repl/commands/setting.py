@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 
 from dw.errors import UsageError, did_you_mean
-from dw.repl import candidates
+from dw.repl import completion
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.settings import Settings, config_file, save_setting
@@ -16,7 +16,7 @@ from dw.terminal.table import as_text
 @command(
     "config",
     "show or change settings; -s keeps them for the next sessions",
-    Parameter("name=value", "change these, all or none", kind="pairs", source=candidates.settings),
+    Parameter("name=value", "change these, all or none", kind="pairs", source=completion.settings),
     Parameter(
         "NAME",
         "show, or with -s keep, only these",

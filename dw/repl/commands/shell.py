@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dw.errors import UsageError
-from dw.repl import candidates
+from dw.repl import completion
 from dw.repl.commands.registry import COMMANDS, Call, Parameter, ShellCommand, command, find_command
 from dw.repl.session import ExitShell, Session
 from dw.terminal.table import aligned, indented
@@ -18,17 +18,17 @@ MAX_EXIT_CODE = 125  # above it a shell means signals and its own trouble
     example="trace 3",
 )
 def trace(session: Session, call: Call) -> None:
-    session.renderer.result(session.tracebacks.find(_number(call.word(), "trace")))
+    session.renderer.result(session.monitor.tracebacks.find(_number(call.word, "trace")))
 
 
 @command(
     "help",
     "the commands, or all about one of them",
-    Parameter("COMMAND", "its name", source=candidates.commands),
+    Parameter("COMMAND", "its name", source=completion.commands),
     example="help run",
 )
 def help_(session: Session, call: Call) -> None:
-    if name := call.word():
+    if name := call.word:
         for line in describe(find_command(name), session.renderer.width):
             session.renderer.result(line)
     else:
@@ -44,7 +44,7 @@ def help_(session: Session, call: Call) -> None:
     aliases=("quit",),
 )
 def exit_(_session: Session, call: Call) -> None:
-    code = _number(call.word(), "exit")
+    code = _number(call.word, "exit")
     if code is not None and code > MAX_EXIT_CODE:
         raise UsageError(f"exit must be from 0 to {MAX_EXIT_CODE}, got {code}")
     raise ExitShell(code)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dw.errors import UsageError, did_you_mean
-from dw.events import Prepare
+from dw.jobs.validation import prepare_command
 from dw.repl.commands.registry import Call, Candidate, Parameter, Words, command
 from dw.repl.session import Session
-from dw.terminal.messages import megabytes
+from dw.terminal.messages import display_path, megabytes
 from dw.terminal.table import in_one_line
 from dw.worker.process.resources import silence
 
@@ -28,9 +28,9 @@ def verbs(_session: Session, _typed: str, _words: Words) -> Iterator[Candidate]:
 @command("status", "the workflow, what was set, and the worker", example="status")
 def status(session: Session, _call: Call) -> None:
     rows: list[tuple[str, str]] = []
-    if opened := session.open_workflow:
-        rows += [("workflow", f"{opened.name} ({opened.display})")]
-        rows += [(f"arg {name}", in_one_line(value)) for name, value in opened.changed().items()]
+    if workflow := session.open_workflow:
+        rows += [("workflow", f"{workflow.name} ({display_path(workflow.path)})")]
+        rows += [(f"arg {name}", in_one_line(value)) for name, value in workflow.changed().items()]
     else:
         rows += [("workflow", "none")]
     rows += [*_worker_rows(session), ("device", session.device or session.settings.device)]
@@ -66,7 +66,7 @@ def _process(pid: int, rss: int | None) -> str:
     example="worker where",
 )
 def worker(session: Session, call: Call) -> None:
-    match call.word():
+    match call.word:
         case None:
             session.renderer.table(("field", "value"), [*_worker_rows(session)])
         case "start":
@@ -104,8 +104,8 @@ def _start(session: Session) -> None:
     if session.has_worker:
         session.renderer.status("A worker is running")
         return
-    opened = session.workflow
-    number = session.client.next_id()
-    path = str(opened.path.absolute())
-    session.request(Prepare(number, path, opened.document.text, session.permissions))
+    document = session.workflow.document
+    session.monitor.request(
+        prepare_command(session.client.next_id(), document, session.permissions)
+    )
     session.renderer.status("Worker ready")

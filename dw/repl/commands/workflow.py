@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dw.errors import WorkflowError
-from dw.events import Prepare
+from dw.jobs.validation import prepare_command
 from dw.jobs.workflow_arguments import OpenWorkflow
-from dw.repl import candidates
+from dw.repl import completion
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.terminal.messages import display_path
@@ -19,43 +19,42 @@ from dw.terminal.table import aligned, in_one_line, indented
     "load",
     "find a workflow, check it and show what it takes; loads no model yet",
     Parameter(
-        "NAME", "a name in workflow_dir or a path", required=True, source=candidates.workflows
+        "NAME", "a name in workflow_dir or a path", required=True, source=completion.workflows
     ),
-    Parameter("name=value", "arguments to set", kind="pairs", source=candidates.arguments_of_named),
+    Parameter("name=value", "arguments to set", kind="pairs", source=completion.arguments_of_named),
     example="load FluxDev num_inference_steps=20",
 )
 def load(session: Session, call: Call) -> None:
-    opened = OpenWorkflow(session.read(session.find(call.words[0])))
-    opened.set(call.pairs, session.last_seed)
-    if session.worker_workflow is not None and session.worker_workflow != opened.path.resolve():
+    workflow = OpenWorkflow(session.files.read(session.files.find(call.words[0])))
+    workflow.set(call.pairs, session.last_seed)
+    if session.worker_workflow is not None and session.worker_workflow != workflow.path.resolve():
         session.stop_worker()
-    former, session.open_workflow = session.open_workflow, opened
-    _prepare(session, opened)
-    if session.options.summarizes:
-        _summarize(session, opened)
+    former, session.open_workflow = session.open_workflow, workflow
+    _prepare(session, workflow)
+    _summarize(session, workflow)
     if former is not None:
         _tell_reset(session, [name for name in former.changed() if name not in call.pairs])
-    _warn(session, opened)
+    _warn(session, workflow)
 
 
 @command("reload", "read the current file again", example="reload")
 def reload(session: Session, _call: Call) -> None:
-    opened = session.workflow
-    session.warn(opened.update(session.read(opened.path)))
-    _summarize(session, opened)
-    _warn(session, opened)
+    workflow = session.workflow
+    session.warn(workflow.update(session.files.read(workflow.path)))
+    _summarize(session, workflow)
+    _warn(session, workflow)
 
 
 @command(
     "validate",
     "show every problem in the file at once, as file:line:column",
-    Parameter("NAME", "another workflow than the current one", source=candidates.workflows),
+    Parameter("NAME", "another workflow than the current one", source=completion.workflows),
     example="validate FluxDev",
 )
 def validate(session: Session, call: Call) -> None:
-    name = call.word()
-    path = session.find(name) if name else session.workflow.path
-    problems = session.judge(path).problems
+    name = call.word
+    path = session.files.find(name) if name else session.workflow.path
+    problems = session.files.validate(path).problems
     for problem in problems:
         session.renderer.result(str(problem))
     if errors := [problem for problem in problems if problem.severity == "error"]:
@@ -63,13 +62,12 @@ def validate(session: Session, call: Call) -> None:
     session.renderer.result(f"{display_path(path)} is valid")
 
 
-def _prepare(session: Session, opened: OpenWorkflow) -> None:
+def _prepare(session: Session, workflow: OpenWorkflow) -> None:
     """Have the standby import what the workflow needs, while the user still types."""
     if session.settings.standby:
-        number = session.client.next_id()
-        document = opened.document
-        path = str(opened.path.absolute())
-        session.client.submit(Prepare(number, path, document.text, session.permissions))
+        session.client.submit(
+            prepare_command(session.client.next_id(), workflow.document, session.permissions)
+        )
 
 
 def _tell_reset(session: Session, names: list[str]) -> None:
@@ -79,21 +77,21 @@ def _tell_reset(session: Session, names: list[str]) -> None:
         session.renderer.status(f"{len(names)} {were} reset: {', '.join(names)}")
 
 
-def _warn(session: Session, opened: OpenWorkflow) -> None:
-    session.warn(f"{each.place}: {each.message}" for each in opened.warnings())
+def _warn(session: Session, workflow: OpenWorkflow) -> None:
+    session.warn(f"{each.place}: {each.message}" for each in workflow.warnings())
 
 
-def _summarize(session: Session, opened: OpenWorkflow) -> None:
+def _summarize(session: Session, workflow: OpenWorkflow) -> None:
     """The workflow on one screen."""
-    document, width = opened.document, session.renderer.width
+    document, width = workflow.document, session.renderer.width
     title = f"{document.id}: {document.description}" if document.description else document.id
     session.renderer.status(title)
-    session.renderer.status(f"  from {opened.display}")
+    session.renderer.status(f"  from {display_path(workflow.path)}")
     for step in document.data["steps"]:
         action = f"step {step['name']}: {_action(step, document.variables)}"
         for line in indented(action, width):
             session.renderer.status(line)
-    rows = [(row.name, row.type, in_one_line(row.value)) for row in opened.arguments()]
+    rows = [(row.name, row.type, in_one_line(row.value)) for row in workflow.arguments()]
     for line in aligned(("argument", "type", "value"), rows, width):
         session.renderer.status(line)
 

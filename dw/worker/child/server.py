@@ -158,6 +158,7 @@ class WorkerServer:
             run_id=command.run_id,
             arguments=command.arguments,
             seed=command.seed,
+            drawn_seed=command.drawn_seed,
             output_dir=Path(command.output_dir),
             device=command.device,
             rehearse=command.rehearse,

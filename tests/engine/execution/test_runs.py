@@ -86,8 +86,9 @@ class TestSeeds:
         assert warm.hashes(workflow({**step, "seed": 9}, seed=1), seed=2) == nine
         assert warm.hashes(workflow({**generate(sd15, seed=9), "seed": 1}), seed=2) == nine
 
-    def test_a_run_without_a_seed_draws_one_and_says_which(self, warm: Session, sd15: Path) -> None:
-        result = warm.run(text_to_image(sd15), seed=None)
+    def test_a_run_without_a_seed_takes_the_drawn_one(self, warm: Session, sd15: Path) -> None:
+        result = warm.run(text_to_image(sd15), seed=None, drawn_seed=123)
+        assert result.seed == 123
         assert warm.hashes(text_to_image(sd15), seed=result.seed) == [result.outputs[0].sha256]
 
     def test_a_scheduler_that_draws_from_the_global_generator_is_seeded(

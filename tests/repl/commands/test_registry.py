@@ -8,7 +8,6 @@ from dw.repl.commands.registry import (
     GROUPED,
     ShellCommand,
     find_command,
-    markdown_table,
     parse,
 )
 from dw.repl.lexer import lex
@@ -59,9 +58,3 @@ def test_an_alias_finds_its_command() -> None:
 def test_an_unknown_command_is_named_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"unknown command 'lod'.*'load'"):
         find_command("lod")
-
-
-def test_the_table_has_a_row_for_each_command() -> None:
-    rows = markdown_table().splitlines()[2:]
-    assert len(rows) == len(COMMANDS)
-    assert rows[11].startswith(r"| `worker [start\|restart\|stop\|where] [--full]` |")

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dw.repl import run_keys
-from dw.repl.run_keys import Keys
+from dw.console import run_keys
+from dw.console.run_keys import Keys
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from dw.console.run_sweep import caption
 from dw.events import Event, Failed, Finished, Run
-from dw.jobs import sweep
 from dw.types import OutputFile
 from tests.repl.conftest import Shell
 from tests.repl.fake import Answer, FakeClient, ending_with
@@ -71,9 +71,8 @@ def test_seeds_are_swept_too(shell: Shell) -> None:
 
 def test_a_sweep_of_something_else_has_one_seed(shell: Shell) -> None:
     shell.say("load FluxDev", "run steps=1..3")
-    seeds = {run.seed for run in runs(shell)}
-    assert len(seeds) == 1
-    assert None not in seeds
+    assert {run.seed for run in runs(shell)} == {None}
+    assert len({run.drawn_seed for run in runs(shell)}) == 1
 
 
 def test_a_seed_that_is_given_is_that_of_all_runs(shell: Shell) -> None:
@@ -137,4 +136,4 @@ def test_a_run_that_fails_ends_the_sweep_and_the_others_keep_their_sheet(shell: 
 
 def test_a_caption_begins_with_what_is_short() -> None:
     run = {"prompt": "a lighthouse on a cliff", "steps": 4}
-    assert sweep.caption(run, ["prompt", "steps"]) == "steps=4, prompt=a lighthouse on a cliff"
+    assert caption(run, ["prompt", "steps"]) == "steps=4, prompt=a lighthouse on a cliff"

@@ -25,7 +25,7 @@ def test_arguments_are_set_all_or_none(shell: Shell) -> None:
 def test_a_value_with_blanks_asks_for_quotes(shell: Shell) -> None:
     shell.say("load FluxDev")
     assert shell.say("arg prompt=a red fox").splitlines() == [
-        "error: what does 'red' belong to?",
+        "error: unexpected argument 'red'",
         '  quote a value that has blanks in it: prompt="a red"',
     ]
 

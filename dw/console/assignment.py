@@ -1,0 +1,71 @@
+"""Assignments: `name=value`, `name=@file`, `name:=json` and `name:=@file` in a command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dw.errors import UsageError
+
+Form = Literal["text", "json", "file", "json-file"]
+"""The value is the text itself, JSON, or the text or JSON of the file that it names."""
+
+NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)(:?=)(@?)")
+FORMS: dict[tuple[str, str], Form] = {
+    ("=", ""): "text",
+    ("=", "@"): "file",
+    (":=", ""): "json",
+    (":=", "@"): "json-file",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    name: str
+    text: str
+    form: Form = "text"
+
+    @classmethod
+    def parse(cls, word: str) -> Assignment | None:
+        """The assignment that a word is, or None when no name and `=` stand at its start."""
+        head = match_head(word)
+        return head and cls(head[0], word[head[2] :], head[1])
+
+    def value(self) -> Any:
+        """What the name is set to. Raises UsageError for a bad file or bad JSON."""
+        text = self.text
+        if self.form in ("file", "json-file"):
+            text = _read(text, self.name)
+        return decode_json(text) if self.form in ("json", "json-file") else text
+
+
+def match_head(text: str, offset: int = 0) -> tuple[str, Form, int] | None:
+    """The name and the form of the assignment at `offset`, and where its value begins."""
+    match = NAME.match(text, offset)
+    return match and (match[1], FORMS[match[2], match[3]], match.end())
+
+
+def decode_json(text: str) -> Any:
+    """The value of a JSON text. Raises UsageError with the column."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"not valid JSON at character {error.pos + 1}: {error.msg.lower()}"
+        ) from None
+
+
+def _read(path: str, name: str) -> str:
+    """The text of a file, without the newline that an editor puts at its end."""
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"{path} is not a text file", hints=[f"{name}={path}   passes the path"]
+        ) from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    return text.removesuffix("\n").removesuffix("\r")

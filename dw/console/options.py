@@ -1,0 +1,105 @@
+"""The options that the programs at a terminal share."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dw
+from dw.errors import UsageError
+from dw.settings import Settings, parse_seconds
+from dw.terminal.capabilities import ColorChoice
+from dw.types import Permissions
+
+EXIT_CODES = """\
+exit codes:
+  0 done   1 a run or command failed   2 usage   3 invalid workflow   4 worker lost
+  5 out of memory or disk   6 timeout   70 a bug in dw   130, 143 interrupted
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """How a program shows what happens."""
+
+    json: bool = False
+    plain: bool = False
+    quiet: bool = False
+    echo: bool = False
+    color: ColorChoice = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramOptions:
+    """`settings` are pairs of a name and its text, which replace the user's settings."""
+
+    output: OutputOptions = OutputOptions()
+    settings: tuple[tuple[str, str], ...] = ()
+    trust: bool = False
+    yes: bool = False
+
+    def apply(self, settings: Settings) -> Settings:
+        """The settings with what the command line says on top. Raises UsageError."""
+        for name, text in self.settings:
+            settings = settings.changed(name, text)
+        return settings
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long a run may execute, if the command line says so."""
+        texts = [text for name, text in self.settings if name == "timeout"]
+        return parse_seconds("timeout", texts[-1]) if texts else None
+
+    def permissions(self, settings: Settings) -> Permissions:
+        """What a workflow may do: by the settings, and by `--trust`."""
+        permissions = settings.permissions
+        return replace(permissions, trust=True) if self.trust else permissions
+
+
+def make_parser(name: str, doc: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        name,
+        description=doc,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"dw {dw.__version__}")
+    return parser
+
+
+def add_program_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="only results, warnings and errors"
+    )
+    parser.add_argument("--yes", action="store_true", help="answer every question with yes")
+    parser.add_argument("--timeout", metavar="SECONDS", help="how long a run may execute")
+    parser.add_argument("--device", metavar="DEVICE", help="auto, cuda, cuda:N, mps or cpu")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="tiny stand-ins for the real models"
+    )
+    parser.add_argument("--trust", action="store_true", help="allow code and paths from anywhere")
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    parser.add_argument("--plain", action="store_true", help="lines only, nothing that moves")
+
+
+def program_options(parser: argparse.ArgumentParser, given: Any) -> ProgramOptions:
+    """The shared options of a parsed command line. Leaves with exit code 2 for a bad value."""
+    settings = [
+        (name, str(getattr(given, name))) for name in ("timeout", "device") if getattr(given, name)
+    ]
+    settings += [("rehearse", "on")] if given.rehearse else []
+    echo = getattr(given, "echo", False)
+    options = ProgramOptions(
+        OutputOptions(given.json, given.plain, given.quiet, echo, given.color),
+        tuple(settings),
+        trust=given.trust,
+        yes=given.yes,
+    )
+    try:
+        options.apply(Settings())
+    except UsageError as error:
+        parser.error(error.message)
+    return options

@@ -1,0 +1,120 @@
+"""A program at a terminal: its life from the connection to the worker to its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dw.console.options import OutputOptions, ProgramOptions
+from dw.console.signals import Signals, end_by
+from dw.errors import EXIT_SIGPIPE, Bug, DwError, Interrupted
+from dw.settings import Settings, load_settings
+from dw.terminal.capabilities import Terminal
+from dw.terminal.ndjson import JsonRenderer
+from dw.terminal.plain import PlainRenderer
+from dw.terminal.remedies import Wording
+from dw.terminal.renderer import OutputClosed, Renderer, Stream
+
+if TYPE_CHECKING:
+    from dw.jobs.worker import WorkerClient
+
+Connect = Callable[[Settings], "WorkerClient"]
+Work = Callable[["WorkerClient", Settings, Signals], int]
+
+
+def connect_worker(settings: Settings) -> WorkerClient:
+    from dw.worker.client import LocalWorkerClient
+
+    return LocalWorkerClient(settings)
+
+
+def make_renderer(
+    output: OutputOptions, terminal: Terminal, wording: Wording, *, for_people: bool
+) -> Renderer:
+    """Machines get JSON, people one stream with a bar below it, scripts lines on two streams."""
+    out, err = Stream(sys.stdout), Stream(sys.stderr)
+    if output.json:
+        return JsonRenderer(out, err, wording)
+    color = terminal.color(output.color, for_people=for_people)
+    shows = terminal.has_output and not (output.plain or output.quiet)
+    environment = terminal.environment if shows else None
+    if for_people and not (output.plain or output.quiet or terminal.is_simple):
+        from dw.terminal.live import LiveRenderer
+
+        return LiveRenderer(
+            out, color=color, echo=output.echo, terminal=environment, wording=wording
+        )
+    messages = out if for_people else err
+    return PlainRenderer(
+        out,
+        messages,
+        for_people=for_people,
+        color=color,
+        quiet=output.quiet,
+        echo=output.echo,
+        terminal=environment,
+        wording=wording,
+    )
+
+
+@dataclass(frozen=True)
+class Program:
+    """One use of dw. No process of ours is left when `run` returns, whatever happened."""
+
+    options: ProgramOptions
+    renderer: Renderer
+    connect: Connect
+
+    def run(self, work: Work) -> int:
+        """Do the work. Returns its exit code, or ends by the signal that ended it."""
+        with Signals() as signals:
+            try:
+                return self._announced(signals, work)
+            except OutputClosed:
+                _forget_output()
+                return EXIT_SIGPIPE
+            except (KeyboardInterrupt, Interrupted):
+                number = signals.received or signal.SIGINT
+        end_by(number)
+        return 128 + number
+
+    def _announced(self, signals: Signals, work: Work) -> int:
+        code = Bug.exit_code
+        try:
+            code = self._reported(signals, work)
+        except (KeyboardInterrupt, Interrupted):
+            code = 128 + (signals.received or signal.SIGINT)
+            raise
+        finally:
+            with suppress(OutputClosed, DwError):
+                self.renderer.end(code)
+        return code
+
+    def _reported(self, signals: Signals, work: Work) -> int:
+        try:
+            self.renderer.begin()
+            settings = self.options.apply(load_settings())
+            with closing(self.connect(settings)) as client:
+                return work(client, settings, signals)
+        except (OutputClosed, Interrupted):
+            raise
+        except DwError as error:
+            with suppress(DwError):  # it may be about the very stream that says it
+                self.renderer.error(error)
+            return error.exit_code
+        except Exception:
+            self.renderer.warning(traceback.format_exc())
+            return Bug.exit_code
+
+
+def _forget_output() -> None:
+    """Nobody reads it: what Python flushes at its end goes nowhere, without a complaint."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)

@@ -1,0 +1,124 @@
+"""The run monitor: submits commands, shows their events, and cancels or kills on Ctrl-C."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+
+from dw.console.run_keys import Keys
+from dw.console.signals import Signals
+from dw.console.tracebacks import Tracebacks
+from dw.errors import Interrupted
+from dw.events import Command, Event, Executing, Finished, Run, TerminalEvent
+from dw.jobs.outcome import follow
+from dw.jobs.request import RunRequest
+from dw.jobs.worker import WorkerClient
+from dw.terminal.messages import EventMessages, display_path, reload_cost
+from dw.terminal.renderer import Renderer
+
+Ask = Callable[[str, Callable[[], bool | None]], bool]
+
+KILL_QUESTION = "kill the worker? its models are lost{} [y/N] "
+
+
+class RunMonitor:
+    """`ask` puts a yes-or-no question to the user; it is None where nobody can answer. It is also
+    given a function that says when the answer is there without the user. With `is_script` an
+    interrupt ends more than the run.
+    """
+
+    def __init__(
+        self,
+        client: WorkerClient,
+        renderer: Renderer,
+        *,
+        signals: Signals | None = None,
+        keys: Keys | None = None,
+        ask: Ask | None = None,
+        is_script: bool = False,
+    ) -> None:
+        self.client = client
+        self.renderer = renderer
+        self.signals = signals or Signals()
+        self.keys = keys or Keys(None)
+        self.tracebacks = Tracebacks()
+        self.is_script = is_script
+        self._ask = ask
+        self._keys_are_known = False  # to the user: one run has shown them
+
+    def run(self, request: RunRequest) -> Finished:
+        """Like `request`, for a run with its deadline."""
+        path = display_path(request.path)
+        finished = self.request(request.run, path=path, timeout_s=request.timeout_s)
+        assert isinstance(finished, Finished)  # every other end of a run is an error
+        return finished
+
+    def request(
+        self, command: Command, *, path: str = "", timeout_s: float = float("inf")
+    ) -> TerminalEvent:
+        """Have the worker do it and show its events, those of the workflow at `path`.
+
+        Returns the terminal event, or raises the DwError that it stands for. A first signal cancels
+        a run and a second one kills the worker; while another command is awaited, and after a run
+        where an interrupt ends more, Interrupted is raised.
+        """
+        can_cancel = isinstance(command, Run)
+        stream = self.client.submit(command, timeout_s)
+        messages = EventMessages(path, tells_keys=self.keys.are_read and not self._keys_are_known)
+        interrupts = 0
+
+        def show(event: Event) -> None:
+            self._keys_are_known |= isinstance(event, Executing)
+            self.renderer.event(event, messages.lines(event))
+
+        def interrupt() -> None:
+            nonlocal interrupts
+            if not can_cancel:
+                raise Interrupted("stopped waiting for the worker")
+            interrupts += 1
+            self._interrupt(stream.run_id, is_first=interrupts == 1)
+
+        stop = lambda: self.client.stop_run(stream.run_id)  # noqa: E731 - what the key s does
+        keys = self.keys.watched(stop) if can_cancel else nullcontext()
+        with self.signals.waking(stream.interrupt), keys:
+            outcome = follow(stream, on_event=show, on_interrupt=interrupt)
+        if interrupts and (self.is_script or self.signals.asks_to_leave):
+            raise Interrupted(str(outcome.error or "interrupted"))
+        if outcome.trace:
+            self.tracebacks.keep(stream.run_id, outcome.trace)
+        if outcome.error:
+            outcome.error.trace = stream.run_id if outcome.trace else None
+            raise outcome.error
+        return outcome.event
+
+    def ask(self, question: str, *, is_moot: Callable[[], bool] = lambda: False) -> bool:
+        """The user's yes or no; yes where nobody can be asked.
+
+        A signal meanwhile means yes, and when the question has become moot the answer is no.
+        """
+        if self._ask is None:
+            return True
+        self.renderer.pause()
+        insists = threading.Event()
+        with self.keys.paused(), self.signals.waking(insists.set):
+            return self._ask(
+                question, lambda: True if insists.is_set() else False if is_moot() else None
+            )
+
+    def _interrupt(self, run_id: int, *, is_first: bool) -> None:
+        self.keys.forget()
+        if is_first:
+            self.client.cancel(run_id)
+        elif self.signals.asks_to_leave or self._wants_kill(run_id):
+            if self._is_running(run_id):  # it may have ended while the question was open
+                self.client.kill()
+        elif self._is_running(run_id):
+            self.renderer.status("The worker goes on")
+
+    def _wants_kill(self, run_id: int) -> bool:
+        question = KILL_QUESTION.format(reload_cost(self.client.status().reload_s))
+        return self.ask(question, is_moot=lambda: not self._is_running(run_id))
+
+    def _is_running(self, run_id: int) -> bool:
+        return self.client.status().run_id == run_id

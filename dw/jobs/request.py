@@ -1,0 +1,72 @@
+"""Run requests: the document, its arguments, a seed, limits and a deadline as one command."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dw.events import Run
+
+if TYPE_CHECKING:
+    from dw.jobs.workflow_arguments import OpenWorkflow
+    from dw.settings import Settings
+    from dw.types import Permissions
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """A run, ready to submit. It may execute for `timeout_s`; loading does not count. `path` is its
+    file as the user named it.
+    """
+
+    run: Run
+    timeout_s: float
+    path: Path
+
+    def repeated(self, run_id: int, timeout_s: float | None = None) -> RunRequest:
+        """The same text, arguments and seed once more, under a number of its own."""
+        run = replace(self.run, run_id=run_id)
+        return replace(self, run=run, timeout_s=timeout_s or self.timeout_s)
+
+
+def run_request(
+    workflow: OpenWorkflow,
+    settings: Settings,
+    permissions: Permissions,
+    *,
+    run_id: int,
+    timeout_s: float | None = None,
+    drawn_seed: int | None = None,
+) -> RunRequest:
+    """The request to run a workflow with the arguments that are set for it.
+
+    The deadline is `timeout_s`, else the workflow's own `timeout`, else the setting. `drawn_seed`
+    is for a run in which neither the user nor the workflow names a seed; without one it is drawn
+    here. Raises UsageError for an argument that no longer fits.
+    """
+    drawn_seed = draw_seed() if drawn_seed is None else drawn_seed
+    timeouts_s = (
+        timeout_s,
+        workflow.document.filled(workflow.overrides).get("timeout"),
+        settings.timeout,
+    )
+    run = Run(
+        run_id,
+        path=str(workflow.path.absolute()),
+        text=workflow.document.text,
+        arguments=dict(workflow.overrides),
+        output_dir=str(Path(settings.output_dir).expanduser().absolute()),
+        seed=drawn_seed if workflow.seed == "random" else workflow.seed,
+        drawn_seed=drawn_seed,
+        device=None if settings.device == "auto" else settings.device,
+        rehearse=settings.rehearse,
+        permissions=permissions,
+    )
+    return RunRequest(run, next(each for each in timeouts_s if each is not None), workflow.path)
+
+
+def draw_seed() -> int:
+    """A random seed, short enough to be typed again."""
+    return random.SystemRandom().randrange(2**32)
