@@ -1,1 +1,1 @@
-"""A workflow against the installed classes, before anything loads."""
+"""Checks of a workflow against the installed classes. Nothing is loaded."""

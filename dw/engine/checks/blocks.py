@@ -1,4 +1,4 @@
-"""A workflow against the blocks of a modular pipeline."""
+"""Blocks of modular pipelines: a workflow against their components, settings and inputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dw.engine.checks.signatures import check_action, component_names
+from dw.engine.checks.call import check_call, component_names
 from dw.engine.models import modular
 from dw.engine.models.spec_builder import LOADER_ARGUMENTS
 from dw.errors import WorkflowError, did_you_mean
@@ -18,7 +18,7 @@ from dw.workflow.json_path import JsonPath, spell_value
 
 @dataclass(frozen=True)
 class _Name:
-    """A name in the workflow of something that the blocks should have. `where`: in the pipeline."""
+    """A name that the blocks must have, and its JSON path in the pipeline's object."""
 
     name: Any
     kind: str
@@ -27,9 +27,9 @@ class _Name:
     at_key: bool
 
 
-def check_step(cls: Any, blocks: Any, step: Step, path: JsonPath) -> Diagnostics:
-    """What the step asks for and its blocks do not have or take, and what no modular pipeline can
-    do. `blocks`: None as long as its model is not known; then they are those of the class."""
+def check_modular_step(cls: Any, blocks: Any, step: Step, path: JsonPath) -> Diagnostics:
+    """What the step's blocks do not have or take, and what modular pipelines do not support.
+    `blocks`: None before its model is known; then those of the class are used."""
     action = step.pipeline or step.pipeline_reference
     assert action is not None
     if blocks is None:
@@ -41,7 +41,7 @@ def check_step(cls: Any, blocks: Any, step: Step, path: JsonPath) -> Diagnostics
         except WorkflowError as error:
             yield DataDiagnostic((*path, "from_pretrained_arguments", "workflow"), error.message)
     parameters = modular.call_parameters(blocks)
-    yield from check_action(cls.__name__, parameters, cls.__call__, action, path)
+    yield from check_call(cls.__name__, parameters, cls.__call__, action, path)
     if step.pipeline is not None:
         yield from _check_pipeline(blocks, step.pipeline, path)
 

@@ -1,4 +1,4 @@
-"""What calls take in their `**kwargs`, which signatures do not tell but their code does."""
+"""Keyword arguments: the names that a function reads from its `**kwargs`, by its source."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LOOK_UPS = ("get", "pop", "setdefault")
 def unknown_argument(
     title: str, name: str, parameters: Mapping[str, Parameter], function: Callable[..., Any]
 ) -> str | None:
-    """The message for an argument that the function, which a message calls `title`, does not take.
+    """The error for an argument that the function does not take; messages call it `title`.
 
-    None also where it hands its `**kwargs` on, so that only what it calls could tell; but what is
-    nearly a known name is a mistake there, too.
+    None also where it passes its `**kwargs` on, as the functions that it calls are not searched. A
+    name that is nearly a known one is an error there nevertheless.
     """
     known = [n for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
     takes_more = len(known) < len(parameters)
@@ -30,14 +30,14 @@ def unknown_argument(
     hint = did_you_mean(name, known)
     if name in known or not (hint or are_all):
         return None
-    told = ", ".join(each for each in known if not each.startswith("callback"))  # functions
-    return f"{title} takes no argument {name!r}{hint or f'; it takes {told}'}"
+    names = ", ".join(each for each in known if not each.startswith("callback"))  # functions
+    return f"{title} takes no argument {name!r}{hint or f'; it takes {names}'}"
 
 
 @lru_cache(maxsize=256)
 def keywords(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
-    """The names that a function reads out of its `**kwargs`, and whether these are all: it does
-    nothing with the others. They are not known to be where it hands them on, or has no source."""
+    """The names that a function reads from its `**kwargs`, and whether it ignores all others. False
+    where it passes them on, or where its source is not available."""
     kinds = {p.kind: name for name, p in inspect.signature(function).parameters.items()}
     given = kinds.get(Parameter.VAR_KEYWORD)
     try:
@@ -51,7 +51,7 @@ def keywords(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
 
 
 def _reads(tree: ast.AST) -> Iterator[tuple[ast.expr, str | None]]:
-    """Uses of a mapping that give one of its values, whose key is told, or none."""
+    """Each mapping that is read, with the key; None where none of its values is used."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(
@@ -75,8 +75,8 @@ def _reads(tree: ast.AST) -> Iterator[tuple[ast.expr, str | None]]:
 
 @lru_cache(maxsize=1)
 def generation_settings() -> frozenset[str]:
-    """What `generate` of transformers takes of every model: the fields of GenerationConfig, and its
-    own parameters."""
+    """What `generate` of transformers takes for every model: the fields of GenerationConfig, its
+    own parameters and TransformersKwargs."""
     from transformers import GenerationConfig, GenerationMixin
     from transformers.utils.generic import TransformersKwargs
 
@@ -86,9 +86,9 @@ def generation_settings() -> frozenset[str]:
 
 
 def unknown_generation_argument(name: str, cls: Any = None) -> str | None:
-    """The message for an argument that `generate` does not take, of a model of this class if that
-    is known. Beside its settings it takes what the model's `forward` does; one that has a decoder
-    beside an encoder gives names to the arguments of both, and is not judged."""
+    """The error for an argument that `generate` does not take; `cls`: the class of the model, if
+    known. Besides its settings it takes the arguments of the model's `forward`. A model with an
+    encoder and a decoder is not checked: it derives argument names for both."""
     inputs: set[str] = set()
     for method in ("forward", "prepare_inputs_for_generation") if cls is not None else ():
         inputs |= inspect.signature(getattr(cls, method)).parameters.keys()

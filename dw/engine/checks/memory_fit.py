@@ -1,4 +1,4 @@
-"""Whether the models of a workflow will fit on their devices, as far as they are here. Loads and
+"""Memory fit: whether the models of a workflow that are on disk fit on their devices. Loads and
 downloads nothing, and touches no device."""
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ FindDevice = Callable[[str | None], Device]
 def check_memory_fit(
     document: Document, find_device: FindDevice, device: str | None = None
 ) -> tuple[Diagnostic, ...]:
-    """A warning where a model is named that is too large for its device, alone or with the others.
+    """A warning at each model that is too large for its device, alone or with the others.
 
-    Not an error: a run that is out of memory tries again with models offloaded.
+    Not an error: a run that is out of memory repeats with models offloaded.
     """
     found: dict[str, Diagnostic] = {}
     with suppress(DwError):  # there is no such device
@@ -46,7 +46,7 @@ def check_memory_fit(
 
 
 def _planner(document: Document, find_device: FindDevice, device: str | None) -> Planner:
-    # Trust opens every folder here, and no more: code that comes with a model is for the run.
+    # Trust only opens every folder here: the code of a model is not run for a warning.
     permissions = Permissions(allowed_dirs=document.permissions.allowed_dirs)
     if document.permissions.trust:
         anywhere = Path(document.path.absolute().anchor)
@@ -62,14 +62,14 @@ def _planner(document: Document, find_device: FindDevice, device: str | None) ->
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """What a step needs, and the step that names it."""
+    """The requirement of a step, with the path of the step."""
 
     need: StepRequirement
     document: Document
     path: JsonPath  # of the step
 
     def place(self, weights: Weights) -> JsonPath:
-        """Of the name of the model that they are of."""
+        """The path of the model's name that the weights belong to."""
         component = weights.label.removeprefix(f"{self.need.step}.")
         models = [path for path, _ in models_in(self.document.filled()) if path[:2] == self.path]
         own = (path for path in models if component in path)
@@ -79,10 +79,11 @@ class _Named:
 def _named(
     document: Document, workflow: Workflow, planner: Planner, prefix: str = ""
 ) -> Iterator[_Named | None]:
-    """What every step needs, in the order of the run; None after a step that releases models."""
+    """The requirements of all steps, in the order of the run; None after a step that releases
+    models."""
     for index, step in enumerate(workflow.steps):
         label = f"{prefix}{step.name}"
-        with suppress(DwError), failing(lambda: ""):  # what is wrong is told elsewhere
+        with suppress(DwError), failing(lambda: ""):  # other checks report it
             if step.workflow is not None:
                 child, arguments = document.children[step.workflow.path], step.workflow.arguments
                 known = {n: v for n, v in arguments.items() if not any(result_references(v))}
@@ -104,7 +105,7 @@ def _needs(
 
 
 def _shortages(named: Sequence[_Named], find_device: FindDevice) -> Iterator[Diagnostic]:
-    """On each device, of what is there at the same time."""
+    """A warning for each device on which models that are loaded at the same time do not fit."""
     loads = ComponentCache(LiveModels()).plan([each.need for each in named]).loads
     placements = [load.spec.placement for load in loads if load.spec is not None]
     for device in dict.fromkeys(each.device for each in placements if each is not None):

@@ -1,4 +1,4 @@
-"""What a workflow says of placement and quantization, against the installed classes."""
+"""Placement and quantization: a workflow against the installed classes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from dw.workflow.format.placement import Quantization
 from dw.workflow.json_path import JsonPath, spell_value
 
 DEVICE_MAPS = ("balanced", "cpu", "cuda")
-"""What diffusers takes for a whole pipeline; for one component it takes more."""
+"""The values that diffusers takes for a whole pipeline; for one component it takes more."""
 
 
 def check_placement(
     title: str, components: Iterable[str], pipeline: Pipeline, path: JsonPath
 ) -> Diagnostics:
-    """Names of components that a pipeline class, called `title`, does not have."""
+    """Component names that a pipeline class does not have; messages call it `title`."""
     known = tuple(components)
     device_map = pipeline.from_pretrained_arguments.get("device_map")
     if device_map is not None and device_map not in DEVICE_MAPS:
@@ -49,13 +49,13 @@ def no_component(title: str, name: str, known: Collection[str]) -> str:
 
 
 def check_settings(pipeline: Pipeline, path: JsonPath, *, trust: bool) -> Diagnostics:
-    """What can be judged without knowing the class of the pipeline."""
+    """The quantization of the pipeline and its components, which needs no pipeline class."""
     for where, quantization in _quantizations(pipeline):
         yield from _check_quantization(quantization, (*path, *where), trust)
 
 
 def _named(pipeline: Pipeline) -> Iterator[tuple[JsonPath, str]]:
-    """Where the configuration names a component, and which."""
+    """The JSON path of each component name in the configuration, and that name."""
     configuration = pipeline.configuration
     for name in (*configuration.components, *configuration.settings):
         parent = "components" if name in configuration.components else None
@@ -90,7 +90,7 @@ def _quantizations(pipeline: Pipeline) -> Iterator[tuple[JsonPath, Quantization]
 def _check_quantization(quantization: Quantization, path: JsonPath, trust: bool) -> Diagnostics:
     name = quantization.config_type
     if "." in name and missing_package(name):
-        return  # a warning of the document; the run says it, unless it is a rehearsal
+        return  # a warning of the document; an error of the run, unless it is a rehearsal
     try:
         cls = config_class(name, trust=trust)
     except WorkflowError as error:

@@ -1,18 +1,21 @@
-"""A workflow against the installed classes: everything that would fail later, found before
-anything loads."""
+"""Signatures: a workflow against the installed classes, before anything loads.
+
+A misspelled argument must not be found after minutes of loading: what can be compared with the
+parameters of a class, its constructor and its call, is compared here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from inspect import Parameter, signature
+from inspect import signature
 from typing import Any
 
 from diffusers import SchedulerMixin
 
 from dw.engine.calls.acceleration import check_acceleration
 from dw.engine.calls.calling import method_of
-from dw.engine.checks.keywords import unknown_argument
+from dw.engine.checks.call import check_call, component_names
 from dw.engine.checks.placement import check_placement, check_settings, no_component
 from dw.engine.checks.transformers_models import check_transformers_class
 from dw.engine.files.objects import check_objects
@@ -21,14 +24,12 @@ from dw.engine.media.audio import settings as audio_settings
 from dw.engine.models.spec import PipelineSpec
 from dw.engine.models.spec_builder import LOADER_ARGUMENTS
 from dw.engine.python import resolve
-from dw.engine.python.annotations import type_error
 from dw.engine.python.signatures import call_parameters, constructor_signature
 from dw.engine.tasks import check_reference, check_task
 from dw.errors import RunFailed, WorkflowError, did_you_mean
 from dw.workflow import Diagnostic, Document
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
-from dw.workflow.format.chain import REFERENCES, Chain
-from dw.workflow.format.model import ACTIONS, PipelineReference, Step, Task, Workflow
+from dw.workflow.format.model import ACTIONS, Step, Task, Workflow
 from dw.workflow.format.modular import MODULAR
 from dw.workflow.format.pipeline import Component, Pipeline, Scheduler
 from dw.workflow.format.result import Result
@@ -39,8 +40,7 @@ from dw.workflow.references import is_reference
 def check_workflow(
     document: Document, workflow: Workflow, *, trust: bool = False
 ) -> tuple[Diagnostic, ...]:
-    """What the steps of a bound workflow ask of the classes that they name, and these do not
-    have or take."""
+    """The diagnostics of all steps of a bound workflow."""
     return tuple(
         document.locate(diagnostic)
         for index, step in enumerate(workflow.steps)
@@ -51,8 +51,8 @@ def check_workflow(
 def check_concrete(
     document: Document, spec: PipelineSpec, workflow: Workflow, index: int
 ) -> tuple[Diagnostic, ...]:
-    """The misfits of a step whose class is a generic one, with the class that the model's index
-    names."""
+    """The diagnostics of a step whose class became known by its model: `spec.cls` in the place of a
+    generic class such as `DiffusionPipeline`, or code that comes with the model."""
     step, path = workflow.steps[index], ("steps", index)
     pipeline = workflow.pipeline_of(step)
     if pipeline is None:
@@ -64,65 +64,19 @@ def check_concrete(
 
 
 def _is_custom(pipeline: Pipeline) -> bool:
-    """Whether its class is in code that comes with the workflow, which is read when it is run."""
+    """Whether its class is code of a repository or folder, which only a run imports."""
     return pipeline.from_pretrained_arguments.get("custom_pipeline") is not None
 
 
-def check_action(
-    title: str,
-    parameters: Mapping[str, Parameter],
-    function: Callable[..., Any],
-    action: Pipeline | PipelineReference,
-    path: JsonPath,
-) -> Diagnostics:
-    """What a call does not take of what it is given, by its arguments and by its chain."""
-    yield from _call(title, parameters, function, action.arguments, (*path, "arguments"))
-    if action.chain is not None:
-        yield from _chain(title, parameters, action.chain, (*path, "chain"))
-
-
-def _call(
-    title: str,
-    parameters: Mapping[str, Parameter],
-    function: Callable[..., Any],
-    arguments: Mapping[str, Any],
-    path: JsonPath,
-) -> Diagnostics:
-    """Names that the pipeline's call does not take, and values that are not of their type."""
-    for name, value in arguments.items():
-        if name in parameters:
-            yield from _check_value(parameters[name], value, (*path, name))
-        elif message := unknown_argument(title, name, parameters, function):
-            yield DataDiagnostic((*path, name), message, at_key=True)
-
-
-def _check_value(parameter: Parameter, value: Any, path: JsonPath) -> Diagnostics:
-    if (message := type_error(parameter, value)) is not None:
-        yield DataDiagnostic(path, message)
-    elif parameter.name == "num_inference_steps" and isinstance(value, int) and value < 1:
-        yield DataDiagnostic(path, f"{parameter.name!r} must be at least 1, got {value}")
-
-
-def _chain(title: str, parameters: Iterable[str], chain: Chain, path: JsonPath) -> Diagnostics:
-    """What a chain gives to the calls that these do not take."""
-    given = {"segment_argument": chain.segment_argument}
-    given |= {"prompts": "prompt"} if chain.prompts else {}
-    given |= {"match_audio": REFERENCES} if chain.match_audio else {}
-    for key, name in given.items():
-        if name not in parameters:
-            hint = did_you_mean(name, parameters)
-            message = f"{key!r} gives the argument {name!r}, which {title} does not take{hint}"
-            yield DataDiagnostic((*path, key), message)
-
-
 def check_loader(cls: Any, pipeline: Pipeline, path: JsonPath) -> Diagnostics:
-    """Names that neither the loader nor the pipeline's constructor takes."""
+    """Names that neither `from_pretrained` nor the constructor takes."""
     signature = constructor_signature(cls)
     yield from _check_loader_names(
         pipeline.from_pretrained_arguments, (*signature.components, *signature.scalars), path
     )
     for name in signature.components:
         if pipeline.from_pretrained_arguments.get(name) is not None:
+            # null keeps a component from being loaded; JSON has no other value for one.
             message = f"{name!r} must be null here; a component goes beside 'configuration'"
             yield DataDiagnostic((*path, "from_pretrained_arguments", name), message)
     for name in pipeline.components:
@@ -131,33 +85,15 @@ def check_loader(cls: Any, pipeline: Pipeline, path: JsonPath) -> Diagnostics:
             yield DataDiagnostic((*path, name), message, at_key=True)
 
 
-def component_names(pipeline: Pipeline) -> Iterator[tuple[str, JsonPath]]:
-    """What the pipeline should have, beside its overrides: the names, and where they stand in it.
-    Those in lists are values, the others keys."""
-    for name in pipeline.schedulers:
-        yield name, (name,)
-    for key in ("torch_dtype", "dtype"):
-        by_name = pipeline.from_pretrained_arguments.get(key)
-        for name in by_name if isinstance(by_name, dict) else ():
-            if name != "default":
-                yield name, ("from_pretrained_arguments", key, name)
-    for key in ("shared_components", "reused_components"):
-        holders: tuple[tuple[JsonPath, Any], ...] = (
-            ((), pipeline),
-            (("configuration",), pipeline.configuration),
-        )
-        for where, holder in holders:
-            for index, name in enumerate(getattr(holder, key)):
-                yield name, (*where, key, index)
-
-
 def _check_step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> Diagnostics:
     for where, arguments in _given(step, path):
         yield from check_objects(arguments, where, trust=trust)
     if step.pipeline is not None:
         yield from _check_pipeline(step.pipeline, (*path, "pipeline"), trust)
     if (pipeline := workflow.pipeline_of(step)) is not None:
-        with suppress(WorkflowError):  # told where the class is named
+        # An unknown class is reported by `_check_pipeline` of the step that names it; a step that
+        # only refers to that pipeline adds nothing.
+        with suppress(WorkflowError):
             cls = resolve.pipeline_class(pipeline.configuration.component_type, trust=trust)
             if not _is_custom(pipeline):
                 yield from _check_call_of(cls, step, path)
@@ -168,7 +104,7 @@ def _check_step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> 
 
 
 def _check_audio(result: Result, path: JsonPath) -> Diagnostics:
-    """A format and a subtype that libsndfile does not have."""
+    """A format or a subtype that libsndfile does not write."""
     try:
         audio_settings(result)
     except RunFailed as error:
@@ -177,7 +113,7 @@ def _check_audio(result: Result, path: JsonPath) -> Diagnostics:
 
 
 def _given(step: Step, path: JsonPath) -> Iterator[tuple[JsonPath, Any]]:
-    """The arguments of the step's action, and where they are."""
+    """The arguments of the step's action, with their JSON paths."""
     for name in ACTIONS:
         for key in ("arguments", "inputs"):
             if (arguments := getattr(getattr(step, name), key, None)) is not None:
@@ -192,8 +128,9 @@ def _check_task(task: Task, path: JsonPath) -> Diagnostics:
         given = [((*path, "inputs", index), item) for index, item in enumerate(task.inputs)]
     for where, arguments in given:
         if isinstance(arguments, str) and is_reference(arguments):
-            continue
+            continue  # a whole item may be a result, which is not known before the run
         for diagnostic in check_task(task.command, arguments):
+            # One without a path is about the command as a whole: its name, a missing argument.
             yield diagnostic.below(where if diagnostic.path else (*path, "command"))
 
 
@@ -211,16 +148,17 @@ def _check_pipeline(pipeline: Pipeline, path: JsonPath, trust: bool) -> Diagnost
 
 
 def _check_call_of(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> Diagnostics:
-    """`blocks`: of a modular pipeline whose model is known."""
+    """The step against its class. `blocks`: of a modular pipeline whose model is known."""
     if resolve.is_generic(cls):
-        return  # the model's index names the class; the run checks it then
+        return  # only the model's index names the class: the run calls `check_concrete` for it
     action = step.pipeline or step.pipeline_reference
     assert action is not None
     here = (*path, "pipeline_reference" if step.pipeline is None else "pipeline")
     if resolve.is_modular(cls):
-        from dw.engine.checks.blocks import check_step  # what it imports is needed by few workflows
+        # Modular pipelines are rare, and their blocks take 0.25 s to import.
+        from dw.engine.checks.blocks import check_modular_step
 
-        yield from check_step(cls, blocks, step, here)
+        yield from check_modular_step(cls, blocks, step, here)
         return
     if resolve.is_from_transformers(cls):
         if step.pipeline is not None:
@@ -228,12 +166,12 @@ def _check_call_of(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> 
         return
     method = "__call__" if step.pipeline is None else method_of(step.pipeline.configuration)
     if not hasattr(cls, method):
-        key = {"invert": "inversion"}.get(method, method)
+        key = {"invert": "inversion"}.get(method, method)  # the key that asks for the method
         message = f"{cls.__name__} has no {method!r}"
         yield DataDiagnostic((*here, "configuration", key), message, at_key=True)
         return
     parameters = call_parameters(cls, method)
-    yield from check_action(cls.__name__, parameters, getattr(cls, method), action, here)
+    yield from check_call(cls.__name__, parameters, getattr(cls, method), action, here)
     if step.pipeline is not None:
         yield from _check_class(cls, step.pipeline, here)
 

@@ -1,4 +1,4 @@
-"""A step whose class is one of transformers, against what that takes."""
+"""Transformers models: a step against the class of transformers that it names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dw.workflow.json_path import JsonPath
 
 
 def check_transformers_class(cls: Any, pipeline: Pipeline, path: JsonPath) -> Diagnostics:
-    """What is wrong before anything loads. Of processors, and of models whose class their files
-    tell, only the loaded object knows what a call takes."""
+    """What is wrong before anything loads. What the call of a processor, or of a model whose class
+    its files name, takes is known only once it is loaded."""
     arguments, where = pipeline.from_pretrained_arguments, (*path, "from_pretrained_arguments")
     source = next((name for name in SOURCES if name in arguments), None)
     for name in pipeline.components if source is not None else ():
@@ -38,7 +38,7 @@ def check_transformers_class(cls: Any, pipeline: Pipeline, path: JsonPath) -> Di
 
 
 def _check_loader(cls: Any, arguments: Mapping[str, Any], where: JsonPath) -> Diagnostics:
-    """Names that are no options of a model's loader and no settings of its config."""
+    """Names that are neither options of the loader nor settings of the model's config."""
     from transformers import PreTrainedModel
 
     config = cls.config_class
