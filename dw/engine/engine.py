@@ -21,7 +21,6 @@ from dw.engine.cancellation import RunControl
 from dw.engine.checks.downloads import check_downloads
 from dw.engine.checks.memory_fit import check_memory_fit
 from dw.engine.checks.signatures import check_concrete, check_workflow
-from dw.engine.constants import argument_of, imported
 from dw.engine.device import Device, choose_device
 from dw.engine.errors import DeviceDied, OutOfMemory, failing
 from dw.engine.execution.execution import Execution
@@ -41,6 +40,7 @@ from dw.engine.models.source import Sources
 from dw.engine.models.spec import Offload
 from dw.engine.patches import progress_bars
 from dw.engine.python import resolve
+from dw.engine.python.resolve import argument_value, with_constants
 from dw.engine.tasks import models_of
 from dw.errors import DwError
 from dw.events import Event, Executing, Loaded, Planned, Started, Warned
@@ -110,8 +110,8 @@ class Engine:
         def warn(message: str) -> None:
             emit(Warned(run_id, message))
 
-        document, unknown = imported(document, trust=trust)
-        given = {name: argument_of(value, trust=trust) for name, value in arguments.items()}
+        document, unknown = with_constants(document)
+        given = {name: argument_value(value, trust=trust) for name, value in arguments.items()}
         problems = check_files(document, arguments, rehearse=rehearse)
         workflow = _checked(document, given, unknown, problems)
         self._device = self._find_device(device)
@@ -171,7 +171,7 @@ class Engine:
     def check(self, document: Document) -> tuple[Diagnostic, ...]:
         """Every misfit between the document, its sub-workflows and the installed classes, as far
         as they have the right shape. Loads no model."""
-        document, unknown = imported(document, trust=document.permissions.trust)
+        document, unknown = with_constants(document)
         return merge_stages(unknown, _misfits(document))
 
     def survey(self, document: Document, device: str | None = None) -> tuple[Diagnostic, ...]:

@@ -133,7 +133,7 @@ def _called(module: Any, name: str, value: Any) -> None:
 
 
 def _nothing(module: Any, name: str) -> Undo:
-    progress_bars.remark(f"{type(module).__name__} has no {name}: it does nothing")
+    progress_bars.warn(f"{type(module).__name__} has no {name}: it does nothing")
     return lambda _: None
 
 

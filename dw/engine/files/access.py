@@ -1,4 +1,6 @@
-"""Which files and addresses a workflow may read. Whatever reads media or models asks here."""
+"""File access: the files and addresses that a workflow may read. All media and models are read
+through it.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +18,21 @@ from dw.workflow.media import is_url
 from dw.workflow.paths import may_read, outside, resolve
 
 
-def _never() -> None:
-    """Nobody cancels."""
-
-
 @dataclass(frozen=True, slots=True)
 class FileAccess:
-    """A workflow reads below its own folder, the folder of the run's workflow, the current one and
-    those that are allowed; what the user typed, or trusts, may lie anywhere."""
+    """A workflow may read files below its own folder, the folder of the run's workflow, the current
+    folder and the allowed folders. A file that the user named may lie anywhere, and so may all
+    files of a trusted workflow.
+    """
 
     folder: Path  # where relative names start
-    root: Path | None = None  # the folder of the run's workflow, if it is another one
+    root: Path | None = None  # the folder of the run's workflow, where that is another one
     permissions: Permissions = DEFAULT_PERMISSIONS
-    typed: frozenset[str] = frozenset()
-    check: Callable[[], None] = _never  # raises when the run was cancelled
+    typed: frozenset[str] = frozenset()  # the texts in the run's arguments
+    check: Callable[[], None] = lambda: None  # raises when the run was cancelled
 
     def source(self, place: str) -> str | io.BytesIO:
-        """What to open for a path or URL: a path, or what the URL holds.
+        """What to open for a path or URL: the path, or the bytes that were fetched.
 
         Raises RunFailed when the workflow may not read it or it cannot be fetched.
         """
@@ -43,23 +43,24 @@ class FileAccess:
         return str(self.path(place))
 
     def path(self, name: str) -> Path:
-        """The file or folder that `name` means, there or not. Raises RunFailed when the workflow
-        may not read it."""
+        """The file or folder that `name` means, which need not exist. Raises RunFailed when the
+        workflow may not read it.
+        """
         path = resolve(name, self.folder)
         self.require(path, name)
         return path
 
     def require(self, path: Path, name: str) -> None:
-        """Raises RunFailed when the workflow, which calls it `name`, may not read `path`."""
+        """Raises RunFailed when the workflow may not read `path`, which it calls `name`."""
         folders = (self.folder,) if self.root is None else (self.folder, self.root)
         if name not in self.typed and not may_read(path, self.permissions, *folders):
             raise RunFailed(outside(name))
 
     def extended(self, pattern: str | None, places: Iterable[str]) -> FileAccess:
-        """With the files that match a pattern: they may be read when the user typed that."""
+        """The same access, with the files that match a pattern where the user named the pattern."""
         return replace(self, typed=self.typed.union(places)) if pattern in self.typed else self
 
 
 def typed_texts(arguments: Mapping[str, Any]) -> frozenset[str]:
-    """Every text in the arguments of a run, which name what the user wants to be read."""
+    """Every text in the arguments of a run: each may name a file that the user wants to be read."""
     return frozenset(value for _, value in walk(dict(arguments)) if isinstance(value, str))

@@ -1,4 +1,4 @@
-"""The results of steps, and what later steps and files take from them."""
+"""Artifacts: the single images, videos, audio, texts and mappings in the results of steps."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from dw.errors import RunFailed
 from dw.workflow.references import split_previous_result
 
 RATE, FPS = "audio_sample_rate", "frame_rate"
-"""The attributes of a pipeline's output that tell the rate of its sounds in Hz, and of the frames
-that belong to them."""
+"""The attributes of a pipeline's output with the sample rate of its audio and the frame rate of the
+videos that belong to it."""
 
 ATTRIBUTES = ("images", "image_embeds", "image_embeddings", "frames")
-"""Where a pipeline's output keeps its artifacts, in the order in which they are looked for."""
+"""The attributes of a pipeline's output that hold artifacts; the first that is there counts."""
 
 
 def artifacts(result: Any) -> list[Any]:
-    """The single things that a result is made of: pictures, films, sounds, texts, mappings.
+    """The single artifacts of a result: images, videos, audio, texts, mappings.
 
-    Frames that came with a sound are films, one for each member of the batch. The first rule that
-    fits counts.
+    Frames that came with audio are videos, one for each member of the batch.
     """
     if isinstance(result, Video | Audio):
         return [result]
@@ -34,7 +33,7 @@ def artifacts(result: Any) -> list[Any]:
             return _videos(found, result) if name == "frames" else list(found)
     if (found := getattr(result, "audios", None)) is not None:
         return [as_audio(each, getattr(result, RATE, None)) for each in found]
-    if (found := getattr(result, "video", None)) is not None:  # Cosmos makes one film at a time
+    if (found := getattr(result, "video", None)) is not None:  # Cosmos makes one video at a time
         return _single(found, result)
     if isinstance(result, Mapping) and result.get("videos") is not None:
         return _modular(dict(result))
@@ -57,7 +56,7 @@ def _single(frames: Any, output: Any) -> list[Any]:
 
 
 def _modular(result: dict[str, Any]) -> list[Any]:
-    """What a modular pipeline gives by name: its videos, with their sounds, then all the rest."""
+    """The artifacts of a modular pipeline: its videos with their audio, then the rest by name."""
     videos = list(result.pop("videos"))
     if (audios := result.pop("audio", None)) is not None:
         videos = _paired(videos, audios, result.pop("sampling_rate", None), None)
@@ -67,13 +66,13 @@ def _modular(result: dict[str, Any]) -> list[Any]:
 def _paired(
     videos: Iterable[Any], audios: Iterable[Any], rate: int | None, fps: float | None
 ) -> list[Any]:
-    """Films with the sounds of their batch: (batch, channels, samples)."""
+    """Videos with the audio of their batch: (batch, channels, samples)."""
     pairs = zip(videos, audios, strict=True)
     return [Video(frames, as_audio(audio, rate), fps) for frames, audio in pairs]
 
 
 class Results:
-    """The results of the steps that ran, while a later step needs them."""
+    """The results of past steps, as long as a later step needs them."""
 
     def __init__(self, steps: Iterable[str]) -> None:
         self._names = tuple(steps)
@@ -83,15 +82,15 @@ class Results:
         self._results[step] = results
 
     def retain(self, references: Iterable[str]) -> None:
-        """Drop every result that none of the `previous_result:` references means."""
+        """Drop every result to which none of the `previous_result:` references refers."""
         needed = {self._step_and_property(text)[0] for text in references}
         self._results = {name: found for name, found in self._results.items() if name in needed}
 
     def values(self, reference: str) -> list[Any]:
-        """What `previous_result:STEP` or `previous_result:STEP.PROPERTY` stands for: one value per
+        """The values of `previous_result:STEP` or `previous_result:STEP.PROPERTY`, one for each
         iteration.
 
-        Raises RunFailed when the results have no such property.
+        Raises RunFailed when a result lacks the property.
         """
         step, name = self._step_and_property(reference)
         results = self._results[step]
@@ -101,7 +100,7 @@ class Results:
         return list(found)
 
     def first(self, reference: str) -> Any:
-        """The first of these values. Raises RunFailed when there is none."""
+        """The first of these values. Raises RunFailed when they are empty."""
         for value in self.values(reference):
             return value
         raise RunFailed(f"{reference!r} is empty")
@@ -109,12 +108,12 @@ class Results:
     def _step_and_property(self, reference: str) -> tuple[str, str | None]:
         found = split_previous_result(reference, self._names)
         if found is None:
-            raise RunFailed(f"there is no step for {reference!r}")
+            raise RunFailed(f"{reference!r} names an unknown step")
         return found
 
 
 def on_host(result: Any) -> Any:
-    """The same result with its tensors in host memory, so that it holds nothing on the device."""
+    """The same result with its tensors in host memory, so that it takes no memory of the device."""
     if isinstance(result, torch.Tensor):
         return result.cpu()
     if isinstance(result, Mapping):
@@ -125,7 +124,7 @@ def on_host(result: Any) -> Any:
 
 
 def _lacks(result: Any, name: str) -> bool:
-    """A plain mapping without the name is skipped; a pipeline's output must have it."""
+    """Whether it is a plain mapping without the name; a pipeline's output must have it."""
     return isinstance(result, Mapping) and not isinstance(result, BaseOutput) and name not in result
 
 

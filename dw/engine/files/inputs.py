@@ -1,5 +1,6 @@
-"""Arguments as a workflow writes them, made into what a pipeline takes: pictures, videos, sounds,
-Python types."""
+"""Inputs: the arguments of a workflow turned into the images, videos, audio and Python types that a
+pipeline takes.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ from dw.workflow.references import is_reference
 
 
 def realize(value: Any, *, access: FileAccess, key: str = "") -> Any:
-    """A copy of `value`, which stands under `key`, with media loaded and type names resolved.
+    """A copy of `value`, the value of `key`, with media loaded and type names resolved.
 
-    Pictures are under `image` and `..._image`, videos under `video` and `..._video`, sounds under
+    Images are under `image` and `..._image`, videos under `video` and `..._video`, audio under
     `audio` and `..._audio`, types under `..._type` and `..._dtype`; `{"media_type": "image",
-    "location": ...}` is a picture anywhere.
-    References to results stay. Raises RunFailed for what cannot or must not be read.
+    "location": ...}` is an image under any key. References to results stay. Raises RunFailed for a
+    file that cannot or must not be read.
     """
     if isinstance(value, str):
         return value if is_reference(value) else _text(value, key, access)
@@ -43,7 +44,7 @@ def realize(value: Any, *, access: FileAccess, key: str = "") -> Any:
 
 
 def _text(text: str, key: str, access: FileAccess) -> Any:
-    """What a text stands for: a file, a Python type, or itself, without the braces that say so."""
+    """The medium or the Python type that a text names, or the text itself without its braces."""
     if (kind := media_kind(key)) is not None:
         return _LOADERS[kind](text, access)
     is_plain = text.startswith("{") and text.endswith("}")
@@ -55,16 +56,16 @@ def _text(text: str, key: str, access: FileAccess) -> Any:
 
 
 def read_image(place: str, access: FileAccess) -> Image.Image:
-    """A picture from a path or URL, as RGB and upright."""
+    """An image from a path or URL, as RGB and upright."""
     try:
         with Image.open(access.source(place)) as image:
             return load_image(image)  # type: ignore[no-any-return]
     except (OSError, ValueError, RunFailed, Image.DecompressionBombError) as error:
-        raise _unreadable("picture", place, error) from error
+        raise _unreadable("image", place, error) from error
 
 
 def read_video(place: str, access: FileAccess) -> Video:
-    """A video from a path or URL, with its sound."""
+    """A video from a path or URL, with its audio."""
     try:
         with opened(access.source(place)) as container:
             stream = container.streams.video[0]
@@ -77,14 +78,14 @@ def read_video(place: str, access: FileAccess) -> Video:
 
 
 def read_audio(place: str, access: FileAccess) -> Audio:
-    """A sound from a path or URL, which may be a video's."""
+    """Audio from a path or URL, which may be of a video."""
     try:
         with opened(access.source(place)) as container:
             if (audio := decode_audio(container)) is None:
-                raise RunFailed("there is no sound in it")
+                raise RunFailed("it has no audio stream")
             return audio
     except (OSError, ValueError, RunFailed) as error:
-        raise _unreadable("sound", place, error) from error
+        raise _unreadable("audio", place, error) from error
 
 
 Loader = Callable[[str, FileAccess], Any]
@@ -105,7 +106,7 @@ def _unreadable(kind: str, place: str, error: Exception) -> RunFailed:
 
 def _reason(error: Exception, kind: str) -> str:
     if isinstance(error, FileNotFoundError):
-        return "there is no such file"
+        return "no such file"
     if isinstance(error, UnidentifiedImageError | av.error.InvalidDataError):
-        return f"it is no {kind}"
+        return f"not a valid {kind} file"
     return " ".join(str(error).split())

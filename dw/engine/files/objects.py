@@ -1,5 +1,4 @@
-"""Objects that a workflow builds from files, from results or from arguments, for pipelines that
-take such objects."""
+"""Objects: instances of Python classes that a workflow builds from files, results or arguments."""
 
 from __future__ import annotations
 
@@ -32,14 +31,14 @@ from dw.workflow.json_path import JsonPath, walk
 from dw.workflow.references import result_references
 
 KINDS = ("image", "video", "audio")
-"""What a class may say, as its `kind`, that its objects hold."""
+"""The artifacts that an object can hold: the values of the attribute `kind` of its class."""
 
 
 def built(value: Any, access: FileAccess) -> Any:
     """`value` with the objects in it built, the inner ones first.
 
-    What still refers to results stays as it is; so does all that holds nothing to build. Raises
-    RunFailed.
+    An object that refers to results stays as it is. A value without objects is returned itself.
+    Raises RunFailed.
     """
     if type(value) is list:
         items: list[Any] = [built(item, access) for item in value]
@@ -54,7 +53,7 @@ def built(value: Any, access: FileAccess) -> Any:
 
 
 def check_objects(arguments: Any, path: JsonPath, *, trust: bool) -> Diagnostics:
-    """What does not fit between the objects in `arguments` and their classes. Builds nothing."""
+    """A diagnostic for each object in `arguments` that its class cannot build. Builds nothing."""
     for here, value in walk(arguments, path):
         if (found := construction(value)) is None or not isinstance(found.cls, str):
             continue
@@ -63,18 +62,18 @@ def check_objects(arguments: Any, path: JsonPath, *, trust: bool) -> Diagnostics
         except WorkflowError as error:
             yield DataDiagnostic((*here, found.type_key), error.message)
             continue
-        for inner, message in _misfits(found, cls):
+        for inner, message in _check_object(found, cls):
             yield DataDiagnostic((*here, *inner), message)
 
 
-def _misfits(found: Construction, cls: Any) -> Iterator[tuple[JsonPath, str]]:
-    """The place inside of the object, and a message."""
+def _check_object(found: Construction, cls: Any) -> Iterator[tuple[JsonPath, str]]:
+    """Paths inside of the object, each with a message."""
     if not isinstance(cls, type):
         yield (found.type_key,), f"{found.cls!r} is not a class"
     elif found.constructor == FROM_ARGUMENTS:
-        yield from _misfitting(cls, found.source, (FROM_ARGUMENTS,))
+        yield from _check_arguments(cls, found.source, (FROM_ARGUMENTS,))
     elif found.constructor == FROM_RESULT and getattr(cls, "kind", None) in KINDS:
-        yield from _misfitting(cls, found.extra, ())
+        yield from _check_arguments(cls, found.extra, ())
     elif found.constructor == FROM_RESULT:
         yield (found.type_key,), no_kind(cls)
     elif (load := getattr(cls, FROM_FILE, None)) is None:
@@ -84,7 +83,7 @@ def _misfits(found: Construction, cls: Any) -> Iterator[tuple[JsonPath, str]]:
         yield from (((name,), no_attribute(cls, name)) for name in names)
 
 
-def _misfitting(cls: type, given: Any, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
+def _check_arguments(cls: type, given: Any, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
     if not isinstance(given, dict):
         return  # a reference
     parameters = signature(cls)
@@ -104,7 +103,7 @@ def accepts(function: Callable[..., Any], name: str) -> bool:
 
 @lru_cache(maxsize=256)
 def signature(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Its parameters; any are taken where it does not tell them, as classes written in C do."""
+    """The parameters of a function; any are accepted where they are unknown, as in C code."""
     try:
         return inspect.signature(function, eval_str=True).parameters
     except NameError:
@@ -114,7 +113,7 @@ def signature(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def attributes(cls: type) -> list[str] | None:
-    """The names that may be set on its objects; None when they are not declared."""
+    """The attributes that may be set on its objects; None when the class does not declare them."""
     return (
         [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else None
     )
@@ -133,7 +132,7 @@ def _built(found: Construction, access: FileAccess) -> Any:
 
 
 def _from_file(found: Construction, access: FileAccess) -> Any:
-    """Further keys go to `from_file`, or onto the object when that does not take them."""
+    """Further keys are arguments of `from_file`, or attributes where it does not accept them."""
     given = {n: v for n, v in found.extra.items() if accepts(found.cls.from_file, n)}
     with _on_disk(found.source, access) as path:
         made = found.cls.from_file(path, **given)
@@ -155,8 +154,9 @@ def no_attribute(cls: type, name: str) -> str:
 
 @contextmanager
 def _on_disk(place: str, access: FileAccess) -> Iterator[str]:
-    """The path of a file, for the time being if it comes from a URL: classes that load URLs
-    themselves would do it without the limits that dw keeps."""
+    """The path of a file, a temporary one for a URL: a class that downloaded it itself would ignore
+    the limits of dw.
+    """
     source = access.source(place)
     if not isinstance(source, io.BytesIO):
         yield source
@@ -168,7 +168,7 @@ def _on_disk(place: str, access: FileAccess) -> Iterator[str]:
 
 
 def _held(found: Construction) -> dict[str, Any]:
-    """The arguments that hold an artifact, by what the class says that it holds."""
+    """The arguments with the artifact that the `kind` of the class names."""
     kind = getattr(found.cls, "kind", None)
     if kind == "image":
         return {"image": found.source}
@@ -186,6 +186,6 @@ def _waveform(audio: Audio) -> dict[str, Any]:
 
 def no_kind(cls: type) -> str:
     return (
-        f"{cls.__name__} cannot be made of a result: it does not tell, by a 'kind' that is one of "
-        f"{', '.join(KINDS)}, what it holds"
+        f"{cls.__name__} cannot be made from a result: its attribute 'kind' must be one of "
+        f"{', '.join(KINDS)}"
     )

@@ -1,8 +1,7 @@
-"""Result files: their names, and the one thread that writes and verifies them off the critical
-path.
+"""Output files: their names, and the thread that writes and verifies them beside the run.
 
-A file appears under its name when it is complete: it is written under a temporary one in the same
-folder, flushed, read back, decoded, compared, and renamed. A run is over when its last file is
+A file is written under a temporary name in its folder, flushed, read back, compared, decoded and
+then renamed, so that a file under its own name is complete. A run ends when its last file is
 verified.
 """
 
@@ -29,12 +28,12 @@ from dw.workflow.format.result import Result
 
 NO_FILE_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 _SPILL, _SPILL_CRF = Result.model_validate({"content_type": "video/mp4"}), 4
-"""Nearly lossless, as the frames are encoded once more afterwards."""
-LONGEST_PART = 80  # characters of a result's key; a file's name may have 255 bytes
+"""The frames of a spilled video are encoded again later, so that these are nearly lossless."""
+LONGEST_PART = 80  # characters of a result's key; a file name has at most 255 bytes
 
 
 def new_run_folder(output_dir: Path, workflow: str) -> Path:
-    """`{output_dir}/{workflow}/{0001, 0002, ...}`, the next free one; two runs never get the same.
+    """`{output_dir}/{workflow}/{0001, 0002, ...}`, the next free number; no two runs get one.
 
     Raises RunFailed when it cannot be made.
     """
@@ -66,7 +65,7 @@ def file_names(
 
 
 def _parts(artifact: Any, spec: Result) -> Iterable[tuple[str, Any]]:
-    """What goes into files of their own, each with its part of the name."""
+    """The values that get files of their own, each with its part of the name."""
     is_audio = spec.content_type.startswith("audio/")
     if is_audio and (waves := waveforms(artifact)) is not None:
         artifact = dict(enumerate(waves))
@@ -77,7 +76,7 @@ def _parts(artifact: Any, spec: Result) -> Iterable[tuple[str, Any]]:
 
 
 def _name_parts(keys: Iterable[Any]) -> list[str]:
-    """The keys of a result as parts of file names, each another one."""
+    """The keys of a result as parts of file names, all different."""
     parts: list[str] = []
     for key in keys:
         part = base = NO_FILE_NAME.sub("_", str(key))[:LONGEST_PART]
@@ -90,10 +89,10 @@ def _name_parts(keys: Iterable[Any]) -> list[str]:
 
 
 class OutputWriter:
-    """Writes files in one thread. `write` returns at once; `done` and `drain` give what is
-    finished.
+    """Writes files in one thread. `write` returns at once; `done` and `drain` yield the finished
+    files.
 
-    Not shared between runs' threads: one run submits and collects at a time.
+    Not thread-safe: one run at a time submits and collects.
     """
 
     def __init__(self) -> None:
@@ -109,9 +108,9 @@ class OutputWriter:
         self._pending.append((step, self._thread.submit(job)))
 
     def done(self) -> Iterator[tuple[str, OutputFile]]:
-        """Step and file of each one that is finished, in the order in which they were given.
+        """The step and the file of each finished write, in the order of submission.
 
-        Raises the error of a file that could not be written.
+        Raises the error of a write that failed.
         """
         while self._pending and self._pending[0][1].done():
             yield self._next()
@@ -127,8 +126,7 @@ class OutputWriter:
             return step, future.result()
 
     def settle(self) -> list[OutputFile]:
-        """Wait for what was given and forget the failures: the run has failed for another
-        reason."""
+        """Wait for all writes and ignore their failures: the run has failed for another reason."""
         finished = []
         for _, future in self._pending:
             with suppress(DwError):
@@ -138,8 +136,9 @@ class OutputWriter:
 
 
 def save(path: Path, encoded: Encoded, content_type: str) -> OutputFile:
-    """Raises OutOfResources when the disk is full and RunFailed for anything else that keeps it
-    from being there."""
+    """Write and verify a file. Raises OutOfResources when the disk is full, RunFailed when it
+    cannot be written or is not verified.
+    """
     temporary = path.with_name(f".{path.name}.part")
     try:
         write_bytes(temporary, encoded.data)
@@ -165,10 +164,10 @@ def save(path: Path, encoded: Encoded, content_type: str) -> OutputFile:
 
 
 def spilled(video: Video, path: Path) -> tuple[Video, OutputFile]:
-    """The film with its frames in a file, and that file. Its sound stays in memory, unchanged."""
-    heard = audible(video, _SPILL)
-    encoded = Encoded(*encode_video(heard, _SPILL.content_type, video.fps or FPS, crf=_SPILL_CRF))
-    output = save(path, encoded, _SPILL.content_type)
+    """The video with its frames in a file, and that file. Its audio stays in memory, unchanged."""
+    content_type = _SPILL.content_type
+    frames = encode_video(audible(video, _SPILL), content_type, video.fps or FPS, crf=_SPILL_CRF)
+    output = save(path, Encoded(*frames), content_type)
     return Video(Reel((path, 0, len(video))), video.audio, video.fps), output
 
 
@@ -187,17 +186,17 @@ def write_failure(error: OSError, path: Path) -> RunFailed:
 
 
 def _verified(temporary: Path, encoded: Encoded, content_type: str, path: Path) -> str:
-    """The sha256 of the file, which is what was encoded and can be decoded."""
+    """The sha256 of the file. Raises RunFailed unless it is what was encoded and can be decoded."""
     with temporary.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         try:
             if digest != hashlib.sha256(encoded.data).hexdigest():
-                size = f"{file.tell()} bytes were read back of {len(encoded.data)}"
-                raise RunFailed(f"{size} that were written")
+                size = len(encoded.data)
+                raise RunFailed(f"of {size} bytes written, {file.tell()} were read back")
             file.seek(0)
             verify(file, content_type, encoded.extent)
         except RunFailed as error:
-            raise RunFailed(f"{str(path)!r} was not written right: {error.message}") from error
+            raise RunFailed(f"{str(path)!r} was not written correctly: {error.message}") from error
     return digest
 
 

@@ -37,7 +37,7 @@ def _apply(value: Any, changes: Iterable[PostLoadChange]) -> None:
         except _NoModule as error:
             if not change.is_optional:
                 raise RunFailed(str(error)) from None
-            progress_bars.remark(f"rehearsed without {change.name}: {error}")
+            progress_bars.warn(f"rehearsed without {change.name}: {error}")
 
 
 class _NoModule(Exception):
@@ -97,7 +97,7 @@ def _place(module: torch.nn.Module, **placement: Any) -> None:
 
 def _optimize_sdnq(module: Any) -> None:
     if find_spec("triton") is None:
-        progress_bars.remark("sdnq_optimize needs triton, which is not installed")
+        progress_bars.warn("sdnq_optimize needs triton, which is not installed")
         return
     from sdnq.loader import apply_sdnq_options_to_model
 

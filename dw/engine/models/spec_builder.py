@@ -100,7 +100,10 @@ class SpecBuilder:
         if custom := self._arguments.get("custom_pipeline"):
             revision = self._arguments.get("custom_revision")
             return remote_code.custom_pipeline(
-                custom, access=self.planner.access, revision=revision
+                custom,
+                self.planner.access.folder,
+                trust=self.planner.access.permissions.trust,
+                revision=revision,
             )
         if isinstance(named, str):
             return resolve.concrete_class(generic, named)

@@ -1,8 +1,8 @@
-"""The bridge from every tqdm bar of diffusers, transformers, torch and the hub to one listener.
+"""Progress bars: the tqdm bars of diffusers, transformers, torch and the hub, sent to one listener.
 
-`install` must run before diffusers is imported: its modules bind `tqdm.auto.tqdm` to a name of
-their own at import. dw.engine's `__init__` does it first of all. A bar here never draws; it counts,
-tells the listener, and is a place where a run can be cancelled.
+`install` must run before diffusers is imported, as its modules bind `tqdm.auto.tqdm` to names of
+their own; the `__init__` of dw.engine calls it first. A bar here draws nothing: it counts, reports
+to the listener, and is a point where a run can be cancelled.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import tqdm.std
 Item = TypeVar("Item")
 
 REPORT_INTERVAL_S = 0.05
-"""At most 20 reports a second for one bar; the eye sees no more, and a pipe has a reader."""
+"""At most 20 reports a second for one bar: the eye sees no more, and each report is an event."""
 
 COUNTED_IN_BYTES = ("Loading weights",)
-"""The bar of transformers over the tensors that reading.py counts."""
+"""The bar of transformers over the tensors that weight_reading.py counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Listener:
     """The first two are called with phase, done and total (0: unknown)."""
 
     count: Callable[[str, int, int], None]  # at every update; raises to stop what the bar counts
-    report: Callable[[str, int, int], None]  # as often as somebody wants to look at it
-    warn: Callable[[str], None] = lambda _: None  # with what a library warns of, in one line
+    report: Callable[[str, int, int], None]  # at most once in REPORT_INTERVAL_S, and at the end
+    warn: Callable[[str], None] = lambda _: None  # called with a warning of a library, in one line
 
 
 _listener: Listener | None = None
@@ -51,15 +51,15 @@ def listening(listener: Listener) -> Iterator[None]:
         _listener = before
 
 
-def remark(text: str) -> None:
-    """Tell the listener what a library warns of."""
+def warn(text: str) -> None:
+    """Pass a warning of a library on to the listener."""
     if _listener is not None:
         _listener.warn(text)
 
 
 class Bar(tqdm.std.tqdm):  # type: ignore[misc]
     """A bar of a `phase`: `denoise` (a pipeline's own bar), `download` (bytes), `load`, one of
-    reading.py's, or one of a command's own."""
+    weight_reading.py's, or one of a task's own."""
 
     monitor_interval = 0  # no monitor thread: nothing is drawn
 
@@ -75,10 +75,10 @@ class Bar(tqdm.std.tqdm):  # type: ignore[misc]
         if kwargs.get("desc") in COUNTED_IN_BYTES:
             self.phase = ""
         self.phase = phase or self.phase
-        self._tells_end = phase is not None or self.phase == "denoise"
-        self._told_at = time.monotonic()
+        self._reports_end = phase is not None or self.phase == "denoise"
+        self._reported_at = time.monotonic()
         if self.phase == "denoise":
-            self._tell(is_due=True)
+            self._count(is_due=True)
 
     def __iter__(self) -> Iterator[Any]:
         for item in self.iterable:
@@ -87,15 +87,15 @@ class Bar(tqdm.std.tqdm):  # type: ignore[misc]
 
     def update(self, n: float | None = 1) -> None:
         self.n += n or 0
-        is_last = self._tells_end and self.n == self.total
-        self._tell(is_due=is_last or time.monotonic() - self._told_at >= REPORT_INTERVAL_S)
+        is_last = self._reports_end and self.n == self.total
+        self._count(is_due=is_last or time.monotonic() - self._reported_at >= REPORT_INTERVAL_S)
 
-    def _tell(self, *, is_due: bool) -> None:
+    def _count(self, *, is_due: bool) -> None:
         if _listener is None or not self.phase:
             return
         position = (self.phase, int(self.n), int(self.total or 0))
         if is_due:
-            self._told_at = time.monotonic()
+            self._reported_at = time.monotonic()
             _listener.report(*position)
         _listener.count(*position)
 
@@ -118,7 +118,7 @@ Bar.set_lock(threading.RLock())
 
 
 def install() -> None:
-    """Put `Bar` in the place of tqdm's classes, also where a module has bound them already."""
+    """Replace tqdm's classes with `Bar`, also where a module has bound them already."""
     originals = {tqdm.tqdm, tqdm.auto.tqdm} - {Bar}
     for module in list(sys.modules.values()):
         name = getattr(module, "__name__", "")

@@ -1,8 +1,9 @@
-"""How far the reading of a model's weights is, in bytes; each tensor is a place to cancel.
+"""Weight reading: the progress of loading and moving weights, in bytes. Each tensor is a point
+where a run can be cancelled.
 
-diffusers and transformers fill an empty model tensor by tensor, each in a function of its own, and
-neither tells: what passes through the two is counted here. A load that ends in between leaves
-nothing behind but a model that nobody has seen.
+diffusers and transformers fill an empty model tensor by tensor, each in one function, without a
+progress report: what passes through the two functions is counted here. A load that is cancelled
+leaves only a model that nothing refers to.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ DIFFUSERS_FILLS = (
     "diffusers.loaders.single_file_model",
     "diffusers.loaders.single_file_utils",
 )
-"""Where `load_model_dict_into_meta` is bound to a name."""
+"""The modules that bind `load_model_dict_into_meta`."""
 
 _bars: WeakKeyDictionary[torch.nn.Module, Bar] = WeakKeyDictionary()
 
 
 class Counted(dict[str, Any]):
-    """The weights of a model, counted while diffusers takes them one after the other."""
+    """The weights of a model, counted while diffusers iterates over them."""
 
     def __init__(self, weights: dict[str, Any], model: torch.nn.Module) -> None:
         super().__init__(weights)
@@ -40,7 +41,7 @@ class Counted(dict[str, Any]):
 
 
 def install() -> None:
-    """Count in both libraries from now on."""
+    """Count in both libraries."""
     for name in DIFFUSERS_FILLS:
         module: Any = importlib.import_module(name)
         module.load_model_dict_into_meta = _counting_fill(module.load_model_dict_into_meta)
@@ -49,7 +50,7 @@ def install() -> None:
 
 
 def count(model: torch.nn.Module, tensor: Any) -> None:
-    """`tensor` is in `model`: tell how much of it is there now."""
+    """Count `tensor` as read into `model`."""
     if isinstance(tensor, torch.Tensor):
         bar = _bars.get(model)
         if bar is None:
@@ -59,9 +60,9 @@ def count(model: torch.nn.Module, tensor: Any) -> None:
 
 
 def moved(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """As `model.to(device)`, module by module. A file that is mapped into memory is read here."""
+    """Like `model.to(device)`, module by module. A file that is mapped into memory is read here."""
     if getattr(model, "hf_quantizer", None) is not None:
-        return model.to(device)  # its weights know themselves how they move
+        return model.to(device)  # quantized weights move in their own way
     bar = _bar("move", sum(tensor.nbytes for tensor in model.state_dict().values()))
 
     def move(tensor: torch.Tensor) -> torch.Tensor:

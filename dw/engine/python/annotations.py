@@ -1,4 +1,4 @@
-"""Values of a workflow against the annotations of the parameters that take them."""
+"""Annotations: the types of parameters, compared with the values that a workflow gives them."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ _NAMES: dict[type, str] = {
     list: "a list",
     dict: "an object",
 }
-"""The types that JSON has, and what a message calls them."""
+"""The types of JSON values and their names in messages."""
 
 _AS_JSON: dict[Any, type] = {tuple: list, Sequence: list, Mapping: dict}
 
 
 def type_error(parameter: Parameter, value: Any) -> str | None:
-    """The message for a value that its parameter does not take; what is not known yet, or is read
-    or built later, fits."""
+    """The message for a value of the wrong type; None when it fits, and for a reference, a file and
+    an object, whose values are known only later.
+    """
     if isinstance(value, str) and (is_reference(value) or media_kind(parameter.name)):
         return None
     if construction(value) is not None or is_media_reference(value):
         return None
-    kinds = wanted(parameter.annotation, value)
+    kinds = _expected(parameter.annotation, value)
     return kinds and f"{parameter.name!r} must be {kinds}, got {spell_value(value)}"
 
 
-def wanted(annotation: Any, value: Any) -> str | None:
-    """What `value` would have to be for a parameter with this annotation; None when it fits.
+def _expected(annotation: Any, value: Any) -> str | None:
+    """The types that the annotation allows, in words, when `value` has none of them; else None.
 
-    Only values that JSON has are judged, against annotations of such types alone. An integer is a
-    number, and null is never wrong: it may stand for an argument that is not given yet.
+    Only JSON values are compared, and only with annotations of such types. An integer is a number,
+    and null always fits, as it may stand for an argument that is not given yet.
     """
     types = [_json_type(member) for member in _members(annotation)]
     if type(value) not in _NAMES or any(kind is None for kind in types):
@@ -56,7 +57,7 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 
 
 def _json_type(annotation: Any) -> type | None:
-    """The type of JSON values that fit; None when they cannot be judged."""
+    """The type of the JSON values that fit an annotation; None when that cannot be decided."""
     origin = get_origin(annotation) or annotation
     kind = _AS_JSON.get(origin, origin)
     return kind if kind in _NAMES or kind is NoneType else None

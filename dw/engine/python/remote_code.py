@@ -1,4 +1,4 @@
-"""Code that comes with a workflow or a model. It is run only for a user who trusts it."""
+"""Remote code: Python files of a workflow or a model, run only with the user's trust."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from diffusers import DiffusionPipeline
 from diffusers.utils.constants import HF_MODULES_CACHE
 from diffusers.utils.dynamic_modules_utils import get_cached_module_file
 
-from dw.engine.files.access import FileAccess
 from dw.errors import RunFailed, TrustWorkflow, WorkflowError
 from dw.workflow.json_path import is_path
 from dw.workflow.paths import resolve
@@ -21,35 +20,35 @@ from dw.workflow.paths import resolve
 PIPELINE_FILE = "pipeline.py"
 
 
-def custom_pipeline(name: str, *, access: FileAccess, revision: str | None = None) -> Any:
-    """The pipeline class in a folder or a file, in a repository of the hub, or among the
-    community's pipelines, which have names without a slash.
+def custom_pipeline(name: str, folder: Path, *, trust: bool, revision: str | None = None) -> Any:
+    """The pipeline class in a folder or a file (`name` is relative to `folder`), in a repository of
+    the hub, or among the community's pipelines, whose names have no slash.
 
-    Raises WorkflowError without the user's trust, and RunFailed when there is none.
+    Raises WorkflowError without `trust`, and RunFailed when it is not found.
     """
-    require_trust(f"'custom_pipeline': {name!r}", trust=access.permissions.trust)
-    place = resolve(name, access.folder)
+    require_trust(f"'custom_pipeline': {name!r}", trust=trust)
+    place = resolve(name, folder)
     if place.exists():
         return _pipeline_class(load_file(place / PIPELINE_FILE if place.is_dir() else place), name)
     if is_path(name) or name.endswith(".py"):
-        raise RunFailed(f"there is no custom pipeline {name!r}: no such file or folder")
+        raise RunFailed(f"custom pipeline {name!r} not found: no such file or folder")
     try:
-        # Put among the hub's modules, with the files that it imports.
+        # It and the files that it imports are copied into the folder of the hub's modules.
         inside = get_cached_module_file(
             name, PIPELINE_FILE, revision=revision, trust_remote_code=True
         )
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise RunFailed(f"there is no custom pipeline {name!r}: {reason}") from error
+        raise RunFailed(f"custom pipeline {name!r} not found: {reason}") from error
     return _pipeline_class(load_file(Path(HF_MODULES_CACHE, inside)), name)
 
 
 def class_in(file: Path, name: str) -> Any:
-    """A class that a model's own code defines."""
+    """A class in a file of a model. Raises RunFailed when it does not define the class."""
     try:
         return getattr(load_file(file), name)
     except AttributeError:
-        raise RunFailed(f"there is no class {name!r} in {file.name!r}") from None
+        raise RunFailed(f"{file.name!r} does not define the class {name!r}") from None
 
 
 def require_trust(what: str, *, trust: bool) -> None:
@@ -61,18 +60,18 @@ def require_trust(what: str, *, trust: bool) -> None:
 
 
 def load_file(file: Path) -> ModuleType:
-    """The module in a file, which may import the files beside it.
+    """The module in a file, which may import the files in its folder.
 
-    It is imported once for each content: an edited file is another module, and two files of one
-    name are not mixed up. Raises RunFailed when there is no such file.
+    Each content of the folder is a package of its own, so that an edited file is imported again and
+    two files of one name do not collide. Raises RunFailed when the file does not exist.
     """
     if not file.is_file():
-        raise RunFailed(f"there is no file {str(file)!r}")
+        raise RunFailed(f"no such file: {str(file)!r}")
     package = f"dw_own_code_{_digest(file.parent)}"
     if package not in sys.modules:
         sys.modules[package] = beside = ModuleType(package)
         beside.__path__ = [str(file.parent)]
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # it knows whole seconds only
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a .pyc knows whole seconds
     try:
         importlib.invalidate_caches()
         return importlib.import_module(f"{package}.{file.stem}")
@@ -88,7 +87,7 @@ def _digest(folder: Path) -> str:
 
 
 def _pipeline_class(module: ModuleType, name: str) -> Any:
-    """The only pipeline that the module itself defines."""
+    """The pipeline class that the module defines. Raises RunFailed unless it defines one."""
     found = [
         each
         for each in vars(module).values()

@@ -1,14 +1,15 @@
-"""Type names in a workflow, turned into Python classes and dtypes.
+"""Python names: the classes, dtypes and constants that a workflow names, imported.
 
 A name without a dot is an attribute of diffusers, one with dots is `module.attribute`. Importing
-runs code, so only known packages are imported unless the user trusts the workflow; and what a name
-gives must be of the kind that its place asks for.
+runs code, so only known packages are imported unless the user trusts the workflow. What a name
+stands for must be of the kind that its place requires.
 """
 
 from __future__ import annotations
 
 import copy
 import importlib
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from types import ModuleType
@@ -20,8 +21,11 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 
 from dw.errors import TrustWorkflow, WorkflowError, did_you_mean
 from dw.extras import missing_package
+from dw.workflow import Diagnostic, Document
 from dw.workflow.checks.classes import TRUSTED_PACKAGES
 from dw.workflow.checks.constants import constant_error, constant_path
+from dw.workflow.references import constants_in
+from dw.workflow.substitution import substitute
 
 MODULAR = "ModularPipeline"
 AUTO_CLASSES = {
@@ -29,17 +33,19 @@ AUTO_CLASSES = {
     "AutoPipelineForImage2Image": ("AUTO_IMAGE2IMAGE_PIPELINES_MAPPING", "Img2Img"),
     "AutoPipelineForInpainting": ("AUTO_INPAINT_PIPELINES_MAPPING", "Inpaint"),
 }
-
+"""The mapping of diffusers in which each looks its pipelines up, and the task in their names."""
 
 _OF_VALUES = ("builtins", "collections", "numpy")
-"""Modules whose classes hold plain values."""
+"""Packages whose classes hold plain values."""
+
+
+# ------------------------------------------------------------------ classes and dtypes
 
 
 def resolve(name: str, *, trust: bool = False) -> Any:
-    """What `name` stands for; a name in braces stands for its own text.
+    """The object that `name` names; a name in braces is its own text.
 
-    Raises WorkflowError, without a position, for a package that is not known and for a missing
-    name.
+    Raises WorkflowError, without a position, for an unknown package and for an unknown name.
     """
     if name.startswith("{") and name.endswith("}"):
         return name[1:-1]
@@ -48,7 +54,7 @@ def resolve(name: str, *, trust: bool = False) -> Any:
 
 
 def dtype(value: Any) -> torch.dtype:
-    """`torch.bfloat16` or `bfloat16`, or a dtype itself. None is float32, as diffusers has it."""
+    """The dtype of `torch.bfloat16`, `bfloat16` or a dtype; None is float32, as in diffusers."""
     if value is None:
         return torch.float32
     if isinstance(value, torch.dtype):
@@ -69,49 +75,12 @@ def python_class(name: str, *, trust: bool = False) -> Any:
         return found
     if not isinstance(found, type):
         raise WorkflowError(f"{name!r} is not a class")
-    _refuse_foreign(found.__module__, name, trust)  # what a known package imported for itself
+    _require_trusted(found.__module__, name, trust)  # a known package may import unknown ones
     return found
 
 
-def constant(text: str, *, trust: bool = False) -> Any:
-    """The value of `constant:NAME`. A list, set or dict is a copy, so that a run cannot change
-    the module's own.
-
-    Raises WorkflowError, without a position, for what is not there, must not be imported or is no
-    value.
-    """
-    if message := constant_error(text, trust=trust):
-        raise WorkflowError(message)
-    found, rest = _longest_module(constant_path(text), text, trust)
-    for attribute in rest:
-        found = _attribute(found, attribute)
-        if isinstance(found, ModuleType):  # os is an attribute of torch
-            _refuse_foreign(found.__name__, text, trust)
-    if callable(found) or isinstance(found, ModuleType):
-        kind = "module" if isinstance(found, ModuleType) else "function or a class"
-        raise WorkflowError(f"{text!r} is a {kind}, not a value")
-    if (owner := type(found).__module__) not in _OF_VALUES:  # os.environ may be imported anywhere
-        _refuse_foreign(owner, text, trust)
-    return copy.deepcopy(found) if isinstance(found, list | dict | set | torch.Tensor) else found
-
-
-def _longest_module(path: list[str], text: str, trust: bool) -> tuple[Any, list[str]]:
-    """The longest leading part that can be imported, and the attributes that follow it."""
-    found = _module(path[0], text, trust)
-    for index in range(1, len(path)):
-        name = ".".join(path[: index + 1])
-        try:
-            is_module = find_spec(name) is not None
-        except ModuleNotFoundError:  # what stands before is no package
-            is_module = False
-        if not is_module:
-            return found, path[index:]
-        found = _module(name, text, trust)
-    return found, []
-
-
 def pipeline_class(name: str, *, trust: bool = False) -> Any:
-    """The class of a pipeline; `is_generic` ones stand for what the model's own index names."""
+    """The class of a pipeline; `is_generic` ones stand for that of the model's index."""
     found = resolve(name, trust=trust)
     if is_generic(found) or is_modular(found) or is_from_transformers(found):
         return found
@@ -128,7 +97,7 @@ def scheduler_class(name: str, *, trust: bool = False) -> Any:
 
 
 def component_class(name: str, *, trust: bool = False) -> Any:
-    """The class of a component, which knows how to load itself."""
+    """The class of a component, which has `from_pretrained`."""
     found = resolve(name, trust=trust)
     if isinstance(found, type) and hasattr(found, "from_pretrained"):
         return found
@@ -136,22 +105,25 @@ def component_class(name: str, *, trust: bool = False) -> Any:
 
 
 def import_module(name: str, *, trust: bool = False) -> None:
-    """Import a module for what that registers. Raises WorkflowError as `resolve` does."""
+    """Import a module for its side effects. Raises WorkflowError as `resolve` does."""
     _module(name, name, trust)
 
 
 def is_generic(cls: Any) -> bool:
-    """Whether the class to build is the one that the model's index names, or its relative."""
+    """Whether the model's index determines the class to build."""
     return cls is DiffusionPipeline or getattr(cls, "__name__", "") in (*AUTO_CLASSES, MODULAR)
 
 
 def is_modular(cls: Any) -> bool:
-    """Whether it is a modular pipeline. By name, as importing their base takes 30 ms."""
+    """Whether it is a modular pipeline, by name: importing their base class takes 30 ms."""
     return any(base.__name__ == MODULAR for base in getattr(cls, "__mro__", ()))
 
 
 def concrete_class(generic: Any, class_name: str) -> Any:
-    """The class that `generic` stands for when a model's index names `class_name`."""
+    """The class that `generic` stands for with a model whose index names `class_name`.
+
+    Raises WorkflowError when it does not support such models.
+    """
     if not is_generic(generic):
         return generic
     if generic is DiffusionPipeline:
@@ -165,14 +137,84 @@ def concrete_class(generic: Any, class_name: str) -> Any:
         found = auto_pipeline._get_task_class(mapping, candidate, throw_error_if_not_exist=False)
         if found is not None:
             return found
-    raise WorkflowError(f"{generic.__name__} knows no pipeline for a model of {class_name}")
+    raise WorkflowError(f"{generic.__name__} does not support models of {class_name}")
 
 
 def is_from_transformers(cls: Any) -> bool:
-    """Whether it is no pipeline of diffusers but of transformers: loaded, and then called."""
+    """Whether it is a model or the pipeline function of transformers: loaded, and then called."""
     is_of_transformers = getattr(cls, "__module__", "").partition(".")[0] == "transformers"
     is_pipeline = getattr(cls, "__name__", "") == "pipeline"
     return is_of_transformers and (is_pipeline or hasattr(cls, "from_pretrained"))
+
+
+# ------------------------------------------------------------------ constants
+
+
+def with_constants(document: Document) -> tuple[Document, tuple[Diagnostic, ...]]:
+    """The document and its sub-workflows with the values of their constants, and a diagnostic for
+    each constant that cannot be imported.
+    """
+    trust = document.permissions.trust
+    found: dict[str, Any] = {}
+    problems: list[Diagnostic] = []
+    for path, text in constants_in(document.data):
+        try:
+            found[text] = constant(text, trust=trust)
+        except WorkflowError as error:
+            problems.append(document.diagnostic_at(path, error.message))
+    children: dict[str, Document] = {}
+    for name, child in document.children.items():
+        children[name], inner = with_constants(child)
+        problems += inner
+    return replace(document, constants=found, children=children), tuple(problems)
+
+
+def argument_value(value: Any, *, trust: bool) -> Any:
+    """An argument of a run with the values of its constants. Raises WorkflowError as `constant`
+    does.
+    """
+    found = {text: constant(text, trust=trust) for _, text in constants_in(value)}
+    return substitute(value, {}, found)
+
+
+def constant(text: str, *, trust: bool = False) -> Any:
+    """The value of `constant:NAME`. A list, set, dict or tensor is a copy, so that a run cannot
+    change the module's own.
+
+    Raises WorkflowError, without a position, for an unknown name, for one that must not be imported
+    and for a module, a function or a class.
+    """
+    if message := constant_error(text, trust=trust):
+        raise WorkflowError(message)
+    found, rest = _longest_module(constant_path(text), text, trust)
+    for attribute in rest:
+        found = _attribute(found, attribute)
+        if isinstance(found, ModuleType):  # os is an attribute of torch
+            _require_trusted(found.__name__, text, trust)
+    if callable(found) or isinstance(found, ModuleType):
+        kind = "module" if isinstance(found, ModuleType) else "function or a class"
+        raise WorkflowError(f"{text!r} is a {kind}, not a value")
+    if (owner := type(found).__module__) not in _OF_VALUES:  # os.environ may be imported anywhere
+        _require_trusted(owner, text, trust)
+    return copy.deepcopy(found) if isinstance(found, list | dict | set | torch.Tensor) else found
+
+
+def _longest_module(path: list[str], text: str, trust: bool) -> tuple[Any, list[str]]:
+    """The longest leading part that can be imported, and the attributes that follow it."""
+    found = _module(path[0], text, trust)
+    for index in range(1, len(path)):
+        name = ".".join(path[: index + 1])
+        try:
+            is_module = find_spec(name) is not None
+        except ModuleNotFoundError:  # the parent is not a package
+            is_module = False
+        if not is_module:
+            return found, path[index:]
+        found = _module(name, text, trust)
+    return found, []
+
+
+# ------------------------------------------------------------------ imports
 
 
 @lru_cache(maxsize=1)
@@ -181,7 +223,7 @@ def _diffusers_names() -> list[str]:
 
 
 def _module(module_name: str, name: str, trust: bool) -> Any:
-    _refuse_foreign(module_name, name, trust)
+    _require_trusted(module_name, name, trust)
     try:
         return importlib.import_module(module_name)
     except ImportError as error:
@@ -189,7 +231,7 @@ def _module(module_name: str, name: str, trust: bool) -> Any:
         raise WorkflowError(message) from None
 
 
-def _refuse_foreign(module_name: str, name: str, trust: bool) -> None:
+def _require_trusted(module_name: str, name: str, trust: bool) -> None:
     package = module_name.partition(".")[0]
     if package not in TRUSTED_PACKAGES and not trust:
         raise WorkflowError(

@@ -1,4 +1,4 @@
-"""What the installed classes take: their constructors, their calls; and a model index's classes."""
+"""Signatures: the parameters of the installed classes, and the classes that a model index names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dw.engine.python import resolve
 class Signature:
     """The parameters of a pipeline's constructor: its components and its plain settings."""
 
-    required: tuple[str, ...]  # components that it cannot be built without
+    required: tuple[str, ...]  # components without which it cannot be built
     optional: tuple[str, ...]  # components that may be None
     scalars: tuple[str, ...]
 
@@ -40,14 +40,14 @@ def constructor_signature(cls: Any) -> Signature:
 
 @lru_cache(maxsize=256)
 def component_types(cls: Any, name: str) -> tuple[type, ...]:
-    """The classes that the constructor names for a component; none where it does not tell."""
-    told = cls._get_signature_types().get(name, ())
-    return tuple(each for each in told if isinstance(each, type) and each is not NoneType)
+    """The classes in the constructor's annotation of a component; empty without an annotation."""
+    types = cls._get_signature_types().get(name, ())
+    return tuple(each for each in types if isinstance(each, type) and each is not NoneType)
 
 
 @lru_cache(maxsize=256)
 def call_parameters(cls: Any, method: str = "__call__") -> Mapping[str, inspect.Parameter]:
-    """The parameters of the pipeline's call, or of another method of it, without `self`."""
+    """The parameters of a pipeline's `__call__`, or of another method, without `self`."""
     try:
         signature = inspect.signature(getattr(cls, method), eval_str=True)
     except NameError:  # a name that its module imports for type checkers only
@@ -58,17 +58,16 @@ def call_parameters(cls: Any, method: str = "__call__") -> Mapping[str, inspect.
 
 
 def has_weights(cls: Any) -> bool:
-    """Whether what the class loads is a model, or holds one: its dtype and its device matter."""
+    """Whether its objects are models or hold models, so that their dtype and device matter."""
     names_above = {base.__name__ for base in getattr(cls, "__mro__", ())}
     if names_above & {"_BaseAutoModelClass", "AutoModel"}:
-        return True  # they load a class that is known by the model's config
+        return True  # the config of the model names the class that they load
     is_function = not isinstance(cls, type)  # transformers.pipeline
     return is_function or issubclass(cls, torch.nn.Module | DiffusionPipeline)
 
 
 def library_class(library: str, class_name: str, *, trust: bool = False) -> Any:
-    """The class that a model's index names: of a library, or of one of diffusers' pipeline
-    modules."""
+    """The class that a model's index names, in a library or in a pipeline module of diffusers."""
     if hasattr(diffusers.pipelines, library):
         return getattr(getattr(diffusers.pipelines, library), class_name)
     if library == "transformers":

@@ -232,7 +232,7 @@ class TestMedia:
     def test_a_broken_image_is_named(self, session: Session) -> None:
         (session.folder / "broken.png").write_bytes(b"not a picture")
         error = session.fail(workflow(resize("broken.png")))
-        assert error.message.startswith("cannot read the picture 'broken.png'")
+        assert error.message.startswith("cannot read the image 'broken.png'")
         assert session.seen(Planned) == []
 
 

@@ -132,7 +132,7 @@ def test_a_pickle_is_not_read(session: Session, pickled: Path, sd15: Path) -> No
     ):
         error = session.fail(document)
         assert "are pickles; reading them can run code" in error.message
-        assert error.remedies == (TrustWorkflow(),)
+        assert error.remedies == (TrustWorkflow("you trust them"),)
     assert not (session.folder / "mark").exists()
 
 
@@ -307,7 +307,7 @@ def test_a_step_of_a_million_iterations_is_refused(session: Session) -> None:
 
 def test_bytes_of_the_wrong_kind_are_not_an_image(tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(io.BytesIO(b"MZ").getvalue())
-    with pytest.raises(RunFailed, match="it is no picture"):
+    with pytest.raises(RunFailed, match="not a valid image file"):
         read_image("cat.png", FileAccess(tmp_path))
 
 

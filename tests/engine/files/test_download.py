@@ -112,7 +112,7 @@ def test_an_image_comes_from_a_trusted_address(site: str) -> None:
 def test_an_address_that_is_not_on_the_internet_needs_trust(site: str) -> None:
     message = refusal(f"{site}/cat.png", FileAccess(Path()))
     assert message == (
-        f"cannot read the picture '{site}/cat.png': "
+        f"cannot read the image '{site}/cat.png': "
         "'127.0.0.1' is not on the internet but has the address 127.0.0.1"
     )
 
@@ -144,7 +144,7 @@ def test_a_redirect_is_followed_when_trusted(site: str) -> None:
     ("path", "reason"),
     [
         ("no.png", "the server answered 404 Not Found"),
-        ("page.png", "it is no picture"),
+        ("page.png", "not a valid image file"),
         ("to/file:///etc/hosts", "the server answered 302"),
     ],
 )
@@ -155,7 +155,7 @@ def test_reasons_have_one_line(site: str, path: str, reason: str) -> None:
 
 
 def test_a_page_is_no_video(site: str) -> None:
-    with pytest.raises(RunFailed, match="it is no video"):
+    with pytest.raises(RunFailed, match="not a valid video file"):
         read_video(f"{site}/page.png", FileAccess(Path(), permissions=TRUSTED))
 
 

@@ -199,8 +199,8 @@ def test_what_holds_nothing_to_build_is_the_same_object(session: Session) -> Non
         ),
         (
             {"a_type": "torch.Generator", "from_previous_result": "first"},
-            "Generator cannot be made of a result: it does not tell, by a 'kind' that is one of "
-            "image, video, audio, what it holds",
+            "Generator cannot be made from a result: its attribute 'kind' must be one of image, "
+            "video, audio",
         ),
         (
             {"a_type": AUDIO, "from_previous_result": "first", "sample_rat": 5},

@@ -83,7 +83,7 @@ def test_a_file_that_reads_back_otherwise_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outputs, "write_bytes", lambda path, data: path.write_bytes(data[:-9]))
-    with pytest.raises(RunFailed, match=r"a\.png' was not written right"):
+    with pytest.raises(RunFailed, match=r"a\.png' was not written correctly"):
         _write(tmp_path / "a.png")
     assert os.listdir(tmp_path) == []
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from dw.engine.files.access import FileAccess
 from dw.engine.python.remote_code import custom_pipeline, load_file
 from dw.errors import DwError, RunFailed
 from tests.engine.session import Json, Session, text_to_image
@@ -76,7 +75,7 @@ def test_nothing_of_it_runs_without_trust(session: Session, sd15: Path, custom: 
     with pytest.raises(DwError, match="the setting 'trust' allows it"):
         session.run(drawn(sd15))
     with pytest.raises(DwError, match="is code that would be run"):  # nor past the checks
-        custom_pipeline("mine", access=FileAccess(session.folder))
+        custom_pipeline("mine", session.folder, trust=False)
 
 
 def test_its_call_is_checked_before_anything_loads(
@@ -91,8 +90,8 @@ def test_its_call_is_checked_before_anything_loads(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("./nobody", "there is no custom pipeline './nobody': no such file or folder"),
-        ("nobody.py", "there is no custom pipeline 'nobody.py': no such file or folder"),
+        ("./nobody", "custom pipeline './nobody' not found: no such file or folder"),
+        ("nobody.py", "custom pipeline 'nobody.py' not found: no such file or folder"),
         ("mine/taste.py", "the custom pipeline 'mine/taste.py' must define one pipeline, not none"),
     ],
 )
@@ -161,5 +160,5 @@ def test_files_of_one_name_are_not_mixed_up(tmp_path: Path) -> None:
     assert [(m.NUMBER, m.VALUE) for m in modules] == [(1, 1), (2, 2)]
     assert load_file(file) is modules[-1]
     assert sys.dont_write_bytecode is before
-    with pytest.raises(RunFailed, match="there is no file"):
+    with pytest.raises(RunFailed, match="no such file"):
         load_file(tmp_path / "nobody.py")

@@ -77,5 +77,5 @@ def test_generic_classes_become_the_models_own(generic: str, model: str, expecte
 
 def test_an_auto_class_without_a_relative_says_so() -> None:
     auto = resolve.pipeline_class("AutoPipelineForInpainting")
-    with pytest.raises(WorkflowError, match="knows no pipeline for a model of WanPipeline"):
+    with pytest.raises(WorkflowError, match="does not support models of WanPipeline"):
         resolve.concrete_class(auto, "WanPipeline")

@@ -294,10 +294,12 @@ class TestMedia:
         assert len(read) == pytest.approx(0.6 * RATE, abs=1024)
 
     def test_a_video_without_audio_is_not_audio(self, folder: Path) -> None:
-        with pytest.raises(RunFailed, match=r"cannot read the sound 'silent.mp4': there is no"):
+        with pytest.raises(RunFailed, match=r"cannot read the audio 'silent.mp4': it has no"):
             realize({"audio": "silent.mp4"}, access=FileAccess(folder))
 
     def test_what_is_not_audio_is_named(self, folder: Path) -> None:
         (folder / "a.wav").write_text("words")
-        with pytest.raises(RunFailed, match=r"cannot read the sound 'a.wav': it is no sound"):
+        with pytest.raises(
+            RunFailed, match=r"cannot read the audio 'a.wav': not a valid audio file"
+        ):
             realize({"audio": "a.wav"}, access=FileAccess(folder))
