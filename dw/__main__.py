@@ -1,30 +1,29 @@
-"""`python -m dw` and the console script `dw`: the shell, or with one of their names the others.
+"""The command line, `dw` and `python -m dw`: the shell, or with a program's name that program.
 
-The worker is spawned, which imports this module again in the new process: it must stay this light.
+Only the module of the chosen program is imported. The worker is spawned, which imports this module
+again in the new process: it must stay this light.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
-PROGRAMS = {
-    "rehearse": "dw.rehearse",
-    "run": "dw.run",
-    "schema": "dw.schema",
-    "validate": "dw.validate",
-}
-"""The first word of a command line, and the module whose `main` takes the rest of it."""
 
+def main(argv: Sequence[str] | None = None) -> int:
+    from dw.programs import PROGRAMS, misspelt_program, report
+    from dw.terminal.renderer import Stream
 
-def main() -> int:
-    name = PROGRAMS.get(sys.argv[1]) if len(sys.argv) > 1 else None
-    if name is None:
-        from dw.repl.app import main as shell
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and (program := PROGRAMS.get(words[0])):
+        code: int = import_module(program.module).main(words[1:])
+        return code
+    if words and (error := misspelt_program(words[0])):
+        return report(error, Stream(sys.stderr))
+    from dw.repl.app import main as shell
 
-        return shell()
-    code: int = import_module(name).main(sys.argv[2:])
-    return code
+    return shell(words)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""`python -m dw.rehearse WORKFLOW...`: run workflows from end to end on tiny stand-ins.
+"""`dw rehearse WORKFLOW...`: run workflows from end to end on tiny stand-ins for their models.
 
-Nothing is downloaded and nothing kept, unless a folder is given. The workflows run one after the
+Nothing is downloaded, and nothing is kept unless a folder is given. The workflows run one after the
 other in this process, on the CPU. The exit code is 0 when all ran, else that of the first failure:
-3 for a workflow that is not valid, 1 for one that failed, 2 when there is no such file.
+3 for a workflow that is not valid, 1 for one that failed, 2 when a file does not exist.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +19,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dw.errors import EXIT_OK, EXIT_SIGPIPE, DwError, RunFailed
+from dw.errors import EXIT_OK, DwError, RunFailed
 from dw.events import Event, Warned
+from dw.programs import add_workflow_files, exit_code, named_files, program_parser
 from dw.settings import Settings, load_settings
 from dw.terminal.messages import display_path
-from dw.terminal.remedies import PROGRAM
-from dw.terminal.renderer import OutputClosed, Stream, error_lines
+from dw.terminal.renderer import Stream
 from dw.terminal.table import aligned
 from dw.types import OutputFile
 
@@ -33,18 +33,18 @@ HEADER = ("workflow", "ran", "seconds", "made, or what failed and where")
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What came of one workflow file."""
+    """The outcome of one workflow file."""
 
     file: str
     seconds: float
     outputs: tuple[OutputFile, ...]
-    notes: tuple[str, ...]  # what was left out, and other warnings
+    notes: tuple[str, ...]  # warnings, among them what the rehearsal left out
     error: DwError | None
 
     def row(self) -> tuple[str, str, str, str]:
         if self.error is None:
             return self.file, "yes", f"{self.seconds:.1f}", made(self.outputs)
-        return self.file, "no", f"{self.seconds:.1f}", spelled(self.error)
+        return self.file, "no", f"{self.seconds:.1f}", error_in_one_line(self.error)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -53,21 +53,16 @@ class Rehearsal:
             "seconds": round(self.seconds, 3),
             "outputs": [asdict(output) for output in self.outputs],
             "notes": self.notes,
-            "error": None if self.error is None else spelled(self.error),
+            "error": None if self.error is None else error_in_one_line(self.error),
         }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    given = _parser().parse_args(argv)
-    out, err = Stream(sys.stdout), Stream(sys.stderr)
-    try:
-        return _rehearse(given, out, err)
-    except OutputClosed:
-        return EXIT_SIGPIPE
-    except DwError as error:
-        for line in error_lines(error, PROGRAM):
-            err.line(line)
-        return error.exit_code
+    parser = program_parser("rehearse")
+    add_workflow_files(parser)
+    parser.add_argument("-o", "--output-dir", type=Path, help="keep the results in this folder")
+    given = parser.parse_args(argv)
+    return exit_code(lambda out, err: _rehearse(given, out, err))
 
 
 def made(outputs: Sequence[OutputFile]) -> str:
@@ -76,8 +71,8 @@ def made(outputs: Sequence[OutputFile]) -> str:
     return "; ".join(f"{count} {kind}" for kind, count in kinds.items()) or "nothing to save"
 
 
-def spelled(error: DwError) -> str:
-    """One line of an error: where, and what; for a workflow that is not valid the first problem."""
+def error_in_one_line(error: DwError) -> str:
+    """An error in one line; for a workflow that is not valid its first problem."""
     problems = [p for p in getattr(error, "problems", ()) if p.severity == "error"]
     if problems:
         rest = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -85,31 +80,11 @@ def spelled(error: DwError) -> str:
     return f"{error.where}: {error.message}" if error.where else error.message
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "dw rehearse",
-        description="Run workflows on tiny stand-ins for their models: what fails, and where.",
-    )
-    parser.add_argument(
-        "workflows",
-        nargs="+",
-        metavar="WORKFLOW",
-        help="names in workflow_dir, paths, or folders with all that is in them",
-    )
-    parser.add_argument("-o", "--output-dir", type=Path, help="keep what is made in this folder")
-    parser.add_argument("--json", action="store_true", help="one JSON object for each file")
-    parser.add_argument("--trust", action="store_true", help="allow code and paths from anywhere")
-    return parser
-
-
-def _rehearse(given: argparse.Namespace, out: Stream, err: Stream) -> int:
-    from dw.workflow.find import workflow_files
-
+def _rehearse(given: Namespace, out: Stream, err: Stream) -> int:
     settings = load_settings()
     if given.trust:
         settings = replace(settings, trust=True)
-    folder = Path(settings.workflow_dir).expanduser()
-    files = [path for name in given.workflows for path in workflow_files(name, folder)]
+    files = [path for name in given.workflows for path in named_files(name, settings)]
     done = []
     with _folder(given.output_dir) as output_dir:
         for rehearsal in _each(files, output_dir, settings):

@@ -1,4 +1,4 @@
-"""`python -m dw.run WORKFLOW [name=value ...]`: run one workflow and leave.
+"""`dw run WORKFLOW [name=value ...]`: run one workflow and exit.
 
 The smallest program on the worker, and a model for others: jobs/ makes the request and says how it
 ended, console/ shows what happens between.
@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dw.console.assignment import Assignment
-from dw.console.options import ProgramOptions, add_program_options, make_parser, program_options
+from dw.console.options import ProgramOptions, add_program_options, program_options
 from dw.console.program import Connect, Program, connect_worker, make_renderer
 from dw.console.run_monitor import RunMonitor
 from dw.console.run_sweep import run_each
@@ -21,6 +21,7 @@ from dw.errors import EXIT_OK, DwError, Interrupted
 from dw.jobs.request import run_request
 from dw.jobs.validation import WorkflowFiles, prepare_command
 from dw.jobs.workflow_arguments import OpenWorkflow
+from dw.programs import program_parser
 from dw.terminal.capabilities import Terminal
 from dw.terminal.remedies import PROGRAM, PROGRAM_WITH_TRACEBACKS
 
@@ -53,8 +54,8 @@ def main(argv: Sequence[str] | None = None, connect: Connect = connect_worker) -
 
 
 def run_options(argv: Sequence[str] | None) -> RunOptions:
-    """Leaves with exit code 2 when the command line is wrong."""
-    parser = make_parser("python -m dw.run", "Run one workflow.")
+    """Exits with code 2 when the command line is wrong."""
+    parser = program_parser("run")
     parser.add_argument("workflow", metavar="WORKFLOW", help="a name in workflow_dir or a path")
     parser.add_argument(
         "arguments", nargs="*", default=[], metavar="name=value", help="its arguments"

@@ -6,17 +6,10 @@ import argparse
 from dataclasses import dataclass, replace
 from typing import Any
 
-import dw
 from dw.errors import UsageError
 from dw.settings import Settings, parse_seconds
 from dw.terminal.capabilities import ColorChoice
 from dw.types import Permissions
-
-EXIT_CODES = """\
-exit codes:
-  0 done   1 a run or command failed   2 usage   3 invalid workflow   4 worker lost
-  5 out of memory or disk   6 timeout   70 a bug in dw   130, 143 interrupted
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +48,6 @@ class ProgramOptions:
         """What a workflow may do: by the settings, and by `--trust`."""
         permissions = settings.permissions
         return replace(permissions, trust=True) if self.trust else permissions
-
-
-def make_parser(name: str, doc: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        name,
-        description=doc,
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"dw {dw.__version__}")
-    return parser
 
 
 def add_program_options(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from dw.console.options import (
-    ProgramOptions,
-    add_program_options,
-    make_parser,
-    program_options,
-)
+from dw.console.options import ProgramOptions, add_program_options, program_options
+from dw.programs import shell_parser
 from dw.repl.lexer import Word, shell_word
 
 
@@ -28,10 +24,8 @@ class ShellOptions:
 
 
 def shell_options(argv: Sequence[str] | None) -> ShellOptions:
-    """Leaves with exit code 2 when the command line is wrong."""
-    parser = make_parser(
-        "dw", "A shell for diffusers workflows. Without a terminal or with -c, a script."
-    )
+    """Exits with code 2 when the command line is wrong."""
+    parser = shell_parser()
     parser.add_argument("workflow", nargs="?", metavar="WORKFLOW", help="load this one first")
     scripts = parser.add_argument_group("scripts", "run in the order in which they are given")
     for names, metavar, doc in (

@@ -1,11 +1,12 @@
-"""DataDiagnostic a workflow file by the name that a user types."""
+"""Workflow files: found by the name that a user types, or all of a folder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
+from dw import run_record
 from dw.errors import (
     Hint,
     ListWorkflows,
@@ -18,16 +19,16 @@ from dw.errors import (
 from dw.workflow.builtin import builtin_names, builtin_path
 
 SUFFIX = ".json"
-MOST_NAMES = 12  # in a message; more than that is a page that nobody reads
+MOST_NAMES = 12  # in a message
 _SKIPPED = frozenset({"node_modules", "__pycache__"})
 _MODEL = "model_index.json"  # of a folder that diffusers saved
 
 
 def find_workflow(name: str, workflow_dir: Path) -> Path:
-    """The file that `NAME`, `NAME.json` or a path means; looked up below `workflow_dir`, too, and
-    then among the workflows that come with dw.
+    """The file that `NAME`, `NAME.json` or a path means.
 
-    The file nearest to the top wins. Raises UsageError when there is none, or two at one depth.
+    It is looked up here, below `workflow_dir`, where the file nearest to the top wins, and among
+    the built-in workflows. Raises UsageError when there is none, or two at one depth.
     """
     typed = os.path.expanduser(name)
     for candidate in (typed, typed + SUFFIX):
@@ -87,23 +88,42 @@ def _known(names: tuple[str, ...], workflow_dir: Path) -> Iterator[Hint]:
         yield ListWorkflows()
 
 
-def workflow_files(name: str, workflow_dir: Path) -> Iterator[Path]:
-    """The file that is meant by `name`, or those below the folder. Raises UsageError."""
+def workflow_files(name: str, workflow_dir: Path, output_dir: Path) -> Iterator[Path]:
+    """The file that `name` means, or the workflows below the folder of that name.
+
+    Results in `output_dir`, and those of other runs, are no workflows. Raises UsageError.
+    """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        yield from workflows_below(folder)
+        yield from workflows_below(folder, besides=output_dir)
     else:
         yield find_workflow(name, workflow_dir)
 
 
-def workflows_below(folder: Path) -> Iterator[Path]:
-    """The workflow files in a folder and its sub-folders, but for hidden ones and for models, whose
-    configurations are JSON, too."""
+def workflows_below(folder: Path, besides: Path | None = None) -> Iterator[Path]:
+    """The workflow files in a folder and its sub-folders.
+
+    Passes over hidden folders, models, whose configurations are JSON, the results of runs, which
+    have a copy of their workflow, and the folder `besides`.
+    """
     for root, folders, files in os.walk(folder):
-        if _MODEL in files:
+        path = Path(root)
+        if _MODEL in files or (path != folder and _holds_results(path, files, besides)):
             folders.clear()
             continue
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in _SKIPPED
         )
-        yield from (Path(root, name) for name in sorted(files) if name.endswith(SUFFIX))
+        yield from (path / name for name in sorted(files) if name.endswith(SUFFIX))
+
+
+def _holds_results(folder: Path, files: Container[str], output_dir: Path | None) -> bool:
+    if output_dir is not None and folder.resolve() == output_dir.resolve():
+        return True
+    if run_record.RECORD not in files:
+        return False
+    try:
+        run_record.read(folder)
+    except (OSError, ValueError):
+        return False  # a workflow may have that name
+    return True

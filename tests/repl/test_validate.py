@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,3 +64,50 @@ def test_a_folder_stands_for_the_workflows_in_it(
     assert main(["examples"]) == 3
     told = capsys.readouterr().out
     assert told.index("examples/a.json:") < told.index("examples/b.json:")
+
+
+def validated(capsys: pytest.CaptureFixture[str], *names: str) -> list[str]:
+    """The files that are reported; each is a list, and so has one problem."""
+    main(list(names))
+    return [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+
+
+def write_in(path: Path, data: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, data)
+
+
+@pytest.fixture
+def results(folder: Path) -> Path:
+    """A folder with a workflow, and the results of runs in `outputs` and in another place."""
+    root = folder / "work"
+    record = {"state": "finished", "path": "work/own.json"}
+    write_in(root / "own.json", [])
+    write_in(root / "outputs" / "notes.json", [])
+    for run in (root / "outputs" / "1", root / "elsewhere" / "2"):
+        write_in(run / "own.json", [])
+        write_in(run / "run.json", record)
+    return root
+
+
+def test_the_results_of_runs_are_passed_over(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert validated(capsys, "work") == ["work/own.json", "work/outputs/notes.json"]
+    monkeypatch.setenv("DW_OUTPUT_DIR", str(results / "outputs"))
+    assert validated(capsys, "work") == ["work/own.json"]
+
+
+def test_a_folder_that_is_named_is_not_passed_over(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DW_OUTPUT_DIR", "work/outputs")
+    assert validated(capsys, "work/outputs") == ["work/outputs/notes.json"]
+    assert "work/elsewhere/2/own.json" in validated(capsys, "work/elsewhere/2")
+
+
+def test_a_workflow_may_be_named_as_a_record_is(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_in(folder / "work" / "inner" / "run.json", [])
+    assert validated(capsys, "work") == ["work/inner/run.json"]

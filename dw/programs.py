@@ -1,0 +1,142 @@
+"""Programs: what `dw` can be followed by, with the parser and the error handling that all share.
+
+A new program is one entry in `PROGRAMS` and a module with a `main(argv)`, which returns the exit
+code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import dw
+from dw.errors import EXIT_SIGPIPE, DwError, UsageError, did_you_mean
+from dw.settings import Settings, load_settings
+from dw.terminal.remedies import PROGRAM
+from dw.terminal.renderer import OutputClosed, Stream, error_lines
+
+EXIT_CODES = """\
+exit codes:
+  0 done   1 a run or command failed   2 usage   3 invalid workflow   4 worker lost
+  5 out of memory or disk   6 timeout   70 a bug in dw   130, 143 interrupted
+"""
+
+
+class ProgramEntry(NamedTuple):
+    module: str
+    summary: str
+    example: str
+
+
+PROGRAMS = {
+    "run": ProgramEntry("dw.run", "run one workflow", 'dw run FluxDev prompt="a red fox" seed=7'),
+    "validate": ProgramEntry(
+        "dw.validate", "report every problem in workflow files", "dw validate examples"
+    ),
+    "rehearse": ProgramEntry(
+        "dw.rehearse", "run workflows on tiny stand-in models", "dw rehearse examples"
+    ),
+    "schema": ProgramEntry(
+        "dw.schema", "print the JSON Schema of workflow files", "dw schema > dw.schema.json"
+    ),
+}
+"""By the first word of a command line. Any other first word belongs to the shell."""
+
+
+def program_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of one program, without its arguments."""
+    program = PROGRAMS[name]
+    summary = f"{program.summary[0].upper()}{program.summary[1:]}."
+    return _parser(f"dw {name}", summary, f"example: {program.example}")
+
+
+def shell_parser() -> argparse.ArgumentParser:
+    """The parser of the shell, whose help lists the programs, without its arguments."""
+    width = max(map(len, PROGRAMS))
+    programs = "\n".join(
+        f"  {name:{width}}  {program.summary}: {program.example}"
+        for name, program in PROGRAMS.items()
+    )
+    parser = _parser(
+        "dw",
+        "A shell for diffusers workflows. Without a terminal or with -c, a script.",
+        f"example: dw FluxDev --set steps=4 -c run\n\n"
+        f"programs, each with an example; dw PROGRAM --help shows the options of one:\n{programs}",
+    )
+    parser.usage = "dw [OPTION ...] [WORKFLOW]\n       dw PROGRAM ..."
+    return parser
+
+
+def misspelt_program(word: str) -> UsageError | None:
+    """The error for a word that is nearly the name of a program, where no workflow has it."""
+    if not (nearest := did_you_mean(word, PROGRAMS)):
+        return None
+    from dw.workflow.builtin import builtin_names
+    from dw.workflow.find import SUFFIX, workflow_names
+
+    try:
+        folder = Path(load_settings().workflow_dir).expanduser()
+    except UsageError as error:
+        return error
+    names = {*workflow_names(folder), *builtin_names()}
+    if word.removesuffix(SUFFIX) in names or os.path.exists(word):
+        return None
+    return UsageError(
+        f"there is no program or workflow {word!r}{nearest}",
+        hints=["dw --help   lists the programs"],
+    )
+
+
+def add_workflow_files(parser: argparse.ArgumentParser) -> None:
+    """The arguments of a program that works through workflow files."""
+    parser.add_argument(
+        "workflows",
+        nargs="+",
+        metavar="WORKFLOW",
+        help="names in workflow_dir, paths, or folders with all workflows below them",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object for each file")
+    parser.add_argument("--trust", action="store_true", help="allow code and paths from anywhere")
+
+
+def named_files(name: str, settings: Settings) -> Iterator[Path]:
+    """The workflow files that a word of the command line names. Raises UsageError."""
+    from dw.workflow.find import workflow_files
+
+    folders = (Path(each).expanduser() for each in (settings.workflow_dir, settings.output_dir))
+    return workflow_files(name, *folders)
+
+
+def exit_code(work: Callable[[Stream, Stream], int]) -> int:
+    """The exit code of `work`, which writes to standard output and standard error."""
+    out, err = Stream(sys.stdout), Stream(sys.stderr)
+    try:
+        try:
+            return work(out, err)
+        except DwError as error:
+            return report(error, err)
+    except OutputClosed:
+        return EXIT_SIGPIPE
+
+
+def report(error: DwError, err: Stream) -> int:
+    """Write an error in words. Returns its exit code."""
+    for line in error_lines(error, PROGRAM):
+        err.line(line)
+    return error.exit_code
+
+
+def _parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog,
+        description=description,
+        epilog=f"{epilog}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"dw {dw.__version__}")
+    return parser

@@ -1,0 +1,187 @@
+"""The command line: the shell and every program, by both spellings of their names."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dw
+from dw.__main__ import main
+from dw.programs import EXIT_CODES, PROGRAMS
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("cache", "config", "data", "state"):
+        monkeypatch.setenv(f"XDG_{name.upper()}_HOME", str(tmp_path / name))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("DW_STANDBY", "off")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def python(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+
+
+def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--help"])
+    assert left.value.code == 0
+    return capsys.readouterr().out
+
+
+# ------------------------------------------------------------------ help
+
+
+def test_the_help_of_the_shell_shows_every_program_with_an_example(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = helped(capsys)
+    assert text.startswith("usage: dw [OPTION ...] [WORKFLOW]\n       dw PROGRAM ...\n")
+    _, listed = text.split("\nprograms, ")
+    for line, (name, program) in zip(listed.splitlines()[1:], PROGRAMS.items(), strict=False):
+        assert line.split(maxsplit=1) == [name, f"{program.summary}: {program.example}"]
+        assert len(line) <= 80
+    assert text.endswith(EXIT_CODES)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_each_program_has_one_name_and_an_example(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    text = helped(capsys, name)
+    assert text.startswith(f"usage: dw {name} ")
+    assert f"\nexample: {PROGRAMS[name].example}\n" in text
+    assert text.endswith(EXIT_CODES)
+
+
+@pytest.mark.parametrize("name", ["", *PROGRAMS])
+def test_python_m_is_another_spelling(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    done = python("-m", f"dw.{name or 'repl'}", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == helped(capsys, *([name] if name else []))
+
+
+@pytest.mark.parametrize("name", ["", *PROGRAMS])
+def test_each_knows_its_version_and_refuses_what_is_no_option(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    words = [name] if name else []
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--version"])
+    assert (left.value.code, capsys.readouterr().out) == (0, f"dw {dw.__version__}\n")
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--no-such-option"])
+    assert left.value.code == 2
+
+
+# ------------------------------------------------------------------ which one runs
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("run", "nothing"), 2),
+        (("validate", "nothing", "wrong.json"), 3),
+        (("rehearse", "nothing"), 2),
+        (("schema",), 0),
+    ],
+)
+def test_both_spellings_have_the_same_exit_code(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: int
+) -> None:
+    Path("wrong.json").write_text("[]")
+    name, *rest = words
+    other = python("-m", f"dw.{name}", *rest)
+    assert main(words) == other.returncode == code
+    assert (other.stdout, other.stderr) == capsys.readouterr()
+
+
+@pytest.mark.parametrize("module", ["dw", "dw.repl"])
+def test_a_script_runs_by_either_name_of_the_shell(module: str) -> None:
+    done = python("-m", module, "-c", "let a=1\nlet")
+    assert (done.returncode, done.stdout) == (0, "variable\tvalue\na\t1\n")
+
+
+def test_a_first_word_that_is_no_program_is_a_workflow(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["nothing", "-c", "status"]) == 2
+    assert "there is no workflow 'nothing'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "name"), [("ruin", "run"), ("vaildate", "validate"), ("rehersal", "rehearse")]
+)
+def test_a_misspelt_program_is_corrected(
+    capsys: pytest.CaptureFixture[str], word: str, name: str
+) -> None:
+    assert main([word, "examples"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: there is no program or workflow {word!r} (did you mean {name!r}?)",
+        "  dw --help   lists the programs",
+    ]
+
+
+@pytest.mark.parametrize("path", ["ruin.json", "examples/ruin.json", "examples/inner/ruin.json"])
+def test_a_workflow_with_nearly_the_name_of_a_program_is_one(
+    here: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text("[]")
+    seen: list[list[str]] = []
+    monkeypatch.setattr("dw.repl.app.main", lambda words: seen.append(words) or 0)
+    word = path if path.startswith("ruin") else "ruin"
+    assert main([word]) == 0
+    assert seen == [[word]]
+
+
+def test_a_broken_config_file_is_named_for_a_misspelt_program(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = here / "config" / "dw" / "config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("=")
+    assert main(["ruin"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {file}: not valid TOML")
+
+
+# ------------------------------------------------------------------ imports
+
+
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        (["schema"], {"dw.repl", "dw.validate", "dw.rehearse", "dw.run", "dw.worker", "dw.engine"}),
+        (["validate", "-h"], {"dw.repl", "dw.rehearse", "dw.run", "dw.worker", "dw.engine"}),
+        (["rehearse", "-h"], {"dw.repl", "dw.validate", "dw.run", "dw.worker", "dw.engine"}),
+        (["run", "-h"], {"dw.validate", "dw.rehearse", "dw.engine"}),
+        (["--help"], {"dw.validate", "dw.rehearse", "dw.run", "dw.engine", "dw.schema"}),
+    ],
+)
+def test_only_the_chosen_program_is_imported(words: list[str], without: set[str]) -> None:
+    code = (
+        "import json, sys, dw.__main__, contextlib\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):\n"
+        f"    dw.__main__.main({words!r})\n"
+        "print(json.dumps(list(sys.modules)))"
+    )
+    found = set(json.loads(python("-c", code).stdout))
+    assert "dw.programs" in found
+    assert not found & without
+    assert not {name for name in found if name.split(".")[0] in ("torch", "diffusers", "numpy")}
+
+
+def test_the_module_that_the_worker_imports_again_is_light() -> None:
+    code = "import sys, dw.__main__; print(*(n for n in sys.modules if n.startswith('dw')))"
+    assert python("-c", code).stdout.split() == ["dw", "dw.__main__"]
