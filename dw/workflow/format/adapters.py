@@ -1,4 +1,4 @@
-"""What is put on a pipeline's models for a call: LoRAs and an IP-Adapter."""
+"""Adapters of a pipeline's models: LoRAs and an IP-Adapter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dw.workflow.references import is_reference
 
 
 def _scale(value: Any) -> Any:
-    """Numbers at any depth, also those that are texts. Which blocks there are, diffusers knows."""
+    """Numbers at any depth, also as strings. Only diffusers knows which blocks a model has."""
     if isinstance(value, list):
         return [_scale(item) for item in value]
     if isinstance(value, dict):
@@ -50,7 +50,7 @@ class Lora(Section):
 
 
 class IpAdapter(Section):
-    """A picture as a prompt; the picture itself is the argument `ip_adapter_image`."""
+    """An image as a prompt; the image itself is the argument `ip_adapter_image`."""
 
     closed = True
 
@@ -59,20 +59,20 @@ class IpAdapter(Section):
     subfolder: str | None = Field(None, description="folder in the repository")
     scale: Scale = Field(
         None,
-        description='weight of the picture, or weights by block of a UNet, {"down": 0, "up": 1}, '
+        description='weight of the image, or weights by block of a UNet, {"down": 0, "up": 1}, '
         "or a list by layer of FLUX; default: 1",
     )
     image_encoder_folder: str | None = Field(
         "image_encoder", description="folder of the encoder, in the subfolder or, with /, elsewhere"
     )
     image_encoder_pretrained_model_name_or_path: str | None = Field(
-        None, description="another model that the encoder comes from, as FLUX needs it"
+        None, description="model of the image encoder, if it is another one, as for FLUX"
     )
     image_encoder_subfolder: str | None = Field(None, description="folder of that encoder")
 
     @property
     def encoder(self) -> tuple[str, str | None] | None:
-        """The model and the folder in it of the image encoder; None: it has none."""
+        """The model of the image encoder and the folder in it; None without an encoder."""
         if self.image_encoder_pretrained_model_name_or_path is not None:
             return self.image_encoder_pretrained_model_name_or_path, self.image_encoder_subfolder
         folder = self.image_encoder_folder

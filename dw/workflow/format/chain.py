@@ -1,4 +1,4 @@
-"""A chain: one long film from several calls of a pipeline, each going on where the last ended."""
+"""Chain: one long video from several calls of a pipeline, each continuing the one before."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from dw.workflow.format.section import Section
 from dw.workflow.json_path import JsonPath
 
 REFERENCES = "references"
-"""The argument that holds the sound which a film is made for."""
+"""The argument with the audio that a video is made for."""
 
 
 class FrameSnap(Section):
-    """The numbers of frames that a model can make: a multiple of `modulus`, plus `remainder`."""
+    """Frame counts that a model can generate: a multiple of `modulus`, plus `remainder`."""
 
     closed = True
 
-    modulus: int = Field(ge=1, description="how far the numbers are apart: 4 for 4n+1")
-    remainder: int = Field(0, ge=0, description="what is added to the multiple: 1 for 4n+1")
+    modulus: int = Field(ge=1, description="distance between the counts: 4 for 4n+1")
+    remainder: int = Field(0, ge=0, description="added to the multiple: 1 for 4n+1")
     min_frames: int = Field(1, ge=1, description="frames of the shortest segment")
     max_frames: int | None = Field(
         None, ge=1, description="frames of the longest segment; default: any"
@@ -37,7 +37,7 @@ class FrameSnap(Section):
         return is_within and (frames - self.remainder) % self.modulus == 0
 
     def up(self, frames: int) -> int:
-        """The next number that the model can make, or its largest."""
+        """The next count that the model can generate, or its largest."""
         up = self._down(max(frames, self.min_frames) + self.modulus - 1)
         return up if self.max_frames is None else min(up, self._down(self.max_frames))
 
@@ -59,61 +59,60 @@ class FrameSnap(Section):
 
 
 class Chain(Section):
-    """Calls the pipeline several times, each call going on where the one before ended, and puts the
-    films behind each other. `segments` or `match_audio` says how often. One generator draws for all
-    of them."""
+    """Calls the pipeline several times and joins the videos. Each call continues the segment before
+    it. `segments` or `match_audio` sets the number of calls; all share one random generator."""
 
     closed = True
 
     segments: int | None = Field(None, ge=1, le=1000, description="number of calls")
     match_audio: bool = Field(
         False,
-        description="instead of segments: as many calls as the sound in the argument references is "
-        "long, which is then the film's sound",
+        description="instead of segments: as many calls as the audio in the argument references is "
+        "long; it becomes the audio of the video",
     )
     continuity: Literal["last_frame", "last_segment"] = Field(
         "last_frame",
-        description="what the next call is given: the last frame, or the segment before it as a "
+        description="what the next call receives: the last frame, or the segment before it as a "
         "reference",
     )
     segment_argument: Text = Field(
         "image",
-        description="argument of the call that takes it; to a list it is appended, as an object of "
-        "the kind that is in it",
+        description="argument of the call that receives it; to a list it is appended, as an object "
+        "of the same class as those in it",
     )
     carry_frames: int | None = Field(
         None,
         ge=1,
-        description="with last_segment: number of its last frames that are given; default: all",
+        description="with last_segment: number of its last frames to pass on; default: all",
     )
     carry_audio: bool = Field(
-        True, description="with last_segment: give the sound of these frames, too"
+        True, description="with last_segment: also pass on the audio of these frames"
     )
     trim_frames: int = Field(
         1,
         ge=0,
-        description="frames cut from the beginning of each later segment, where it repeats the one "
-        "before",
+        description="frames cut from the start of each later segment, where it repeats the one "
+        "before it",
     )
     crossfade_ms: float = Field(
         75,
         ge=0,
         le=60_000,
-        description="milliseconds in which the sounds of two segments cross, with equal power, at "
-        "most as long as what is trimmed; where nothing is, their ends are faded for 3 ms",
+        description="milliseconds of the crossfade, with equal power, between the audio of two "
+        "segments, at most the trimmed time; without trimming, both ends are faded for 3 ms",
     )
     fps: float | None = Field(
         None,
         gt=0,
         le=1000,
-        description="frames per second, to cut sounds by; default: the call's argument frame_rate",
+        description="frames per second, for cutting audio; default: the call's argument frame_rate",
     )
     frame_snap: FrameSnap | None = Field(
-        None, description="numbers of frames that the model can make"
+        None, description="frame counts that the model can generate"
     )
     prompts: Many[Text] = Field(
         (),
-        description="prompts of the segments, the last one for all that follow; each may be "
+        description="prompts of the segments, the last one for all further segments; each may be "
         "previous_result:STEP",
     )
     save_segments: bool = Field(
@@ -142,8 +141,8 @@ class Chain(Section):
 
 
 def check_chain(action: Mapping[str, Any]) -> Diagnostics:
-    """What does not fit between the chain of an action and its arguments, as far as both are there.
-    The paths begin at the action."""
+    """Conflicts between the chain of an action and its arguments, as far as both are given. Paths
+    begin at the action."""
     chain, arguments = action.get("chain"), action.get("arguments")
     if not isinstance(chain, dict) or not isinstance(arguments, dict):
         return
@@ -161,23 +160,23 @@ def _check_snap(data: Any, frames: Any) -> Diagnostics:
     try:
         snap = FrameSnap.model_validate(data)
     except ValueError:
-        return  # told by the model
+        return  # `check_shape` reports it
     if not snap.fits(frames):
         message = f"'num_frames' must be {snap}, such as {snap.up(frames)}, got {frames}"
         yield DataDiagnostic(("arguments", "num_frames"), message)
 
 
 def _check_lists(chain: Mapping[str, Any], arguments: Mapping[str, Any]) -> Diagnostics:
-    """Arguments that have to be lists, since something is put into them or looked for in them."""
+    """Arguments that must be lists, because references are appended or looked up."""
     needed: dict[str, str] = {}
     if chain.get("match_audio") is True:
-        needed[REFERENCES] = "'match_audio' needs a list of references with a sound"
+        needed[REFERENCES] = "'match_audio' needs a list of references with audio"
     if chain.get("continuity") == "last_segment":
         name = chain.get("segment_argument", "image")
         needed[str(name)] = "'last_segment' needs a list of references"
     for name, message in needed.items():
         value, path = arguments.get(name), ("arguments", name)
-        if not isinstance(value, list | str):  # a text is a reference, or told elsewhere
+        if not isinstance(value, list | str):  # a string may be a reference
             where: JsonPath = path if name in arguments else ("arguments",)
             yield DataDiagnostic(where, f"{message} in the argument {name!r}")
 

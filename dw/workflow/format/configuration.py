@@ -1,4 +1,4 @@
-"""What a pipeline or a component is, and how it is placed: the `configuration` objects."""
+"""Configuration: the class of a pipeline or a component, and its placement."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ComponentSettings(Section):
 
     @property
     def switches(self) -> dict[str, Any]:
-        """What is set for each call and put back: its name to its value."""
+        """Name to value of what is set for a call and reset after it."""
         values = {n: getattr(self, n) for n in type(self).model_fields if n != "torch_dtype"}
         return {name: value for name, value in values.items() if value}
 
@@ -75,7 +75,7 @@ class VaeSettings(ComponentSettings):
 
 
 class PlacedConfig(Section):
-    """What a pipeline or a component is, and where it lives."""
+    """The class of a pipeline or a component, and its placement."""
 
     closed = True
 
@@ -84,9 +84,7 @@ class PlacedConfig(Section):
         None, description="auto, cpu, mps, cuda or cuda:N; default: the pipeline's"
     )
     preserve_device_placement: bool = Field(False, description="leave it where its loader put it")
-    do_not_send_to_device: bool = Field(
-        False, description="the old name of preserve_device_placement"
-    )
+    do_not_send_to_device: bool = Field(False, description="old name of preserve_device_placement")
     group_offload: GroupOffload | None = Field(
         None, description="keep groups of its layers in host memory until they run"
     )
@@ -102,7 +100,7 @@ class PlacedConfig(Section):
 
     @property
     def stays(self) -> bool:
-        """Whether it stays where its loader put it."""
+        """Whether it stays on the device where its loader put it."""
         return self.preserve_device_placement or self.do_not_send_to_device
 
     @classmethod
@@ -113,7 +111,7 @@ class PlacedConfig(Section):
 
 
 class Configuration(PlacedConfig):
-    """What the pipeline is and how it is placed."""
+    """The pipeline's class, and its placement."""
 
     gathered = words("others")
 
@@ -154,13 +152,13 @@ class Configuration(PlacedConfig):
         None, description="settings of the image encoder"
     )
     load_components: LoadComponents | None = Field(
-        None, description="of a modular pipeline: the components to load, and their dtypes"
+        None, description="modular pipelines: the components to load, and their dtypes"
     )
     configs: dict[str, Any] = Field(
-        default_factory=dict, description="of a modular pipeline: settings of its blocks"
+        default_factory=dict, description="modular pipelines: settings of the blocks"
     )
     components_manager: ComponentsManager | None = Field(
-        None, description="of a modular pipeline: when components come to the device"
+        None, description="modular pipelines: when components move to the device"
     )
     shared_components: Many[str] = Field((), description="the same as beside configuration")
     reused_components: Many[str] = Field((), description="the same as beside configuration")
@@ -170,22 +168,22 @@ class Configuration(PlacedConfig):
     inversion: bool = Field(
         False,
         description="call `invert`, for pipelines that have it; gives `inverted_latents`, "
-        "`image_latents` and `latent_image_ids`, or what the pipeline names itself",
+        "`image_latents` and `latent_image_ids`, or the names that the pipeline gives",
     )
     others: dict[str, ComponentSettings] = Field(
         default_factory=dict,
         description="settings of other components, each under its own name",
     )
     no_generator: bool = Field(False, description="call the pipeline without a seeded generator")
-    cache: StepCache | None = Field(None, description="reuse in a step what earlier ones computed")
+    cache: StepCache | None = Field(None, description="reuse computations of earlier steps")
     teacache: TeaCache | None = Field(
         None, description="skip steps whose input hardly changes; FLUX.1 only"
     )
     attention_backend: AttentionBackend | None = Field(
-        None, description="what computes attention: native, flash, sage, xformers, ..."
+        None, description="backend of the attention: native, flash, sage, xformers, ..."
     )
     prompt_weighting: bool = Field(
-        False, description="heed (more:1.3), [less] and BREAK in the prompt; FLUX.1 only"
+        False, description="apply prompt weights: (more:1.3), [less] and BREAK; FLUX.1 only"
     )
     enable_attention_slicing: bool = Field(False, description="compute attention in slices")
     disable_attention_slicing: bool = Field(False, description="never compute attention in slices")
@@ -233,8 +231,8 @@ class Configuration(PlacedConfig):
 
 
 class ComponentConfiguration(PlacedConfig):
-    """What a component is that is loaded by itself. `preserve_device_placement` leaves its place
-    to the pipeline."""
+    """The class of a component that is loaded on its own, and its placement. With
+    `preserve_device_placement` the pipeline places it."""
 
     group_offload: ModuleGroupOffload | None = Field(
         None, description="keep groups of its layers in host memory until they run"

@@ -1,4 +1,4 @@
-"""Objects that a workflow builds: `{"reference_type": CLASS, "from_file": ...}` and its relatives.
+"""Construction of objects: `{"reference_type": CLASS, "from_file": ...}` and similar forms.
 
 One key ends in `_type` and names the class; another says what the object is made from.
 """
@@ -14,7 +14,7 @@ FROM_RESULT = "from_previous_result"
 FROM_ARGUMENTS = "from_arguments"
 CONSTRUCTORS = (FROM_FILE, FROM_RESULT, FROM_ARGUMENTS)
 PLAIN_STRINGS = frozenset({"content_type", "offload_type", "media_type"})
-"""Keys that end in `_type` and name nothing of Python."""
+"""Keys that end in `_type` but do not name Python objects."""
 
 
 def is_dtype_key(key: str) -> bool:
@@ -32,7 +32,7 @@ def is_type_key(key: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Construction:
-    """How an object of the file is to be built; the values are those of the file."""
+    """How to build an object, with the values as they stand in the file."""
 
     type_key: str
     constructor: str
@@ -42,7 +42,7 @@ class Construction:
 
 
 def construction(value: Any) -> Construction | None:
-    """What `value` builds, if it is an object that builds something."""
+    """The construction that `value` describes, if it is one."""
     if not isinstance(value, dict):
         return None
     types = [key for key in value if is_class_key(key)]

@@ -28,7 +28,7 @@ class PipelineReference(Section):
 
     reference_name: Text = Field(description="the earlier step that has the pipeline")
     arguments: dict[str, Any] = Field(description="arguments of the pipeline's call")
-    chain: Chain | None = Field(None, description="a long film from several calls")
+    chain: Chain | None = Field(None, description="one long video from several calls")
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
@@ -65,23 +65,23 @@ class SubWorkflow(Section):
 class Step(Section):
     """Does one thing: `pipeline`, `pipeline_reference`, `task` or `workflow`."""
 
-    name: Name = Field(description="later steps find the step's results by it")
+    name: Name = Field(description="name by which later steps refer to its results")
     seed: Seed | None = Field(None, description="overrides the workflow's seed")
     pipeline: Pipeline | None = Field(None, description="call a diffusers pipeline")
     pipeline_reference: PipelineReference | None = Field(
         None, description="call the pipeline of an earlier step again"
     )
-    task: Task | None = Field(None, description="run a command on pictures, films, sounds or text")
+    task: Task | None = Field(None, description="run a command on images, videos, audio or text")
     workflow: SubWorkflow | None = Field(None, description="run another workflow")
     release_pipeline: bool = Field(
         False,
-        description="free the step's pipeline, but for what later steps of this file need of it; "
-        "what comes after it is loaded when it is reached",
+        description="free the step's pipeline, except components that later steps of this file "
+        "use; models of later steps are loaded when these run",
     )
     release_models: bool = Field(
         False,
-        description="free the models of all tasks so far, in this file and around it; what comes "
-        "after it is loaded when it is reached",
+        description="free the models of all earlier tasks, also of the workflows that run this "
+        "one; models of later steps are loaded when these run",
     )
     result: Result | None = Field(
         None, description="how results are saved; without it they are kept for later steps only"
@@ -103,15 +103,15 @@ class Step(Section):
 
 
 class Workflow(Section):
-    """The whole file."""
+    """A workflow file."""
 
     id: Name = Field(description="names the workflow and its files")
     description: str | None = Field(None, description="free text")
     variables: dict[str, Any] = Field(
         default_factory=dict,
-        description="the workflow's arguments: name to default, whose type is theirs",
+        description="arguments of the workflow: name to default, whose type is the argument's",
     )
-    seed: Seed | None = Field(None, description="default seed; without it each run draws its own")
+    seed: Seed | None = Field(None, description="default seed; without it each run draws one")
     timeout: float | None = Field(
         None, gt=0, description="seconds that a run may execute; loading does not count"
     )

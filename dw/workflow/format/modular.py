@@ -1,4 +1,4 @@
-"""What a workflow says of a modular pipeline: which components it loads, how it offloads them."""
+"""Modular pipelines: which components are loaded, and how they are offloaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dw.workflow.format.section import Section, words
 
 RESERVE = "3GB"
 MODULAR = words("load_components configs components_manager")
-"""The keys of a configuration that are for modular pipelines alone."""
+"""The keys of a configuration for modular pipelines only."""
 
 _SIZE = re.compile(r"\d+(\.\d*)?(KI?B|MI?B|GI?B)", re.IGNORECASE)
 
@@ -51,7 +51,8 @@ class ComponentsManager(Section):
 
     enable_auto_cpu_offload: bool = Field(
         False,
-        description="keep weights in host memory until used, and then as long as there is room",
+        description="keep weights in host memory until used, then on the device while there is "
+        "room",
     )
     memory_reserve_margin: Size = Field(
         RESERVE,

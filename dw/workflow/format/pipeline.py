@@ -1,4 +1,4 @@
-"""A pipeline step: what is loaded, what is put on it, and what it is called with."""
+"""Pipeline step: what is loaded, its adapters, and the arguments of its call."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ OVERRIDES = words(
     "controlnet vae unet transformer text_encoder tokenizer image_encoder feature_extractor "
     "safety_checker prompt_enhancer prompt_enhancer_head processor latent_upsampler model"
 )
-"""Component overrides by name; `_2`, `_3`, ... may follow. Any sibling that loads is one, too."""
+"""Names of component overrides; `_2`, `_3`, ... may follow. Any other key whose object has
+`from_pretrained_arguments` is one as well."""
 
 _NUMBER = re.compile(r"_[2-9]$")
 _SOURCES = ("model_name", "from_single_file", "task")
 
 
 class Loadable(Section):
-    """What pipelines and component overrides have in common: they are loaded from somewhere."""
+    """A pipeline or a component override: both are loaded from a source."""
 
     configuration: PlacedConfig = Field(description="what it is and how it is placed")
     from_pretrained_arguments: dict[str, Any] = Field(
@@ -83,7 +84,7 @@ class Loadable(Section):
 
 
 class Component(Loadable):
-    """A component that is loaded by itself and takes the place of the pipeline's own."""
+    """A component that is loaded on its own and replaces the pipeline's."""
 
     closed = True
 
@@ -136,12 +137,12 @@ class Scheduler(Section):
 
 
 class RemoteTextEncoder(Section):
-    """A service that encodes prompts, in the place of the pipeline's text encoder."""
+    """A service that encodes prompts instead of the pipeline's text encoder."""
 
     closed = True
 
     url: Text = Field(
-        description="http or https URL where prompts are posted; it answers with tensors"
+        description="http or https URL to which prompts are posted; it returns tensors"
     )
 
     @classmethod
@@ -154,7 +155,7 @@ class RemoteTextEncoder(Section):
 
 
 class Pipeline(Loadable):
-    """Loads a diffusers pipeline, or takes what is in memory of it, and calls it."""
+    """Loads a diffusers pipeline, reusing components in memory, and calls it."""
 
     accepted = OVERRIDES
     gathered = words("components")
@@ -165,16 +166,16 @@ class Pipeline(Loadable):
     group_offload: PipelineGroupOffload | None = Field(
         None, description="the same as in configuration"
     )
-    scheduler: Scheduler | None = Field(None, description="another scheduler than the model's")
+    scheduler: Scheduler | None = Field(None, description="replaces the model's scheduler")
     audio_scheduler: Scheduler | None = Field(
-        None, description="another scheduler for the sound, where the pipeline has one"
+        None, description="replaces the scheduler of the audio, where the pipeline has one"
     )
     loras: Many[Lora] = Field((), description="LoRAs, applied together")
     remote_text_encoder: RemoteTextEncoder | None = Field(
         None, description="encode the prompt on another machine"
     )
-    ip_adapter: IpAdapter | None = Field(None, description="a picture as a prompt")
-    chain: Chain | None = Field(None, description="a long film from several calls")
+    ip_adapter: IpAdapter | None = Field(None, description="an image as a prompt")
+    chain: Chain | None = Field(None, description="one long video from several calls")
     shared_components: Many[str] = Field(
         (), description="names of components that later steps may reuse"
     )
@@ -183,7 +184,7 @@ class Pipeline(Loadable):
     )
     components: dict[str, Component] = Field(
         default_factory=dict,
-        description="components that come from somewhere else, each under its own name: vae, "
+        description="components from another source, each under its own name: vae, "
         "transformer, text_encoder_2, controlnet, ...",
     )
 
@@ -197,7 +198,7 @@ class Pipeline(Loadable):
 
     @property
     def is_builtin(self) -> bool:
-        """Whether all that it loads comes with dw. That is small, so it needs no stand-in."""
+        """Whether everything it loads comes with dw: small models, which need no stand-ins."""
         parts = (self, *self.components.values())
         names = [str(part.from_pretrained_arguments.get("model_name")) for part in parts]
         names += [lora.model_name for lora in self.loras]
@@ -205,7 +206,7 @@ class Pipeline(Loadable):
 
     @property
     def schedulers(self) -> dict[str, Scheduler]:
-        """The component that each replaces, and its replacement."""
+        """Component name to the scheduler that replaces it."""
         given = {"scheduler": self.scheduler, "audio_scheduler": self.audio_scheduler}
         return {name: scheduler for name, scheduler in given.items() if scheduler is not None}
 
@@ -213,7 +214,7 @@ class Pipeline(Loadable):
     def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         yield from super().conflicts(data)
         yield from check_chain(data)
-        yield from _offloads(data, cls.nested(data))
+        yield from _check_offload(data, cls.nested(data))
         if "components" in data:
             yield DataDiagnostic(
                 ("components",), "'components' goes inside 'configuration'", at_key=True
@@ -252,8 +253,8 @@ class Pipeline(Loadable):
         return loads or _NUMBER.sub("", name) in OVERRIDES
 
 
-def _offloads(data: Mapping[str, Any], overrides: Iterable[str]) -> Diagnostics:
-    """diffusers offloads no pipeline that has a component in groups."""
+def _check_offload(data: Mapping[str, Any], overrides: Iterable[str]) -> Diagnostics:
+    """diffusers cannot offload a pipeline when one of its components is offloaded in groups."""
     configuration = data.get("configuration")
     if not (isinstance(configuration, dict) and configuration.get("offload")):
         return

@@ -1,5 +1,4 @@
-"""Where models live and what is done to them: offloading, casting, quantization, the settings of
-single components."""
+"""Placement: offloading, casting, quantization and compilation of models and their modules."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ def exclusive(data: Mapping[str, Any], one: str, other: str) -> Diagnostics:
 
 
 class GroupOffload(Section):
-    """Groups of layers live in host memory and visit the device when they run."""
+    """Keeps groups of layers in host memory and moves each to the device when it runs."""
 
     closed = True
 
@@ -31,24 +30,21 @@ class GroupOffload(Section):
         "single layer: the least memory)"
     )
     onload_device: DeviceName | None = Field(
-        None, description="device where groups run; default: the pipeline's"
+        None, description="device of the groups that run; default: the pipeline's"
     )
     offload_device: DeviceName | None = Field(
-        None, description="device where groups rest; default: cpu"
+        None, description="device of the groups that do not run; default: cpu"
     )
     num_blocks_per_group: AtLeastOne | None = Field(
         None,
-        description="with block_level, which needs it: number of blocks in a group; 1 with "
-        "use_stream",
+        description="number of blocks in a group, required with block_level; 1 with use_stream",
     )
-    non_blocking: bool | None = Field(
-        None, description="copy without waiting for the end of it; default: false"
-    )
+    non_blocking: bool | None = Field(None, description="copy asynchronously; default: false")
     use_stream: bool | None = Field(
         None, description="copy the next group while one runs (CUDA); default: false"
     )
     record_stream: bool | None = Field(
-        None, description="with use_stream: be faster for more memory; default: false"
+        None, description="with use_stream: faster, with more memory; default: false"
     )
     low_cpu_mem_usage: bool | None = Field(
         None,
@@ -56,7 +52,7 @@ class GroupOffload(Section):
         "false",
     )
     offload_to_disk_path: Text | None = Field(
-        None, description="folder where groups rest, instead of host memory"
+        None, description="folder of the groups that do not run, instead of host memory"
     )
 
     @classmethod
@@ -66,7 +62,7 @@ class GroupOffload(Section):
 
 
 class PipelineGroupOffload(GroupOffload):
-    """Group offloading of all components of a pipeline but some."""
+    """Group offloading of all components of a pipeline, except some."""
 
     exclude_modules: Many[str] = Field(
         (), description="names of components that stay on the device"
@@ -77,7 +73,7 @@ class ModuleGroupOffload(GroupOffload):
     """Group offloading of one component, or of a module in it."""
 
     block_modules: Many[str] | None = Field(
-        None, description="names of submodules that are taken for blocks; default: the model's"
+        None, description="names of submodules that count as blocks; default: the model's"
     )
     exclude_kwargs: Many[str] | None = Field(
         None, description="names of arguments of its call that are not moved to the device"
@@ -85,7 +81,7 @@ class ModuleGroupOffload(GroupOffload):
 
 
 class LayerwiseCasting(Section):
-    """Weights are kept in a small dtype, and each layer is cast when it runs."""
+    """Keeps weights in a small dtype and casts each layer when it runs."""
 
     closed = True
 
@@ -97,11 +93,9 @@ class LayerwiseCasting(Section):
     )
     skip_modules_pattern: Many[str] | None = Field(
         None,
-        description="patterns of the names of modules that are left alone; default: the model's",
+        description="patterns of the names of modules that are not cast; default: the model's",
     )
-    non_blocking: bool | None = Field(
-        None, description="cast without waiting for the end of it; default: false"
-    )
+    non_blocking: bool | None = Field(None, description="cast asynchronously; default: false")
 
 
 class Compile(Section):
@@ -130,38 +124,36 @@ class Compile(Section):
 
 
 class ModuleSettings(Section):
-    """What is done to a component, or to a module in it, after it is loaded: in this order."""
+    """Changes of a component, or of a module in it, after it is loaded, in this order."""
 
     closed = True
 
     truncate_layers: dict[str, AtLeastOne] = Field(
         default_factory=dict,
-        description="dotted path of a list of layers in it, to the number of them that is kept",
+        description="dotted path of a list of layers in it, and the number of layers to keep",
     )
-    remove_modules: Many[Text] = Field(
-        (), description="dotted paths of modules in it that then do nothing"
-    )
+    remove_modules: Many[Text] = Field((), description="dotted paths of modules in it to disable")
     group_offload: ModuleGroupOffload | None = Field(
         None, description="keep groups of its layers in host memory until they run"
     )
     enable_tiling: bool | dict[str, Any] | None = Field(
-        None, description="of a VAE: decode in tiles; true, or arguments of its enable_tiling"
+        None, description="VAE: decode in tiles; true, or arguments of its enable_tiling"
     )
     residency: Literal["resident", "on_demand"] = Field(
         "resident",
-        description="on_demand: rest in host memory and visit the device for each call",
+        description="on_demand: stay in host memory and move to the device for each call",
     )
     device: DeviceName | None = Field(
         None, description="where it runs; default: the pipeline's device"
     )
     attention_backend: AttentionBackend | None = Field(
-        None, description="what computes its attention: native, flash, sage, ..."
+        None, description="backend of its attention: native, flash, sage, ..."
     )
     compile: Compile | None = Field(None, description="compile it with torch.compile")
 
     @property
     def is_moved(self) -> bool:
-        """Whether it visits the device instead of living there."""
+        """Whether it is moved to the device when it runs, instead of staying there."""
         return self.group_offload is not None or self.residency == "on_demand"
 
     @classmethod
@@ -182,7 +174,7 @@ class QuantizationConfiguration(Section):
 
 
 class Quantization(Section):
-    """A component's weights, quantized while they are loaded."""
+    """Quantizes a component's weights while they are loaded."""
 
     closed = True
 

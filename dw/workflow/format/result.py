@@ -1,4 +1,4 @@
-"""A step's `result`: what its files are, and how they are written."""
+"""Result: the type of a step's files, and how they are written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ONLY_FOR = {
     ("sample_rate", "samplerate", "subtype", "format", "compression_level", "bitrate_mode"),
     ("audio/",),
 )
-"""The keys that only some types of files know, and how those types begin."""
+"""Keys for some content types only, and the beginnings of these types."""
 
 
 class Result(Section):
@@ -37,39 +37,39 @@ class Result(Section):
         gt=0,
         le=1000,
         allow_inf_nan=False,
-        description="frames per second of a video or a GIF; default: the film's own, or else 8",
+        description="frames per second of a video or a GIF; default: the video's own, or else 8",
     )
     sample_rate: int | None = Field(
         None,
         validation_alias=AliasChoices("sample_rate", "samplerate"),
         ge=1000,
         le=768_000,
-        description="samples per second of a sound file, also written samplerate; default: the "
-        "sound's own, or else 44100",
+        description="samples per second of an audio file, also written samplerate; default: the "
+        "audio's own, or else 44100",
     )
     audio_sample_rate: int | None = Field(
         None,
         ge=1000,
         le=192_000,
-        description="samples per second of the sound in a video; default: the sound's own, without "
+        description="samples per second of the audio in a video; default: the audio's own, without "
         "which the video is silent",
     )
     subtype: str | None = Field(
-        None, description="encoding of a sound file as libsndfile names it: PCM_24, FLOAT, ..."
+        None, description="encoding of an audio file as libsndfile names it: PCM_24, FLOAT, ..."
     )
     format: str | None = Field(
         None,
-        description="container of a sound file as libsndfile names it: RF64, ...; default: the "
+        description="container of an audio file as libsndfile names it: RF64, ...; default: the "
         "content type's",
     )
     compression_level: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="size of a sound file: from 0, the best quality, to 1, the smallest file",
+        description="size of an audio file, from 0 (best quality) to 1 (smallest file)",
     )
     bitrate_mode: Literal["CONSTANT", "AVERAGE", "VARIABLE"] | None = Field(
-        None, description="spread of the bits over an MP3"
+        None, description="distribution of the bit rate over an MP3"
     )
     embed_metadata: bool = Field(
         False,

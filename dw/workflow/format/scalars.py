@@ -1,4 +1,4 @@
-"""The types of single values in a workflow: names, seeds, devices, content types."""
+"""Scalars: the types of names, seeds, devices and content types."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _number(value: object) -> object:
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
-        return value  # pydantic says what is wrong with it
+        return value  # pydantic reports it
 
 
 Many = Annotated[tuple[T, ...], Strict(False)]  # JSON has only lists, and the models are immutable

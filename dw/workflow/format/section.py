@@ -1,4 +1,4 @@
-"""One object of a workflow file as a pydantic model: what the models of the format share."""
+"""Section: the base of the models of the format; each is one object of a workflow file."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", protected_namespaces=())
 
-    closed: ClassVar[bool] = False  # an unknown key is an error, not a note that somebody keeps
-    accepted: ClassVar[frozenset[str]] = frozenset()  # keys of the format that are no fields
-    gathered: ClassVar[frozenset[str]] = frozenset()  # fields that are no keys: `nested` fills them
+    closed: ClassVar[bool] = False  # an unknown key is an error, not a user's note
+    accepted: ClassVar[frozenset[str]] = frozenset()  # keys that are not fields
+    gathered: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # fields that are not keys: `nested` fills them
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
-        """What is wrong between the keys of one object; the paths begin at that object."""
+        """Conflicts between the keys of one object; paths begin at that object."""
         del data
         yield from ()
 
     @classmethod
     def schema_extra(cls, further: dict[str, Any], /) -> dict[str, Any]:
-        """What the JSON Schema says of the keys that `nested` finds; `further` is the schema of
-        those that a gathered field holds."""
+        """The JSON Schema of the keys that `nested` finds; `further` is the schema of the values of
+        a gathered field."""
         del further
         return {}
 

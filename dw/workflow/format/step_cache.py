@@ -31,7 +31,7 @@ KEYS = {
     ),
     "text_kv": words(""),
 }
-"""What each type of step cache can be told; without a key its own default holds."""
+"""The options of each type of step cache."""
 
 PRESETS = "diffusers.hooks.mag_cache"
 """The module whose constants `NAME_MAG_RATIOS` are the presets of MagCache."""
@@ -50,7 +50,7 @@ def preset(name: str) -> str:
 
 
 def _ratios(value: Any) -> Any:
-    """A list of numbers, also of a tensor that a constant holds; or a preset's name."""
+    """A list of numbers, a constant's tensor as one, or the name of a preset."""
     if value is None:
         return None
     numbers = value.tolist() if hasattr(value, "tolist") else value
@@ -82,7 +82,7 @@ Range = Annotated[Many[int], AfterValidator(_range)]
 
 
 class StepCache(Section):
-    """Leaves out computations whose results would be nearly those of the step before."""
+    """Skips computations whose results hardly differ from those of the step before."""
 
     closed = True
 
@@ -93,37 +93,37 @@ class StepCache(Section):
     threshold: Number | None = Field(
         None,
         ge=0,
-        description="how much of a change is ignored; default: 0.05 for first_block, 0.06 for mag",
+        description="change that is ignored; default: 0.05 for first_block, 0.06 for mag",
     )
     num_inference_steps: int | None = Field(
         None, ge=1, description="number of the call's steps; default: that of its arguments"
     )
     max_skip_steps: int | None = Field(
-        None, ge=1, description="number of steps skipped in a row, at most; default: 3"
+        None, ge=1, description="largest number of steps skipped in a row; default: 3"
     )
     retention_ratio: Number | None = Field(
         None,
         ge=0,
         le=1,
-        description="share of the steps, at the start, that is never skipped; default: 0.2",
+        description="share of the steps, at the start, that are never skipped; default: 0.2",
     )
     mag_ratios: Ratios = Field(
         None,
-        description="magnitudes of the model, as calibrate tells them, or a preset: flux; default: "
-        "those of FLUX.1, for it",
+        description="magnitudes of the model, as calibrate reports them, or a preset such as flux; "
+        "default: those of FLUX.1, for FLUX.1",
     )
     calibrate: bool | None = Field(
         None,
-        description="skip nothing and tell the mag_ratios of this model and schedule; default: "
+        description="skip nothing and report the mag_ratios of this model and schedule; default: "
         "false",
     )
     cache_interval: int | None = Field(None, ge=1, description="compute each n-th step; default: 5")
     max_order: int | None = Field(None, ge=0, description="order of the extrapolation; default: 1")
     disable_cache_before_step: int | None = Field(
-        None, ge=1, description="number of the first steps, which are all computed; default: 3"
+        None, ge=1, description="number of steps at the start that are all computed; default: 3"
     )
     disable_cache_after_step: int | None = Field(
-        None, ge=0, description="number of the step from which all are computed; default: none"
+        None, ge=0, description="step from which all are computed; default: none"
     )
     spatial_attention_block_skip_range: int | None = Field(
         None, ge=1, description="compute spatial attention at each n-th step; default: 2"
@@ -154,7 +154,7 @@ class StepCache(Section):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the file says, but for the type."""
+        """The options that the file sets."""
         return self.model_dump(exclude={"type"}, exclude_none=True)
 
     @classmethod
@@ -164,18 +164,18 @@ class StepCache(Section):
         if allowed is None:
             return
         for key in data.keys() & (cls.model_fields.keys() - allowed - {"type"}):
-            known = f"it takes {', '.join(sorted(allowed))}" if allowed else "it takes nothing more"
+            known = f"it takes {', '.join(sorted(allowed))}" if allowed else "it takes no options"
             yield DataDiagnostic(
                 (key,), f"{key!r} is not for the cache {kind!r}; {known}", at_key=True
             )
         if data.get("mag_ratios") is not None and data.get("calibrate") is True:
-            message = "'calibrate' tells the 'mag_ratios', so they cannot be given"
+            message = "'calibrate' measures the 'mag_ratios', so they cannot be given"
             yield DataDiagnostic(("mag_ratios",), message, at_key=True)
 
 
 class TeaCache(Section):
-    """Leaves out steps whose input, modulated by the timestep, hardly differs from the last
-    one's."""
+    """Skips steps whose input, modulated by the timestep, hardly differs from that of the step
+    before."""
 
     closed = True
 

@@ -69,7 +69,7 @@ def of_chain(arguments: dict[str, Any] | None = None, **chain: Any) -> dict[str,
         ),
         (
             {"match_audio": True},
-            "'match_audio' needs a list of references with a sound in the argument 'references'",
+            "'match_audio' needs a list of references with audio in the argument 'references'",
         ),
         ({"segments": 3, "prompts": ["previous_result:story"]}, "there is no step 'story'"),
         (

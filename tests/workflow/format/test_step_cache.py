@@ -37,7 +37,7 @@ def cache_of(**keys: Any) -> StepCache:
         ),
         (
             {"cache": {"type": "text_kv", "threshold": 1}},
-            "'threshold' is not for the cache 'text_kv'; it takes nothing more",
+            "'threshold' is not for the cache 'text_kv'; it takes no options",
         ),
         (
             {"cache": {"type": "first_block", "treshold": 1}},
@@ -62,7 +62,7 @@ def cache_of(**keys: Any) -> StepCache:
         ),
         (
             {"cache": {"type": "mag", "calibrate": True, "mag_ratios": "flux"}},
-            "'calibrate' tells the 'mag_ratios', so they cannot be given",
+            "'calibrate' measures the 'mag_ratios', so they cannot be given",
         ),
         (
             {"cache": {"type": "mag", "retention_ratio": 2}},
