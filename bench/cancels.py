@@ -91,7 +91,7 @@ class Cancels:
         timer.cancel()
         if not is_cancelled:
             return None
-        self._engine.settle()
+        self._engine.recover()
         return time.perf_counter() - asked[0]
 
     def latencies(

@@ -126,7 +126,7 @@ def _each(files: Iterable[Path], output_dir: Path, settings: Settings) -> Iterat
         except DwError as error:
             failure = error.with_traceback(None)
         if isinstance(failure, RunFailed):
-            engine.settle()
+            engine.recover()
         seconds = time.monotonic() - begun
         notes = tuple(event.message for event in emitted if isinstance(event, Warned))
         yield Rehearsal(display_path(path), seconds, outputs, notes, failure)

@@ -66,7 +66,7 @@ def _problems(path: Path, settings: Settings) -> tuple[Diagnostic, ...]:
 
     engine = Engine()
     found = engine.check(result.document)
-    notes = () if settings.rehearse else engine.survey(result.document, settings.device)
+    notes = () if settings.rehearse else engine.check_models(result.document, settings.device)
     return result.with_more([*found, *notes]).problems
 
 

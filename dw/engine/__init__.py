@@ -14,7 +14,8 @@ library_warnings.install()
 weight_reading.install()
 
 from dw.engine.cancellation import Cancelled, RunControl  # noqa: E402
-from dw.engine.engine import Engine, RunResult  # noqa: E402
+from dw.engine.engine import Engine  # noqa: E402
+from dw.engine.execution.run import RunResult  # noqa: E402
 from dw.engine.memory.cleanup import ClearReport  # noqa: E402
 
 __all__ = [

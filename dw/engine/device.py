@@ -1,4 +1,4 @@
-"""The device that models run on, behind one small interface: CUDA, MPS or the CPU."""
+"""Devices: CUDA, MPS and the CPU behind one small interface."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DeviceMemory:
 
 @dataclass(frozen=True)
 class Device(ABC):
-    """A device, and in words why it was chosen."""
+    """A device, and why it was chosen, in words."""
 
     spec: str  # as torch spells it: cuda:0, mps, cpu
     reason: str
@@ -45,8 +45,8 @@ class Device(ABC):
     def memory(self) -> DeviceMemory: ...
 
     def capacity(self) -> int | None:
-        """Bytes of memory that models can be in, asked without touching the device; None when
-        nobody tells."""
+        """Bytes of memory that models can use, None when unknown. Makes no context on the
+        device."""
         return int(psutil.virtual_memory().total)
 
     def empty_cache(self) -> None:  # noqa: B027  # some devices have nothing to give back
@@ -114,7 +114,7 @@ class Mps(Device):
 
 @dataclass(frozen=True)
 class Cpu(Device):
-    """The CPU has no allocator that counts, so `allocated` is what `live_bytes` finds in living
+    """The CPU's allocator does not count, so `allocated` is what `live_bytes` finds in live
     models."""
 
     live_bytes: Callable[[], int]
@@ -153,5 +153,5 @@ def _best(live_bytes: Callable[[], int]) -> Device:
     if best.startswith("cuda"):
         return Cuda(best, "the first CUDA device")
     if best == "mps":
-        return Mps(best, "the MPS device, as there is no CUDA")
+        return Mps(best, "the MPS device, without CUDA")
     return Cpu(best, "there is neither CUDA nor MPS", live_bytes)

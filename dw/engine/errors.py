@@ -1,5 +1,5 @@
-"""From what libraries raise to errors that a user can understand, without what the raised ones
-hold in memory."""
+"""Errors of a run: from what libraries raise to what a user understands, without the tensors that
+the raised exceptions hold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OUT_OF_MEMORY_TEXTS = (
 
 
 class OutOfMemory(OutOfResources):
-    """Of the device or the host. The message is the allocator's, as long as nobody knows more."""
+    """Of the device or the host. The message is the allocator's until the engine replaces it."""
 
 
 class DeviceDied(RunFailed):

@@ -107,25 +107,25 @@ class Session:
         return [output.sha256 for output in self.run(workflow, **options).outputs]
 
     def cancel(self, workflow: Json | Document, control: RunControl, **options: Any) -> Cancelled:
-        """Run, expect that `control` is cancelled meanwhile, and settle, as the worker does."""
+        """Run, expect that `control` is cancelled meanwhile, and recover, as the worker does."""
         try:
             self.run(workflow, control=control, **options)
         except Cancelled as cancelled:
             stopped = cancelled.with_traceback(None)
         else:
             raise AssertionError("the run was not cancelled")
-        self.engine.settle()
+        self.engine.recover()
         return stopped
 
     def fail(self, workflow: Json, **options: Any) -> DwError:
-        """Run, expect an error, and settle, as the worker does."""
+        """Run, expect an error, and recover, as the worker does."""
         try:
             self.run(workflow, **options)
         except DwError as error:
             failure = error.with_traceback(None)
         else:
             raise AssertionError("the run did not fail")
-        self.engine.settle()
+        self.engine.recover()
         return failure
 
     @property

@@ -9,7 +9,7 @@ import torch
 from diffusers import ModularPipeline, StableDiffusionPipeline
 
 from dw.engine import Cancelled, RunControl
-from dw.engine.cancellation import watching
+from dw.engine.calls.watching import watching
 
 CALL = {"prompt": "a cat", "num_inference_steps": 2, "width": 64, "height": 64}
 
@@ -20,14 +20,14 @@ def pipeline(sd15: Path) -> StableDiffusionPipeline:
 
 
 def test_a_cancel_may_come_from_any_thread() -> None:
-    control = RunControl(3)
+    control = RunControl()
     control.stepped(2, 8)
     thread = threading.Thread(target=control.cancel)
     thread.start()
     thread.join()
     with pytest.raises(Cancelled) as caught:
         control.check()
-    assert (control.run_id, caught.value.step, caught.value.steps) == (3, 2, 8)
+    assert (caught.value.step, caught.value.steps) == (2, 8)
 
 
 def test_it_is_no_exception_that_a_pipeline_would_catch() -> None:

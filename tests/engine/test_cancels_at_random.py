@@ -104,9 +104,9 @@ def test_a_cache_that_stays_on_the_model_is_reset(session: Session) -> None:
     transformer = next(c.value for c in components if c.label == "gen.transformer")
     transformer.enable_cache(FirstBlockCacheConfig(threshold=1000.0))
     before = session.hashes(document)
-    for settle in (True, False):
+    for recovers in (True, False):
         with pytest.raises(Cancelled):
             session.run(document, seed=8, control=CancelsAt(3))
-        if settle:
-            session.engine.settle()
-        assert (session.hashes(document) == before) is settle
+        if recovers:
+            session.engine.recover()
+        assert (session.hashes(document) == before) is recovers

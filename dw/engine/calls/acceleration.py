@@ -1,4 +1,4 @@
-"""What makes the calls of a pipeline faster: set for each call, and gone after it."""
+"""Acceleration: step caches and attention backends, set for one call of a pipeline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from diffusers.models.attention_dispatch import attention_backend
 from dw.engine.calls import step_cache, teacache
 from dw.engine.calls.denoising import MODELS
 from dw.engine.calls.weighting import takes_weights
-from dw.engine.execution.run import Run
 from dw.engine.python.signatures import component_types, constructor_signature
 from dw.errors import RunFailed
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
@@ -28,7 +27,7 @@ def accelerated(
     arguments: Mapping[str, Any],
     warn: Callable[[str], None],
 ) -> Iterator[None]:
-    """Raises RunFailed when the pipeline does not have what the workflow asks for."""
+    """Raises RunFailed when the pipeline cannot have what the workflow asks for."""
     with ExitStack() as stack:
         stack.enter_context(attention(configuration.attention_backend))
         if (cache := configuration.cache) is not None:
@@ -39,39 +38,41 @@ def accelerated(
 
 
 def check_acceleration(cls: Any, configuration: Configuration, path: JsonPath) -> Diagnostics:
-    """What the models of a pipeline class do not have, as far as the class tells; `path` is the
-    configuration's."""
+    """What the models of a pipeline class cannot have, as far as the class shows. `path`: of the
+    configuration."""
     cache, tea = configuration.cache, configuration.teacache
-    judges: dict[str, Callable[[type], str | None]] = {}
+    reasons: dict[str, Callable[[type], str | None]] = {}
     if cache is not None:
-        judges["cache"] = partial(step_cache.judge_model, cache=cache)
+        reasons["cache"] = partial(step_cache.why_unsupported, cache=cache)
     if tea is not None:
-        judges["teacache"] = teacache.judge_model
-    for key, judge in judges.items():
-        if message := _judge(cls, judge):
+        reasons["teacache"] = teacache.why_unsupported
+    for key, reason in reasons.items():
+        if message := _unsupported(cls, reason):
             yield DataDiagnostic((*path, key), message, at_key=True)
     if configuration.prompt_weighting and not takes_weights(cls):
         message = f"'prompt_weighting' is for FLUX.1, not for {cls.__name__}"
         yield DataDiagnostic((*path, "prompt_weighting"), message, at_key=True)
 
 
-def _judge(cls: Any, judge: Callable[[type], str | None]) -> str | None:
+def _unsupported(cls: Any, reason: Callable[[type], str | None]) -> str | None:
     names = [name for name in MODELS if name in constructor_signature(cls).components]
     if not names:
         return f"{cls.__name__} has no transformer, which step caches are for"
-    messages = [judge(model) for model in component_types(cls, names[0])]
+    messages = [reason(model) for model in component_types(cls, names[0])]
     return messages[0] if messages and all(messages) else None
 
 
 def attention(backend: str | None) -> AbstractContextManager[None]:
-    """All attention is computed by this backend meanwhile, that of other models too: diffusers
-    has one for the process, and gives back the one before."""
+    """Computes all attention with this backend, that of other models as well: diffusers has one
+    for the process. The one before is put back."""
     return nullcontext() if backend is None else attention_backend(backend)
 
 
-def usable(configuration: Configuration, run: Run) -> Configuration:
-    """The configuration without an attention backend that this machine lacks, when it is a
-    rehearsal. Raises RunFailed when it is not."""
+def usable(
+    configuration: Configuration, warn: Callable[[str], None], *, rehearse: bool
+) -> Configuration:
+    """The configuration; in a rehearsal, without an attention backend that this machine lacks.
+    Raises RunFailed for such a backend in a real run."""
     backend = configuration.attention_backend
     try:
         with attention(backend):
@@ -82,7 +83,7 @@ def usable(configuration: Configuration, run: Run) -> Configuration:
             f"attention_backend {backend!r} cannot be used here: {reason}",
             hints=["native, the default, is there on every machine"],
         )
-        if not run.planner.rehearse:
+        if not rehearse:
             raise failure from error
-    run.warn(f"{failure.message}; rehearsing without it")
+    warn(f"{failure.message}; rehearsing without it")
     return configuration.model_copy(update={"attention_backend": None})

@@ -1,7 +1,8 @@
-"""What is set on models for a call and can be put back: tiling, slicing, memory formats, attention.
+"""Call settings: what is set on models for a call and can be put back, such as tiling, slicing,
+memory formats and attention.
 
-The models are shared by every pipeline, so the switches of the last call are still set; those that
-the next one does not want are put back first.
+The models are shared by every pipeline, so the settings of the last call are still there; those
+that the next call does not want are put back first.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from dw.errors import RunFailed, did_you_mean
 from dw.workflow.format.configuration import Configuration
 
 Wanted = Mapping[str, Any]
-"""The switches of one module: name to value."""
+"""The settings of one module: name to value."""
 
 Undo = Callable[[Any], None]
-"""Puts a module back as it was. Refers to no module, which it would keep alive."""
+"""Puts a module back as it was. Holds no reference to a module, which would keep it alive."""
 
 
 class CallSetting(Protocol):
@@ -31,32 +32,33 @@ class CallSetting(Protocol):
 
 
 class CallSettings:
-    """Reconciles models with the switches that they should have."""
+    """Gives models the settings that they should have."""
 
     def __init__(self) -> None:
         self._set: WeakKeyDictionary[torch.nn.Module, tuple[Wanted, list[Undo]]]
         self._set = WeakKeyDictionary()
 
     def reconcile(self, pipeline: DiffusionPipeline, configuration: Configuration) -> None:
-        """Raises RunFailed for a module that is not there and for a switch with a wrong value."""
-        wanted = wanted_switches(pipeline, configuration)
-        for module in _modules(pipeline) if self._set else ():
+        """Raises RunFailed for an unknown module and for a setting with a wrong value."""
+        wanted = wanted_settings(pipeline, configuration)
+        modules = [inner for model in _models(pipeline) for inner in model.modules()]
+        for module in modules if self._set else ():
             if module in self._set and self._set[module][0] != wanted.get(module, {}):
                 self._put_back(module)
-        for module, call_settings in wanted.items():
-            if call_settings and module not in self._set:
-                self._flip(module, call_settings)
+        for module, settings in wanted.items():
+            if settings and module not in self._set:
+                self._apply(module, settings)
 
     def put_back(self) -> None:
-        """Every module as it was loaded."""
+        """Put every module back as it was loaded."""
         for module in list(self._set):
             self._put_back(module)
 
-    def _flip(self, module: torch.nn.Module, call_settings: Wanted) -> None:
+    def _apply(self, module: torch.nn.Module, settings: Wanted) -> None:
         undone: list[Undo] = []
-        self._set[module] = call_settings, undone
-        for name, value in call_settings.items():
-            undone.append(_SWITCHES[name](module, value))
+        self._set[module] = settings, undone
+        for name, value in settings.items():
+            undone.append(_SETTINGS[name](module, value))
 
     def _put_back(self, module: torch.nn.Module) -> None:
         _, undone = self._set.pop(module)
@@ -64,7 +66,7 @@ class CallSettings:
             undo(module)
 
 
-def wanted_switches(
+def wanted_settings(
     pipeline: DiffusionPipeline, configuration: Configuration
 ) -> dict[torch.nn.Module, dict[str, Any]]:
     wanted: dict[torch.nn.Module, dict[str, Any]] = {}
@@ -75,9 +77,9 @@ def wanted_switches(
     for name, entry in configuration.components.items():
         given = {"enable_tiling": entry.enable_tiling, "attention_backend": entry.attention_backend}
         named[name] = named.get(name, {}) | {n: v for n, v in given.items() if v}
-    for name, call_settings in named.items():
-        if call_settings and (module := _find(pipeline, name)) is not None:
-            wanted.setdefault(module, {}).update(call_settings)
+    for name, settings in named.items():
+        if settings and (module := _find(pipeline, name)) is not None:
+            wanted.setdefault(module, {}).update(settings)
     return wanted
 
 
@@ -103,18 +105,14 @@ def _find(pipeline: DiffusionPipeline, name: str) -> torch.nn.Module | None:
         ) from None
 
 
-def _modules(pipeline: DiffusionPipeline) -> list[torch.nn.Module]:
-    return [inner for module in _models(pipeline) for inner in module.modules()]
-
-
 def _models(pipeline: DiffusionPipeline) -> list[torch.nn.Module]:
     return [m for m in pipeline.components.values() if isinstance(m, torch.nn.Module)]
 
 
 def _method(name: str) -> CallSetting:
-    """A method that only sets plain attributes of its model: those are what is put back."""
+    """A method that only sets plain attributes of its model; these are put back."""
 
-    def flip(module: Any, value: Any) -> Undo:
+    def apply(module: Any, value: Any) -> Undo:
         if not hasattr(module, name):
             return _nothing(module, name)
         before = dict(vars(module))
@@ -122,7 +120,7 @@ def _method(name: str) -> CallSetting:
         changed = {n: v for n, v in before.items() if vars(module)[n] is not v}
         return lambda module: module.__dict__.update(changed)
 
-    return flip
+    return apply
 
 
 def _called(module: Any, name: str, value: Any) -> None:
@@ -176,7 +174,7 @@ def _attn_processor(module: Any, value: str) -> Undo:
 
 
 def _attention_backend(module: Any, value: str) -> Undo:
-    """diffusers would make the backend that of all models, which is put right at once."""
+    """diffusers also makes the backend that of all models; this is undone at once."""
     if not hasattr(module, "set_attention_backend"):
         return _nothing(module, "set_attention_backend")
     active = _AttentionBackendRegistry._active_backend
@@ -189,7 +187,7 @@ def _attention_backend(module: Any, value: str) -> Undo:
     return lambda module: module.reset_attention_backend()
 
 
-_SWITCHES: dict[str, CallSetting] = {
+_SETTINGS: dict[str, CallSetting] = {
     "attention_slicing": _attention_slicing,
     "enable_slicing": _method("enable_slicing"),
     "enable_tiling": _method("enable_tiling"),

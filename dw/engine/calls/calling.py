@@ -1,4 +1,4 @@
-"""One call of a pipeline: seeded, watched for a cancel, with its tensors brought to host memory."""
+"""Calls: one call of a pipeline, seeded, watched for a cancel, its tensors moved to the host."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
 from dw.engine.calls.acceleration import accelerated
+from dw.engine.calls.watching import watching
 from dw.engine.calls.weighting import weighted
-from dw.engine.cancellation import RunControl, watching
+from dw.engine.cancellation import RunControl
 from dw.engine.files.artifacts import on_host
 from dw.engine.media.video import plain
 from dw.engine.python import resolve
@@ -21,7 +22,7 @@ from dw.engine.python.signatures import call_parameters
 from dw.workflow.format.configuration import Configuration
 
 INVERTED = ("inverted_latents", "image_latents", "latent_image_ids")
-"""What pipelines give that invert a picture."""
+"""What pipelines return that invert an image."""
 
 
 def call(
@@ -32,8 +33,8 @@ def call(
     configuration: Configuration,
     warn: Callable[[str], None],
 ) -> Any:
-    """The output of the pipeline, or of the method of it that the configuration wants. Raises
-    Cancelled, and whatever the pipeline raises."""
+    """The output of the pipeline, or of the method that the configuration names. Raises Cancelled,
+    and whatever the pipeline raises."""
     control.stepped(0, 0)
     rate, method = _sample_rate(pipeline), method_of(configuration)
     with (
@@ -55,8 +56,8 @@ def call(
 
 
 def _with_rates(output: Any, rate: int | None, fps: float | None) -> Any:
-    """The output with the sample rate of its sound, where that is not told yet, and the rate of
-    the frames that belong to it."""
+    """The output with the sample rate of its audio, where it has none yet, and the frame rate of
+    the video around it."""
     if isinstance(output, Mapping) and not isinstance(output, BaseOutput):
         is_rated = "audio" not in output or "sampling_rate" in output
         return output if is_rated else {**output, "sampling_rate": rate}
@@ -66,7 +67,7 @@ def _with_rates(output: Any, rate: int | None, fps: float | None) -> Any:
 
 
 def _sample_rate(pipeline: DiffusionPipeline) -> int | None:
-    """Of the sounds that a pipeline makes, in Hz, as far as its components tell."""
+    """Of the audio that a pipeline makes, in Hz, if one of its components has it."""
     for component in ("vocoder", "vae", "audio_vae", "sound_tokenizer"):
         config = getattr(getattr(pipeline, component, None), "config", None)
         for name in ("output_sampling_rate", "sampling_rate", "sample_rate"):
@@ -76,21 +77,21 @@ def _sample_rate(pipeline: DiffusionPipeline) -> int | None:
 
 
 def method_of(configuration: Configuration) -> str:
-    """What is called of a pipeline."""
+    """The method of the pipeline that is called."""
     if configuration.inversion:
         return "invert"
     return "generate" if configuration.generate else "__call__"
 
 
 def _named(output: Any, method: str) -> Any:
-    """The output of a call, or what another method gives under the names that it goes by."""
+    """The output of a call; that of another method under the names of its values."""
     if method == "generate":
         return {"generated_ids": output}
     return dict(zip(INVERTED, output, strict=False)) if type(output) is tuple else output
 
 
 def takes_generator(pipeline: Any, method: str) -> bool:
-    """Whether the method is given the step's own generator; others draw from the global ones."""
+    """Whether the method takes the step's own generator; others draw from the global ones."""
     if method != "__call__" or resolve.is_from_transformers(type(pipeline)):
         return False
     if resolve.is_modular(type(pipeline)):
@@ -99,7 +100,7 @@ def takes_generator(pipeline: Any, method: str) -> bool:
 
 
 def call_default(pipeline: Any, name: str) -> Any:
-    """Of an argument of the call; None when it has no default, or is none."""
+    """Of an argument of the call; None when it has no default or does not exist."""
     if resolve.is_modular(type(pipeline)):
         from dw.engine.models import modular
 
@@ -110,8 +111,8 @@ def call_default(pipeline: Any, name: str) -> Any:
 
 
 def free_hooks(pipeline: Any) -> None:
-    """Take offloaded models off the device, and reset step caches, which else change the next
-    picture."""
+    """Take offloaded models off the device, and reset step caches, which would change the next
+    image."""
     if resolve.is_modular(type(pipeline)):
         from dw.engine.models import modular
 
@@ -123,8 +124,8 @@ def free_hooks(pipeline: Any) -> None:
 def seeded_generator(seed: int) -> torch.Generator:
     """A fresh generator for one step, whose iterations draw from it one after the other.
 
-    On the CPU, as that gives the same noise on every device. The global generators are seeded too:
-    some schedulers draw from them.
+    On the CPU, which gives the same noise on every device. The global generators are seeded as
+    well: some schedulers draw from them.
     """
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)

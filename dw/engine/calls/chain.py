@@ -1,20 +1,15 @@
-"""Making a chain: a pipeline is called for one segment of a film after the other, and each is given
-what the one before ended with."""
+"""Chains: a video of several segments. The pipeline is called once for each, and given the end of
+the segment before."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
-from pathlib import Path
 from typing import Any
 
-from dw.engine.calls.calling import call_default
-from dw.engine.execution.run import Run
 from dw.engine.files.artifacts import artifacts
 from dw.engine.files.objects import accepts
-from dw.engine.files.outputs import spilled
 from dw.engine.media.audio import Audio, as_audio, fitted
 from dw.engine.media.joining import joined_videos
 from dw.engine.media.segments import Segment, planned, samples_at
@@ -30,19 +25,19 @@ _ANY = FrameSnap.model_validate({"modulus": 1})
 
 
 @dataclass(frozen=True, slots=True)
-class Chaining:
-    """One chain, and what it is made with."""
+class ChainMaker:
+    """One chain, and the functions that it is made with."""
 
     chain: Chain
     prompts: Sequence[str]  # the chain's own, results filled in
     make: Callable[[Arguments], Any]  # calls the pipeline
     default: Callable[[str], Any]  # of an argument of the call, None without one
-    goes_on: Callable[[int, int], bool]  # is told how many of how many segments there are
+    goes_on: Callable[[int, int], bool]  # done segments, of a total: whether to make more
     spill: Callable[[Video, int], Video] | None  # puts the frames of a segment into a file
 
     def video(self, arguments: Arguments) -> Video:
-        """The whole film. Raises RunFailed for arguments and results that make no chain."""
-        fps = self._fps(arguments)
+        """The whole video. Raises RunFailed for arguments and results that make no chain."""
+        fps = self.chain.fps or arguments.get("frame_rate") or self.default("frame_rate")
         track = self._track(arguments, fps) if self.chain.match_audio else None
         calls = list(self._calls(arguments, track, fps))
         videos: list[Video] = []
@@ -57,22 +52,19 @@ class Chaining:
         video = joined_videos(videos, trim=trim, crossfade_ms=crossfade_ms, fps=fps)
         return video if track is None or fps is None else _to_track(video, track, fps)
 
-    def _fps(self, arguments: Arguments) -> float | None:
-        return self.chain.fps or arguments.get("frame_rate") or self.default("frame_rate")
-
     def _track(self, arguments: Arguments, fps: float | None) -> Audio:
-        """The sound that the film is made for."""
+        """The audio that the video is made for."""
         if fps is None:
             raise RunFailed("'match_audio' needs 'fps' in the chain, or the argument 'frame_rate'")
         audio = as_audio(_only_audio(arguments))
         if audio.rate is None:
-            raise RunFailed("'match_audio' needs a sound that tells its sample rate")
+            raise RunFailed("'match_audio' needs audio with a sample rate")
         return audio
 
     def _calls(
         self, arguments: Arguments, track: Audio | None, fps: float | None
     ) -> Iterator[Arguments]:
-        """The arguments of each call, but for what the call before it gives."""
+        """The arguments of each call, without those that the call before gives."""
         if track is None or fps is None:
             for index in range(self.chain.segments or 1):
                 yield {**arguments, **self._prompt(index)}
@@ -97,13 +89,13 @@ class Chaining:
         return planned(total, frames=frames, trim=trim, snap=snap)
 
     def _segment(self, arguments: Arguments, fps: float | None) -> Video:
-        """What one call makes, as pictures: they take a quarter of the memory of floats."""
+        """What one call makes, as images: they take a quarter of the memory of floats."""
         videos = [as_video(each, "a segment") for each in artifacts(self.make(arguments))]
         if len(videos) != 1:
             raise RunFailed(f"a chain goes on from one video, and this call made {len(videos)}")
         [video] = videos
         if video.audio is not None and fps is None:
-            raise RunFailed("the segments have sounds: 'chain' needs 'fps' to cut them")
+            raise RunFailed("the segments have audio: 'chain' needs 'fps' to cut it")
         return Video(list(video), video.audio, fps or video.fps)
 
     def _going_on(self, arguments: Arguments, before: Video, fps: float | None) -> Arguments:
@@ -120,7 +112,7 @@ class Chaining:
         return {**arguments, name: [*given, frame if cls is None else cls(image=frame)]}
 
     def _video_reference(self, given: list[Any], before: Video, fps: float | None) -> Any:
-        """The film before, or its end, as an object of the class that the pipeline takes."""
+        """The video before, or its end, as an object of the class that the pipeline takes."""
         cls = _reference_class(given, "video")
         if cls is None:
             name = self.chain.segment_argument
@@ -134,55 +126,17 @@ class Chaining:
         return cls(**known)
 
 
-def chain_runner(
-    run: Run, chain: Chain, prompts: Sequence[str], runner: Runner, stem: str
-) -> Runner:
-    """A runner that makes a chain of what `runner` makes; its segments' files begin with `stem`."""
-    iterations = count()
-
-    def make_video(arguments: Arguments) -> list[Any]:
-        iteration, stops = next(iterations), run.stops
-
-        def goes_on(done: int, total: int) -> bool:
-            run.report("segment", done, total)
-            run.control.check()
-            run.take_stop()
-            is_cut = run.stops > stops and done < total
-            run.cuts += is_cut
-            return not is_cut
-
-        def spill(video: Video, index: int) -> Video:
-            name = f"{stem}.{iteration}.segment-{index:03d}.mp4"
-            kept, output = spilled(video, run.folder / name)
-            if chain.keep_segments:
-                run.collect(iter([(run.step, output)]))
-            else:
-                run.scratch.append(Path(output.path))
-            return kept
-
-        chaining = Chaining(
-            chain=chain,
-            prompts=prompts,
-            make=lambda given: runner(given)[0],
-            default=lambda name: call_default(run.pipeline, name),
-            goes_on=goes_on,
-            spill=spill if chain.save_segments else None,
-        )
-        return [chaining.video(arguments)]
-
-    return make_video
-
-
 def _only_audio(arguments: Arguments) -> Any:
     references = arguments.get(REFERENCES)
-    audios = [each for each in _listed(references) if _kind(each) == "audio"]
+    listed = references if isinstance(references, list) else []
+    audios = [each for each in listed if _kind(each) == "audio"]
     if len(audios) != 1:
-        raise RunFailed(f"'match_audio' needs one sound in {REFERENCES!r}, got {len(audios)}")
+        raise RunFailed(f"'match_audio' needs one audio in {REFERENCES!r}, got {len(audios)}")
     return audios[0]
 
 
 def _with_part(references: list[Any], track: Audio, segment: Segment, fps: float) -> list[Any]:
-    """The references, with the part of the sound that belongs to a segment; the rest is silence."""
+    """The references with the part of the audio that belongs to a segment; the rest is silence."""
     assert track.rate is not None
     begin = samples_at(segment.begin, fps, track.rate)
     end = samples_at(segment.begin + segment.frames, fps, track.rate)
@@ -194,7 +148,7 @@ def _with_part(references: list[Any], track: Audio, segment: Segment, fps: float
 
 
 def _to_track(video: Video, track: Audio, fps: float) -> Video:
-    """The film as long as the sound, with it; the sound is cut when a stop has made it shorter."""
+    """The video with the audio, as long as it; the audio is cut if a stop ended the video."""
     assert track.rate is not None
     total = max(1, round(len(track) / track.rate * fps))
     if len(video) < total:
@@ -203,7 +157,7 @@ def _to_track(video: Video, track: Audio, fps: float) -> Video:
 
 
 def _ending(video: Video, frames: int, fps: float | None) -> Video:
-    """The last frames, and the sound that belongs to them."""
+    """The last frames, and the audio that belongs to them."""
     kept = video.frames[-frames:]
     audio, rate = video.audio, video.audio.rate if video.audio else None
     if audio is None or rate is None or fps is None:
@@ -214,8 +168,8 @@ def _ending(video: Video, frames: int, fps: float | None) -> Video:
 
 
 def _reference_class(references: list[Any], kind: str) -> Any:
-    """The class of a pipeline's references that hold such a thing: that of one which is there, or
-    else one beside the class of another."""
+    """The class of a pipeline's references of a kind: that of a given one, or else one in the
+    module of another's class."""
     own = [each for each in references if _kind(each)]
     for each in own:
         if _kind(each) == kind:
@@ -230,7 +184,3 @@ def _reference_class(references: list[Any], kind: str) -> Any:
 def _kind(value: Any) -> str | None:
     kind = getattr(value, "kind", None)
     return kind if isinstance(kind, str) else None
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

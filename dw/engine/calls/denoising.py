@@ -1,4 +1,4 @@
-"""The denoising of a pipeline: the model that does it, its steps, and the passes of each step."""
+"""Denoising: the model of a pipeline that does it, its steps, and the passes of each step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dw.engine.python.signatures import call_parameters
 from dw.errors import RunFailed
 
 MODELS = ("transformer", "transformer_ref")
-"""The components that step caches are for; the first one that there is."""
+"""The components that step caches are for; the first that exists."""
 
 
 def denoiser(pipeline: DiffusionPipeline) -> torch.nn.Module:
@@ -27,7 +27,7 @@ def denoiser(pipeline: DiffusionPipeline) -> torch.nn.Module:
 
 def denoising_steps(cls: Any, arguments: Mapping[str, Any]) -> int:
     """How many steps a call with these arguments does; a strength below 1 leaves out the first
-    ones. Raises RunFailed when that cannot be told."""
+    ones. Raises RunFailed when that is unknown."""
     parameters = call_parameters(cls)
 
     def given(name: str) -> Any:
@@ -46,7 +46,7 @@ def denoising_steps(cls: Any, arguments: Mapping[str, Any]) -> int:
 
 
 def tells_passes(cls: Any) -> bool:
-    """Whether the pipeline tells the caches itself which pass of a step it does."""
+    """Whether the pipeline itself names the passes of a step to the caches."""
     return "cache_context" in getattr(_code(cls), "co_names", ())
 
 
@@ -60,7 +60,7 @@ def _code(cls: Any) -> Any:
 
 
 class Passes:
-    """Counts the calls of a model: several at one timestep are the passes of one step, such as
+    """Counts the calls of a model. Several at one timestep are the passes of one step, such as
     those with the prompt and the negative prompt."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Passes:
 
 @contextmanager
 def counted(model: torch.nn.Module, *, named: bool) -> Iterator[Passes]:
-    """`named`: each pass is told to the caches on the model, as the pipeline does not tell it."""
+    """`named`: names each pass to the caches on the model, because the pipeline does not."""
     passes, context = Passes(), ExitStack()
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]

@@ -1,8 +1,8 @@
-"""IP-Adapters: pictures as prompts. For each call, the adapter that sits on a pipeline's denoiser
-becomes the one that is wanted.
+"""IP-Adapters: images as prompts. Before each call, the adapter on a pipeline's denoiser is changed
+to the one that the workflow names.
 
 An adapter replaces the attention processors of a model that other pipelines share. It is named by
-the content of its file; what it replaces is kept and put back, the very same objects.
+the content of its file. The very objects that it replaces are kept and put back.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ import torch
 from safetensors import safe_open
 from transformers import CLIPImageProcessor
 
-from dw.engine.files.access import FileAccess
-from dw.engine.models.source import Sources, refuse_pickles
+from dw.engine.models.context import LoadContext, stand_in_folder
+from dw.engine.models.source import refuse_pickles
+from dw.engine.models.spec import ComponentSpec
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_ip_adapter
-from dw.workflow.format.adapters import IpAdapter
-from dw.workflow.format.pipeline import Component, Pipeline
+from dw.workflow.format.pipeline import Pipeline
 
 PLACES = ("encoder_hid_proj", "text_encoder_hid_proj", "image_proj")
-"""Where models keep what makes tokens out of the picture."""
+"""Where models keep the layers that make tokens of the image."""
 
 IMAGE_SIZE = 224
-"""Pixels of CLIP's pictures, for adapters that come without an encoder."""
+"""Pixels of CLIP's images, for adapters without an encoder."""
 
 _MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Adapted:
-    """An adapter for a pipeline. `name` says what is in its file."""
+class IpAdapterFile:
+    """An IP-Adapter for a pipeline. `name` stands for the content of its file."""
 
     name: str
     path: Path
@@ -44,53 +44,47 @@ class Adapted:
 
 
 def find_ip_adapter(
-    adapter: IpAdapter, *, sources: Sources, access: FileAccess, stand_in: tuple[Path, Path] | None
-) -> Adapted:
-    """The file of an adapter; downloads it when it is not here. `stand_in`: the folders of a
-    rehearsal's pipeline and image encoder. Raises RunFailed for a pickle, which needs trust."""
+    pipeline: Pipeline, context: LoadContext, encoder: ComponentSpec | None
+) -> IpAdapterFile | None:
+    """The IP-Adapter that a pipeline should have; downloads its file. `encoder`: the pipeline's
+    image encoder. Raises RunFailed for a pickle, which needs trust."""
+    adapter = pipeline.ip_adapter
+    if adapter is None:
+        return None
     title = f"{adapter.model_name}/{adapter.weight_name or ''}".rstrip("/")
-    if stand_in is not None:
-        path = stand_in_ip_adapter(*stand_in, title)
+    if context.rehearse and encoder is not None:
+        path = stand_in_ip_adapter(stand_in_folder(pipeline), encoder.source, title)
     else:
         inside = "/".join(filter(None, (adapter.subfolder, adapter.weight_name))) or None
-        path = sources.file(adapter.model_name, inside, access=access, options={})
-        if not access.permissions.trust:
+        path = context.sources.file(adapter.model_name, inside, access=context.access, options={})
+        if not context.trust:
             refuse_pickles(path)
-    return Adapted(sources.fingerprint(path), path, adapter.scale, title)
-
-
-def encoder_of(adapter: IpAdapter, pipeline: Pipeline) -> Component | None:
-    """The encoder of its pictures, as a workflow would write it; None: it needs none."""
-    if adapter.encoder is None:
-        return None
-    model_name, subfolder = adapter.encoder
-    is_sd3 = "StableDiffusion3" in pipeline.configuration.component_type
-    kind = "SiglipVisionModel" if is_sd3 else "CLIPVisionModelWithProjection"
-    return Component.model_validate(
-        {
-            "configuration": {"component_type": f"transformers.{kind}"},
-            "from_pretrained_arguments": {"model_name": model_name, "subfolder": subfolder},
-        }
-    )
+    return IpAdapterFile(context.sources.fingerprint(path), path, adapter.scale, title)
 
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What a model was without the adapter `name`."""
+    """A model without the adapter `name`."""
 
     name: str
     processors: Mapping[str, Any]
     places: Mapping[str, Any]
     kind: Any  # config.encoder_hid_dim_type
 
+    @classmethod
+    def of(cls, model: Any, name: str) -> _Before:
+        places = {place: getattr(model, place, _MISSING) for place in PLACES}
+        kind = getattr(model.config, "encoder_hid_dim_type", None)
+        return cls(name, dict(model.attn_processors), places, kind)
+
 
 class IpAdapters:
-    """Reconciles pipelines with the adapter that they should have."""
+    """Gives pipelines the adapter that they should have."""
 
     def __init__(self) -> None:
         self._before: WeakKeyDictionary[torch.nn.Module, _Before] = WeakKeyDictionary()
 
-    def reconcile(self, pipeline: Any, wanted: Adapted | None) -> None:
+    def reconcile(self, pipeline: Any, wanted: IpAdapterFile | None) -> None:
         """Raises RunFailed when the adapter does not fit the pipeline, which then has none."""
         for model in _models(pipeline):
             before = self._before.get(model)
@@ -107,18 +101,18 @@ class IpAdapters:
             pipeline.set_ip_adapter_scale(1.0 if wanted.scale is None else wanted.scale)
         except (TypeError, ValueError) as error:
             raise RunFailed(
-                f"{type(pipeline).__name__} has no such blocks as the scale {wanted.scale} of the"
-                f" IP-Adapter {wanted.title!r} names",
+                f"the scale {wanted.scale} of the IP-Adapter {wanted.title!r} names blocks that "
+                f"{type(pipeline).__name__} does not have",
                 hints=[
                     'a number, or for a UNet {"down": {"block_2": [0, 1]}, "mid": 1, "up": 0.5}'
                 ],
             ) from error
 
-    def _load(self, pipeline: Any, wanted: Adapted) -> None:
-        _refuse_faces(wanted)
+    def _load(self, pipeline: Any, wanted: IpAdapterFile) -> None:
+        _reject_face_id(wanted)
         for model in _models(pipeline):
             if hasattr(model, "_load_ip_adapter_weights"):
-                self._before[model] = _state(model, wanted.name)
+                self._before[model] = _Before.of(model, wanted.name)
         try:
             pipeline.load_ip_adapter(
                 str(wanted.path.parent),
@@ -149,8 +143,8 @@ class IpAdapters:
 
     @staticmethod
     def _prepare_images(pipeline: Any) -> None:
-        """Give a pipeline what brings pictures into the encoder's size, as diffusers does when it
-        loads an adapter."""
+        """Give a pipeline the processor that scales images to the encoder's size, as diffusers does
+        when it loads an adapter with its encoder."""
         if getattr(pipeline, "feature_extractor", _MISSING) is None:
             encoder = getattr(pipeline, "image_encoder", None)
             size = IMAGE_SIZE if encoder is None else encoder.config.image_size
@@ -161,20 +155,14 @@ def _models(pipeline: Any) -> Iterator[torch.nn.Module]:
     return (part for part in pipeline.components.values() if isinstance(part, torch.nn.Module))
 
 
-def _state(model: Any, name: str) -> _Before:
-    places = {place: getattr(model, place, _MISSING) for place in PLACES}
-    kind = getattr(model.config, "encoder_hid_dim_type", None)
-    return _Before(name, dict(model.attn_processors), places, kind)
-
-
 def _is_on(model: Any) -> bool:
-    """Whether the adapter's processors are still there: a run that ended badly puts back others."""
+    """Whether the adapter's processors are still there: recovery after a run puts back others."""
     processors = model.attn_processors.values()
     return any("IPAdapter" in type(processor).__name__ for processor in processors)
 
 
 def _without_encoder(pipeline: Any) -> dict[str, None]:
-    """The argument that keeps diffusers from loading the image encoder, which is a component."""
+    """The argument that stops diffusers from loading the image encoder, which is a component."""
     from diffusers.loaders import FluxIPAdapterMixin
 
     if isinstance(pipeline, FluxIPAdapterMixin):
@@ -182,10 +170,10 @@ def _without_encoder(pipeline: Any) -> dict[str, None]:
     return {"image_encoder_folder": None}
 
 
-def _refuse_faces(wanted: Adapted) -> None:
-    """FaceID adapters bring LoRAs, which would be taken for LoRAs that nobody wants."""
+def _reject_face_id(wanted: IpAdapterFile) -> None:
+    """FaceID adapters bring LoRAs, which the next call would remove as unwanted ones."""
     if wanted.path.suffix == ".safetensors":
         with safe_open(wanted.path, framework="pt") as file:
             keys = file.keys()
             if any(".lora" in key or "_lora" in key for key in keys):
-                raise RunFailed(f"{wanted.title!r} is a FaceID adapter, which dw does not know")
+                raise RunFailed(f"{wanted.title!r} is a FaceID adapter, which is not supported")

@@ -1,5 +1,5 @@
-"""LoRAs: for each call, the adapters that sit on a pipeline's models become the ones that are
-wanted.
+"""LoRAs: before each call, the adapters on a pipeline's models are changed to those that the
+workflow names.
 
 The models are shared by every pipeline, so the adapters of the last call are still there. They are
 named by the content of their file. Nothing is ever fused: unfusing does not give the same bits
@@ -15,43 +15,44 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from dw.engine.files.access import FileAccess
-from dw.engine.models.source import Sources, refuse_pickles
+from dw.engine.models.context import LoadContext, stand_in_folder
+from dw.engine.models.source import refuse_pickles
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_lora
 from dw.workflow.format.adapters import Lora
+from dw.workflow.format.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
 class LoraAdapter:
-    name: str  # says what is in the file
+    name: str  # stands for the content of the file
     path: Path
     scale: float
-    title: str  # what the user calls it
+    title: str  # in messages
 
 
-def find_adapter(
-    lora: Lora,
-    *,
-    sources: Sources,
-    access: FileAccess,
-    stand_in_folder: Path | None,
-) -> LoraAdapter:
-    """The file of a LoRA; downloads it when it is not here. `stand_in_folder`: the pipeline of a
-    rehearsal. Raises RunFailed for a pickle, which needs trust."""
+def find_loras(pipeline: Pipeline, context: LoadContext) -> list[LoraAdapter]:
+    """The LoRAs that a pipeline should have; downloads their files. Raises RunFailed for a pickle,
+    which needs trust."""
+    is_stood_in = bool(pipeline.loras) and context.needs_stand_in(pipeline)
+    stand_in = stand_in_folder(pipeline) if is_stood_in else None
+    return [_find(lora, context, stand_in) for lora in pipeline.loras]
+
+
+def _find(lora: Lora, context: LoadContext, stand_in: Path | None) -> LoraAdapter:
     title = lora.adapter_name or f"{lora.model_name}/{lora.weight_name or ''}".rstrip("/")
-    if stand_in_folder is not None:
-        path = stand_in_lora(stand_in_folder, lora.model_name, lora.weight_name)
+    if stand_in is not None:
+        path = stand_in_lora(stand_in, lora.model_name, lora.weight_name)
     else:
         inside = "/".join(filter(None, (lora.subfolder, lora.weight_name))) or None
-        path = sources.file(lora.model_name, inside, access=access, options={})
-        if not access.permissions.trust:
+        path = context.sources.file(lora.model_name, inside, access=context.access, options={})
+        if not context.trust:
             refuse_pickles(path)
-    return LoraAdapter(f"dw_{sources.fingerprint(path)}", path, lora.scale, title)
+    return LoraAdapter(f"dw_{context.sources.fingerprint(path)}", path, lora.scale, title)
 
 
 class LoraAdapters:
-    """Reconciles pipelines with the adapters that they should have."""
+    """Gives pipelines the adapters that they should have."""
 
     def __init__(self) -> None:
         # For each adapter, the components that its file has weights for.
@@ -94,7 +95,7 @@ class LoraAdapters:
                         adapter_name=adapter.name,
                     )
         except BaseException:
-            pipeline.unload_lora_weights()  # half of an adapter is worse than none
+            pipeline.unload_lora_weights()  # half of an adapter would change every later image
             raise
         self._access |= _access(pipeline)
         for adapter in wanted:
@@ -112,7 +113,7 @@ def _access(pipeline: DiffusionPipeline) -> dict[str, frozenset[str]]:
 
 
 def _unload_from_parts(pipeline: DiffusionPipeline) -> None:
-    """For a pipeline that knows nothing of LoRAs on a model that another pipeline gave some."""
+    """For a pipeline without LoRAs that shares a model with one that has some."""
     for component in pipeline.components.values():
         if getattr(component, "peft_config", None) and hasattr(component, "unload_lora"):
             component.unload_lora()

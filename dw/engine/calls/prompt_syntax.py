@@ -1,4 +1,4 @@
-"""Weights in a prompt, as they are written for AUTOMATIC1111's web UI: `(more)`, `[less]`,
+"""Prompt weights, as they are written for AUTOMATIC1111's web UI: `(more)`, `[less]`,
 `(much more:1.5)`, and `BREAK` where a new chunk begins."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 BRACKET = 1.1
-"""What a pair of round brackets multiplies by, and one of square brackets divides by."""
+"""Round brackets multiply by it, square brackets divide by it."""
 
 _TOKEN = re.compile(
     r"\\(?P<escaped>[\\()\[\]])|(?P<open>[(\[])|:\s*(?P<weight>[+-]?(\d+\.?\d*|\.\d+))\s*\)"
@@ -26,7 +26,7 @@ class PromptSegment:
     weights: tuple[float, ...]
 
     def weight(self, start: int, end: int) -> float:
-        """Of a token at these characters: the mean of those that are no spaces, 1 without any."""
+        """Of a token at these characters: the mean of all that are not spaces, 1 without any."""
         inside = zip(self.text[start:end], self.weights[start:end], strict=True)
         weights = [weight for character, weight in inside if not character.isspace()]
         return sum(weights) / len(weights) if weights else 1.0
@@ -37,8 +37,8 @@ def has_weights(prompt: str) -> bool:
 
 
 def parse(prompt: str) -> list[PromptSegment]:
-    """The segments, at least one. A bracket that is never closed counts until the end, one that
-    was never opened is text; `\\(` is text, too."""
+    """The segments, at least one. A bracket that is never closed counts until the end; one that
+    was never opened is text, and so is `\\(`."""
     reader = _Reader()
     for token in _TOKEN.finditer(prompt.strip()):
         reader.read(token)
@@ -46,7 +46,7 @@ def parse(prompt: str) -> list[PromptSegment]:
 
 
 def joined(segments: list[PromptSegment]) -> PromptSegment:
-    """One segment, for encoders that know no chunks."""
+    """One segment, for encoders without chunks."""
     text = " ".join(segment.text for segment in segments)
     weights: list[float] = []
     for segment in segments:

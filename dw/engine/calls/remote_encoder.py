@@ -1,4 +1,4 @@
-"""Prompts that another machine encodes, so that the text encoder need not be loaded here."""
+"""Remote text encoders: another machine encodes the prompt; no text encoder is loaded here."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from safetensors.torch import load as load_safetensors
 
 from dw.engine.files.access import FileAccess
 from dw.engine.files.download import fetch
-from dw.engine.models.address import HOSTS
+from dw.engine.models.hub_address import HOSTS
 from dw.errors import RunFailed
 
 Tensors = dict[str, torch.Tensor]
 
 
 def encoded(arguments: Mapping[str, Any], url: str, access: FileAccess) -> dict[str, Any]:
-    """The arguments with what the service at `url` makes of their prompt, in the prompt's place.
+    """The arguments with the tensors that the service at `url` makes of their prompt instead of it.
 
-    Raises RunFailed when the request fails or the answer holds no tensors.
+    Raises RunFailed when the request fails or the answer is not tensors.
     """
     rest = {name: value for name, value in arguments.items() if name != "prompt"}
     return {**rest, **_tensors(_ask(arguments["prompt"], url, access), url)}
@@ -51,7 +51,7 @@ def _ask(prompt: Any, url: str, access: FileAccess) -> bytes:
 
 
 def is_hub(url: str) -> bool:
-    """Whether the user's token may be sent there: to the hub, encrypted, and to nobody else.
+    """Whether the user's token may be sent there: to the hub, encrypted, and nowhere else.
     Endpoints and Spaces of others have other hosts."""
     split = urlsplit(url)
     host = split.hostname or ""
@@ -59,8 +59,8 @@ def is_hub(url: str) -> bool:
 
 
 def _tensors(answer: bytes, url: str) -> Tensors:
-    """Safetensors by name, or what torch has saved: one tensor, or tensors by name. A pickle that
-    holds anything else is not read."""
+    """Safetensors by name, or a file of torch.save: one tensor, or tensors by name. A pickle of
+    anything else is not read."""
     try:
         if answer[8:9] == b"{":  # after the length of its header
             found: Any = load_safetensors(answer)

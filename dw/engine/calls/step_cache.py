@@ -1,4 +1,4 @@
-"""Step caches of diffusers: on for one call, and off after it, whatever its end."""
+"""Step caches of diffusers: on for one call, and off after it, however it ends."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ CONFIGS: dict[str, Callable[..., Any]] = {
     "text_kv": TextKVCacheConfig,
 }
 PRESETS = {FluxTransformer2DModel: "flux"}
-"""The magnitudes of models, when the file gives none."""
+"""The magnitudes of models for which the workflow gives none."""
 
 _RATIOS = re.compile(r"^\[[\d., e+-]+\]$", re.MULTILINE)
 
 
-def judge_model(cls: type, cache: StepCache) -> str | None:
+def why_unsupported(cls: type, cache: StepCache) -> str | None:
     """Why models of this class cannot have the cache."""
     if not issubclass(cls, CacheMixin):
         return f"{cls.__name__} has no step caches"
     if cache.type == "text_kv" and not issubclass(cls, NucleusMoEImageTransformer2DModel):
         return f"the cache 'text_kv' is for Nucleus-MoE, not for {cls.__name__}"
     if cache.type == "mag" and issubclass(cls, LTX2VideoTransformer3DModel):
-        return f"the cache 'mag' would leave out the sound of {cls.__name__}"
+        return f"the cache 'mag' would leave out the audio of {cls.__name__}"
     has_ratios = cache.calibrate or cache.mag_ratios is not None or cls in PRESETS
     if cache.type == "mag" and not has_ratios:
         return (
             f"the cache 'mag' needs 'mag_ratios' for {cls.__name__}; a run with "
-            "'calibrate': true tells them"
+            "'calibrate': true measures them"
         )
     return None
 
@@ -74,14 +74,14 @@ def applied(
     arguments: Mapping[str, Any],
     warn: Callable[[str], None],
 ) -> Iterator[None]:
-    """The cache that a workflow asks for, for one call. The model, which other pipelines share,
-    is as it was before when this ends.
+    """The cache that a workflow asks for, for one call. Afterwards the model, which other
+    pipelines share, is as before.
 
     Raises RunFailed when the model has no such cache.
     """
     register_blocks()
     model: Any = denoiser(pipeline)
-    if message := judge_model(type(model), cache):
+    if message := why_unsupported(type(model), cache):
         raise RunFailed(message)
     is_named = not tells_passes(type(pipeline))
     with counted(model, named=is_named) as passes:
@@ -108,7 +108,7 @@ def _enabled(model: Any, config: Any, name: str) -> Iterator[None]:
 
 
 class _WithAudio(TransformerBlockMetadata):  # type: ignore[misc]
-    """Blocks whose second result is the sound, not what the text encoder gave."""
+    """Blocks whose second result is the audio, not the text embedding."""
 
     def _get_parameter_from_args_kwargs(
         self, identifier: str, args: Any = (), kwargs: Any = None
@@ -119,7 +119,7 @@ class _WithAudio(TransformerBlockMetadata):  # type: ignore[misc]
 
 @once
 def register_blocks() -> None:
-    """Tell diffusers of blocks that it has but whose results it does not know."""
+    """Describe to diffusers those of its blocks that it has not registered."""
     TransformerBlockRegistry.register(
         MiniMaxH3TransformerBlock, TransformerBlockMetadata(return_hidden_states_index=0)
     )
@@ -132,7 +132,7 @@ def register_blocks() -> None:
 def _settings(
     pipeline: DiffusionPipeline, cache: StepCache, arguments: Mapping[str, Any], passes: Passes
 ) -> dict[str, Any]:
-    """What the file says, and what the call tells."""
+    """From the workflow, and from the arguments of the call."""
     settings = cache.settings
     if cache.type == "mag":
         settings.setdefault("num_inference_steps", denoising_steps(type(pipeline), arguments))
@@ -151,8 +151,8 @@ def _ratios(pipeline: DiffusionPipeline, cache: StepCache) -> Any:
 
 
 def _timestep(pipeline: DiffusionPipeline, passes: Passes) -> Callable[[], Any]:
-    """What FasterCache asks for. It cannot skip before it has computed once, nor tell passes
-    apart."""
+    """The timestep, for FasterCache. The cache cannot skip a step before it computed one, nor
+    distinguish passes."""
     if not hasattr(type(pipeline), "current_timestep"):
         name = type(pipeline).__name__
         raise RunFailed(f"{name} does not tell its timestep, which the cache 'faster' needs")
@@ -170,7 +170,7 @@ def _timestep(pipeline: DiffusionPipeline, passes: Passes) -> Callable[[], Any]:
 
 @contextmanager
 def _calibration(cache: StepCache, warn: Callable[[str], None]) -> Iterator[None]:
-    """Tell the ratios that diffusers prints, which is the only way in which it gives them."""
+    """Warn with the ratios that diffusers prints; it gives them in no other way."""
     if not cache.calibrate:
         yield
         return

@@ -1,11 +1,11 @@
 """TeaCache for FLUX.1, after Liu et al., "Timestep Embedding Tells: It's Time to Cache for Video
 Diffusion Model", 2024.
 
-How much the input of the first block changes from step to step, modulated by the timestep, tells
-how much the output will change; a polynomial, fitted to the model, turns the one into the other.
-While the changes since the last step that was computed add up to less than a threshold, what the
-blocks added to their input then is added again, and they are left out. The first and the last step
-are always computed. The first block is, too, as it makes what is looked at.
+The change of the first block's input from step to step, modulated by the timestep, predicts the
+change of the output; a polynomial, fitted to the model, converts the one into the other. While the
+changes since the last computed step add up to less than a threshold, the blocks are left out, and
+what they added to their input in that step is added again. The first and the last step are always
+computed, and so is the first block, whose input is measured.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from dw.workflow.format.step_cache import TeaCache
 COEFFICIENTS = {
     "flux": (498.651651, -283.781631, 55.8554382, -3.82021401, 0.264230861),
 }
-"""Of the authors' TeaCache4FLUX, highest power first."""
+"""From the authors' TeaCache4FLUX, highest power first."""
 
 _HOOK = "dw_teacache"
 
 
-def judge_model(cls: type) -> str | None:
+def why_unsupported(cls: type) -> str | None:
     """Why models of this class cannot have TeaCache."""
     is_flux = issubclass(cls, FluxTransformer2DModel)
     return None if is_flux else f"TeaCache is for FLUX.1, not for {cls.__name__}"
@@ -42,10 +42,10 @@ def judge_model(cls: type) -> str | None:
 def applied(
     pipeline: DiffusionPipeline, settings: TeaCache, arguments: Mapping[str, Any]
 ) -> Iterator[None]:
-    """TeaCache for one call; the model has nothing of it afterwards. Raises RunFailed for another
-    model than FLUX.1's."""
+    """TeaCache for one call; afterwards the model is as before. Raises RunFailed for a model that
+    is not FLUX.1's."""
     model = denoiser(pipeline)
-    if message := judge_model(type(model)):
+    if message := why_unsupported(type(model)):
         raise RunFailed(message)
     assert isinstance(model, FluxTransformer2DModel)
     steps = denoising_steps(type(pipeline), arguments)
@@ -55,10 +55,10 @@ def applied(
 
 @dataclass
 class _Pass:
-    """What is kept of the last step, for one of the passes of a step."""
+    """What is kept of the last step, for one of its passes."""
 
     signal: torch.Tensor | None = None  # the modulated input of the first block
-    distance: float = 0.0  # that was gone since the last step that was computed
+    distance: float = 0.0  # the sum of changes since the last computed step
     residual: torch.Tensor | None = None  # what the blocks added to their input
 
 
@@ -80,14 +80,14 @@ class _Steps:
         first, *others = blocks = [*model.transformer_blocks, *model.single_transformer_blocks]
         with ExitStack() as stack:
             stack.callback(HookRegistry.check_if_exists_or_initialize(model).remove_hook, _HOOK)
-            stack.callback(first.norm1.register_forward_hook(self._see).remove)
+            stack.callback(first.norm1.register_forward_hook(self._measure).remove)
             _register(first, _First(self))
             for block in others:
                 _register(block, _Other(self, is_last=block is blocks[-1]))
             yield
 
-    def _see(self, _: torch.nn.Module, __: Any, output: tuple[torch.Tensor, ...]) -> None:
-        """Look at the input of the first block, which its norm has modulated."""
+    def _measure(self, _: torch.nn.Module, __: Any, output: tuple[torch.Tensor, ...]) -> None:
+        """Measure the input of the first block, modulated by its norm, and decide."""
         kept, signal = self._kept[self._passes.current], output[0]
         is_edge = self._passes.steps in (1, self._steps)
         if kept.signal is not None:

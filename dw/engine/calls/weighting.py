@@ -1,8 +1,8 @@
-"""Prompts with weights, encoded for the pipelines of FLUX.1.
+"""Prompt weighting for the pipelines of FLUX.1.
 
 T5's embedding of each token is multiplied by its weight. CLIP gives one vector for the whole
-prompt, which knows no weights: a prompt that is longer than it can read is read in chunks, and
-their vectors are averaged.
+prompt, without weights: a prompt that is longer than its input is read in chunks, and their vectors
+are averaged.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def takes_weights(cls: Any) -> bool:
 
 
 def weighted(pipeline: DiffusionPipeline, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call with embeddings in the place of its prompts; as they are when no
-    prompt has weights."""
+    """The arguments of a call with embeddings instead of its prompts; unchanged when no prompt has
+    weights."""
     given, parameters = dict(arguments), call_parameters(pipeline.__class__)
     names = [f"{sign}prompt{number}" for sign in ("", "negative_") for number in ("", "_2")]
     texts = {name: given[name] for name in names if given.get(name) is not None}
@@ -39,7 +39,7 @@ def weighted(pipeline: DiffusionPipeline, arguments: Mapping[str, Any]) -> dict[
     if not weights or "prompt" not in texts:
         return given
     scale = parameters.get("true_cfg_scale")
-    if scale is None or given.get("true_cfg_scale", scale.default) <= 1:  # it counts for nothing
+    if scale is None or given.get("true_cfg_scale", scale.default) <= 1:  # it has no effect
         texts = {name: value for name, value in texts.items() if "negative" not in name}
     count = len(_list(texts["prompt"]))
     copies = given.pop("num_images_per_prompt", None) or 1
@@ -91,7 +91,7 @@ def _clip(pipeline: Any, segments: list[PromptSegment]) -> torch.Tensor:
 
 
 def _chunks(tokenizer: Any, text: str) -> Iterator[list[int]]:
-    """The tokens as the encoder reads them at once, with those that mark begin, end and padding."""
+    """The tokens of each chunk, with begin, end and padding."""
     room = tokenizer.model_max_length - 2
     ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
     for start in range(0, max(1, len(ids)), room):
@@ -102,7 +102,7 @@ def _chunks(tokenizer: Any, text: str) -> Iterator[list[int]]:
 
 @contextmanager
 def _scaled_lora(pipeline: Any, arguments: Mapping[str, Any]) -> Iterator[None]:
-    """LoRAs on the text encoders count as the call says, as in the pipeline's own encoding."""
+    """Scales the LoRAs on the text encoders as the pipeline's own encoding does."""
     scale = (arguments.get("joint_attention_kwargs") or {}).get("scale")
     encoders = [] if scale is None else [pipeline.text_encoder, pipeline.text_encoder_2]
     for encoder in encoders:

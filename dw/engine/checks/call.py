@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import Parameter
 from typing import Any
 
-from dw.engine.checks.keywords import unknown_argument
 from dw.engine.python.annotations import type_error
+from dw.engine.python.keywords import unknown_argument
 from dw.errors import did_you_mean
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.chain import REFERENCES, Chain

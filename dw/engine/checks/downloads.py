@@ -15,7 +15,7 @@ from httpx2 import HTTPError
 from huggingface_hub import HfApi, constants
 
 from dw.engine.memory.out_of_memory import size_in_words
-from dw.engine.models.address import HubFile, hub_file
+from dw.engine.models.hub_address import HubFile, hub_file
 from dw.engine.models.source import PICKLES, Sources
 from dw.errors import RunFailed
 from dw.workflow import Diagnostic, Document

@@ -14,6 +14,7 @@ from dw.engine.errors import failing
 from dw.engine.files.access import FileAccess
 from dw.engine.memory.footprint import Footprint, Weights
 from dw.engine.models.cache import ComponentCache, StepRequirement
+from dw.engine.models.context import LoadContext
 from dw.engine.models.live_models import LiveModels
 from dw.engine.models.planner import Planner
 from dw.engine.models.source import Sources
@@ -40,7 +41,7 @@ def check_memory_fit(
         planner = _planner(document, find_device, device)
         named = _named(document, document.partial(), planner)
         for _, together in groupby(named, key=lambda each: each is None):
-            for problem in _shortages([each for each in together if each], find_device):
+            for problem in _too_large([each for each in together if each], find_device):
                 found.setdefault(problem.place, problem)
     return tuple(found.values())
 
@@ -52,11 +53,13 @@ def _planner(document: Document, find_device: FindDevice, device: str | None) ->
         anywhere = Path(document.path.absolute().anchor)
         permissions = Permissions(allowed_dirs=(anywhere,))
     return Planner(
-        sources=Sources(downloads=False),
-        access=FileAccess(document.path.parent, permissions=permissions),
-        device=find_device(device),
-        find_device=find_device,
-        warn=lambda _: None,
+        LoadContext(
+            sources=Sources(downloads=False),
+            access=FileAccess(document.path.parent, permissions=permissions),
+            device=find_device(device),
+            find_device=find_device,
+            warn=lambda _: None,
+        )
     )
 
 
@@ -104,13 +107,13 @@ def _needs(
         yield from planner.needs_of(step.task, label)
 
 
-def _shortages(named: Sequence[_Named], find_device: FindDevice) -> Iterator[Diagnostic]:
+def _too_large(named: Sequence[_Named], find_device: FindDevice) -> Iterator[Diagnostic]:
     """A warning for each device on which models that are loaded at the same time do not fit."""
     loads = ComponentCache(LiveModels()).plan([each.need for each in named]).loads
     placements = [load.spec.placement for load in loads if load.spec is not None]
     for device in dict.fromkeys(each.device for each in placements if each is not None):
         footprint = Footprint.of(loads, find_device(device))
-        if message := footprint.shortage(ever=True):
+        if message := footprint.overflow(ever=True):
             weights = max(footprint.exact, key=lambda each: each.nbytes)
             owner = next(each for each in named if each.need is weights.need)
             yield owner.document.diagnostic_at(owner.place(weights), message, "warning")

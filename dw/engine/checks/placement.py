@@ -7,13 +7,13 @@ from typing import Any
 
 from diffusers import PipelineQuantizationConfig
 
-from dw.engine.checks.keywords import unknown_argument
 from dw.engine.models.quantization import (
     config_class,
     config_parameters,
     is_of_pipelines,
     of_one_component,
 )
+from dw.engine.python.keywords import unknown_argument
 from dw.errors import WorkflowError, did_you_mean
 from dw.extras import missing_package
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics

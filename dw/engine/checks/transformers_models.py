@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-from dw.engine.checks.keywords import keywords, unknown_generation_argument
 from dw.engine.models.spec_builder import LOADER_ARGUMENTS
 from dw.engine.models.transformers_models import PIPELINE, SOURCES
+from dw.engine.python.keywords import keywords, unknown_generation_argument
 from dw.errors import did_you_mean
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.pipeline import Pipeline

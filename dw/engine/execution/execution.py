@@ -1,4 +1,4 @@
-"""Running the steps of a bound workflow, one after the other, sub-workflows inside their step."""
+"""Execution: the steps of a bound workflow, one after the other, sub-workflows in their step."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from PIL import Image
 
 from dw.engine.calls.acceleration import usable
 from dw.engine.calls.calling import call, method_of, seeded_generator, takes_generator
-from dw.engine.calls.chain import Runner, chain_runner
-from dw.engine.calls.generation import GeneratedTokens
+from dw.engine.calls.chain import Runner
 from dw.engine.calls.remote_encoder import encoded
-from dw.engine.cancellation import watched, watching_modules
+from dw.engine.calls.watching import watched, watching_modules
 from dw.engine.errors import failing
+from dw.engine.execution.chain_runner import chain_runner
 from dw.engine.execution.iterations import iterations
-from dw.engine.execution.run import Run
+from dw.engine.execution.requirements import adapters_of
+from dw.engine.execution.run import RunState
 from dw.engine.execution.seeds import own_seed
 from dw.engine.files.artifacts import Results, on_host
 from dw.engine.files.inputs import realize
@@ -25,13 +26,14 @@ from dw.engine.files.outputs import file_names
 from dw.engine.media.encoding import is_muted
 from dw.engine.memory.footprint import Footprint
 from dw.engine.models import transformers_models
-from dw.engine.models.assembly import replace_scheduler, wire
+from dw.engine.models.assembly import assemble, replace_scheduler
 from dw.engine.models.cache import StepRequirement
 from dw.engine.models.spec import Placement
 from dw.engine.models.task_models import TaskModels, visiting
 from dw.engine.python import resolve
 from dw.engine.python.signatures import call_parameters
 from dw.engine.tasks import TaskContext, borrowed_by, models_of, require_fit, run_task
+from dw.engine.tasks.generation import GeneratedTokens
 from dw.events import Executing, StepStarted
 from dw.rehearsal.arguments import FRAMES, FRAMES_OF, GIVEN, chosen, smaller, told
 from dw.workflow import Document, Workflow
@@ -41,17 +43,17 @@ from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.references import PREVIOUS, result_references
 
 _MUTED = (
-    "step {0!r}: its film is saved without its sound, whose sample rate is not known; "
+    "step {0!r}: its video is saved without its audio, whose sample rate is unknown; "
     "'audio_sample_rate' in its result sets it"
 )
 
 
 class Execution:
-    """One workflow being executed. `prefix` tells the steps of a sub-workflow from its parent's."""
+    """One workflow being executed. `prefix`: of the names of its steps, in a sub-workflow."""
 
     def __init__(
         self,
-        run: Run,
+        run: RunState,
         document: Document,
         workflow: Workflow,
         *,
@@ -60,18 +62,19 @@ class Execution:
         chosen: Collection[str] = (),  # the variables that the user set
     ) -> None:
         self._run = run
+        self._context = run.context
         self._document = document
         self._workflow = workflow
         self._seed = seed
         self._prefix = prefix
         self._chosen = chosen
         self._planner = run.planner.beside(document.path.parent)
-        self._access = self._planner.access
+        self._access = self._planner.context.access
         self._results = Results(step.name for step in workflow.steps)
         self._arguments: list[Any] = []
 
     def prepare(self) -> None:
-        """Read the pictures and videos of all steps, before anything that takes long."""
+        """Read the images and videos of all steps, before anything that takes long."""
         for step in self._workflow.steps:
             self._run.step = f"{self._prefix}{step.name}"
             with failing(self._run.where):
@@ -87,6 +90,7 @@ class Execution:
             with failing(self._run.where):
                 results = list(self._step(step, index, self._arguments[index]))
             self._results.keep(step.name, results)
+            # Models, and then images and videos, are freed as soon as no later step needs them.
             if step.release_models:
                 self._release_models()
             if step.release_pipeline:
@@ -100,14 +104,14 @@ class Execution:
         return results
 
     def _release_pipeline(self, index: int) -> None:
-        """Free what the pipeline of a step needed, unless another step needs it, too."""
+        """Free what the pipeline of a step needed, unless another step needs it."""
         needs = {i: self._need(i) for i in range(index, len(self._workflow.steps))}
         released = needs.pop(index)
         if released is not None:
             others = [n for n in self._run.needs if n.pipeline != released.pipeline]
             later = [need for need in needs.values() if need is not None]
-            self._run.cache.release([released], but=[*others, *later])
-            self._run.planner.device.empty_cache()
+            self._context.cache.release([released], still_needed=[*others, *later])
+            self._run.device.empty_cache()
 
     def _need(self, index: int) -> StepRequirement | None:
         """What the pipeline of a step needs, if it has one."""
@@ -120,43 +124,44 @@ class Execution:
         )
 
     def _release_models(self) -> None:
-        """Free every model of a command; what else the run holds stays."""
+        """Free the models of tasks; those of pipelines stay."""
         of_tasks = [n for n in self._run.needs if n.pipeline.cls is TaskModels]
         others = [n for n in self._run.needs if n.pipeline.cls is not TaskModels]
-        self._run.cache.release(of_tasks, but=others)
-        self._run.planner.device.empty_cache()
+        self._context.cache.release(of_tasks, still_needed=others)
+        self._run.device.empty_cache()
 
     def _begin(self, step: Step, index: int) -> None:
         run = self._run
-        run.control.check()
-        run.control.stepped(0, 0)
+        self._context.control.check()
+        self._context.control.stepped(0, 0)
         run.step = f"{self._prefix}{step.name}"
-        run.emit(StepStarted(run.run_id, run.step, index + 1, len(self._workflow.steps)))
+        total = len(self._workflow.steps)
+        self._context.emit(StepStarted(self._context.run_id, run.step, index + 1, total))
 
     def _step(self, step: Step, index: int, arguments: Any) -> Iterator[Any]:
-        """Yield the results of the step's iterations, each saved as soon as it is there."""
+        """Yield the results of the step's iterations; each is saved as soon as it exists."""
         run, runner = self._run, self._runner(step, index)
         count = iterations_done = 0
-        stops = run.stops
+        taken = run.stop.taken
         for each in self._iterations(step, arguments):
-            if run.stops > stops:  # one was taken in this step, or in a step inside it
-                run.cuts += 1
+            if run.stop.taken > taken:  # in this step, or in a step inside it
+                run.stop.cuts += 1
                 return
-            run.control.check()
+            self._context.control.check()
             each = self._rehearsed(step, index, each)
             for result in runner(each):
                 self._save(step, index, result, count, each)
                 count += 1
                 yield result
-            run.take_stop()  # one that came too late for the denoising
+            run.stop.take()  # a stop that came too late for the denoising
             iterations_done += 1
         if iterations_done == 0:
-            run.tell(f"step {run.step!r} did nothing: a result that it takes is empty")
+            self._context.warn(f"step {run.step!r} did nothing: a result that it takes is empty")
 
     def _rehearsed(self, step: Step, index: int, arguments: Any) -> Any:
-        """The arguments, which a rehearsal makes smaller: it is to take seconds."""
+        """The arguments, which a rehearsal makes smaller, so that it takes seconds."""
         pipeline = self._workflow.pipeline_of(step)
-        if pipeline is None or not self._planner.needs_stand_in(pipeline):
+        if pipeline is None or not self._planner.context.needs_stand_in(pipeline):
             return arguments
         cls = self._planner.pipeline(pipeline, self._workflow.sharers_of(pipeline)).cls
         parameters = {} if resolve.is_modular(cls) else call_parameters(cls)
@@ -168,7 +173,7 @@ class Execution:
         return {**GIVEN.get(cls.__name__, {}), **arguments, **replaced}
 
     def _call(self, index: int) -> Mapping[str, Any]:
-        """The arguments of a step, as its file has them."""
+        """The arguments of a step as they stand in the file."""
         step = self._document.data["steps"][index]
         actions = [step[name] for name in ACTIONS if step.get(name)]
         return actions[0].get("arguments") or {} if actions else {}
@@ -195,14 +200,17 @@ class Execution:
 
     def _pipeline_runner(self, pipeline: Pipeline, seed: int) -> Runner:
         prepared, run = self._prepared(pipeline), self._run
-        configuration = usable(pipeline.configuration, run)
+        configuration = usable(
+            pipeline.configuration, run.warn, rehearse=self._planner.context.rehearse
+        )
         run.seeds[run.step] = seed
+        # One for all iterations, which draw from it in turn: each makes another image.
         generator = seeded_generator(seed)
         extra = {}
         is_taken = takes_generator(prepared, method_of(configuration))
         if is_taken and not configuration.no_generator:
             extra["generator"] = generator
-        encoder = None if self._planner.rehearse else pipeline.remote_text_encoder
+        encoder = None if self._planner.context.rehearse else pipeline.remote_text_encoder
 
         def runner(arguments: Mapping[str, Any]) -> list[Any]:
             if encoder is not None:
@@ -211,9 +219,11 @@ class Execution:
             if resolve.is_from_transformers(type(prepared)):
                 given = transformers_models.on_its_device(prepared, given)
             if configuration.generate:
-                counted = GeneratedTokens(given.get("max_new_tokens"), run.cut)
+                counted = GeneratedTokens(given.get("max_new_tokens"), run.stop.cut)
                 given = {"stopping_criteria": [counted], **given}
-            output = call(prepared, given, run.control, configuration=configuration, warn=run.warn)
+            output = call(
+                prepared, given, self._context.control, configuration=configuration, warn=run.warn
+            )
             return output if isinstance(output, list) else [output]
 
         return runner
@@ -229,15 +239,15 @@ class Execution:
                 run.seeds[run.step] = seed
             context = TaskContext(
                 access=self._access,
-                check=run.control.check,
+                check=self._context.control.check,
                 models=models,
                 device=placement.device,
                 generator=generator,
-                take_stop=run.cut,
+                take_stop=run.stop.cut,
             )
             with (
                 visiting(models, placement),
-                watching_modules(watched(models.values()), run.control.check),
+                watching_modules(watched(models.values()), self._context.control.check),
                 torch.inference_mode(),
             ):
                 return [on_host(result) for result in run_task(command, arguments, context)]
@@ -245,7 +255,7 @@ class Execution:
         return runner
 
     def _models(self, task: Task, arguments: Any) -> tuple[Mapping[str, Any], Placement]:
-        """What the command runs on, loaded, and where it is."""
+        """The models that the task runs on, loaded, and where they are."""
         if (name := borrowed_by(task.command)) and task.pipeline_reference is not None:
             lender = self._workflow.pipeline_named(task.pipeline_reference)
             return {name: self._prepared(lender)} if lender else {}, Placement("cpu")
@@ -257,7 +267,7 @@ class Execution:
         if isinstance(wanted, Pipeline):
             return {"pipeline": self._prepared(wanted)}, spec.placement
         self._load_late(StepRequirement(self._run.step, spec))
-        return self._run.cache.parts(spec), spec.placement
+        return self._context.cache.parts(spec), spec.placement
 
     def _chain_runner(self, step: Step, chain: Chain, runner: Runner) -> Runner:
         prompts = [
@@ -268,42 +278,44 @@ class Execution:
         return chain_runner(self._run, chain, prompts, runner, stem)
 
     def _prepared(self, pipeline: Pipeline) -> Any:
-        """The pipeline, wired, with its scheduler, switches and adapters."""
+        """The pipeline, assembled, with its schedulers, call settings and adapters."""
         run = self._run
         sharers = self._workflow.sharers_of(pipeline)
         spec = self._planner.pipeline(pipeline, sharers)
         self._load_late(StepRequirement(run.step, spec))
-        cache = run.cache
-        wired = wire(spec, cache.parts(spec), cache.schedulers(spec), cache.scalars(spec))
+        cache = self._context.cache
+        assembled = assemble(spec, cache.parts(spec), cache.schedulers(spec), cache.scalars(spec))
         if resolve.is_from_transformers(spec.cls):
-            return wired
-        run.pipeline = wired
+            return assembled
+        run.pipeline = assembled  # a stop and `recover` need it
+        # A pipeline that shares a scheduler takes the one that its owner's step sets.
         theirs = {n: each.schedulers[n] for n, each in sharers.items() if n in each.schedulers}
         for name, scheduler in {**theirs, **pipeline.schedulers}.items():
-            replace_scheduler(wired, name, scheduler, self._access)
-        run.call_settings.reconcile(wired, pipeline.configuration)
-        run.adapters.reconcile(wired, self._planner.adapters(pipeline))
-        run.ip_adapters.reconcile(wired, self._planner.ip_adapter(pipeline))
-        return wired
+            replace_scheduler(assembled, name, scheduler, self._access)
+        self._context.call_settings.reconcile(assembled, pipeline.configuration)
+        loras, ip_adapter = adapters_of(pipeline, spec, self._planner)
+        self._context.loras.reconcile(assembled, loras)
+        self._context.ip_adapters.reconcile(assembled, ip_adapter)
+        return assembled
 
     def _load_late(self, need: StepRequirement) -> None:
-        """Load what only the results of earlier steps have told to be needed, or what an earlier
-        step has released."""
+        """Load what is needed because of the results of earlier steps, or what an earlier step
+        released."""
         run = self._run
         if all(need.pipeline != known.pipeline for known in run.needs):
             run.needs.append(need)
-        if loads := run.cache.plan([need]).loads:
+        if loads := self._context.cache.plan([need]).loads:
             needs = run.needs
-            if not Footprint.of(loads, run.planner.device).has_room():
-                # Models of other commands give way.
+            if not Footprint.of(loads, run.device).has_room():
+                # Models of other tasks give way.
                 needs = [n for n in needs if n.pipeline.cls is not TaskModels or n is need]
-            plan = run.cache.plan(needs)
-            run.cache.keep_only(plan)  # what the run before needed may not be needed now
+            plan = self._context.cache.plan(needs)
+            self._context.cache.keep_only(plan)  # some may be of the run before
             if plan.dropped:
-                run.planner.device.empty_cache()
-            run.cache.load(run.cache.plan([need]), before=run.loading)
+                run.device.empty_cache()
+            self._context.cache.load(self._context.cache.plan([need]), before=run.loading)
             run.step = need.step
-            run.emit(Executing(run.run_id, run.workflow.id))
+            self._context.emit(Executing(self._context.run_id, self._context.workflow.id))
 
     def _sub_workflow(
         self, child: Document, arguments: Mapping[str, Any], seed: int, name: str, index: int
@@ -321,7 +333,7 @@ class Execution:
         )
         execution.prepare()
         results = execution.execute()
-        self._run.step = outer
+        self._run.step = outer  # later iterations and errors belong to the parent's step
         return results
 
     def _save(self, step: Step, index: int, result: Any, result_index: int, arguments: Any) -> None:
@@ -333,11 +345,13 @@ class Execution:
                 if is_muted(value, spec):
                     run.warn(_MUTED.format(run.step))
                 self._compare_size(step, value, arguments)
-                run.writer.write(run.step, run.folder / name, value, spec, metadata)
-        run.collect(run.writer.done())
+                self._context.writer.write(
+                    run.step, self._context.folder / name, value, spec, metadata
+                )
+        run.collect(self._context.writer.done())
 
     def _compare_size(self, step: Step, image: Any, arguments: Any) -> None:
-        """Warn of a picture whose size is not the one that the pipeline was asked for."""
+        """Warn of an image whose size differs from the one in the arguments."""
         if self._workflow.pipeline_of(step) is None or not isinstance(image, Image.Image):
             return
         made = {"width": image.width, "height": image.height}
@@ -349,7 +363,7 @@ class Execution:
             )
 
     def _metadata(self, step: Step, arguments: Any) -> dict[str, Any]:
-        """How a picture was made, for the picture itself."""
+        """How an image was made, to be embedded in its file."""
         made_by: dict[str, Any] = {}
         if (pipeline := self._workflow.pipeline_of(step)) is not None:
             made_by = {"seed": self._seed_of(step)}

@@ -1,4 +1,4 @@
-"""A step's iterations: one for each combination of the previous results that its arguments name."""
+"""Iterations of a step: one for each combination of the results that its arguments name."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dw.workflow.json_path import JsonPath
 from dw.workflow.references import result_references
 
 MOST_ITERATIONS = 10_000
-"""More is a mistake in the workflow rather than a wish."""
+"""More is most likely a mistake in the workflow."""
 
 
 def iterations(arguments: Any, values: Callable[[str], list[Any]]) -> Iterator[Any]:
     """`arguments` with each reference replaced by one of its `values`, for every combination of
     them.
 
-    The last reference varies fastest. Two references to one step multiply, too. Only what lies on
-    the way to a reference is copied. Raises RunFailed for more than MOST_ITERATIONS.
+    The last reference varies fastest. Two references to one step multiply as well. Only what lies
+    on the way to a reference is copied. Raises RunFailed for more than MOST_ITERATIONS.
     """
     found = list(result_references(arguments))
     choices = [values(text) for _, text in found]
@@ -45,7 +45,7 @@ def _replaced(data: Any, path: JsonPath, value: Any) -> Any:
 
 
 def _member(value: Any, path: JsonPath) -> Any:
-    """A mapping that has a member of the argument's own name stands for that member, so that
+    """A mapping with a member of the argument's own name stands for that member:
     `{"mask": "previous_result:border"}` takes the mask out of `{bordered_image, mask}`."""
     if len(path) == 1 and isinstance(value, Mapping) and path[0] in value:
         return value[path[0]]

@@ -1,4 +1,5 @@
-"""One run: what all of its steps share, those of sub-workflows too."""
+"""One run: its context, which does not change, its state, and its stop. All of its steps share
+them, those of sub-workflows as well."""
 
 from __future__ import annotations
 
@@ -13,43 +14,79 @@ from dw.engine.calls.call_settings import CallSettings
 from dw.engine.calls.ip_adapter import IpAdapters
 from dw.engine.calls.loras import LoraAdapters
 from dw.engine.cancellation import RunControl
+from dw.engine.device import Device
 from dw.engine.files.outputs import OutputWriter
 from dw.engine.models.cache import ComponentCache, LoadItem, StepRequirement
 from dw.engine.models.planner import Planner
+from dw.engine.patches.progress_bars import Listener
 from dw.events import Event, Loading, Produced, Stepped, Warned
 from dw.types import OutputFile
 from dw.workflow import Document, Workflow
 
 
-@dataclass
-class Run:
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    workflow: str
+    seconds: float  # execution only, without loading
+    seed: int
+    outputs: tuple[OutputFile, ...]
+    output_dir: str
+    stopped_early: bool  # a stop left out denoising steps or iterations
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What is run, who watches it, and what the engine keeps between runs."""
+
+    run_id: int
     document: Document
     workflow: Workflow
     seed: int
     folder: Path
     control: RunControl
-    run_id: int
     emit: Callable[[Event], None]
-    planner: Planner
+    chosen: frozenset[str]  # the variables that the user set
     cache: ComponentCache
-    adapters: LoraAdapters
+    loras: LoraAdapters
     ip_adapters: IpAdapters
     call_settings: CallSettings
     writer: OutputWriter
-    chosen: frozenset[str] = frozenset()  # the variables that the user set
+
+    def warn(self, message: str) -> None:
+        self.emit(Warned(self.run_id, message))
+
+
+@dataclass
+class RunState:
+    """Where a run is, and what it has done."""
+
+    context: RunContext
+    planner: Planner
+    stop: StopControl = field(init=False)
     step: str = ""  # what runs or is loaded, as in `refine.gen` or `gen.vae`
-    pipeline: DiffusionPipeline | None = None  # the one that was wired last
+    pipeline: DiffusionPipeline | None = None  # the last one that was assembled
+    needs: list[StepRequirement] = field(default_factory=list)  # known before, then the late ones
+    seeds: dict[str, int] = field(default_factory=dict)  # of each pipeline step that ran
     outputs: list[OutputFile] = field(default_factory=list)
     scratch: list[Path] = field(default_factory=list)  # files that are of no use after the run
     timings_s: dict[str, float] = field(default_factory=dict)
-    seeds: dict[str, int] = field(default_factory=dict)  # of each pipeline step that ran
-    needs: list[StepRequirement] = field(
-        default_factory=list
-    )  # that were known before, then the late ones
-    warnings: set[str] = field(default_factory=set)  # that were told
-    stops: int = 0  # that were taken
-    cuts: int = 0  # loops that a stop ended: of denoising steps and of iterations
-    is_interrupted: bool = False  # the denoising that runs, or ran last, was told to end
+    warnings: set[str] = field(default_factory=set)  # that were given
+
+    def __post_init__(self) -> None:
+        self.stop = StopControl(self.context.control, self.context.warn)
+
+    @property
+    def device(self) -> Device:
+        return self.planner.context.device
+
+    def warn(self, message: str) -> None:
+        """Warn once in a run."""
+        if message not in self.warnings:
+            self.warnings.add(message)
+            self.context.warn(message)
+
+    def listener(self) -> Listener:
+        return Listener(self.count, self.report, self.warn)
 
     def count(self, phase: str, done: int, total: int) -> None:
         """Every denoising step, every downloaded chunk and every tensor is a place to cancel; what
@@ -57,69 +94,30 @@ class Run:
         if phase == "load" or self._is_skipped(phase, done):
             return
         if phase == "denoise":
-            self.control.stepped(done, total)
-        self.control.check()
+            self.context.control.stepped(done, total)
+        self.context.control.check()
         if phase == "denoise":
-            self._denoised(done, total)
-
-    def _denoised(self, done: int, total: int) -> None:
-        """Tell the pipeline to end its denoising when a stop has come."""
-        if done == 0:
-            self._interrupt(False)  # a pipeline that denoises in parts is stopped in one of them
-        elif self.is_interrupted:
-            self._interrupt(False)
-            self.cuts -= 1
-            name = type(self.pipeline).__name__
-            self.tell(f"{name} cannot stop early: it denoises to the end")
-        elif done < total and self.cut():
-            self._interrupt(True)
-
-    def _interrupt(self, wanted: bool) -> None:
-        # What pipelines look at between two steps. Each call begins by setting it to False, so it
-        # can only be set from inside; those that never look count another step after it.
-        self.is_interrupted = wanted
-        if self.pipeline is not None:
-            self.pipeline._interrupt = wanted
-
-    def cut(self) -> bool:
-        """Whether a stop has come, which a loop takes that can be ended early."""
-        is_cut = self.take_stop()
-        self.cuts += is_cut
-        return is_cut
-
-    def take_stop(self) -> bool:
-        taken = self.control.take_stop()
-        self.stops += taken
-        return taken
+            self.stop.denoised(self.pipeline, done, total)
 
     def report(self, phase: str, done: int, total: int) -> None:
         if not self._is_skipped(phase, done):
-            self.emit(Stepped(self.run_id, self.step, phase, done, total))
+            self.context.emit(Stepped(self.context.run_id, self.step, phase, done, total))
 
     def _is_skipped(self, phase: str, done: int) -> bool:
-        """Whether a bar counts a step that was not done: a modular pipeline's goes on counting
-        after it was told to end."""
-        is_skipping = self.is_interrupted and getattr(self.pipeline, "_skips_steps", False)
+        """Whether a bar counts a step that was skipped: a modular pipeline's bar goes on counting
+        after an interrupt."""
+        is_skipping = self.stop.is_interrupted and getattr(self.pipeline, "_skips_steps", False)
         return phase == "denoise" and done > 0 and is_skipping
 
-    def tell(self, message: str) -> None:
-        self.emit(Warned(self.run_id, message))
-
-    def warn(self, message: str) -> None:
-        """Tell it, once in a run."""
-        if message not in self.warnings:
-            self.warnings.add(message)
-            self.tell(message)
-
     def loading(self, load: LoadItem, index: int, total: int) -> None:
-        self.control.check()
+        self.context.control.check()
         self.step = load.label
-        self.emit(Loading(self.run_id, load.label, load.cls.__name__, index, total))
+        self.context.emit(Loading(self.context.run_id, load.label, load.cls.__name__, index, total))
 
     def collect(self, finished: Iterator[tuple[str, OutputFile]]) -> None:
         for step, output in finished:
             self.outputs.append(output)
-            self.emit(Produced(self.run_id, step, output))
+            self.context.emit(Produced(self.context.run_id, step, output))
 
     def sweep(self) -> None:
         for path in self.scratch:
@@ -127,11 +125,65 @@ class Run:
                 path.unlink(missing_ok=True)
 
     def where(self) -> str:
-        control = self.control
-        phase = "" if control.steps == 0 else ", decode" if self.is_denoised else ", denoise"
+        phase = ""
+        if self.context.control.steps > 0:
+            phase = ", decode" if self.is_denoised else ", denoise"
         return f"step {self.step!r}{phase}"
 
     @property
     def is_denoised(self) -> bool:
-        """Whether what is being called is past its denoising, as far as its bar tells."""
-        return 0 < self.control.steps == self.control.step
+        """Whether the current call is past its denoising, as far as its bar shows."""
+        return 0 < self.context.control.steps == self.context.control.step
+
+    def result(self) -> RunResult:
+        return RunResult(
+            workflow=self.context.workflow.id,
+            seconds=self.timings_s["execute"],
+            seed=self.context.seed,
+            outputs=tuple(self.outputs),
+            output_dir=str(self.context.folder),
+            stopped_early=self.stop.cuts > 0,
+        )
+
+
+class StopControl:
+    """The stops of a run: which were taken, and what they ended early."""
+
+    def __init__(self, control: RunControl, warn: Callable[[str], None]) -> None:
+        self._control = control
+        self._warn = warn
+        self.taken = 0  # stops
+        self.cuts = 0  # loops that a stop ended: of denoising steps and of iterations
+        self.is_interrupted = False  # the current or last denoising was ended by a stop
+
+    def take(self) -> bool:
+        """Whether a stop has come since the last call of this."""
+        is_taken = self._control.take_stop()
+        self.taken += is_taken
+        return is_taken
+
+    def cut(self) -> bool:
+        """Whether a stop has come, for a loop that it ends."""
+        is_cut = self.take()
+        self.cuts += is_cut
+        return is_cut
+
+    def denoised(self, pipeline: DiffusionPipeline | None, done: int, total: int) -> None:
+        """Interrupt the pipeline's denoising when a stop has come."""
+        if done == 0:
+            # A pipeline may denoise in parts: a stop ends one of them.
+            self._interrupt(pipeline, False)
+        elif self.is_interrupted:
+            self._interrupt(pipeline, False)
+            self.cuts -= 1
+            name = type(pipeline).__name__
+            self._warn(f"{name} cannot stop early: it denoises to the end")
+        elif done < total and self.cut():
+            self._interrupt(pipeline, True)
+
+    def _interrupt(self, pipeline: DiffusionPipeline | None, wanted: bool) -> None:
+        # Pipelines read it between two steps. Each call begins by setting it to False, so it can
+        # only be set from inside; a pipeline that does not read it counts another step.
+        self.is_interrupted = wanted
+        if pipeline is not None:
+            pipeline._interrupt = wanted

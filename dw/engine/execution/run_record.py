@@ -1,4 +1,4 @@
-"""What a run is and what has become of it, as its worker knows it, for the run history."""
+"""The run record: what a run is and how it ended, written beside its files for the run history."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import dw
 from dw import run_record
 from dw.engine.cancellation import Cancelled
-from dw.engine.execution.run import Run
+from dw.engine.execution.run import RunState
 from dw.engine.files.outputs import write_failure
 from dw.errors import DwError
 
@@ -25,17 +25,18 @@ VERSIONS = {"dw": dw.__version__, "python": platform.python_version()} | {
 
 
 class RunRecord:
-    def __init__(self, run: Run, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, run: RunState, arguments: Mapping[str, Any]) -> None:
         self._run = run
+        context = run.context
         self._facts: dict[str, Any] = {
-            "workflow": run.workflow.id,
-            "path": str(run.document.path),
-            "text_sha256": hashlib.sha256(run.document.text.encode()).hexdigest(),
-            "arguments": dict(arguments),  # that the user gave
-            "resolved_arguments": run.workflow.variables,
-            "seed": run.seed,
-            "device": run.planner.device.name,
-            "rehearse": run.planner.rehearse,
+            "workflow": context.workflow.id,
+            "path": str(context.document.path),
+            "text_sha256": hashlib.sha256(context.document.text.encode()).hexdigest(),
+            "arguments": dict(arguments),  # of the user
+            "resolved_arguments": context.workflow.variables,
+            "seed": context.seed,
+            "device": run.device.name,
+            "rehearse": run.planner.context.rehearse,
             "started": run_record.now(),
             "host": platform.node(),
             "pid": os.getpid(),
@@ -43,23 +44,23 @@ class RunRecord:
         }
 
     def begin(self) -> None:
-        """Say that it runs. Raises RunFailed when that cannot be written; its folder is gone
-        then."""
+        """Write that it runs. Raises RunFailed when that is impossible, and removes its
+        folder."""
         try:
             self._write("running")
         except OSError as error:
             with suppress(OSError):
-                self._run.folder.rmdir()
-            raise write_failure(error, self._run.folder / run_record.RECORD) from error
+                self._run.context.folder.rmdir()
+            raise write_failure(error, self._run.context.folder / run_record.RECORD) from error
 
     def end(self, error: BaseException | None = None) -> None:
-        """Say how it ended, by what if not well. The files of a run are worth more than its
+        """Write how it ended, and why it failed. The files of a run are worth more than its
         record: one that cannot be written is a warning."""
         state, cause = _outcome(error)
         try:
             self._write(state, cause=cause, ended=run_record.now())
         except OSError as trouble:
-            failure = write_failure(trouble, self._run.folder / run_record.RECORD)
+            failure = write_failure(trouble, self._run.context.folder / run_record.RECORD)
             self._run.warn(f"{failure.message}; it goes on saying that the run is running")
 
     def _write(self, state: run_record.RunStatus, **end: str | None) -> None:
@@ -69,11 +70,11 @@ class RunRecord:
             "state": state,
             **end,
             "steps": [{"name": name, "seed": seed} for name, seed in run.seeds.items()],
-            "stopped_early": run.cuts > 0,
+            "stopped_early": run.stop.cuts > 0,
             "timings_s": {name: round(seconds, 4) for name, seconds in run.timings_s.items()},
             "outputs": [{**asdict(o), "path": Path(o.path).name} for o in run.outputs],
         }
-        run_record.write(run.folder, facts)
+        run_record.write(run.context.folder, facts)
 
 
 def _outcome(error: BaseException | None) -> tuple[run_record.RunStatus, str | None]:

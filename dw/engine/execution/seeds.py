@@ -1,5 +1,5 @@
-"""Which seed each pipeline step draws with: the nearest one, `pipeline.seed` before `step.seed`
-before the one around it, which is the run's in the end."""
+"""Seeds: each pipeline step draws with the nearest one, `pipeline.seed` before `step.seed` before
+the seed of what is around it, in the end the run's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dw.workflow.references import result_references
 
 
 def own_seed(step: Step) -> int | None:
-    """The seed that the step itself names."""
+    """The seed that the step itself has."""
     if step.pipeline is not None and step.pipeline.seed is not None:
         return step.pipeline.seed
     return step.seed
@@ -29,8 +29,8 @@ def run_seed(
 ) -> int:
     """The seed of a run: the one that the user typed, the workflow's, or else `drawn`.
 
-    When every step has a seed of its own, it is that of the first one; `warn` tells of a typed
-    one that has no effect.
+    When every step has a seed of its own, it is that of the first step; `warn` gets a message about
+    a typed seed that has no effect.
     """
     seeds = list(_seeds(document, workflow))
     named = [seed for _, seed in seeds if seed is not None]
@@ -45,7 +45,7 @@ def run_seed(
 def _seeds(
     document: Document, workflow: Workflow, around: int | None = None, prefix: str = ""
 ) -> Iterator[tuple[str, int | None]]:
-    """Each pipeline step and its seed, as far as is known before the run; None: the run's own."""
+    """Each pipeline step and its seed, as far as it is known before the run; None: the run's."""
     for step in workflow.steps:
         own = own_seed(step)
         seed, name = around if own is None else own, f"{prefix}{step.name}"
@@ -62,7 +62,7 @@ def _seeds(
 
 
 def _bound(child: Document, step: Step) -> Workflow | None:
-    """The sub-workflow of a step with the arguments that are no results."""
+    """The sub-workflow of a step with the arguments that are not results."""
     assert step.workflow is not None
     given = step.workflow.arguments
     with suppress(DwError):

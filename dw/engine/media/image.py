@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image, PngImagePlugin
 
-from dw.engine.description import described
 from dw.engine.media.media_info import MediaInfo, kind_of
+from dw.engine.media.metadata import as_json
 from dw.errors import RunFailed
 
 FORMATS = {
@@ -56,7 +56,7 @@ def encode_image(
     """`metadata` is written into the file as JSON: PNG's text `parameters`, the EXIF comment of
     JPEG and WebP."""
     buffer = io.BytesIO()
-    text = None if metadata is None else json.dumps(described(metadata), ensure_ascii=False)
+    text = None if metadata is None else json.dumps(as_json(metadata), ensure_ascii=False)
     match name := FORMATS[content_type]:
         case "PNG":
             image.save(buffer, name, pnginfo=_png_text(text))

@@ -1,4 +1,4 @@
-"""What is in memory, how it is freed, and how models are put right after a run that ended badly."""
+"""Cleanup: what is in memory, how it is freed, and how models recover after a bad end."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dw.engine.calls.calling import free_hooks
 from dw.engine.device import Device
 from dw.engine.models.cache import CachedComponent, ComponentCache
 from dw.engine.models.live_models import LiveModels, base_dtypes, tensors
-from dw.engine.models.offload_hooks import rested
+from dw.engine.models.offload_hooks import bring_home
 from dw.types import ComponentRow, Memory
 
 
 @dataclass(frozen=True, slots=True)
 class ClearReport:
-    """`survivors` name components that still live and the types of what holds them."""
+    """`survivors` name components that are still alive and the types of what refers to them."""
 
     freed: int  # bytes
     survivors: tuple[str, ...]
@@ -41,7 +41,7 @@ def report(device: Device, cache: ComponentCache, runs: int) -> Memory:
 
 
 def free(device: Device, cache: ComponentCache, live_models: LiveModels) -> ClearReport:
-    """Drop every component and prove it: what still lives afterwards is named."""
+    """Drop every component and name what is still alive afterwards."""
     before = device.memory().allocated
     cache.clear()
     _forget_exceptions()
@@ -50,9 +50,9 @@ def free(device: Device, cache: ComponentCache, live_models: LiveModels) -> Clea
     return ClearReport(max(0, before - device.memory().allocated), _survivors(live_models))
 
 
-def settle(pipeline: DiffusionPipeline | None, cache: ComponentCache, device: Device) -> None:
-    """After an error, a cancel or an out-of-memory: models as they were loaded, nothing held that
-    was not before.
+def recover(pipeline: DiffusionPipeline | None, cache: ComponentCache, device: Device) -> None:
+    """Put models back as they were loaded, and free everything else, after an error, a cancel or
+    an out-of-memory.
 
     Must be called outside the `except` block, whose exception holds the frames and their tensors.
     """
@@ -61,7 +61,7 @@ def settle(pipeline: DiffusionPipeline | None, cache: ComponentCache, device: De
         try:
             free_hooks(pipeline)
         except (RuntimeError, MemoryError):
-            cache.clear()  # no room for that either; what is half moved can only be loaded again
+            cache.clear()  # no room for that either: what is half moved must be loaded again
     for component in cache.components():
         if not _restored(component):
             cache.forget(component)
@@ -72,13 +72,13 @@ def settle(pipeline: DiffusionPipeline | None, cache: ComponentCache, device: De
 def _restored(component: CachedComponent) -> bool:
     """Give a model back the dtype and attention processors that it was loaded with.
 
-    False when that cannot be done: casting a quantized model, or one of several dtypes, would not
+    False when that is impossible: casting a quantized model, or one of several dtypes, does not
     give the same bits.
     """
     model = component.value
     if not isinstance(model, torch.nn.Module):
         return True
-    rested(model)
+    bring_home(model)
     if base_dtypes(model) != component.dtypes:
         if len(component.dtypes) != 1 or component.spec.quantization is not None:
             return False
@@ -102,7 +102,7 @@ def _row(component: CachedComponent) -> ComponentRow:
 
 
 def _device(component: CachedComponent) -> str:
-    """Where it rests. One that is being moved for a call may be anywhere meanwhile."""
+    """Where it is between calls."""
     placement = component.spec.placement
     if placement is None or placement.offload is not None:
         return "cpu"
@@ -117,7 +117,7 @@ def _survivors(live_models: LiveModels) -> tuple[str, ...]:
 
 
 def _holders(model: Any, own: Collection[int]) -> str:
-    """The types of the objects that refer to `model`, but for those whose ids are `own`."""
+    """The types of the objects that refer to `model`, except those whose ids are in `own`."""
     referrers = [
         r for r in gc.get_referrers(model) if id(r) not in own and r is not sys._getframe()
     ]
@@ -135,7 +135,7 @@ def _owner(holder: Any) -> Any:
 
 
 def _forget_exceptions() -> None:
-    """The interpreter keeps the last uncaught exception, and that its frames and their tensors."""
+    """The interpreter keeps the last uncaught exception, whose frames hold tensors."""
     for name in ("last_exc", "last_type", "last_value", "last_traceback"):
         if hasattr(sys, name):
             delattr(sys, name)

@@ -1,4 +1,5 @@
-"""What models take of a device's memory, from the headers of their files: nothing is loaded."""
+"""Footprint: how much of a device's memory models will take, from the headers of their files.
+Nothing is loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from dw.engine.models.spec import ComponentSpec
 from dw.engine.models.task_models import TaskModels
 
 VISITS = ("model", "on_demand")
-"""Offloads that bring a model to the device as a whole; of those of its parts little is there."""
+"""Offloads that bring a whole model to the device; the others bring a small part at a time."""
 
 _LONGEST_HEADER = 100 * 2**20  # bytes; safetensors' own limit
 _FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
@@ -28,7 +29,8 @@ _FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Of one component, as they will lie in memory. `is_exact`: they take `nbytes`, not less."""
+    """The weights of one component as they will be in memory. `is_exact`: they take `nbytes`, not
+    less."""
 
     label: str
     spec: ComponentSpec
@@ -47,7 +49,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Footprint:
-    """The weights that are to come to one device."""
+    """The weights that will be loaded to one device."""
 
     device: Device
     weights: tuple[Weights, ...]
@@ -68,15 +70,16 @@ class Footprint:
         return [each for each in self.weights if each.is_exact]
 
     def has_room(self) -> bool:
-        """Whether they fit beside what is in memory, even if none turns out to be smaller."""
+        """Whether they fit into what is free, even if none turns out to be smaller."""
         most = _at_once(self.weights)
         return not most or most <= self.device.memory().free  # which takes a while on a CPU
 
-    def shortage(self, *, ever: bool = False) -> str | None:
-        """Why they do not fit into what is free, or `ever`, and the smallest change that would do.
+    def overflow(self, *, ever: bool = False) -> str | None:
+        """Why they do not fit into what is free, or into the whole device (`ever`), and the
+        smallest change that makes them fit.
 
-        None when they fit, and when nobody knows: what is quantized, cast or cut while it is loaded
-        counts as nothing.
+        None when they fit, or when that is unknown: what is quantized, cast or cut while it is
+        loaded counts as nothing.
         """
         if not (needed := _at_once(self.exact)):
             return None
@@ -92,7 +95,7 @@ class Footprint:
 
     def _changes(self) -> Iterator[tuple[str, int]]:
         """Each change to the workflow with about the bytes that it saves. None is known for the
-        models of commands."""
+        models of tasks."""
         held = [each for each in self.exact if each.need.pipeline.cls is not TaskModels]
         if held:
             yield from savings(held, has_host=self.device.kind == "cuda")
@@ -100,7 +103,7 @@ class Footprint:
 
 
 def _at_once(weights: Iterable[Weights]) -> int:
-    """Bytes on the device at one time: all that stays, and the largest of what comes and goes."""
+    """Bytes on the device at one time: all that stays there, and the largest that visits it."""
     known = [(each.nbytes, each.offload) for each in weights]
     resident = sum(nbytes for nbytes, offload in known if offload is None)
     return resident + max((nbytes for nbytes, offload in known if offload in VISITS), default=0)
@@ -114,13 +117,13 @@ def _weights(load: LoadItem, spec: ComponentSpec) -> Weights:
 
 
 def _is_exact(spec: ComponentSpec, files: Iterable[Path]) -> bool:
-    """Not when they are quantized, cast or cut while they are loaded, or a part of a file, or in
-    one that does not tell what it holds."""
+    """Not when they are quantized, cast or cut while they are loaded, or are a part of a file, or
+    in a file without a header."""
     is_packed = spec.source.suffix == ".gguf"  # and stays so in memory
     is_shrunk = any(change.name != "compile" for change in spec.changes)
     is_read_as_it_is = (spec.quantization is None or is_packed) and not is_shrunk
-    tells = all(file.suffix in (".safetensors", ".gguf") for file in files)
-    return tells and is_read_as_it_is and spec.part is None
+    have_headers = all(file.suffix in (".safetensors", ".gguf") for file in files)
+    return have_headers and is_read_as_it_is and spec.part is None
 
 
 def _is_quantized(source: Path) -> bool:
@@ -140,7 +143,7 @@ def _bytes(file: Path, dtype: torch.dtype | None) -> int:
 
 
 def _header(file: Path) -> Iterator[Any]:
-    """What a safetensors file tells of each of its tensors."""
+    """The header's entry of each tensor in a safetensors file."""
     with file.open("rb") as data:
         length = int.from_bytes(data.read(8), "little")
         entries = json.loads(data.read(min(length, _LONGEST_HEADER)))

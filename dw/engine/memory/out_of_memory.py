@@ -1,4 +1,4 @@
-"""A lack of memory: what held it, and the smallest change that would have fitted."""
+"""Out of memory: what held the memory, and the smallest change that would have fitted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from dw.engine.models.spec import ComponentSpec
 
-TILING = '"vae": {"enable_tiling": true} in the configuration decodes a picture in tiles'
+TILING = '"vae": {"enable_tiling": true} in the configuration decodes an image in tiles'
 HALF = '"torch_dtype": "torch.bfloat16" halves the weights and what is computed from them'
 OFFLOAD = '"offload": "model" in the configuration keeps on the device only the model that runs'
 LAYERS = '"offload": "sequential" in the configuration keeps there only the layer that runs; slow'
@@ -25,7 +25,7 @@ UNITS = {"bytes": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
 class Held(Protocol):
-    """A model that takes memory, or is going to."""
+    """A model that takes memory, or will."""
 
     @property
     def label(self) -> str: ...
@@ -38,34 +38,32 @@ class Held(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Shortage:
-    """What is known of a lack of memory. `text` is what the allocator said, `free` the bytes that
-    were free if that does not tell, `loaded` the components in memory."""
+class OutOfMemoryReport:
+    """What is known of an out-of-memory. `text` is the allocator's message, `free` the bytes that
+    were free if that message does not say, `loaded` the components in memory."""
 
     text: str
     free: int
     loaded: Sequence[Held]
-    has_host: bool  # the device has memory of its own, from which models can be moved to the host
-    decodes_whole: bool  # what failed was the decoding of a picture in one piece
+    has_host: bool  # models can be moved from the device's own memory to the host
+    decodes_whole: bool  # what failed was decoding an image in one piece
 
     @property
     def asked(self) -> int | None:
-        """Bytes of the allocation that failed, where the allocator says it."""
+        """Bytes of the allocation that failed, if the allocator says."""
         return _bytes(r"allocate ([\d.]+) ?(\w+)", self.text)
 
     @property
     def was_free(self) -> int:
-        told = _bytes(r"of which ([\d.]+) ?(\w+) is free", self.text)
-        return self.free if told is None else told
+        reported = _bytes(r"of which ([\d.]+) ?(\w+) is free", self.text)
+        return self.free if reported is None else reported
 
     @property
     def missing(self) -> int | None:
-        """None when nobody knows: fragments, and limits below what the machine has."""
-        return (
-            None
-            if self.asked is None or self.asked <= self.was_free
-            else self.asked - self.was_free
-        )
+        """None when unknown: fragments, and limits below what the machine has."""
+        if self.asked is None or self.asked <= self.was_free:
+            return None
+        return self.asked - self.was_free
 
     def message(self) -> str:
         facts = []
@@ -78,8 +76,8 @@ class Shortage:
         return f"out of memory: {'; '.join(facts)}".removesuffix(": ")
 
     def hints(self) -> tuple[str, ...]:
-        """The changes that save what was missing, from what costs nothing to what costs time or
-        pixels. All of them when that is unknown, or no one alone is enough."""
+        """The changes that save what was missing, from free ones to those that cost time or pixels.
+        All of them when that is unknown, or when no single one is enough."""
         changes = list(self._changes())
         if self.missing is None:
             return tuple(change for change, _ in changes)
@@ -103,7 +101,7 @@ def savings(
     held: Sequence[Held], *, has_host: bool, computed: int = 0
 ) -> Iterator[tuple[str, int]]:
     """Each change to where and how models are kept, with about the bytes of the device that it
-    saves; `computed` are bytes that their results take beside them."""
+    saves; `computed` are the bytes that their results take."""
     sizes = [each.nbytes for each in held]
     offloads = {each.spec.placement.offload for each in held if each.spec.placement is not None}
     if single := sum(each.nbytes for each in held if torch.float32 in each.dtypes):

@@ -1,4 +1,4 @@
-"""A pipeline from cached components, made for one call: its constructor takes 0.2 ms.
+"""Assembly: a pipeline of cached components, made for one call; its constructor takes 0.2 ms.
 
 Never `from_pipe`, which casts the shared weights in place. Schedulers are made here, afresh.
 """
@@ -19,7 +19,7 @@ from dw.errors import RunFailed
 from dw.workflow.format.pipeline import Scheduler
 
 
-def wire(
+def assemble(
     spec: PipelineSpec,
     parts: Mapping[str, Any],
     schedulers: Mapping[str, SchedulerSpec],
@@ -34,7 +34,7 @@ def wire(
 def replace_scheduler(
     pipeline: DiffusionPipeline, name: str, scheduler: Scheduler, access: FileAccess
 ) -> None:
-    """Put the workflow's scheduler in the place of the model's, made from the model's config."""
+    """Replace the model's scheduler by the workflow's, made from the model's config."""
     own = getattr(pipeline, name)
     cls: Any = type(own)
     if scheduler.scheduler_type is not None:
@@ -48,22 +48,25 @@ def replace_scheduler(
 
 
 def _place(pipeline: Any, spec: PipelineSpec) -> None:
-    """Give an offloaded pipeline its hooks. They live on the modules and belong to the pipeline
+    """Give an offloaded pipeline its hooks. They are on the modules and belong to the pipeline
     that set them last, so they are set for each call; those of whole models are cheap."""
-    layout = spec.layout
-    device, offload = layout.placement.device, layout.placement.offload
+    placement_plan = spec.placement_plan
+    device, offload = placement_plan.placement.device, placement_plan.placement.offload
     if resolve.is_modular(spec.cls) or resolve.is_from_transformers(spec.cls):
-        return  # it was built with hooks of its own, or takes none
+        return  # it was built with its own hooks, or has none
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     elif offload == "sequential":
-        pipeline._exclude_from_cpu_offload = [*pipeline._exclude_from_cpu_offload, *layout.own]
+        pipeline._exclude_from_cpu_offload = [
+            *pipeline._exclude_from_cpu_offload,
+            *placement_plan.own,
+        ]
         if not _has_sequential_hooks(pipeline):
             pipeline.enable_sequential_cpu_offload(device=device)
 
 
 def _has_sequential_hooks(pipeline: DiffusionPipeline) -> bool:
-    """Hooks of single layers name their device themselves, and any pipeline can use them."""
+    """Hooks of single layers hold their device themselves, and any pipeline can use them."""
     modules = [
         module
         for name, module in pipeline.components.items()

@@ -1,8 +1,8 @@
-"""The component cache: what is in memory, keyed by load spec. Pipelines are wired from it, never
-kept in it.
+"""The component cache: loaded components, keyed by load spec. Pipelines are assembled from it and
+never kept in it.
 
-A run's needs are compared with what is there; what is not needed any more is dropped before
-anything is loaded, so that old and new never stand in memory together.
+A run's needs are compared with what is there. What is not needed any more is dropped before
+anything is loaded, so that old and new models are never in memory together.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +31,8 @@ class StepRequirement:
 
 @dataclass(frozen=True, slots=True)
 class LoadItem:
-    """One thing to load: a component, or what a single file of `need` holds when that is not
-    known yet."""
+    """One thing to load: a component, or the single file of `need` while its content is
+    unknown."""
 
     label: str
     cls: type
@@ -51,8 +51,8 @@ class CachePlan:
 
 @dataclass(slots=True)
 class CachedComponent:
-    """A component in memory. `nbytes`, `dtypes` and `processors` are as it was loaded: reports read
-    the first while a run may be changing the model, and a run must give back the others."""
+    """A component in memory. `nbytes`, `dtypes` and `processors` are those after its load: a report
+    may read the first while a run changes the model, and recovery restores the others."""
 
     label: str
     spec: ComponentSpec
@@ -89,11 +89,12 @@ class ComponentCache:
                 if spec is not None:
                     wanted.setdefault(spec, LoadItem(f"{need.step}.{name}", spec.cls, spec, need))
             file = need.pipeline.single_file
+            # The components of a file are known after its first load, by its content.
             if file is not None and file.content not in self._contents:
                 load = LoadItem(f"{need.step}.{file.path.name}", file.cls, None, need)
                 files.setdefault(file.content, load)
         loads = [load for spec, load in wanted.items() if spec not in self._store]
-        # Files last: they are read with everything passed in that they need not hold.
+        # Files last: everything else is passed in when they are read, and not read from them.
         loads.sort(key=lambda load: load.spec is not None and load.spec.part is not None)
         return CachePlan(
             kept={spec: load.label for spec, load in wanted.items() if spec in self._store},
@@ -103,16 +104,18 @@ class ComponentCache:
 
     def keep_only(self, plan: CachePlan) -> None:
         """Drop what the plan does not keep, and free its memory."""
-        with self._lock:
+        with self._lock:  # a report in another thread reads the store
             self._store = {spec: self._store[spec] for spec in plan.kept}
             for spec, label in plan.kept.items():
                 self._store[spec].label = label
         if plan.dropped:
             gc.collect()  # a transformer that has run is a reference cycle
 
-    def release(self, needs: Sequence[StepRequirement], *, but: Sequence[StepRequirement]) -> None:
-        """Drop what `needs` are for, unless one of `but` needs it too, and free its memory."""
-        kept = self.plan(but).kept
+    def release(
+        self, needs: Sequence[StepRequirement], *, still_needed: Sequence[StepRequirement]
+    ) -> None:
+        """Drop what `needs` are for, unless one of `still_needed` needs it, and free its memory."""
+        kept = self.plan(still_needed).kept
         with self._lock:
             for spec in self.plan(needs).kept:
                 if spec not in kept:
@@ -120,19 +123,19 @@ class ComponentCache:
         gc.collect()
 
     def load(self, plan: CachePlan, *, before: Callable[[LoadItem, int, int], None]) -> None:
-        """Load what the plan says, one after the other; `before` is called ahead of each with
-        its number."""
+        """Load the items of the plan, one after the other; `before` is called ahead of each with
+        its number, from 1, and the total."""
         for index, load in enumerate(plan.loads, start=1):
             before(load, index, len(plan.loads))
             if load.spec is not None and load.spec in self._store:
-                continue  # it was in the same file as the one before
+                continue  # the item before was in the same file
             if load.spec is None or load.spec.part is not None:
                 self._load_file(load.need)
             else:
                 self._keep(load.label, load.spec, load_component(load.spec))
 
     def parts(self, spec: PipelineSpec) -> dict[str, Any]:
-        """The loaded components of a pipeline, by name. All of them must be here."""
+        """The components of a pipeline, by name. All of them must be loaded."""
         now = time.time()
         parts: dict[str, Any] = {}
         for name, component_spec in self._specs(spec).items():
@@ -154,7 +157,7 @@ class ComponentCache:
             self._contents = {}
 
     def forget(self, component: CachedComponent) -> None:
-        """Drop one component that can no longer be trusted."""
+        """Drop one component that cannot be restored."""
         with self._lock:
             self._store.pop(component.spec, None)
 
@@ -164,33 +167,34 @@ class ComponentCache:
         return unknown if file is None else self._contents.get(file.content, unknown)
 
     def _specs(self, spec: PipelineSpec) -> dict[str, ComponentSpec | None]:
-        """The components of a pipeline, those in its single file too, as far as they are known."""
+        """The components of a pipeline, with those of its single file as far as they are known."""
         file = spec.single_file
         if file is None:
             return dict(spec.components)
         classes = self._content(spec).classes
-        inside = {n: file.part(n, cls, spec.layout) for n, cls in classes.items()}
+        inside = {n: file.part(n, cls, spec.placement_plan) for n, cls in classes.items()}
         return {**inside, **spec.components}
 
     def _load_file(self, need: StepRequirement) -> None:
-        """Read from a single file what is not here yet."""
+        """Read from a single file what is not loaded yet."""
         spec, file = need.pipeline, need.pipeline.single_file
         assert file is not None
-        have = {n: None if s is None else self._store[s].value for n, s in self._have(spec)}
-        parts, content = load_single_file(file, have, spec.layout)
+        have = {
+            name: None if component is None else self._store[component].value
+            for name, component in self._specs(spec).items()
+            if component is None or component in self._store
+        }
+        parts, content = load_single_file(file, have, spec.placement_plan)
         known = self._contents.get(file.content, content)
         self._contents[file.content] = FileContent(
             {**known.classes, **content.classes}, content.schedulers, content.scalars
         )
         for name, value in parts.items():
-            self._keep(f"{need.step}.{name}", file.part(name, type(value), spec.layout), value)
-
-    def _have(self, spec: PipelineSpec) -> Iterator[tuple[str, ComponentSpec | None]]:
-        for name, component in self._specs(spec).items():
-            if component is None or component in self._store:
-                yield name, component
+            self._keep(
+                f"{need.step}.{name}", file.part(name, type(value), spec.placement_plan), value
+            )
 
     def _keep(self, label: str, spec: ComponentSpec, value: Any) -> None:
-        self._live_models.add(label, value)
+        self._live_models.add(label, value)  # `clear` proves with it what is freed
         with self._lock:
             self._store[spec] = CachedComponent(label, spec, value)

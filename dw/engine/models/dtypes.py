@@ -1,4 +1,4 @@
-"""The dtypes of a pipeline's components, settled before anything is compared or loaded."""
+"""Dtypes of a pipeline's components, decided before anything is compared or loaded."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dw.workflow.format.pipeline import Pipeline
 
 
 class Dtypes:
-    """The dtype of each component: the block in `configuration`, the override's own, then the
+    """The dtype of each component: of its block in `configuration`, else its own, else the
     pipeline's.
 
-    A dtype that is not given is float32 for all: left to themselves, diffusers would take float32
-    and transformers the checkpoint's own.
+    A missing dtype is float32 for all components: by default diffusers takes float32, but
+    transformers the checkpoint's.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -37,7 +37,7 @@ class Dtypes:
 
 
 def given_dtype(pipeline: Pipeline) -> torch.dtype | None:
-    """The dtype that the workflow names for all of it."""
+    """The dtype that the workflow gives for the whole pipeline."""
     given = _dtype_argument(pipeline.from_pretrained_arguments)
     return resolve.dtype(given) if isinstance(given, str) else None
 

@@ -1,5 +1,5 @@
-"""The weak ledger of every model that was ever loaded: what still lives, and how many bytes it
-holds."""
+"""Live models: weak references to every model that was loaded, to find those that are still alive
+and how many bytes they hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
 class LiveModels:
-    """Holds nothing alive. Read from any thread."""
+    """Keeps nothing alive. Read from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,7 +28,7 @@ class LiveModels:
             self._models.append((name, weakref.ref(component)))
 
     def living(self) -> list[tuple[str, Any]]:
-        """Name and model of each that is still referred to by something."""
+        """Name and model of each that something still refers to."""
         with self._lock:
             models = list(self._models)
         return [(name, model) for name, ref in models if (model := ref()) is not None]
@@ -40,11 +40,11 @@ class LiveModels:
                 found = [t for _, model in self.living() for t in tensors(model)]
                 return tensor_bytes(found, device="cpu")
             except RuntimeError:
-                continue  # a model was being given a LoRA meanwhile: look again
+                continue  # another thread added a LoRA to a model: count again
 
 
 def modules(component: Any) -> Iterator[torch.nn.Module]:
-    """A model itself, or the models of a pipeline, be it one of diffusers or of transformers."""
+    """A model itself, or the models of a pipeline of diffusers or transformers."""
     if isinstance(component, torch.nn.Module):
         yield component
     elif isinstance(parts := getattr(component, "components", None), Mapping):
@@ -62,7 +62,7 @@ def tensors(component: Any) -> Iterator[torch.Tensor]:
 
 
 def _plain(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The tensors that hold the bytes: one that is quantized is made of others."""
+    """The tensors that hold the bytes: a quantized one consists of others."""
     if not is_traceable_wrapper_subclass(tensor):
         yield tensor
         return

@@ -1,4 +1,4 @@
-"""Loading one component, or the parts of a single-file checkpoint."""
+"""Loading: one component, or the parts of a single-file checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 
-from dw.engine.models.modifiers import changed
+from dw.engine.models.modifiers import apply_changes
 from dw.engine.models.quantization import built
 from dw.engine.models.spec import ComponentSpec, PlacementPlan, SchedulerSpec, SingleFile
 from dw.engine.python.signatures import constructor_signature
@@ -19,7 +19,7 @@ from dw.engine.python.signatures import constructor_signature
 
 @contextmanager
 def default_dtype_kept() -> Iterator[None]:
-    """diffusers sets torch's default dtype while it loads and leaves it so when the load fails."""
+    """diffusers sets torch's default dtype while it loads, and keeps it after a failure."""
     before = torch.get_default_dtype()
     try:
         yield
@@ -36,12 +36,12 @@ def load_component(spec: ComponentSpec) -> Any:
             return spec.cls(model=str(spec.source), **device, **_arguments(spec))
         else:
             value = spec.cls.from_pretrained(str(spec.source), **_arguments(spec))
-        return changed(value, spec)
+        return apply_changes(value, spec)
 
 
 @dataclass(frozen=True)
 class FileContent:
-    """What a single-file checkpoint turned out to hold."""
+    """The content of a single-file checkpoint, known after its first load."""
 
     classes: Mapping[str, type]  # of the parts that are loaded from it
     schedulers: Mapping[str, SchedulerSpec]
@@ -49,15 +49,15 @@ class FileContent:
 
 
 def load_single_file(
-    file: SingleFile, have: Mapping[str, Any], layout: PlacementPlan
+    file: SingleFile, have: Mapping[str, Any], placement_plan: PlacementPlan
 ) -> tuple[dict[str, Any], FileContent]:
-    """The parts of the checkpoint that are not among `have`, which is passed in and not loaded
+    """The parts of the checkpoint that are not in `have`, which is passed in and not loaded
     again."""
     pipeline = _read(file, file.dtype, have)
     parts = {n: c for n, c in pipeline.components.items() if n not in have and c is not None}
     schedulers = {n: parts.pop(n) for n in list(parts) if isinstance(parts[n], SchedulerMixin)}
     for dtype in {d for n, d in file.dtypes.items() if n in parts and d != file.dtype}:
-        # A file is read in one dtype: read again what has another, with the rest passed in.
+        # A file is read in one dtype: parts of another are read again, with the rest passed in.
         names = [n for n, d in file.dtypes.items() if n in parts and d == dtype]
         others = {n: c for n, c in pipeline.components.items() if n not in names}
         again = _read(file, dtype, others)
@@ -71,7 +71,9 @@ def load_single_file(
             if n in pipeline.config
         },
     )
-    return {n: changed(c, file.part(n, type(c), layout)) for n, c in parts.items()}, content
+    return {
+        n: apply_changes(c, file.part(n, type(c), placement_plan)) for n, c in parts.items()
+    }, content
 
 
 def _read(file: SingleFile, dtype: torch.dtype, have: Mapping[str, Any]) -> DiffusionPipeline:

@@ -1,5 +1,5 @@
-"""What is done to a component once, after it is loaded: it cannot be undone, so it is part of what
-the component is kept by."""
+"""Post-load changes: cut, cast, placed, compiled. They cannot be undone, so they are part of a
+component's load spec."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dw.engine.python import resolve
 from dw.errors import RunFailed, did_you_mean
 
 BEFORE_PLACING = ("truncate_layers", "remove_module", "cast_layerwise")
-"""What makes a component smaller comes before it is moved."""
+"""Changes that make a component smaller, before it is moved."""
 
 
-def changed(value: Any, spec: ComponentSpec) -> Any:
-    """The loaded component as its spec wants it: cut, cast, placed, compiled."""
+def apply_changes(value: Any, spec: ComponentSpec) -> Any:
+    """The loaded component after the changes and the placement of its spec."""
     _apply(value, (c for c in spec.changes if c.name in BEFORE_PLACING))
     value = placed(value, spec.placement)
     _apply(value, (c for c in spec.changes if c.name not in BEFORE_PLACING))
@@ -41,7 +41,7 @@ def _apply(value: Any, changes: Iterable[PostLoadChange]) -> None:
 
 
 class _NoModule(Exception):
-    """A module does not have what a path in it names."""
+    """There is no module at a path."""
 
 
 def _module(root: torch.nn.Module, path: str) -> torch.nn.Module:
@@ -74,13 +74,14 @@ def _cast_layerwise(module: Any, storage_dtype: str, **arguments: Any) -> None:
         module.enable_layerwise_casting(storage, compute, **arguments)
     else:
         skipped = arguments.pop("skip_modules_pattern", DEFAULT_SKIP_MODULES_PATTERN)
-        skipped = (*skipped, *_asked_for_their_dtype(module))
+        skipped = (*skipped, *_kept_in_their_dtype(module))
         apply_layerwise_casting(module, storage, compute, skipped, **arguments)
 
 
-def _asked_for_their_dtype(model: Any) -> Iterator[str]:
-    """Patterns of the modules of a transformers model that keep their dtype, as it is asked for:
-    that of its first weights is the model's own, and T5 casts what goes into some layers."""
+def _kept_in_their_dtype(model: Any) -> Iterator[str]:
+    """Patterns of the modules of a transformers model that keep their dtype, because other code
+    reads it: that of the first weights is the model's own, and T5 casts the input of some
+    layers."""
     yield from getattr(model, "_keep_in_fp32_modules", None) or ()
     first = next(weight for weight in model.parameters() if weight.is_floating_point())
     for name, module in model.named_modules(remove_duplicate=False):
@@ -90,7 +91,7 @@ def _asked_for_their_dtype(model: Any) -> Iterator[str]:
 
 def _place(module: torch.nn.Module, **placement: Any) -> None:
     wanted = Placement(**placement)
-    # Its component may have been moved as a whole.
+    # The whole component may have been moved already.
     home = "cpu" if wanted.offload is not None else wanted.device
     placed(module.to(home), wanted)
 

@@ -1,8 +1,8 @@
-"""Modular pipelines: built from blocks around the components that the cache owns.
+"""Modular pipelines: built of blocks around components of the cache.
 
-A repository names its pipeline's class and where each component lies, which may be another
+A repository names its pipeline's class and the place of each component, which may be in another
 repository. diffusers reads that and builds the pipeline without its components; dw loads them, so
-that they are shared and kept as those of other pipelines are.
+that they are shared and kept like those of other pipelines.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ OPTIONS = ("workflow", "trust_remote_code")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a component of a modular pipeline lies. `cls`: None when its own config tells."""
+    """Where a component of a modular pipeline is. `cls`: None when its config names it."""
 
     cls: Any
-    folder: Path | None  # of the component, when it lies beside the index
+    folder: Path | None  # of the component, when it is beside the index
     model_name: str
     subfolder: str | None
-    options: Mapping[str, Any]  # variant and revision, if there are any
+    options: Mapping[str, Any]  # variant and revision, if any
 
     def find(self, sources: Sources, access: FileAccess, options: Mapping[str, Any]) -> Path:
-        """Its folder; downloads it when it is not here."""
+        """Its folder; downloads it when it is not cached."""
         if self.folder is not None:
             return self.folder
         own = {"revision": None, **self.options}  # the workflow's are those of its own repository
@@ -66,8 +66,9 @@ class Blueprint:
     options: tuple[tuple[str, Any], ...]
 
     def read(self, sources: Sources, *, trust: bool) -> Any:
-        """The pipeline without components. Raises WorkflowError when building it would import what
-        is not known, or run code of its own, without `trust`; RunFailed when it cannot be built."""
+        """The pipeline without components. Raises WorkflowError when building it would import from
+        unknown packages, or run code of its own, without `trust`; RunFailed when it cannot be
+        built."""
         blocks = self.folder / "modular_config.json"
         if not trust and blocks.is_file() and "auto_map" in sources.json(blocks):
             raise WorkflowError(
@@ -90,13 +91,13 @@ class Blueprint:
             return self.cls(pretrained_model_name_or_path=str(self.folder), **options)
         except (AttributeError, ImportError, OSError, TypeError, ValueError) as error:
             raise RunFailed(
-                f"{str(self.folder)!r} is no modular pipeline that can be built: {error}"
+                f"{str(self.folder)!r} cannot be built as a modular pipeline: {error}"
             ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModularSpec(PipelineSpec):
-    """A modular pipeline to wire. `blocks` are those of `blueprint`."""
+    """A modular pipeline to assemble. `blocks` are those of `blueprint`."""
 
     blueprint: Blueprint
     configs: Mapping[str, Any]
@@ -107,8 +108,9 @@ class ModularSpec(PipelineSpec):
         pipeline = self.blueprint.build()
         given = {name: part for name, part in parts.items() if part is not None}
         pipeline.update_components(**given, **self.configs)
-        _let_it_stop(pipeline._blocks)
-        placement = self.layout.placement
+        for loop in _loops(pipeline._blocks):
+            loop.loop_step = _skipping(loop.loop_step)
+        placement = self.placement_plan.placement
         if placement.offload in ("model", "sequential"):
             _offload(pipeline, placement.device, self.reserve)
         return pipeline
@@ -121,19 +123,19 @@ def options(pipeline: Pipeline) -> tuple[tuple[str, Any], ...]:
 
 
 def reserve(configuration: Configuration) -> str:
-    """The device's memory that components do not fill."""
+    """The device's memory that components must leave free."""
     manager = configuration.components_manager
     return RESERVE if manager is None else manager.memory_reserve_margin
 
 
 def is_wanted(name: str, configuration: Configuration) -> bool:
-    """Whether the workflow wants the component to be loaded."""
+    """Whether the workflow has the component loaded."""
     loads = configuration.load_components
     return loads is None or not loads.names or name in loads.names
 
 
 def places(skeleton: Any) -> dict[str, Place]:
-    """Where the components lie that a pipeline without components loads from somewhere."""
+    """The places of the components that are loaded; others are made from their config."""
     home = str(skeleton._pretrained_model_name_or_path)
     found = {}
     for name, spec in skeleton._component_specs.items():
@@ -143,13 +145,13 @@ def places(skeleton: Any) -> dict[str, Place]:
         inside = spec.subfolder or None
         folder = Path(home, inside or "") if str(model_name) == home else None
         options = {"variant": spec.variant, "revision": spec.revision}
-        if folder is None or folder.is_dir():  # else it is one that the model does not have
+        if folder is None or folder.is_dir():  # otherwise the model does not have it
             found[name] = Place(spec.type_hint, folder, str(model_name), inside, options)
     return found
 
 
 def _check_index(index: Mapping[str, Any], *, trust: bool) -> None:
-    """Raises WorkflowError when an index names classes outside of the known packages: building the
+    """Raises WorkflowError when an index names classes outside the known packages: building the
     pipeline imports them."""
     for entry in index.values():
         if not isinstance(entry, list | tuple):
@@ -161,7 +163,7 @@ def _check_index(index: Mapping[str, Any], *, trust: bool) -> None:
 
 
 def own_class(config: Mapping[str, Any]) -> Any:
-    """The class that a component's own config names."""
+    """The class that a component's config names."""
     library = "diffusers" if "_class_name" in config else "transformers"
     name = config.get("_class_name") or next(iter(config.get("architectures") or ()), None)
     return AutoModel if name is None else library_class(library, name)
@@ -169,16 +171,16 @@ def own_class(config: Mapping[str, Any]) -> Any:
 
 @lru_cache(maxsize=32)
 def default_blocks(cls: Any) -> Any:
-    """The blocks that a class of modular pipelines is built from; None when its model tells."""
+    """The default blocks of a class of modular pipelines; None when its model names them."""
     return getattr(diffusers, cls.default_blocks_name)() if cls.default_blocks_name else None
 
 
 def selected(blocks: ModularPipelineBlocks, workflow: Any) -> ModularPipelineBlocks:
-    """The blocks that one of their workflows needs. Raises WorkflowError when they have none of
-    this name."""
+    """The blocks of one of their workflows. Raises WorkflowError when they have none of this
+    name."""
     try:
         known = list(blocks.available_workflows)
-    except NotImplementedError:  # so diffusers says of blocks that name no workflows
+    except NotImplementedError:  # diffusers raises this for blocks without workflows
         known = []
     if workflow not in known:
         near = did_you_mean(workflow, known) if isinstance(workflow, str) else ""
@@ -188,9 +190,9 @@ def selected(blocks: ModularPipelineBlocks, workflow: Any) -> ModularPipelineBlo
 
 
 def call_parameters(blocks: ModularPipelineBlocks) -> dict[str, Parameter]:
-    """What a call takes: the inputs of the pipeline's blocks, and `output`, what it is to give.
+    """What a call takes: the inputs of the pipeline's blocks, and `output`, the result's name.
 
-    Only numbers are annotated: blocks say `str` where they take a list of strings, too.
+    Only numbers are annotated: blocks say `str` where they also take a list of strings.
     """
     known = {each.name or each.kwargs_type: _number_type(each) for each in blocks.inputs}
     return {
@@ -207,7 +209,7 @@ def _number_type(parameter: InputParam) -> Any:
 
 
 def outputs(pipeline: Any, result: Any) -> Any:
-    """The result of a call, without what its blocks handed to each other."""
+    """The result of a call, without the intermediate values of its blocks."""
     if not isinstance(result, PipelineState):
         return result
     blocks = pipeline._blocks
@@ -226,8 +228,8 @@ def _offload(pipeline: Any, device: str, reserve: str) -> None:
 
 
 def free_hooks(pipeline: Any) -> None:
-    """What `maybe_free_model_hooks` does for other pipelines: offloaded components leave the
-    device, and step caches forget."""
+    """What `maybe_free_model_hooks` does for other pipelines: moves offloaded components off the
+    device, and resets step caches."""
     for part in pipeline.components.values():
         if isinstance(hook := getattr(part, "_hf_hook", None), CustomOffloadHook):
             hook.init_hook(part)
@@ -235,14 +237,8 @@ def free_hooks(pipeline: Any) -> None:
             part._reset_stateful_cache()
 
 
-def _let_it_stop(blocks: ModularPipelineBlocks) -> None:
-    """Make the denoising loops skip their steps once the pipeline was told to end early, as other
-    pipelines do."""
-    for loop in _loops(blocks):
-        loop.loop_step = _skipping(loop.loop_step)
-
-
 def _loops(blocks: ModularPipelineBlocks) -> Iterator[Any]:
+    """The denoising loops among the blocks."""
     if isinstance(blocks, LoopSequentialPipelineBlocks):
         yield blocks
     for block in blocks.sub_blocks.values():
@@ -250,6 +246,8 @@ def _loops(blocks: ModularPipelineBlocks) -> Iterator[Any]:
 
 
 def _skipping(loop_step: Callable[..., Any]) -> Callable[..., Any]:
+    """The step of a denoising loop, skipped after an interrupt, as other pipelines do."""
+
     def step(components: Any, state: Any, **kwargs: Any) -> Any:
         if not getattr(components, "_interrupt", False):
             return loop_step(components, state, **kwargs)

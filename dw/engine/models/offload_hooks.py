@@ -1,4 +1,4 @@
-"""Where the weights of a module rest, and how they get to the device: once, in groups, or for each
+"""Offload hooks: they bring the weights of a module to the device once, in groups, or for each
 call."""
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class OnDemand(ModelHook):  # type: ignore[misc]  # accelerate is not typed
         return output
 
     def during(self, module: torch.nn.Module, entry: Callable[..., Any]) -> Callable[..., Any]:
-        """`entry`, with the module on the device all the time."""
+        """`entry`, with the module on the device during all of it."""
 
         @wraps(entry)
         def visiting(*args: Any, **kwargs: Any) -> Any:
@@ -57,7 +57,7 @@ class OnDemand(ModelHook):  # type: ignore[misc]  # accelerate is not typed
         return visiting
 
     def rest(self, module: torch.nn.Module) -> None:
-        """Back to the host, whatever was going on."""
+        """Back to the host, also when a call was interrupted."""
         self._calls = 0
         self._move(module, there=False)
 
@@ -68,8 +68,8 @@ class OnDemand(ModelHook):  # type: ignore[misc]  # accelerate is not typed
 
 
 def placed(value: Any, placement: Placement | None) -> Any:
-    """The component where it belongs. One that a whole pipeline offloads stays in host memory; the
-    pipeline's hooks move it when it runs."""
+    """The component, moved to its placement. One that a whole pipeline offloads stays in host
+    memory; the pipeline's hooks move it when it runs."""
     if placement is None or not isinstance(value, torch.nn.Module | DiffusionPipeline):
         return value
     if placement.offload == "group":
@@ -82,8 +82,8 @@ def placed(value: Any, placement: Placement | None) -> Any:
     return value
 
 
-def rested(value: Any) -> None:
-    """Take a module that visits the device, and was interrupted there, and what is in it, home."""
+def bring_home(value: Any) -> None:
+    """Move a module and its submodules back to the host, if they were interrupted on the device."""
     for module in value.modules() if isinstance(value, torch.nn.Module) else ():
         if isinstance(hook := getattr(module, "_hf_hook", None), OnDemand):
             hook.rest(module)

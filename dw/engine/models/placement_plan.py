@@ -1,16 +1,16 @@
-"""From what a workflow says of placement to where each component lives, and what is done to it once
-it is loaded."""
+"""Placement plans: where each component of a pipeline lives, and what is done to it once it is
+loaded."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from dw.engine.device import Device, available
-from dw.engine.files.access import FileAccess
+from dw.engine.models.context import LoadContext
 from dw.engine.models.spec import Offload, Placement, PlacementPlan, PostLoadChange
 from dw.engine.python import resolve
 from dw.workflow.format.configuration import Configuration
@@ -18,7 +18,7 @@ from dw.workflow.format.pipeline import Component, Pipeline
 from dw.workflow.format.placement import GroupOffload, LayerwiseCasting, ModuleSettings
 
 DENOISERS = ("transformer", "transformer_2", "unet")
-"""What `enable_layerwise_casting` of a whole pipeline means: a VAE would show it."""
+"""What `enable_layerwise_casting` of a whole pipeline casts: in a VAE it would be visible."""
 
 OFFLOADS: tuple[Offload | None, ...] = (None, "model", "sequential")
 """From the fastest to the one that needs the least memory on the device."""
@@ -26,34 +26,22 @@ OFFLOADS: tuple[Offload | None, ...] = (None, "model", "sequential")
 ON_THE_HOST = Placement("cpu")
 
 
-@dataclass(frozen=True)
-class PlacementPlanner:
-    """Makes the layouts of one run's pipelines."""
-
-    find_device: Callable[[str | None], Device]  # of a name in the workflow; None: the run's
-    warn: Callable[[str], None]
-    access: FileAccess
-    rehearse: bool = False
-    offload: Offload | None = None  # of every pipeline on a GPU that has none, or less
-
-    def layout(self, pipeline: Pipeline) -> PlacementPlan:
-        """Raises RunFailed for a folder that the workflow may not write to, UsageError for a device
-        that is not here."""
-        return _Plan(self, pipeline).layout()
+def placement_plan(pipeline: Pipeline, context: LoadContext) -> PlacementPlan:
+    """Raises RunFailed for a folder that the workflow may not write to, UsageError for a device
+    that is not here."""
+    return _PlanBuilder(pipeline, context).plan()
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """The layout of one pipeline in the making."""
-
-    layouts: PlacementPlanner
+class _PlanBuilder:
     pipeline: Pipeline
+    context: LoadContext
 
-    def layout(self) -> PlacementPlan:
+    def plan(self) -> PlacementPlan:
         default, own = self._default, self._own
         if default.offload in ("model", "sequential"):
             for name in sorted(own):
-                self.layouts.warn(
+                self.context.warn(
                     f"offload {default.offload!r} decides where all components live: "
                     f"what the workflow says of {name!r} has no effect"
                 )
@@ -65,11 +53,11 @@ class _Plan:
     def _device(self) -> Device:
         mapped = self._device_map
         is_named = mapped in ("cpu", "cuda")
-        device = self.layouts.find_device(
+        device = self.context.device_for(
             self._configuration.device or (str(mapped) if is_named else None)
         )
         if mapped == "balanced" and len(available()) > len({device.spec, "cpu"}):
-            self.layouts.warn(
+            self.context.warn(
                 f"device_map 'balanced' puts all on {device.spec}: 'components' in the "
                 "configuration gives each its device"
             )
@@ -77,14 +65,14 @@ class _Plan:
 
     @cached_property
     def _default(self) -> Placement:
-        """Of the components that have no place of their own: the first that applies."""
+        """Of the components without a placement of their own: the first rule that applies."""
         device, grouping = self._device, self.pipeline.grouping
         if grouping is not None:
             return self._grouped(grouping, device) or Placement(device.spec)
         if (offload := self._offload) is not None:
             return Placement(device.spec, offload)
         if any(entry.is_moved for entry in self._configuration.components.values()):
-            # What is placed by hand leaves the rest in host memory, too.
+            # If some are placed by hand, the others stay in host memory.
             return self._on_demand(device)
         is_mapped = self._device_map not in (None, "balanced", "cuda")  # by its loader
         stays = self._configuration.stays or is_mapped
@@ -96,7 +84,7 @@ class _Plan:
 
     @property
     def _offload(self) -> Offload | None:
-        wanted, least = self._configuration.offload, self.layouts.offload
+        wanted, least = self._configuration.offload, self.context.offload
         manager = self._configuration.components_manager
         if manager is not None and manager.enable_auto_cpu_offload:
             wanted = wanted or "model"
@@ -120,7 +108,7 @@ class _Plan:
 
     def _override(self, component: Component) -> Placement | None:
         configuration = component.configuration
-        device = self.layouts.find_device(configuration.device or self._configuration.device)
+        device = self.context.device_for(configuration.device or self._configuration.device)
         if component.grouping is not None:
             return self._grouped(component.grouping, device)
         if component.from_pretrained_arguments.get("device_map") is not None:
@@ -130,7 +118,7 @@ class _Plan:
         return Placement(device.spec)
 
     def _entry(self, entry: ModuleSettings) -> Placement | None:
-        device = self.layouts.find_device(entry.device or self._configuration.device)
+        device = self.context.device_for(entry.device or self._configuration.device)
         if entry.group_offload is not None:
             return self._grouped(entry.group_offload, device)
         if entry.residency == "on_demand":
@@ -141,9 +129,9 @@ class _Plan:
         return Placement(device.spec, None if device.kind == "cpu" else "on_demand")
 
     def _grouped(self, grouping: GroupOffload, device: Device) -> Placement | None:
-        """None where group offloading means nothing."""
+        """None where group offloading has no effect."""
         if grouping.onload_device is not None:
-            device = self.layouts.find_device(grouping.onload_device)
+            device = self.context.device_for(grouping.onload_device)
         if device.kind == "cpu":
             self._means_nothing("group_offload")
             return None
@@ -151,12 +139,12 @@ class _Plan:
             exclude_none=True, exclude={"onload_device", "exclude_modules"}
         )
         if (folder := grouping.offload_to_disk_path) is not None:
-            options["offload_to_disk_path"] = str(self.layouts.access.path(folder))
+            options["offload_to_disk_path"] = str(self.context.access.path(folder))
         return Placement(device.spec, "group", _json(options))
 
     @property
     def _kept_on_the_device(self) -> tuple[str, ...]:
-        """Components that are left out when all the others are offloaded."""
+        """Components that stay on the device when all others are offloaded."""
         if self._default.offload == "sequential":
             return self._configuration.exclude_from_cpu_offload
         grouping = self.pipeline.group_offload or self._configuration.group_offload
@@ -168,12 +156,12 @@ class _Plan:
         found: dict[str, list[PostLoadChange]] = {}
         for name, path, change in self._in_order():
             found.setdefault(name, []).append(
-                replace(change, path=path, is_optional=self.layouts.rehearse)
+                replace(change, path=path, is_optional=self.context.rehearse)
             )
         return {name: tuple(changes) for name, changes in found.items()}
 
     def _in_order(self) -> Iterator[tuple[str, str, PostLoadChange]]:
-        """Component, path in it, and what is done there."""
+        """Component, path in it, and the change there."""
         entries = [
             (*name.partition(".")[::2], entry)
             for name, entry in self._configuration.components.items()
@@ -216,15 +204,15 @@ class _Plan:
     def _compiled(self, name: str, entry: ModuleSettings) -> Iterator[PostLoadChange]:
         if entry.compile is None:
             return
-        if self.layouts.rehearse:
-            self.layouts.warn(f"{name!r} is rehearsed without being compiled")
+        if self.context.rehearse:
+            self.context.warn(f"{name!r} is rehearsed without being compiled")
         else:
             yield PostLoadChange(
                 "compile", options=_json(entry.compile.model_dump(exclude_none=True))
             )
 
     def _means_nothing(self, what: str) -> None:
-        self.layouts.warn(f"{what} means nothing on the CPU: the models stay there")
+        self.context.warn(f"{what} means nothing on the CPU: the models stay there")
 
     @property
     def _configuration(self) -> Configuration:

@@ -11,6 +11,7 @@ from diffusers import ModelMixin, PipelineQuantizationConfig
 from diffusers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as OF_DIFFUSERS
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as OF_TRANSFORMERS
 
+from dw.engine.models.context import LoadContext
 from dw.engine.models.spec import QuantizationSpec
 from dw.engine.python import resolve
 from dw.errors import RunFailed, WorkflowError, did_you_mean
@@ -25,24 +26,24 @@ PACKAGES = {
     "SDNQConfig": "sdnq",
     "TorchAoConfig": "torchao",
 }
-"""What does the quantizing, by the name of the config class, which diffusers and transformers
+"""The package that quantizes, by the name of the config class, which diffusers and transformers
 share."""
 
 UNREHEARSED = {
     "BitsAndBytesConfig": "the layers of the stand-ins are smaller than its blocks",
-    "GGUFQuantizationConfig": "the stand-ins are no GGUF files",
+    "GGUFQuantizationConfig": "the stand-ins are not GGUF files",
 }
 
 
 def takes_quantization(cls: Any) -> bool:
-    """Whether its loader quantizes: models of diffusers and transformers, also those of which only
-    the config knows the class."""
+    """Whether its loader quantizes: that of models of diffusers and transformers, also of those
+    whose class only their config names."""
     names_above = {base.__name__ for base in getattr(cls, "__mro__", ())}
     return bool(names_above & {"ModelMixin", "PreTrainedModel", "_BaseAutoModelClass", "AutoModel"})
 
 
 def require_backend(config_type: str) -> None:
-    """Raises RunFailed when what does the quantizing is not installed."""
+    """Raises RunFailed when the package that quantizes is not installed."""
     if message := _missing(config_type):
         raise RunFailed(message)
 
@@ -62,7 +63,7 @@ def _missing(config_type: str) -> str | None:
 
 
 def config_class(name: str, *, trust: bool = False) -> Any:
-    """Raises WorkflowError for a class that is no quantization config."""
+    """Raises WorkflowError for a class that is not a quantization config."""
     found = resolve.resolve(name, trust=trust)
     bases = {base.__name__ for base in getattr(found, "__mro__", ())}
     if found is PipelineQuantizationConfig or "QuantizationConfigMixin" in bases:
@@ -70,9 +71,21 @@ def config_class(name: str, *, trust: bool = False) -> Any:
     raise WorkflowError(f"{name!r} is not a quantization config, such as {', '.join(PACKAGES)}")
 
 
+def quantization_of(
+    name: str, wanted: Quantization | None, context: LoadContext
+) -> QuantizationSpec | None:
+    """How the component `name` is quantized. A rehearsal warns of what it leaves out."""
+    if wanted is None:
+        return None
+    if context.rehearse and (reason := cannot_rehearse(wanted.config_type)):
+        context.warn(f"{name!r} is rehearsed without {wanted.config_type}: {reason}")
+        return None
+    return quantization_spec(wanted, trust=context.trust)
+
+
 def quantization_spec(quantization: Quantization, *, trust: bool = False) -> QuantizationSpec:
-    """Raises RunFailed when a package is missing, WorkflowError for a class that is no
-    quantization config and for types that cannot be found."""
+    """Raises RunFailed when a package is missing, WorkflowError for a class that is not a
+    quantization config and for unknown types."""
     require_backend(quantization.config_type)
     return QuantizationSpec(
         cls=config_class(quantization.config_type, trust=trust),
@@ -82,7 +95,7 @@ def quantization_spec(quantization: Quantization, *, trust: bool = False) -> Qua
 
 
 def built(spec: QuantizationSpec) -> Any:
-    """A config for one load. Raises RunFailed when its class refuses the arguments."""
+    """A config for one load. Raises RunFailed when its class rejects the arguments."""
     try:
         return spec.cls(**spec.arguments)
     except (TypeError, ValueError, ImportError) as error:
@@ -95,7 +108,7 @@ def is_of_pipelines(quantization: Quantization) -> bool:
 
 
 def of_one_component(quantization: Quantization) -> str:
-    """That a whole pipeline is quantized in another way."""
+    """The message for a config that cannot quantize a whole pipeline."""
     return (
         f"{quantization.config_type} quantizes one component: it goes beside that component's "
         "configuration; a whole pipeline takes PipelineQuantizationConfig"
@@ -119,7 +132,7 @@ def component_quantization(whole: Quantization, name: str, cls: Any) -> Quantiza
     backend = str(arguments.get("quant_backend"))
     if backend not in configs:
         hint = did_you_mean(backend, configs) or f"; known are {', '.join(sorted(configs))}"
-        raise WorkflowError(f"there is no quant_backend {backend!r}{hint}")
+        raise WorkflowError(f"unknown quant_backend {backend!r}{hint}")
     config = configs[backend]
     return Quantization.model_validate(
         {
@@ -130,7 +143,7 @@ def component_quantization(whole: Quantization, name: str, cls: Any) -> Quantiza
 
 
 def config_parameters(cls: Any) -> Mapping[str, inspect.Parameter]:
-    """What a config class takes."""
+    """The parameters of a config class."""
     parameters = dict(inspect.signature(cls.__init__).parameters)
     parameters.pop("self", None)
     return parameters

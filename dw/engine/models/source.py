@@ -1,6 +1,6 @@
-"""From the names of models to folders on this machine, and from folders to fingerprints.
+"""Sources: from the names of models to folders on this machine, and from folders to fingerprints.
 
-A hub id is resolved once, to its snapshot's folder; what is loaded is loaded from there. A
+A hub id is resolved once, to the folder of its snapshot, and everything is loaded from there. A
 fingerprint stands for the bytes of a component: the names of the hub's blobs, which are hashes of
 their content, or the size, time and inode of plain files, with the content of the small text files
 among them.
@@ -20,7 +20,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
 
 from dw.engine.files.access import FileAccess
-from dw.engine.models.address import hub_file
+from dw.engine.models.hub_address import hub_file
 from dw.errors import CheckModelName, LoginToHub, Rehearse, RunFailed, TrustWorkflow
 from dw.workflow.builtin import is_builtin, require_model
 from dw.workflow.paths import resolve
@@ -38,9 +38,9 @@ Stat = tuple[str, int, int, int]  # name, size in bytes, mtime in ns, inode
 
 
 class Sources:
-    """Resolves names to folders and remembers what it read while the files stay as they are.
+    """Resolves names to folders, and caches what it reads until the files change.
 
-    Without `downloads` there is nothing but what is here.
+    Without `downloads` it finds only what is on this machine.
     """
 
     def __init__(self, *, downloads: bool = True) -> None:
@@ -49,10 +49,9 @@ class Sources:
         self._prints: dict[Path, tuple[tuple[Stat, ...], str]] = {}
 
     def pipeline(self, name: str, *, access: FileAccess, options: Mapping[str, Any]) -> Path:
-        """The folder of a whole pipeline. Downloads it when it is a hub id that is not here yet.
+        """The folder of a whole pipeline. Downloads it when it is a hub id that is not cached.
 
-        Raises RunFailed when there is no such folder, or the hub has no such model or cannot be
-        reached.
+        Raises RunFailed when there is no such folder or model, or the hub cannot be reached.
         """
         options = self._limited(access, options)
         if (folder := _local(name, access)) is not None:
@@ -69,7 +68,7 @@ class Sources:
         return folder
 
     def has(self, name: str, subfolder: Any, options: Mapping[str, Any]) -> bool:
-        """Whether what would be loaded of a repository is in the hub's cache."""
+        """Whether the files that would be loaded from a repository are in the hub's cache."""
         snapshot, variant = _snapshot(name, options), options.get("variant")
         if snapshot is None:
             return False
@@ -78,7 +77,7 @@ class Sources:
         return self._is_component(snapshot / str(subfolder or ""), variant)
 
     def modular(self, name: str, *, access: FileAccess, options: Mapping[str, Any]) -> Path:
-        """The folder of a modular pipeline's index. Its components may lie elsewhere."""
+        """The folder of a modular pipeline's index. Its components may be elsewhere."""
         options = self._limited(access, options)
         if (folder := _local(name, access)) is not None:
             return _with_index(folder, name, MODULAR_INDEXES)
@@ -107,7 +106,7 @@ class Sources:
     ) -> Path:
         """One file: `name` itself, or `file_name` in the folder or repository `name`.
 
-        Raises RunFailed when there is none, also on the hub.
+        Raises RunFailed when it does not exist, on the hub either.
         """
         options = self._limited(access, options)
         if is_builtin(name):
@@ -133,8 +132,7 @@ class Sources:
         return self.json(next(folder / n for n in MODULAR_INDEXES if (folder / n).is_file()))
 
     def json(self, path: Path) -> Json:
-        """The content of a JSON file, which is read again only when its stat changed. Not to be
-        mutated."""
+        """The content of a JSON file, read again when its stat changed. Do not mutate it."""
         stat = _stat(path)
         known = self._json.get(path)
         if known is None or known[0] != stat:
@@ -150,15 +148,15 @@ class Sources:
         return known[1]
 
     def _limited(self, access: FileAccess, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The options of a look-up. A hub cache of the workflow's own is a folder that is written
-        to."""
+        """The options of a look-up. A hub cache that the workflow names is written to, so access to
+        it is checked."""
         if (folder := options.get("cache_dir")) is not None:
             access.require(Path(folder), str(folder))
         return {**options, **self._limits}
 
     def _is_pipeline(self, folder: Path, variant: str | None) -> bool:
-        """Whether a snapshot holds each component that its index names: one that is being
-        downloaded, or has another variant only, does not."""
+        """Whether a snapshot holds each component that its index names. A partial download does
+        not, and neither does one of another variant."""
         if not (folder / INDEX).is_file():
             return False
         entries = self.index(folder).items()
@@ -171,7 +169,7 @@ class Sources:
         return has_wanted and all(self._is_component(part, variant) for part in parts)
 
     def _is_component(self, folder: Path, variant: str | None) -> bool:
-        """Whether a folder holds a model's weights with all their shards, or what has none."""
+        """Whether a folder holds a model's weights with all shards, or one without weights."""
         names = set(os.listdir(folder)) if folder.is_dir() else set()
         for index in (n for n in names if n.endswith(".safetensors.index.json")):
             if not names.issuperset(self.json(folder / index)["weight_map"].values()):
@@ -183,21 +181,18 @@ class Sources:
 
 
 def has_only_pickles(source: Path) -> bool:
-    """Whether the weights there can only be read by unpickling, which can run code."""
+    """Whether the only weights there are pickles; unpickling can run code."""
     if source.is_file():
         return source.name.endswith(PICKLES)
     names = [n for n in os.listdir(source) if n.endswith(WEIGHTS)]
     return bool(names) and all(n.endswith(PICKLES) for n in names)
 
 
-def _has_pickles(source: Path) -> bool:
-    return source.is_dir() and any(name.endswith(PICKLES) for name in os.listdir(source))
-
-
 def refuse_pickles(source: Path, *, are_preferred: bool = False) -> None:
     """Raises RunFailed when the weights there are pickles only, or when there are some and
     `are_preferred`."""
-    if has_only_pickles(source) or (are_preferred and _has_pickles(source)):
+    has_some = source.is_dir() and any(name.endswith(PICKLES) for name in os.listdir(source))
+    if has_only_pickles(source) or (are_preferred and has_some):
         raise RunFailed(
             f"the weights in {str(source)!r} are pickles; reading them can run code",
             hints=[TrustWorkflow("you trust them"), "or use safetensors files"],
@@ -205,8 +200,7 @@ def refuse_pickles(source: Path, *, are_preferred: bool = False) -> None:
 
 
 def has_variant(folder: Path, variant: str | None) -> bool:
-    """Whether a component has files of its own for `variant`; diffusers loads the plain ones
-    else."""
+    """Whether a component has files for `variant`; otherwise diffusers loads the plain ones."""
     return (
         variant is not None
         and folder.is_dir()
@@ -215,7 +209,7 @@ def has_variant(folder: Path, variant: str | None) -> bool:
 
 
 def weight_files(source: Path, variant: str | None) -> list[Path]:
-    """The files that a component's weights are loaded from; `source` is one itself, or a folder."""
+    """The files that a component's weights are loaded from. `source`: a file or a folder."""
     if source.is_file():
         return [source]
     names = sorted(os.listdir(source)) if source.is_dir() else ()
@@ -224,21 +218,21 @@ def weight_files(source: Path, variant: str | None) -> list[Path]:
 
 
 def _is_of(name: str, variant: str | None) -> bool:
-    """Whether a file is one of a variant, or of none: `model.fp16-00001-of-00002.safetensors`."""
+    """Whether a file belongs to a variant, or to none: `model.fp16-00001-of-00002.safetensors`."""
     if variant is None:
         return "." not in Path(name).stem
     return f".{variant}." in name or f".{variant}-" in name
 
 
 def _inside(name: str) -> str:
-    """A folder or file of a model. Raises RunFailed when its name leads out of the model."""
+    """The name of a folder or file in a model. Raises RunFailed when it leads out of the model."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise RunFailed(f"{name!r} must lie inside of the model")
+        raise RunFailed(f"{name!r} must be inside the model")
     return name
 
 
 def _local(name: str, access: FileAccess) -> Path | None:
-    """The folder that `name` means, or None when it can only be a hub id."""
+    """The local folder of `name`, or None when it can only be a hub id."""
     if is_builtin(name):
         return require_model(name)
     path = resolve(name, access.folder)
@@ -323,7 +317,9 @@ def _only_weights(repository: str, hub: Mapping[str, Any]) -> str:
     snapshot = _snapshot(repository, hub)
     if snapshot is not None and any(n.endswith(".safetensors") for n in os.listdir(snapshot)):
         return _file_in(snapshot, None).name
-    return "pytorch_lora_weights.safetensors"  # what diffusers calls the LoRAs that it saves
+    return (
+        "pytorch_lora_weights.safetensors"  # the name that diffusers gives to a LoRA that it saves
+    )
 
 
 def _not_found(name: str, error: Exception) -> RunFailed:
@@ -336,8 +332,8 @@ def _not_found(name: str, error: Exception) -> RunFailed:
             ],
         )
     return RunFailed(
-        f"cannot get the model {name!r}: it is no folder here and not in the hub's cache, "
-        f"and the hub gave {type(error).__name__}",
+        f"cannot get the model {name!r}: no local folder of that name, not in the Hub cache, "
+        f"and the Hub request failed ({type(error).__name__})",
         hints=MISSING,
     )
 

@@ -1,5 +1,4 @@
-"""What must be in memory for a pipeline step: the load specs, equal when nothing has to be
-loaded."""
+"""Load specs: what must be in memory for a pipeline step. Equal specs are loaded once."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ Offload = Literal["model", "sequential", "group", "on_demand"]
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a module lives. An offloaded one lives in host memory and visits `device` when it
-    runs."""
+    """Where a module is kept. An offloaded one is kept in host memory and moves to `device` while
+    it runs."""
 
     device: str
     offload: Offload | None = None
@@ -32,12 +31,12 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class PostLoadChange:
-    """Something that is done to a loaded component and cannot be undone (see `changes`)."""
+    """A change to a loaded component that cannot be undone (dw.engine.models.modifiers)."""
 
     name: str
     path: str = ""  # of the module in the component; empty: the component itself
     options: str = "{}"  # its arguments, as JSON
-    is_optional: bool = False  # left out, with a remark, where there is no such module
+    is_optional: bool = False  # left out, with a warning, where there is no such module
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -49,14 +48,14 @@ class QuantizationSpec:
     """How weights are quantized while they are loaded (`dw.engine.models.quantization`)."""
 
     cls: Any
-    options: str  # the arguments of that class as the workflow has them, as JSON
-    arguments: Mapping[str, Any] = field(compare=False, default_factory=dict)  # and resolved
+    options: str  # the class's arguments in the workflow, as JSON
+    arguments: Mapping[str, Any] = field(compare=False, default_factory=dict)  # resolved
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentSpec:
-    """One loadable part of a pipeline. Two equal specs give the same object: `fingerprint` stands
-    for the bytes in `source`, wherever they lie."""
+    """One component to load. Two equal specs give the same object: `fingerprint` stands for the
+    bytes in `source`, wherever they are."""
 
     cls: Any
     fingerprint: str
@@ -73,9 +72,9 @@ class ComponentSpec:
 
 @dataclass(frozen=True, slots=True)
 class PlacementPlan:
-    """Where the components of a pipeline live, and what is done to them once they are loaded."""
+    """Where the components of a pipeline are kept, and how they are changed after the load."""
 
-    placement: Placement  # of those that have none of their own
+    placement: Placement  # of components without one of their own
     own: Mapping[str, Placement] = field(default_factory=dict)
     changes: Mapping[str, tuple[PostLoadChange, ...]] = field(default_factory=dict)
 
@@ -85,59 +84,59 @@ class PlacementPlan:
 
 @dataclass(frozen=True, slots=True)
 class SchedulerSpec:
-    """A scheduler is made afresh for every run: it counts steps and keeps history."""
+    """A scheduler is made anew for every call: it counts steps and keeps history."""
 
     cls: Any
     config: Mapping[str, Any]
 
 
 PartSpec = ComponentSpec | SchedulerSpec | None
-"""What fills a place of a pipeline; None where it is left empty."""
+"""What fills a place of a pipeline; None leaves it empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class SingleFile:
-    """A checkpoint that holds a whole pipeline. Which parts it has is known once it was loaded."""
+    """A checkpoint that holds a whole pipeline. Its parts are known after its first load."""
 
     cls: Any
     path: Path
     fingerprint: str
     config: Path | None  # the folder with the configs of its parts; None: diffusers finds one
     dtype: torch.dtype
-    dtypes: Mapping[str, torch.dtype]  # of the parts whose dtype is another one
+    dtypes: Mapping[str, torch.dtype]  # of the parts with another dtype
 
     @property
     def content(self) -> tuple[type, str, Path | None]:
-        """What decides which parts there are."""
+        """What determines the parts."""
         return self.cls, self.fingerprint, self.config
 
-    def part(self, name: str, cls: type, layout: PlacementPlan) -> ComponentSpec:
+    def part(self, name: str, cls: type, placement_plan: PlacementPlan) -> ComponentSpec:
         has_weights = issubclass(cls, torch.nn.Module)
         return ComponentSpec(
             cls=cls,
             fingerprint=self.fingerprint,
             dtype=self.dtypes.get(name, self.dtype) if has_weights else None,
-            placement=layout.of(name) if has_weights else None,
+            placement=placement_plan.of(name) if has_weights else None,
             part=name,
-            changes=layout.changes.get(name, ()),
+            changes=placement_plan.changes.get(name, ()),
             source=self.path,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineSpec:
-    """A pipeline to wire. `components` maps names to specs, None for a part that is left out."""
+    """A pipeline to assemble. `components`: specs by name, None for a part that is left out."""
 
     cls: Any
     components: Mapping[str, ComponentSpec | None]
     schedulers: Mapping[str, SchedulerSpec]
     scalars: Mapping[str, Any]
-    layout: PlacementPlan
+    placement_plan: PlacementPlan
     single_file: SingleFile | None = None
 
     @property
     def placement(self) -> Placement:
-        return self.layout.placement
+        return self.placement_plan.placement
 
     def build(self, parts: Mapping[str, Any], scalars: Mapping[str, Any]) -> Any:
         """The pipeline around its components and schedulers."""

@@ -1,4 +1,4 @@
-"""The load spec of one pipeline in the making."""
+"""The spec builder: makes the load spec of one pipeline from its workflow and its index."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diffusers import ModelMixin
 
-from dw.engine.calls.ip_adapter import encoder_of
+from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.dtypes import Dtypes
+from dw.engine.models.ip_adapter import encoder_of
 from dw.engine.models.quantization import (
     component_quantization,
+    quantization_of,
     takes_quantization,
 )
 from dw.engine.models.source import HUB_OPTIONS, has_variant, refuse_pickles
@@ -35,9 +37,6 @@ from dw.rehearsal import stand_in_component
 from dw.workflow.format.pipeline import Component, Pipeline
 from dw.workflow.format.placement import Quantization
 
-if TYPE_CHECKING:
-    from dw.engine.models.planner import Planner
-
 LOAD_OPTIONS = ("use_safetensors", "low_cpu_mem_usage")
 DEVICE_MAP = "device_map"
 FILE_OPTIONS = ("config", "subfolder")
@@ -52,29 +51,27 @@ LOADER_ARGUMENTS = (
 )
 
 MADE_AFRESH = ("scheduler_config.json", "guider_config.json")
-"""The configs of what counts steps: schedulers, and the guiders of modular pipelines."""
+"""The configs of objects that count steps: schedulers, and the guiders of modular pipelines."""
 
 
 @dataclass(frozen=True)
 class SpecBuilder:
-    """The spec of one pipeline in the making."""
-
-    planner: Planner
+    context: LoadContext
     pipeline: Pipeline
-    layout: PlacementPlan
+    placement_plan: PlacementPlan
     reused: Mapping[str, PartSpec]
 
     def spec(self) -> PipelineSpec:
         component_type = self.pipeline.configuration.component_type
-        generic = resolve.pipeline_class(component_type, trust=self.planner.trust)
+        generic = resolve.pipeline_class(component_type, trust=self.context.trust)
         if resolve.is_modular(generic):
             return self._from_blocks(generic)
         if resolve.is_from_transformers(generic):
             return transformers_spec(
-                generic, self.pipeline, self.planner, self.layout, self._overrides
+                generic, self.pipeline, self.context, self.placement_plan, self._overrides
             )
-        if self.planner.rehearse:
-            return self._from_folder(generic, self.planner.stand_in(self.pipeline))
+        if self.context.rehearse:
+            return self._from_folder(generic, stand_in_folder(self.pipeline))
         if "from_single_file" in self._arguments:
             return self._from_single_file(generic, str(self._arguments["from_single_file"]))
         if "model_name" in self._arguments:
@@ -82,7 +79,7 @@ class SpecBuilder:
         return self._from_parts(generic)
 
     def _from_folder(self, generic: Any, folder: Path) -> PipelineSpec:
-        index = self.planner.sources.index(folder)
+        index = self.context.sources.index(folder)
         cls = self._class(generic, folder)
         known = constructor_signature(cls).components
         listed = {n: v for n, v in index.items() if n in known and isinstance(v, list | tuple)}
@@ -95,15 +92,13 @@ class SpecBuilder:
         return self._assembled(cls, parts, {n: v for n, v in index.items() if n not in listed})
 
     def _class(self, generic: Any, folder: Path) -> Any:
-        """The class of the pipeline in `folder`, whose index may name code of its own."""
-        named = self.planner.sources.index(folder)["_class_name"]
+        """The class of the pipeline in `folder`, whose index may name code in that folder."""
+        named = self.context.sources.index(folder)["_class_name"]
         if custom := self._arguments.get("custom_pipeline"):
             revision = self._arguments.get("custom_revision")
+            folder = self.context.access.folder
             return remote_code.custom_pipeline(
-                custom,
-                self.planner.access.folder,
-                trust=self.planner.access.permissions.trust,
-                revision=revision,
+                custom, folder, trust=self.context.trust, revision=revision
             )
         if isinstance(named, str):
             return resolve.concrete_class(generic, named)
@@ -114,12 +109,12 @@ class SpecBuilder:
         own = folder / f"{library}.py"
         if own.is_file():
             return self._own_class(own, name)
-        return library_class(library, name, trust=self.planner.trust)
+        return library_class(library, name, trust=self.context.trust)
 
     def _own_class(self, file: Path, name: str) -> Any:
-        """A class that comes with the model. Raises WorkflowError unless the user trusts it and
-        the workflow says so, too."""
-        remote_code.require_trust(f"{str(file)!r}", trust=self.planner.trust)
+        """A class that comes with the model. Raises WorkflowError unless both the user and the
+        workflow allow its code."""
+        remote_code.require_trust(f"{str(file)!r}", trust=self.context.trust)
         if not self._arguments.get("trust_remote_code"):
             raise WorkflowError(
                 f"{str(file)!r} is code that comes with the model",
@@ -130,16 +125,16 @@ class SpecBuilder:
     def _from_blocks(self, generic: Any) -> PipelineSpec:
         from dw.engine.models import modular  # what it imports is needed by few workflows
 
-        planner, configuration = self.planner, self.pipeline.configuration
+        context, configuration = self.context, self.pipeline.configuration
         blueprint = modular.Blueprint(
             generic, self._modular_folder(), modular.options(self.pipeline)
         )
-        skeleton = blueprint.read(planner.sources, trust=planner.trust)
+        skeleton = blueprint.read(context.sources, trust=context.trust)
         parts: dict[str, PartSpec] = {}
         for name, place in modular.places(skeleton).items():
             if modular.is_wanted(name, configuration) and not self._is_given(name):
-                source = place.find(planner.sources, planner.access, self._hub_options)
-                cls = place.cls or modular.own_class(planner.sources.json(source / "config.json"))
+                source = place.find(context.sources, context.access, self._hub_options)
+                cls = place.cls or modular.own_class(context.sources.json(source / "config.json"))
                 parts[name] = self._part(name, cls, source, self._arguments)
         parts = self._with_encoder(skeleton._component_specs, parts | self._overrides)
         return modular.ModularSpec(
@@ -147,7 +142,7 @@ class SpecBuilder:
             components={n: p for n, p in parts.items() if not isinstance(p, SchedulerSpec)},
             schedulers={n: p for n, p in parts.items() if isinstance(p, SchedulerSpec)},
             scalars={},
-            layout=self.layout,
+            placement_plan=self.placement_plan,
             blueprint=blueprint,
             configs=configuration.configs,
             reserve=modular.reserve(configuration),
@@ -155,24 +150,24 @@ class SpecBuilder:
         )
 
     def _modular_folder(self) -> Path:
-        planner, name = self.planner, self._arguments.get("model_name")
-        if planner.rehearse:
-            return planner.stand_in(self.pipeline)
+        context, name = self.context, self._arguments.get("model_name")
+        if context.rehearse:
+            return stand_in_folder(self.pipeline)
         if name is None:
             raise WorkflowError("a modular pipeline needs a model_name")
-        return planner.sources.modular(str(name), access=planner.access, options=self._hub_options)
+        return context.sources.modular(str(name), access=context.access, options=self._hub_options)
 
     def _from_single_file(self, cls: Any, name: str) -> PipelineSpec:
         if resolve.is_generic(cls):
             raise WorkflowError(f"{cls.__name__} cannot load a single file; name the class itself")
-        planner = self.planner
-        path = planner.sources.file(name, None, access=planner.access, options=self._hub_options)
+        context = self.context
+        path = context.sources.file(name, None, access=context.access, options=self._hub_options)
         self._refuse_pickles(path)
         dtypes, config = self._dtypes, self._arguments.get("config")
         file = SingleFile(
             cls=cls,
             path=path,
-            fingerprint=planner.sources.fingerprint(path),
+            fingerprint=context.sources.fingerprint(path),
             config=None if config is None else self._folder(str(config)),
             dtype=dtypes.default,
             dtypes=dtypes.named,
@@ -209,7 +204,7 @@ class SpecBuilder:
             components={n: p for n, p in parts.items() if not isinstance(p, SchedulerSpec)},
             schedulers={n: p for n, p in parts.items() if isinstance(p, SchedulerSpec)},
             scalars={n: given[n] for n in signature.scalars if n in given},
-            layout=self.layout,
+            placement_plan=self.placement_plan,
         )
 
     @cached_property
@@ -220,7 +215,7 @@ class SpecBuilder:
     def _with_encoder(
         self, known: Iterable[str], parts: Mapping[str, PartSpec]
     ) -> dict[str, PartSpec]:
-        """The parts with the encoder of an IP-Adapter's pictures, unless there is one."""
+        """The parts, with the image encoder of an IP-Adapter unless there is one."""
         adapter = self.pipeline.ip_adapter
         is_wanted = "image_encoder" in known and parts.get("image_encoder") is None
         encoder = encoder_of(adapter, self.pipeline) if adapter and is_wanted else None
@@ -228,36 +223,36 @@ class SpecBuilder:
         return {**parts, **own}
 
     def _override(self, name: str, component: Component) -> PartSpec:
-        planner, arguments = self.planner, component.from_pretrained_arguments
-        cls = resolve.component_class(component.configuration.component_type, trust=planner.trust)
-        if planner.rehearse:
+        context, arguments = self.context, component.from_pretrained_arguments
+        cls = resolve.component_class(component.configuration.component_type, trust=context.trust)
+        if context.rehearse:
             source = self._component_stand_in(name, cls, component)
             return self._part(name, cls, source, {})
         hub = {n: arguments[n] for n in (*HUB_OPTIONS, "variant") if n in arguments}
         if (file := arguments.get("from_single_file")) is not None:
-            source = planner.sources.file(str(file), None, access=planner.access, options=hub)
+            source = context.sources.file(str(file), None, access=context.access, options=hub)
         else:
-            source = planner.sources.component(
+            source = context.sources.component(
                 str(arguments.get("model_name")),
                 arguments.get("subfolder"),
-                access=planner.access,
+                access=context.access,
                 options=hub,
             )
         return self._part(name, cls, source, arguments)
 
     def _indexed(self, name: str, cls: Any, folder: Path) -> PartSpec:
         own = folder / name
-        arguments = {} if self.planner.rehearse else self._arguments
+        arguments = {} if self.context.rehearse else self._arguments
         arguments = {n: v for n, v in arguments.items() if n != DEVICE_MAP}  # the whole pipeline's
         return self._part(name, cls, own if own.is_dir() else folder, arguments)
 
     def _part(self, name: str, cls: Any, source: Path, arguments: Mapping[str, Any]) -> PartSpec:
-        sources = self.planner.sources
+        sources = self.context.sources
         if getattr(cls, "config_name", None) in MADE_AFRESH:
             return SchedulerSpec(cls, sources.json(source / cls.config_name))
         fingerprint, variant = sources.fingerprint(source), arguments.get("variant")
         finds_its_class = cls.__name__.startswith("Auto") and not issubclass(cls, ModelMixin)
-        runs_code = self.planner.trust and arguments.get("trust_remote_code") is True
+        runs_code = self.context.trust and arguments.get("trust_remote_code") is True
         code = (("trust_remote_code", runs_code),) if finds_its_class else ()
         if not has_weights(cls):
             return ComponentSpec(
@@ -270,13 +265,13 @@ class SpecBuilder:
             cls=cls,
             fingerprint=fingerprint,
             dtype=self._dtypes[name],
-            placement=self.layout.of(name),
+            placement=self.placement_plan.of(name),
             variant=variant if source.is_dir() and has_variant(source, variant) else None,
             source=source,
             options=(*code, *((n, arguments[n]) for n in options if n in arguments)),
             device_map=None if device_map is None else json.dumps(device_map, sort_keys=True),
             quantization=self._quantization(name, cls),
-            changes=self.layout.changes.get(name, ()),
+            changes=self.placement_plan.changes.get(name, ()),
         )
 
     def _quantization(self, name: str, cls: Any) -> QuantizationSpec | None:
@@ -286,7 +281,7 @@ class SpecBuilder:
         wanted = self._own_quantization(name)
         if wanted is None and whole is not None:
             wanted = component_quantization(whole, name, cls)
-        return self.planner.quantization(name, wanted)
+        return quantization_of(name, wanted, self.context)
 
     def _own_quantization(self, name: str) -> Quantization | None:
         if self._is_override(name):
@@ -295,21 +290,21 @@ class SpecBuilder:
         return None if modular is None else modular.quantization_config.get(name)
 
     def _refuse_pickles(self, source: Path, *, are_preferred: bool = False) -> None:
-        if not self.planner.trust:
+        if not self.context.trust:
             refuse_pickles(source, are_preferred=are_preferred)
 
     def _component_stand_in(self, name: str, cls: Any, component: Component) -> Path:
         arguments = component.from_pretrained_arguments
         source = arguments.get("model_name") or arguments.get("from_single_file")
-        folder = self.planner.stand_in(self.pipeline)
+        folder = stand_in_folder(self.pipeline)
         return stand_in_component(folder, name, cls, f"{source}/{arguments.get('subfolder') or ''}")
 
     def _folder(self, name: str) -> Path:
         options = self._hub_options
-        return self.planner.sources.pipeline(name, access=self.planner.access, options=options)
+        return self.context.sources.pipeline(name, access=self.context.access, options=options)
 
     def _is_given(self, name: str) -> bool:
-        """Whether the workflow says itself what this component is: another one, or none."""
+        """Whether the workflow itself gives this component, or leaves it out."""
         is_other = self._is_override(name) or name in self.reused
         return is_other or self._is_null(name)
 
@@ -317,7 +312,7 @@ class SpecBuilder:
         return name in self.pipeline.components
 
     def _is_null(self, name: str) -> bool:
-        is_remote = self.pipeline.remote_text_encoder is not None and not self.planner.rehearse
+        is_remote = self.pipeline.remote_text_encoder is not None and not self.context.rehearse
         if name == "text_encoder" and is_remote:
             return True
         return name in self._arguments and self._arguments[name] is None

@@ -1,5 +1,5 @@
-"""Steps whose class is no pipeline of diffusers: models and processors of transformers, and
-`transformers.pipeline`. They are loaded once and kept, as components are, and then called.
+"""Models of transformers as steps: models, processors, and `transformers.pipeline`. They are loaded
+once, kept like components, and called.
 """
 
 from __future__ import annotations
@@ -9,22 +9,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import transformers
 
+from dw.engine.models.context import LoadContext
 from dw.engine.models.dtypes import given_dtype
 from dw.engine.models.live_models import modules
+from dw.engine.models.quantization import quantization_of
 from dw.engine.models.source import HUB_OPTIONS, refuse_pickles
 from dw.engine.models.spec import ComponentSpec, PartSpec, PipelineSpec, PlacementPlan
 from dw.engine.python.signatures import has_weights
 from dw.errors import WorkflowError
 from dw.rehearsal import stand_in_model
 from dw.workflow.format.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    from dw.engine.models.planner import Planner
 
 PIPELINE = "pipeline"
 """The name of transformers' function that makes a pipeline for a task."""
@@ -43,7 +42,7 @@ _STAND_INS = (
     ),
     (r"ForDepthEstimation$", "AutoModelForDepthEstimation", "depth"),
 )
-"""By the name of a class: the one that takes its place in a rehearsal, and the tiny model of it."""
+"""By the name of a class: the class that replaces it in a rehearsal, and its tiny model."""
 
 _TASKS = {
     "text-generation": "language",
@@ -54,7 +53,7 @@ _TASKS = {
 
 @dataclass(frozen=True, slots=True)
 class TransformersSpec(PipelineSpec):
-    """Something to call: loaded as a whole, under the name of its class, or made of components."""
+    """Something to call: loaded whole, under the name of its class, or made of components."""
 
     def build(self, parts: Mapping[str, Any], scalars: Mapping[str, Any]) -> Any:
         if self.cls.__name__ in parts:
@@ -66,44 +65,45 @@ class TransformersSpec(PipelineSpec):
 def transformers_spec(
     cls: Any,
     pipeline: Pipeline,
-    planner: Planner,
-    layout: PlacementPlan,
+    context: LoadContext,
+    placement_plan: PlacementPlan,
     own: Mapping[str, PartSpec],
 ) -> TransformersSpec:
-    """The load spec; `own` are the components beside its configuration. Without a model it is made
-    of them. Raises RunFailed or WorkflowError when there is no such model."""
+    """The load spec. `own`: the components beside its configuration; without a model it is made of
+    them. Raises RunFailed or WorkflowError when there is no such model."""
     arguments = pipeline.from_pretrained_arguments
     options = {n: v for n, v in arguments.items() if n not in _NOT_PASSED_ON}
     device_map = options.pop("device_map", None)
     if not any(name in arguments for name in SOURCES):
-        return TransformersSpec(cls, own, {}, options, layout)  # type: ignore[arg-type]
+        return TransformersSpec(cls, own, {}, options, placement_plan)  # type: ignore[arg-type]
     if cls.__name__.startswith("Auto") or cls.__name__ == PIPELINE:
-        # Always said, as some would ask at the terminal.
-        runs_code = planner.trust and arguments.get("trust_remote_code") is True
+        # Always given: without it some would ask at the terminal.
+        runs_code = context.trust and arguments.get("trust_remote_code") is True
         options["trust_remote_code"] = runs_code
-    if planner.rehearse:
+    if context.rehearse:
         cls, source = _stand_in(cls, arguments.get("task"))
     else:
-        source = _find(arguments, planner)
-        if has_weights(cls) and not planner.trust:
+        source = _find(arguments, context)
+        if has_weights(cls) and not context.trust:
             refuse_pickles(source)
     weighs = has_weights(cls)
     spec = ComponentSpec(
         cls=cls,
-        fingerprint=planner.sources.fingerprint(source),
-        dtype=given_dtype(pipeline) if weighs else None,  # else the one of its files
-        placement=layout.placement if weighs else None,
+        fingerprint=context.sources.fingerprint(source),
+        dtype=given_dtype(pipeline) if weighs else None,  # else that of its files
+        placement=placement_plan.placement if weighs else None,
         source=source,
         options=tuple(options.items()),
         device_map=None if device_map is None else json.dumps(device_map, sort_keys=True),
-        quantization=planner.quantization(cls.__name__, pipeline.quantization) if weighs else None,
+        quantization=quantization_of(cls.__name__, pipeline.quantization, context)
+        if weighs
+        else None,
     )
-    return TransformersSpec(cls, {cls.__name__: spec}, {}, {}, layout)
+    return TransformersSpec(cls, {cls.__name__: spec}, {}, {}, placement_plan)
 
 
 def on_its_device(target: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments with their tensors where the model is; those that are no indices, in its
-    dtype."""
+    """The arguments with their tensors on the model's device, those of floats in its dtype."""
     model: Any = next(modules(target), None)
     if model is None:
         return dict(arguments)
@@ -116,9 +116,9 @@ def on_its_device(target: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: moved(value) for name, value in arguments.items()}
 
 
-def _find(arguments: Mapping[str, Any], planner: Planner) -> Path:
+def _find(arguments: Mapping[str, Any], context: LoadContext) -> Path:
     hub = {name: arguments[name] for name in HUB_OPTIONS if name in arguments}
-    sources, access = planner.sources, planner.access
+    sources, access = context.sources, context.access
     if (file := arguments.get("from_single_file")) is not None:
         return sources.file(str(file), None, access=access, options=hub)
     name = str(arguments.get("model_name") or arguments.get("model"))
@@ -126,7 +126,7 @@ def _find(arguments: Mapping[str, Any], planner: Planner) -> Path:
 
 
 def _stand_in(cls: Any, task: Any) -> tuple[Any, Path]:
-    """What takes the place of a class in a rehearsal, and the folder that it is loaded from."""
+    """What replaces a class in a rehearsal, and the folder that it is loaded from."""
     if cls.__name__ == PIPELINE and task in _TASKS:
         return cls, stand_in_model(_TASKS[task])
     for pattern, name, kind in _STAND_INS:

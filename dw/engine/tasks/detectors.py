@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dw.engine.models.task_models import TaskPart, TaskParts
+from dw.engine.tasks.parts import TaskPart, TaskParts
 from dw.engine.tasks.registry import TaskContext, task
 from dw.extras import needing
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.patches.progress_bars import counting
 from dw.engine.tasks.arguments import Count, Positive
+from dw.engine.tasks.parts import TaskPart, TaskParts
 from dw.engine.tasks.registry import TaskContext, task
 from dw.engine.tasks.upscale import Upscaler
 from dw.extras import needing

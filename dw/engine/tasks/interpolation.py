@@ -10,8 +10,8 @@ from PIL import Image
 
 from dw.engine.media.image import as_image, as_pixels
 from dw.engine.media.video import FPS, Video, as_video
-from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.patches.progress_bars import Bar
+from dw.engine.tasks.parts import TaskPart, TaskParts
 from dw.engine.tasks.registry import TaskContext, task
 from dw.engine.tasks.rife import IFNet
 from dw.errors import RunFailed

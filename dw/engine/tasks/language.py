@@ -10,10 +10,10 @@ from PIL import Image
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from dw.engine.calls.generation import GeneratedTokens
-from dw.engine.checks.keywords import unknown_generation_argument
-from dw.engine.models.task_models import TaskPart, TaskParts
+from dw.engine.python.keywords import unknown_generation_argument
 from dw.engine.tasks.arguments import Positive
+from dw.engine.tasks.generation import GeneratedTokens
+from dw.engine.tasks.parts import TaskPart, TaskParts
 from dw.engine.tasks.registry import TaskContext, task
 
 TEXT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.tasks.arguments import Share
+from dw.engine.tasks.parts import TaskPart, TaskParts
 from dw.engine.tasks.registry import TaskContext, task
 
 DETECTOR = "IDEA-Research/grounding-dino-tiny"

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import torch
 
 from dw.engine.files.access import FileAccess
-from dw.engine.models.task_models import TaskParts
 from dw.engine.tasks.arguments import check_argument
+from dw.engine.tasks.parts import TaskParts
 from dw.errors import RunFailed, did_you_mean
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.pipeline import Pipeline

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from dw.engine.media.image import as_image, as_pixels
-from dw.engine.models.task_models import TaskPart, TaskParts
 from dw.engine.patches.progress_bars import counting
 from dw.engine.tasks.arguments import Count, Positive
+from dw.engine.tasks.parts import TaskPart, TaskParts
 from dw.engine.tasks.registry import TaskContext, task
 from dw.errors import RunFailed
 from dw.extras import needing

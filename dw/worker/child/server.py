@@ -89,7 +89,7 @@ class WorkerServer:
     def _accept(self, command: Command | Event) -> None:
         match command:
             case Run():
-                self._controls[command.run_id] = RunControl(command.run_id)
+                self._controls[command.run_id] = RunControl()
                 self._work.put(command)
             case Clear() | Check() | Prepare():
                 self._work.put(command)
@@ -126,7 +126,7 @@ class WorkerServer:
             terminal = to_bytes(failed(command.run_id, error))
             traceback.clear_frames(error.__traceback__)
         if not done:
-            self._engine.settle()
+            self._engine.recover()
         self._controls.pop(command.run_id, None)
         self._finish(terminal)
 
@@ -149,7 +149,7 @@ class WorkerServer:
         document = _validated(command).document
         found = () if document is None else self._engine.check(document)
         if document is not None and not command.rehearse:
-            found += self._engine.survey(document, command.device)
+            found += self._engine.check_models(document, command.device)
         return events.Checked(command.run_id, found)
 
     def _run(self, command: Run) -> Event:

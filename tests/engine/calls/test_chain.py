@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dw.engine.calls.chain import Chaining
-from dw.engine.execution.run import Run
+from dw.engine.calls.chain import ChainMaker
+from dw.engine.execution.run import RunState
 from dw.engine.files.outputs import spilled
 from dw.engine.media.video import Reel, Video
 from dw.errors import RunFailed
@@ -140,14 +140,14 @@ class TestRealPipeline:
     def test_a_stop_ends_the_chain_with_what_there_is(
         self, warm: Session, video: Callable[..., Json], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        report = Run.report
+        report = RunState.report
 
-        def stops(run: Run, phase: str, done: int, total: int) -> None:
+        def stops(run: RunState, phase: str, done: int, total: int) -> None:
             report(run, phase, done, total)
             if (phase, done) == ("segment", 2):
-                run.control.stop()
+                run.context.control.stop()
 
-        monkeypatch.setattr(Run, "report", stops)
+        monkeypatch.setattr(RunState, "report", stops)
         result = warm.run(video(segments=4))
         assert result.outputs[0].frames == 17
         assert result.stopped_early
@@ -270,7 +270,7 @@ class Maker:
         return output
 
     def chain(self, arguments: Json | None = None, prompts: Any = (), **chain: Any) -> Video:
-        chaining = Chaining(
+        chaining = ChainMaker(
             chain=Chain.model_validate(chain),
             prompts=prompts,
             make=self,
@@ -368,7 +368,7 @@ class TestAudio:
         assert video.fps == 20
 
     def test_nobody_telling_it_is_an_error(self) -> None:
-        with pytest.raises(RunFailed, match="'chain' needs 'fps' to cut them"):
+        with pytest.raises(RunFailed, match="'chain' needs 'fps' to cut it"):
             Maker().chain(segments=2)
 
 
@@ -409,9 +409,9 @@ class TestMatchAudio:
     @pytest.mark.parametrize(
         ("references", "message"),
         [
-            ([], "needs one sound in 'references', got 0"),
+            ([], "needs one audio in 'references', got 0"),
             ([h3.MiniMaxH3AudioReference(torch.zeros(2, 99), 8)] * 2, "got 2"),
-            ([h3.MiniMaxH3AudioReference(torch.zeros(2, 99))], "tells its sample rate"),
+            ([h3.MiniMaxH3AudioReference(torch.zeros(2, 99))], "needs audio with a sample rate"),
         ],
     )
     def test_another_number_of_waveforms_is_named(self, references: Any, message: str) -> None:

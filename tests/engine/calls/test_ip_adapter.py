@@ -78,8 +78,8 @@ def test_scales_that_are_texts_count_as_the_numbers(session: Session) -> None:
 def test_blocks_that_the_model_does_not_have_are_told(session: Session, red: list[str]) -> None:
     error = session.fail(with_image({"upp": 1.0}), rehearse=True)
     assert error.message == (
-        "StableDiffusionPipeline has no such blocks as the scale {'upp': 1.0} of the IP-Adapter "
-        "'any/adapter/plain.safetensors' names"
+        "the scale {'upp': 1.0} of the IP-Adapter 'any/adapter/plain.safetensors' names blocks "
+        "that StableDiffusionPipeline does not have"
     )
     assert session.hashes(with_image(), rehearse=True) == red
 

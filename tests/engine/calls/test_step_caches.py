@@ -279,7 +279,7 @@ class TestWhatCannotBe:
                 "WanPipeline",
                 {"cache": {"type": "mag"}},
                 "the cache 'mag' needs 'mag_ratios' for WanTransformer3DModel; a run with "
-                "'calibrate': true tells them",
+                "'calibrate': true measures them",
             ),
             (
                 "WanPipeline",
@@ -364,7 +364,7 @@ class TestBlocksThatDiffusersDoesNotKnow:
         cache = {"type": "mag", "calibrate": True}
         configuration = {"component_type": "LTX2Pipeline", "cache": cache}
         document = warm.document(text_to_image("any/model", configuration=configuration))
-        message = "the cache 'mag' would leave out the sound of LTX2VideoTransformer3DModel"
+        message = "the cache 'mag' would leave out the audio of LTX2VideoTransformer3DModel"
         assert message in [problem.message for problem in warm.engine.check(document)]
 
 

@@ -75,7 +75,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def notes(session: Session, **changes: Any) -> list[str]:
     document = session.document(text_to_image("some/model", **changes))
-    return [str(each).partition(": ")[2] for each in session.engine.survey(document)]
+    return [str(each).partition(": ")[2] for each in session.engine.check_models(document)]
 
 
 def test_the_weights_that_a_loader_takes_are_counted(session: Session, hub: None) -> None:
@@ -115,4 +115,4 @@ def test_offline_nothing_is_asked(session: Session) -> None:
 
 def test_what_is_here_needs_no_note(session: Session, sd15: Path) -> None:
     document = session.document(text_to_image(sd15))
-    assert session.engine.survey(document) == ()
+    assert session.engine.check_models(document) == ()

@@ -89,7 +89,7 @@ def told(
 
     session.engine._find_device = found  # type: ignore[method-assign]
     document = session.document(workflow(*steps, **more), trust=trust)
-    return [each for each in session.engine.survey(document) if each.severity != "note"]
+    return [each for each in session.engine.check_models(document) if each.severity != "note"]
 
 
 def step(name: str = "gen", **changes: Any) -> Any:
@@ -215,7 +215,7 @@ def test_a_gpu_is_asked_of_its_driver_and_not_touched(
     monkeypatch.setattr(torch.cuda, "_get_pynvml_handler", lambda device: f"GPU {device.index}")
     memory = {"GPU 0": SimpleNamespace(total=16 * GB)}
     monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", memory.__getitem__)
-    [problem] = session.engine.survey(session.document(workflow(step())), "cuda")
+    [problem] = session.engine.check_models(session.document(workflow(step())), "cuda")
     assert "on cuda:0, which has 16.0 GB" in problem.message
 
 
@@ -224,7 +224,7 @@ def test_a_driver_that_does_not_answer_tells_nothing() -> None:
 
 
 def test_there_is_no_such_device(session: Session, model: Path) -> None:
-    assert session.engine.survey(session.document(workflow(step())), "cuda:7") == ()
+    assert session.engine.check_models(session.document(workflow(step())), "cuda:7") == ()
 
 
 def test_nothing_is_downloaded(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,5 +242,5 @@ def test_nothing_is_downloaded(session: Session, monkeypatch: pytest.MonkeyPatch
         partial(sources.file, "some/model", "a.safetensors"),
         partial(sources.file, "some/model", None),
     ):
-        with pytest.raises(RunFailed, match="not in the hub's cache"):
+        with pytest.raises(RunFailed, match="not in the Hub cache"):
             find(access=access, options={"local_files_only": False})

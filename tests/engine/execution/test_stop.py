@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from dw.engine import RunControl
-from dw.engine.execution.run import Run
+from dw.engine.execution.run import RunContext, RunState
 from dw.engine.patches import progress_bars
 from dw.engine.patches.progress_bars import Bar
 from dw.events import Event, Stepped
@@ -94,9 +94,10 @@ def test_a_pipeline_that_does_not_listen_says_so_and_goes_on(
 
 
 def test_of_a_denoising_in_parts_one_is_ended(session: Session) -> None:
-    shared = dict.fromkeys(field.name for field in fields(Run) if field.default is MISSING)
+    unused = dict.fromkeys(field.name for field in fields(RunContext))
+    context = RunContext(**{**unused, "control": StopsAt(2)})
     pipeline = SimpleNamespace()
-    run = Run(**{**shared, "control": StopsAt(2), "pipeline": pipeline, "outputs": []})
+    run = RunState(context, planner=None, pipeline=pipeline)  # type: ignore[arg-type]
     done = []
 
     def progress_bar(total: int) -> Bar:  # as a pipeline makes it
@@ -110,7 +111,7 @@ def test_of_a_denoising_in_parts_one_is_ended(session: Session) -> None:
                     done.append(part)
                     bar.update()
     assert done == [0, 0, *[1] * 4, *[2] * 4]
-    assert run.cuts == 1
+    assert run.stop.cuts == 1
 
 
 def three_prompts(model: Path, **changes: Any) -> Json:

@@ -110,7 +110,7 @@ class TestSettle:
 
     def test_a_dtype_that_a_run_left_behind_is_put_right(self, session: Session, unet: Any) -> None:
         unet.to(torch.float64)
-        session.engine.settle()
+        session.engine.recover()
         assert unet.dtype == torch.float32
 
     def test_attention_processors_are_put_back(
@@ -119,7 +119,7 @@ class TestSettle:
         before = session.hashes(text_to_image(sd15))
         original = dict(unet.attn_processors)
         unet.set_attn_processor(AttnProcessor())
-        session.engine.settle()
+        session.engine.recover()
         assert unet.attn_processors == original
         assert session.hashes(text_to_image(sd15)) == before
 
@@ -128,13 +128,13 @@ class TestSettle:
     ) -> None:
         component = next(c for c in session.engine._cache.components() if c.value is unet)
         component.dtypes = frozenset({torch.float32, torch.bfloat16})
-        session.engine.settle()
+        session.engine.recover()
         session.run(text_to_image(sd15))
         assert session.loaded == ("gen.unet",)
 
     def test_the_last_uncaught_exception_is_forgotten(self, session: Session) -> None:
         sys.last_value = ValueError()
-        session.engine.settle()
+        session.engine.recover()
         assert not hasattr(sys, "last_value")
 
     def test_a_dead_device_is_not_touched(

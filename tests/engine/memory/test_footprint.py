@@ -113,7 +113,7 @@ def test_a_broken_file_counts_as_nothing(tmp_path: Path, content: bytes) -> None
 
 
 def test_what_does_not_fit_is_told_with_what_would(folder: Path) -> None:
-    told = Footprint.of([load(folder)], SMALL).shortage()
+    told = Footprint.of([load(folder)], SMALL).overflow()
     assert told == (
         "the weights take 1280 bytes on cuda:0, which has 1000 bytes free: "
         f"gen.{folder.name} (1280 bytes); would fit: {HALF}"
@@ -138,7 +138,7 @@ def footprint(folder: Path, *offloads: Offload | None, **more: Any) -> Footprint
 def test_the_smallest_change_that_would_fit_is_named(
     folder: Path, dtype: torch.dtype, offloads: list[Offload | None], change: str
 ) -> None:
-    told = footprint(folder, *offloads, dtype=dtype).shortage(ever=True)
+    told = footprint(folder, *offloads, dtype=dtype).overflow(ever=True)
     assert told is not None
     assert told.endswith(f"would fit: {change}")
 
@@ -150,7 +150,7 @@ def test_where_nothing_can_be_offloaded_models_are_made_smaller(
     folder: Path, dtype: torch.dtype, change: str
 ) -> None:
     count = 2 if dtype is torch.float64 else 7
-    told = replace(footprint(folder, *[None] * count, dtype=dtype), device=HOST).shortage(ever=True)
+    told = replace(footprint(folder, *[None] * count, dtype=dtype), device=HOST).overflow(ever=True)
     assert told is not None
     assert told.endswith(f"would fit: {change}")
 
@@ -169,7 +169,7 @@ def test_what_fits_is_not_told_and_has_room(
     folder: Path, offload: Offload | None, more: dict[str, Any]
 ) -> None:
     found = Footprint.of([load(folder, offload, **more)], SMALL)
-    assert found.shortage() is None
+    assert found.overflow() is None
     assert found.has_room()
 
 
@@ -185,18 +185,18 @@ def test_what_gets_smaller_is_not_told_but_wants_its_room(
     folder: Path, more: dict[str, Any]
 ) -> None:
     found = footprint(folder, None, **more)
-    assert found.shortage() is None
+    assert found.overflow() is None
     assert not found.has_room()
 
 
 def test_what_is_compiled_gets_no_smaller(folder: Path) -> None:
-    assert footprint(folder, None, changes=(PostLoadChange("compile"),)).shortage() is not None
+    assert footprint(folder, None, changes=(PostLoadChange("compile"),)).overflow() is not None
 
 
 def test_a_file_that_is_packed_stays_so(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(bytes(1500))
     packed = load(tmp_path / "x.gguf", dtype=torch.bfloat16, quantization=QUANTIZATION)
-    assert Footprint.of([packed], SMALL).shortage() is not None
+    assert Footprint.of([packed], SMALL).overflow() is not None
 
 
 def test_the_parts_of_a_file_are_counted_once(folder: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.autoencoders.vae import Decoder
 
-from dw.engine.memory.out_of_memory import HALF, LAYERS, OFFLOAD, SMALLER, TILING, Shortage
+from dw.engine.memory.out_of_memory import HALF, LAYERS, OFFLOAD, SMALLER, TILING, OutOfMemoryReport
 from dw.engine.models.cache import CachedComponent
 from dw.engine.models.spec import ComponentSpec, Placement
 from dw.errors import OutOfResources
@@ -117,7 +117,7 @@ class TestOnAGpu:
         gpu.run(text_to_image(sd15))
         gpu.run(text_to_image(sd15))
         assert gpu.loaded == ()
-        assert "there was no room without" in gpu.warnings[0]
+        assert "an earlier run did not fit without it" in gpu.warnings[0]
         gpu.engine.clear()
         gpu.run(text_to_image(sd15))
         assert self.offloads(gpu) == {None}
@@ -184,9 +184,9 @@ def components(*sizes: int, dtype: torch.dtype = torch.bfloat16, offload: Any = 
     return found
 
 
-def shortage(text: str = CUDA, loaded: Any = (), **changes: Any) -> Shortage:
+def report(text: str = CUDA, loaded: Any = (), **changes: Any) -> OutOfMemoryReport:
     known = {"free": GB, "has_host": True, "decodes_whole": False, **changes}
-    return Shortage(text=text, loaded=loaded, **known)
+    return OutOfMemoryReport(text=text, loaded=loaded, **known)
 
 
 @pytest.mark.parametrize(
@@ -200,11 +200,11 @@ def shortage(text: str = CUDA, loaded: Any = (), **changes: Any) -> Shortage:
     ],
 )
 def test_what_was_missing_is_read_from_the_error(text: str, missing: int | None) -> None:
-    assert shortage(text).missing == missing
+    assert report(text).missing == missing
 
 
 def test_the_largest_components_are_named() -> None:
-    message = shortage(loaded=components(GB, 3 * GB, 20 * 2**20, 2 * GB)).message()
+    message = report(loaded=components(GB, 3 * GB, 20 * 2**20, 2 * GB)).message()
     assert message == (
         "out of memory: 2.0 GB more were asked for; 1.5 GB were free; "
         "held by gen.1 (3.0 GB), gen.3 (2.0 GB), gen.0 (1.0 GB)"
@@ -212,7 +212,7 @@ def test_the_largest_components_are_named() -> None:
 
 
 def test_without_any_fact_the_message_has_none() -> None:
-    assert shortage("").message() == "out of memory"
+    assert report("").message() == "out of memory"
 
 
 @pytest.mark.parametrize(
@@ -227,9 +227,9 @@ def test_without_any_fact_the_message_has_none() -> None:
     ],
 )
 def test_the_smallest_change_that_would_have_fitted_comes_first(loaded: Any, smallest: str) -> None:
-    assert shortage(loaded=loaded).hints()[0] == f"would have fitted: {smallest}"
+    assert report(loaded=loaded).hints()[0] == f"would have fitted: {smallest}"
 
 
 def test_on_the_host_nothing_can_be_offloaded() -> None:
-    hints = shortage(loaded=components(GB, GB), has_host=False).hints()
+    hints = report(loaded=components(GB, GB), has_host=False).hints()
     assert hints == (f"would have fitted: {SMALLER}, 86% of each",)

@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image
 
-from dw.engine.models.assembly import wire
+from dw.engine.models.assembly import assemble
 from dw.engine.models.spec import PipelineSpec, Placement, PlacementPlan, SchedulerSpec
 
 CALL = {"prompt": "a cat", "num_inference_steps": 3}
@@ -26,7 +26,7 @@ def rewired(original: Any, cls: Any, offload: Any = None) -> Any:
     layout = PlacementPlan(Placement("cpu", offload))  # accelerate's hooks work on the CPU, too
     schedulers = {"scheduler": SchedulerSpec(type(scheduler), dict(scheduler.config))}
     spec = PipelineSpec(cls, {}, schedulers, {"requires_safety_checker": False}, layout)
-    return wire(spec, parts, spec.schedulers, spec.scalars)
+    return assemble(spec, parts, spec.schedulers, spec.scalars)
 
 
 def draw(pipeline: Any, **arguments: Any) -> Any:

@@ -61,7 +61,7 @@ def test_a_part_of_a_model_lies_inside_of_it(tmp_path: Path, name: str) -> None:
     (tmp_path / "model").mkdir()
     for find in (Sources().component, Sources().file):
         for model in ("model", "somebody/model"):
-            with pytest.raises(RunFailed, match="must lie inside of the model"):
+            with pytest.raises(RunFailed, match="must be inside the model"):
                 find(model, name, access=FileAccess(tmp_path), options={})
 
 

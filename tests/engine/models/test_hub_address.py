@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dw.engine.models.address import HubFile, hub_file
+from dw.engine.models.hub_address import HubFile, hub_file
 from dw.errors import RunFailed
 
 FILE = HubFile("a/b", "c/d.safetensors")

@@ -120,7 +120,8 @@ def test_a_rehearsal_tells_which_component_it_does_not_quantize(session: Session
     session.run(modular(model, configuration={"load_components": loads}), rehearse=True)
     told = [warning for warning in session.warnings if "GGUF" in warning]
     assert told == [
-        "'transformer' is rehearsed without GGUFQuantizationConfig: the stand-ins are no GGUF files"
+        "'transformer' is rehearsed without GGUFQuantizationConfig: "
+        "the stand-ins are not GGUF files"
     ]
 
 
@@ -292,4 +293,4 @@ def test_blocks_that_are_code_need_trust(session: Session, repository: Path) -> 
 
 def test_a_model_without_blocks_is_told(session: Session, sd15: Path) -> None:
     error = session.fail(modular(sd15))
-    assert "is no modular pipeline that can be built" in error.message
+    assert "cannot be built as a modular pipeline" in error.message

@@ -14,7 +14,7 @@ from diffusers.hooks.group_offloading import _is_group_offload_enabled
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
 from dw.engine import Engine
-from dw.engine.calls.call_settings import _SWITCHES
+from dw.engine.calls.call_settings import _SETTINGS
 from dw.engine.models.offload_hooks import OnDemand
 from dw.rehearsal import stand_in
 from tests.engine.session import CancelsAt, Json, Session, on_a_gpu, text_to_image
@@ -125,14 +125,14 @@ def test_a_switch_that_a_model_does_not_have_is_told(session: Session, sd15: Pat
     chunks = {"configuration": {"unet": {"enable_forward_chunking": True}}}
     session.run(text_to_image(sd15, **chunks))
     [told] = session.warnings
-    assert told == ("UNet2DConditionModel has no enable_forward_chunking: it does nothing",)
+    assert told == "UNet2DConditionModel has no enable_forward_chunking: it does nothing"
 
 
 def test_feed_forward_layers_in_parts_are_put_back(stand_ins: None) -> None:
     model = stand_in("StableVideoDiffusionPipeline", "stabilityai/stable-video-diffusion-img2vid")
     unet = UNetSpatioTemporalConditionModel.from_pretrained(model, subfolder="unet")
     layers = [inner for inner in unet.modules() if hasattr(inner, "set_chunk_feed_forward")]
-    undo = _SWITCHES["enable_forward_chunking"](unet, True)
+    undo = _SETTINGS["enable_forward_chunking"](unet, True)
     assert {layer._chunk_size for layer in layers} == {1}
     undo(unet)
     assert {layer._chunk_size for layer in layers} == {None}
@@ -273,7 +273,7 @@ def test_what_means_nothing_on_the_cpu_is_told(session: Session, flux: Path, set
     assert session.hashes(flux_with(flux, **setting)) == before
     assert session.loaded == ()
     [told] = session.warnings
-    assert "means nothing on the CPU" in told[0]
+    assert "means nothing on the CPU" in told
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_rehearsal_leaves_out_what_a_stand_in_does_not_have(session: Session) 
     settings = {"truncate_layers": {"layers": 3}, "compile": EAGER}
     document = flux_with(Path("any/model"), **of("text_encoder_2", **settings))
     session.run(document, rehearse=True)
-    assert [told[0].partition(":")[0] for told in session.warnings] == [
+    assert [told.partition(":")[0] for told in session.warnings] == [
         "'text_encoder_2' is rehearsed without being compiled",
         "rehearsed without truncate_layers",
     ]

@@ -10,7 +10,9 @@ import pytest
 
 from dw.engine.device import Cpu, Device
 from dw.engine.files.access import FileAccess
-from dw.engine.models.placement_plan import PlacementPlanner
+from dw.engine.models.context import LoadContext
+from dw.engine.models.placement_plan import placement_plan
+from dw.engine.models.source import Sources
 from dw.engine.models.spec import Placement, PlacementPlan
 from dw.errors import RunFailed
 from dw.workflow.format.pipeline import Pipeline
@@ -34,7 +36,7 @@ def find_device(wanted: str | None) -> Device:
     return Card(wanted if wanted and ":" in wanted else "cuda:0", "for the test", int)
 
 
-def layout(
+def planned(
     tmp_path: Path, configuration: Json, warnings: list[str], **changes: Any
 ) -> PlacementPlan:
     vae = {
@@ -49,10 +51,15 @@ def layout(
             "vae": vae,
         }
     )
-    layouts = PlacementPlanner(
-        find_device=find_device, warn=warnings.append, access=FileAccess(tmp_path), **changes
+    context = LoadContext(
+        sources=Sources(),
+        access=FileAccess(tmp_path),
+        device=find_device(None),
+        find_device=find_device,
+        warn=warnings.append,
+        **changes,
     )
-    return layouts.layout(pipeline)
+    return placement_plan(pipeline, context)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +124,7 @@ def layout(
 def test_the_first_that_applies_decides(
     tmp_path: Path, configuration: Json, transformer: Placement, text_encoder: Placement
 ) -> None:
-    found = layout(tmp_path, configuration, [])
+    found = planned(tmp_path, configuration, [])
     assert (found.of("transformer"), found.of("text_encoder")) == (transformer, text_encoder)
 
 
@@ -138,7 +145,7 @@ def test_the_first_that_applies_decides(
 def test_a_component_that_is_loaded_by_itself_may_say_its_place(
     tmp_path: Path, vae: Json, placement: Placement
 ) -> None:
-    assert layout(tmp_path, {}, [], vae=vae).of("vae") == placement
+    assert planned(tmp_path, {}, [], vae=vae).of("vae") == placement
 
 
 @pytest.mark.parametrize(
@@ -147,7 +154,7 @@ def test_a_component_that_is_loaded_by_itself_may_say_its_place(
 def test_the_device_map_of_a_pipeline_is_its_device(
     tmp_path: Path, device_map: str, placement: Placement
 ) -> None:
-    found = layout(tmp_path, {}, [], loads={"device_map": device_map})
+    found = planned(tmp_path, {}, [], loads={"device_map": device_map})
     assert found.placement == placement
 
 
@@ -158,7 +165,7 @@ def test_what_is_not_spread_over_several_devices_is_told(
         "dw.engine.models.placement_plan.available", lambda: ["cuda:0", "cuda:1", "cpu"]
     )
     warnings: list[str] = []
-    layout(tmp_path, {}, warnings, loads={"device_map": "balanced"})
+    planned(tmp_path, {}, warnings, loads={"device_map": "balanced"})
     assert warnings == [
         "device_map 'balanced' puts all on cuda:0: 'components' in the configuration gives each "
         "its device"
@@ -166,22 +173,22 @@ def test_what_is_not_spread_over_several_devices_is_told(
 
 
 def test_what_the_loader_maps_is_not_moved(tmp_path: Path) -> None:
-    assert layout(tmp_path, {}, [], vae_loads={"device_map": "auto"}).of("vae") == Placement("cpu")
+    assert planned(tmp_path, {}, [], vae_loads={"device_map": "auto"}).of("vae") == Placement("cpu")
 
 
 def test_a_lack_of_memory_offloads_what_is_not_placed_by_hand(tmp_path: Path) -> None:
-    assert layout(tmp_path, {}, [], offload="model").placement.offload == "model"
+    assert planned(tmp_path, {}, [], offload="model").placement.offload == "model"
     placed = {"components": {"transformer": {"device": "cuda:1"}}}
-    assert layout(tmp_path, placed, [], offload="model").placement.offload is None
+    assert planned(tmp_path, placed, [], offload="model").placement.offload is None
 
 
 def test_weights_rest_in_folders_that_the_workflow_may_write(tmp_path: Path) -> None:
     inside = {"group_offload": {**LEAVES, "offload_to_disk_path": "weights"}}
-    arguments = layout(tmp_path, inside, []).placement.arguments
+    arguments = planned(tmp_path, inside, []).placement.arguments
     assert arguments["offload_to_disk_path"] == str(tmp_path / "weights")
     outside = {"group_offload": {**LEAVES, "offload_to_disk_path": "/usr/weights"}}
     with pytest.raises(RunFailed, match="outside of the workflow's folder"):
-        layout(tmp_path, outside, [])
+        planned(tmp_path, outside, [])
 
 
 def test_what_is_done_once_is_in_the_order_of_the_format(tmp_path: Path) -> None:
@@ -193,7 +200,7 @@ def test_what_is_done_once_is_in_the_order_of_the_format(tmp_path: Path) -> None
             "transformer.c": {"device": "cuda:1"},
         },
     }
-    changes = layout(tmp_path, configuration, []).changes["transformer"]
+    changes = planned(tmp_path, configuration, []).changes["transformer"]
     assert [change.name for change in changes] == [
         "truncate_layers",
         "remove_module",

@@ -130,7 +130,7 @@ class TestGguf:
         session.run(self.document(flux, checkpoint), rehearse=True)
         assert session.warnings == [
             "'transformer' is rehearsed without GGUFQuantizationConfig: "
-            "the stand-ins are no GGUF files"
+            "the stand-ins are not GGUF files"
         ]
 
 
@@ -193,7 +193,7 @@ def test_a_wrong_name_is_told_before_anything_loads(
     ("arguments", "message"),
     [
         ({}, "one of 'quant_backend' and 'quant_mapping' must be given"),
-        ({"quant_backend": "qanto"}, "there is no quant_backend 'qanto' (did you mean 'quanto'?)"),
+        ({"quant_backend": "qanto"}, "unknown quant_backend 'qanto' (did you mean 'quanto'?)"),
         ({"quant_mapping": []}, "'quant_mapping' must be an object, got []"),
     ],
 )

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from dw.engine.engine import _digest
 from dw.engine.memory.footprint import Footprint
 from dw.engine.models.spec import Placement
 from dw.engine.models.task_models import visiting
@@ -167,9 +166,9 @@ class TestVisits:
             pass
         assert mover.places == []
 
-    def test_a_run_that_was_cramped_before_has_visitors(self, session: Session) -> None:
+    def test_a_run_that_did_not_fit_before_has_visitors(self, session: Session) -> None:
         document = on_a_gpu(session).document(workflow(WRITE))
-        session.engine._cramped = (_digest(document), "model")
+        session.engine._fallback._offload.keep(document, "model")
         session.run(document, rehearse=True)
         model, _ = session.engine._cache.components()
         assert model.spec.placement == Placement("cpu", "model")

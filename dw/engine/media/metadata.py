@@ -1,4 +1,4 @@
-"""Values as JSON that says what they are: equal ones are described alike in every process."""
+"""Metadata: any value as JSON. Equal values give equal JSON in every process."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 
 
-def described(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """A picture or an array is told by the hash of its content, a class by its name."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
-        return described(value.item())
+        return as_json(value.item())
     if isinstance(value, Mapping):
-        return {str(key): described(member) for key, member in value.items()}
+        return {str(key): as_json(member) for key, member in value.items()}
     if isinstance(value, list | tuple):
-        return [described(item) for item in value]
+        return [as_json(item) for item in value]
     if isinstance(value, Image.Image):
         size = [value.width, value.height]
         return {"image": value.mode, "size": size, "sha256": _hash(value.tobytes())}
@@ -32,7 +32,7 @@ def described(value: Any) -> Any:
         return {"array": str(array.dtype), "shape": array.shape, "sha256": _hash(array.tobytes())}
     if is_dataclass(value) and not isinstance(value, type):
         members = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {"type": type(value).__name__, **described(members)}
+        return {"type": type(value).__name__, **as_json(members)}
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     return str(value) if isinstance(value, torch.dtype) else type(value).__name__

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dw.engine.checks.keywords import keywords
+from dw.engine.python.keywords import keywords
 from tests.engine.session import Json, Session, text_to_image, workflow
 
 

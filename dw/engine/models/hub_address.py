@@ -1,4 +1,4 @@
-"""The addresses of files on the hub, as people write and copy them."""
+"""Hub addresses: files on the hub as people write and copy them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _VIEWS = ("resolve", "blob", "raw", "tree")
 @dataclass(frozen=True, slots=True)
 class HubFile:
     repository: str
-    path: str | None  # None: the repository has one file that can be meant
+    path: str | None  # None: the only suitable file of the repository
     revision: str | None = None
 
 
 def hub_file(name: str) -> HubFile:
-    """What `owner/repository[/path]` or a URL of the hub means; `?download=true` means nothing.
+    """The file of `owner/repository[/path]` or of a URL of the hub, whose query is ignored.
 
     Raises RunFailed for a URL of another host.
     """
