@@ -1,12 +1,13 @@
-"""Tiny models with random weights in place of the real ones: any wiring runs in seconds.
+"""Stand-ins: tiny models with random weights in place of the real ones, so that any workflow runs
+in seconds.
 
-They are made on first use in the user's cache folder, from the installed libraries alone, the same
-bytes each time. Importing this package, and asking for a pipeline that is there already, imports no
-torch. A stand-in is loaded without the `variant` and `revision` of the model that it stands for.
+They are made on first use in the user's cache folder, from the installed libraries alone, with the
+same bytes each time. Importing this package, or asking for a pipeline that exists, does not import
+torch. A stand-in is loaded without the `variant` and `revision` of the real model.
 
-`stand_in` gives the folder of a pipeline; what a workflow puts beside it (`stand_in_component`) or
-on it (`stand_in_lora`) is made to fit that folder. All of them raise RunFailed when the cache
-folder cannot be written.
+`stand_in` returns the folder of a pipeline; further components (`stand_in_component`) and adapters
+(`stand_in_lora`, `stand_in_ip_adapter`) are made to fit that folder. All of them raise RunFailed if
+the cache folder cannot be written.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ _LORA_FILE = "pytorch_lora_weights.safetensors"
 def stand_in(component_type: str, model_name: str) -> Path:
     """The folder (diffusers layout, safetensors) of the tiny pipeline for this class and model id.
 
-    Classes that run on one published model have one folder. It holds what that model's own index
-    names: no ControlNet, motion adapter or other companion. Raises WorkflowError for a class that
-    cannot be rehearsed.
+    Classes that run on one published model share a folder. It holds the components that the
+    model's index names: no ControlNet, motion adapter or other companion. Raises WorkflowError for
+    a class that cannot be rehearsed.
     """
     family = family_of(component_type, model_name)
     try:
@@ -52,10 +53,10 @@ def stand_in(component_type: str, model_name: str) -> Path:
 
 
 def stand_in_component(pipeline: Path, name: str, cls: Any, model_name: str) -> Path:
-    """The folder of a component of the class `cls` that takes the place `name` of the stand-in in
-    the folder `pipeline`, or a place that this leaves open; other model names, other weights.
+    """The folder of a component of class `cls` that fits the stand-in in the folder `pipeline` as
+    its component `name`; another model name has other weights.
 
-    Raises WorkflowError when no tiny model of that class can be made.
+    Raises WorkflowError if no tiny model of that class can be made.
     """
     seed = _seed(f"{cls.__module__}.{cls.__name__}/{model_name}")
     place = pipeline.with_name(f"{pipeline.name}-{name}-{seed:08x}")
@@ -63,17 +64,14 @@ def stand_in_component(pipeline: Path, name: str, cls: Any, model_name: str) -> 
 
 
 def stand_in_lora(pipeline: Path, model_name: str, weight_name: str | None) -> Path:
-    """A `.safetensors` LoRA that fits the stand-in in `pipeline`; other names, other weights."""
+    """A `.safetensors` LoRA that fits the stand-in in `pipeline`; another name, other weights."""
     seed = _seed(f"{model_name}/{weight_name}")
     place = pipeline.with_name(f"{pipeline.name}-lora-{seed:08x}")
     return ensure(place, partial(_make_lora, pipeline, seed)) / _LORA_FILE
 
 
 def stand_in_model(kind: str) -> Path:
-    """The folder of the tiny model, and its processor, for a command: `language`, `depth`, ...
-
-    Raises RunFailed when the cache folder cannot be written.
-    """
+    """The folder of the tiny model of a task, with its processor: `language`, `depth`, ..."""
     return ensure(place_of(f"task-{kind}"), partial(_make_model, kind))
 
 
@@ -87,8 +85,8 @@ def _make_model(kind: str, folder: Path) -> None:
 
 
 def stand_in_ip_adapter(pipeline: Path, image_encoder: Path, name: str) -> Path:
-    """A `.safetensors` IP-Adapter that fits the stand-ins in `pipeline` and `image_encoder`; other
-    names, other weights. Raises WorkflowError when no adapter of that kind can be made."""
+    """A `.safetensors` IP-Adapter that fits the stand-ins in `pipeline` and `image_encoder`;
+    another name, other weights. Raises WorkflowError if no adapter of that kind can be made."""
     seed = _seed(name)
     place = pipeline.with_name(f"{pipeline.name}-ip-adapter-{seed:08x}")
     return ensure(place, partial(_make_ip_adapter, pipeline, image_encoder, seed)) / _IP_FILE
@@ -107,7 +105,7 @@ def _make_pipeline(family: Family, folder: Path) -> None:
     from dw.rehearsal.isolation import isolated
 
     with isolated(_seed(family.name)):
-        # in silence: these imports have their own warnings
+        # imported here, so that warnings of the import are silenced as well
         from dw.rehearsal.pipelines import save_pipeline
 
         save_pipeline(family, folder)
@@ -132,5 +130,5 @@ def _make_lora(pipeline: Path, seed: int, folder: Path) -> None:
 
 
 def _seed(name: str) -> int:
-    """32 bits that depend on every letter of the name."""
+    """A 32-bit hash of the name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")

@@ -1,6 +1,6 @@
-"""A rehearsal takes seconds: it denoises little, and makes small pictures and short films.
+"""Arguments of a rehearsed call: few steps, small images and short videos.
 
-What the user typed is done as typed; everything else that would take long is replaced, and told.
+Arguments that the user typed stay; others that would take long are replaced, with a warning.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dw.workflow.media import media_kind
 from dw.workflow.substitution import variable_name
 
 STEPS = 4
-STEPS_OF_A_PART = 10  # for a call that begins late or ends early, and must not do nothing
-SIDE = 256  # the longest of a picture or a film, in pixels
-ALIGNED = 64  # what all sides are multiples of
-FRAMES = 17  # 8 and one, and 4 and one: what the VAEs of films take
-FRAMES_OF = {"MiniMaxH3ModularPipeline": 124}  # five seconds, and it makes no shorter film
-SECONDS = 5.0  # of sound
+STEPS_OF_A_PART = 10  # for a call that starts late or ends early: some of them must remain
+SIDE = 256  # the longest side of an image or a video, in pixels
+ALIGNED = 64  # all sides are multiples of it
+FRAMES = 17  # 8 n + 1 and 4 n + 1: video VAEs take one or the other
+FRAMES_OF = {"MiniMaxH3ModularPipeline": 124}  # five seconds, its shortest video
+SECONDS = 5.0  # of audio
 
 _SIDES = frozenset({"height", "width"})
 _PART = frozenset({"strength", "denoising_start", "denoising_end"})
 _FIXED = {"use_resolution_binning": False, "max_area": SIDE * SIDE, "_auto_resize": False}
-"""Arguments by which pipelines choose a larger size than they were asked for."""
+"""Arguments by which pipelines choose a larger size than the requested one."""
 
 
 GIVEN = {"FluxPriorReduxPipeline": {"prompt": ""}}
-"""Arguments without which a pipeline makes what fits the real models only."""
+"""Arguments without which the output of a pipeline fits the real models only."""
 
 
 def smaller(
@@ -37,10 +37,10 @@ def smaller(
     *,
     frames: int = FRAMES,
 ) -> dict[str, Any]:
-    """The arguments of a call to replace, of those that it takes, and what to replace them with.
+    """Replacements for arguments of a call, of those that it takes, by name.
 
-    `kept` are names of arguments to leave as they are; a side that is kept keeps the other one.
-    No film is to have more `frames`.
+    `kept` are names of arguments that stay as they are; one kept side keeps the other one.
+    `frames` is the maximum for a video.
     """
     kept = {*kept, *(_SIDES if _SIDES & set(kept) else ())}
     defaults = {name: parameter.default for name, parameter in parameters.items()}
@@ -53,7 +53,7 @@ def smaller(
 
 
 def told(arguments: Mapping[str, Any], replaced: Mapping[str, Any]) -> str | None:
-    """What a rehearsal leaves out, as a sentence; None when that is nothing that was asked for."""
+    """The warning about replaced arguments; None if the workflow gives none of them."""
     parts = [
         f"{name}={value} instead of {arguments[name]}"
         for name, value in replaced.items()
@@ -63,7 +63,7 @@ def told(arguments: Mapping[str, Any], replaced: Mapping[str, Any]) -> str | Non
 
 
 def chosen(call: Mapping[str, Any], variables: Collection[str]) -> frozenset[str]:
-    """The arguments of a step, as its file has them, that hold one of the variables."""
+    """The arguments of a step, as written in its file, that hold one of the variables."""
     return frozenset(
         name
         for name, value in call.items()
@@ -82,17 +82,13 @@ def _wanted(
     for name in ("audio_end_in_s", "audio_length_in_s"):
         if given.get(name, 0) is None or _is_more(given.get(name), SECONDS):
             yield name, SECONDS
-    yield from _sides(given, arguments)
-
-
-def _sides(given: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     sides = {name: given.get(name) for name in ("height", "width")}
     numbers = [side for side in sides.values() if isinstance(side, int)]
     if len(numbers) == 2 and max(numbers) > SIDE:
         scale = SIDE / max(numbers)
         for name, side in zip(sides, numbers, strict=True):
             yield name, max(ALIGNED, int(side * scale) // ALIGNED * ALIGNED)
-    elif not numbers and not any(map(media_kind, arguments)):  # what it is, the model would tell
+    elif not numbers and not any(map(media_kind, arguments)):  # else the medium's size counts
         yield from dict.fromkeys(sides, SIDE).items()
 
 

@@ -1,4 +1,4 @@
-"""What a pipeline is made of, read from its class: for each component the class to build."""
+"""Component classes: for each component of a pipeline class, the class to build."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS = {
     "KarrasDiffusionSchedulers": "EulerDiscreteScheduler",
     "SchedulerMixin": "FlowMatchEulerDiscreteScheduler",
 }
-"""Annotations that name a kind, and the class that the published models have."""
+"""Annotations that name a base class, and the class of the published models."""
 
 _TOKENIZERS = {
     "T5Gemma": "GemmaTokenizer",
@@ -36,7 +36,7 @@ _TOKENIZERS = {
     "Llava": "LlamaTokenizer",
     "Bert": "BertTokenizer",
 }
-"""For annotations that leave it open: the tokenizer of a text encoder, by how its name begins."""
+"""Tokenizers by the start of the text encoder's class name, for annotations that name none."""
 
 _TEXT = ("text_encoder", "tokenizer")
 _OPEN = ("Auto", "PreTrainedTokenizerBase", "TokenizersBackend", "PythonBackend")
@@ -59,20 +59,21 @@ def classes_of(family: Family) -> dict[str, type]:
                 found[name] = kind
     for name, cls in found.items():
         if cls.__name__.startswith(_OPEN):
-            encoder = found.get(name.replace("tokenizer", "text_encoder"))
-            found[name] = _tokenizer_of(encoder, cls)
+            encoder = found.get(name.replace("tokenizer", "text_encoder"), object).__name__
+            fits = (kind for start, kind in _TOKENIZERS.items() if encoder.startswith(start))
+            found[name] = _class(tokenizer) if (tokenizer := next(fits, None)) else cls
     return found
 
 
 def _require_packages(pipeline: type) -> None:
-    """Raises NoStandIn for a class that diffusers gives a name only, as it cannot import it."""
+    """Raises NoStandIn for a placeholder class, whose packages diffusers could not import."""
     needed = getattr(pipeline, "_backends", ())
     if missing := [package for package in needed if find_spec(package) is None]:
         raise NoStandIn(pipeline.__name__, needs=missing[0])
 
 
 def _of_blocks(pipeline: type[ModularPipeline]) -> dict[str, type]:
-    """What all its workflows load together."""
+    """The components that its workflows load, taken together."""
     specs = getattr(diffusers, pipeline.default_blocks_name)().expected_components
     return {
         spec.name: spec.type_hint
@@ -82,20 +83,14 @@ def _of_blocks(pipeline: type[ModularPipeline]) -> dict[str, type]:
 
 
 def _optional(pipeline: type[DiffusionPipeline]) -> Iterable[str]:
-    """Components that a published model can come without. All have the text encoders."""
+    """Components that a published model may lack. Text encoders are in all of them."""
     parameters = inspect.signature(pipeline.__init__).parameters
     yield from (n for n in pipeline._optional_components if not n.startswith(_TEXT))
     yield from (n for n, p in parameters.items() if p.default is not p.empty)
 
 
-def _tokenizer_of(encoder: type | None, otherwise: type) -> type:
-    name = "" if encoder is None else encoder.__name__
-    fits = (tokenizer for start, tokenizer in _TOKENIZERS.items() if name.startswith(start))
-    return _class(found) if (found := next(fits, None)) else otherwise
-
-
 def _first(kinds: Iterable[Any]) -> type | None:
-    """The first class of an annotation that can be loaded, so is no setting."""
+    """The first class of an annotation that can be loaded; others are settings."""
     for kind in filter(inspect.isclass, kinds):
         found = _class(_KINDS[kind.__name__]) if kind.__name__ in _KINDS else kind
         if hasattr(found, "from_pretrained") or hasattr(found, "from_config"):

@@ -1,4 +1,4 @@
-"""Making the models of a stand-in: the real classes, with a few ten thousand random weights."""
+"""Components of stand-ins: the real classes with a few ten thousand random weights."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ from dw.rehearsal.vae import amplify, brighten, transparent_vae
 
 def make(cls: Any, values: Values) -> Any:
     """A component of the class. `values` are entries of its configuration that fit it to others;
-    those that it does not take are left out. Raises NoStandIn."""
+    entries that it does not take are ignored. Raises NoStandIn."""
     if cls.__name__ in TOKENIZERS:
         return TOKENIZERS[cls.__name__](**values)
     if cls.__name__.endswith("Processor") and not issubclass(cls, ImageProcessingMixin):
         return processor(cls)
     if issubclass(cls, SchedulerMixin | ImageProcessingMixin):
         return cls(**values)
-    if cls is T2IAdapter:
-        return _t2i_adapter(values)
+    if cls is T2IAdapter:  # a feature map for each level of the UNet `values`, one for its middle
+        channels = [*values["block_out_channels"], values["block_out_channels"][-1]]
+        return T2IAdapter(channels=channels, downscale_factor=16, adapter_type="full_adapter_xl")
     if cls is AutoencoderKL:
         return transparent_vae(**values)
     if issubclass(cls, PreTrainedModel):
@@ -56,7 +57,7 @@ def _encoder(cls: Any, values: Values) -> PreTrainedModel:
 
 
 _UNSET = ("ChatGLMModel",)
-"""Classes whose weights are what was in the memory, until they are loaded."""
+"""Classes whose weights are uninitialized memory until they are loaded."""
 
 
 @torch.no_grad()
@@ -68,14 +69,8 @@ def _set(encoder: torch.nn.Module) -> None:
             parameter.fill_(name.endswith("weight"))  # of norms; biases are zero
 
 
-def _t2i_adapter(unet: Values) -> T2IAdapter:
-    """A feature map for each level of the UNet of this configuration, and one for its middle."""
-    channels = [*unet["block_out_channels"], unet["block_out_channels"][-1]]
-    return T2IAdapter(channels=channels, downscale_factor=16, adapter_type="full_adapter_xl")
-
-
 def _unet_config(values: Values) -> dict[str, Any]:
-    """The levels are those of SDXL: there is no attention at the full size of the latents."""
+    """The levels of SDXL: no attention at the full size of the latents."""
     return {
         "sample_size": 64,
         "block_out_channels": (16, 16, 32),
@@ -95,10 +90,10 @@ _LOUDER = {"attn2.to_out.0": 4, "upsamplers.0.conv": 4, "conv_out": 2}
 
 @torch.no_grad()
 def _tune(model: torch.nn.Module) -> None:
-    """Give random weights to what is zero or unset at first, so that nothing is without effect.
+    """Give random weights to parameters that start as zero or unset, so that all have an effect.
 
-    And what the prompt says is a whisper in a random network: raised, so that another prompt is
-    seen.
+    A random network hardly reacts to the prompt: its layers are amplified, so that another prompt
+    gives a visibly different image.
     """
     for parameter in model.parameters():
         if parameter.isnan().any() or (parameter.ndim > 1 and not parameter.any()):
@@ -120,7 +115,7 @@ _IMAGE_TOKENS = {
 
 
 def token_values(tokenizer: Any) -> dict[str, Any]:
-    """What a text encoder's configuration takes from its tokenizer, or from its processor's."""
+    """Entries of a text encoder's configuration from its tokenizer, or from its processor's."""
     tokenizer = tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer
     ids = {f"{n}_token_id": getattr(tokenizer, f"{n}_token_id") for n in ("bos", "eos", "pad")}
     known = tokenizer.get_vocab()

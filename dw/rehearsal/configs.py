@@ -1,8 +1,8 @@
-"""Tiny configurations of model classes: their own defaults, with all that costs made small.
+"""Tiny configurations of model classes: their defaults, with small widths and depths.
 
 The defaults of a class in diffusers are those of a published model: latent channels, patch sizes,
-compression ratios. They stay, so a stand-in's seams are those of the real models. How wide and how
-deep a model is goes by the same few names in all of them, and those get small values here.
+compression ratios. They stay, so that stand-ins fit together as the real models do. Widths and
+depths have the same few names in all models, and those get small values here.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ _ROTARY = ("axes_dims_rope", "rope_axes_dim", "axes_dims", "axes_dim_rope", "rop
 
 
 def tiny_config(cls: type, values: Values) -> dict[str, Any]:
-    """What to give the constructor of `cls`, which is a model or a config of transformers.
+    """Arguments for the constructor of `cls`, a model or a config of transformers.
 
-    `values` fit it to its neighbours; those that it does not take are left out.
+    `values` fit it to other components; those that it does not take are ignored.
     """
     parameters = inspect.signature(cls).parameters
     sizes = {n: _size(n, p.default) for n, p in parameters.items()}
@@ -92,7 +92,7 @@ def tiny_config(cls: type, values: Values) -> dict[str, Any]:
 
 
 def tiny_encoder_config(cls: Any, values: Values) -> PreTrainedConfig:
-    """A configuration of transformers. One that consists of others gives them `values`, too."""
+    """A configuration of transformers. A composite one passes `values` on to its parts."""
     whole = tiny_config(cls, values)
     parts = {
         name: tiny_encoder_config(_PARTS.get((cls.__name__, name), part), values)
@@ -103,20 +103,16 @@ def tiny_encoder_config(cls: Any, values: Values) -> PreTrainedConfig:
 
 
 def _size(name: str, default: Any) -> Any:
-    """The small value of a parameter; None when its default may stay."""
+    """The small value of a parameter; None if its default stays."""
     if default is None:
         return None
     if isinstance(default, list | tuple):
         if name in _ROTARY:
-            return _axes(len(default))
+            # the width of one head, divided among the axes of a position in even numbers
+            each = HEAD_WIDTH // len(default) // 2 * 2
+            return [HEAD_WIDTH - (len(default) - 1) * each, *[each] * (len(default) - 1)]
         return [_PER_LEVEL[name]] * len(default) if name in _PER_LEVEL else None
     return _SIZES.get(name)
-
-
-def _axes(count: int) -> list[int]:
-    """The width of one head divided among the axes of a position: even numbers, the rest first."""
-    each = HEAD_WIDTH // count // 2 * 2
-    return [HEAD_WIDTH - (count - 1) * each, *[each] * (count - 1)]
 
 
 _PARTS: Mapping[tuple[str, str], type] = {
@@ -126,7 +122,7 @@ _PARTS: Mapping[tuple[str, str], type] = {
     ("Mistral3Config", "text_config"): MistralConfig,
     ("Mistral3Config", "vision_config"): PixtralVisionConfig,
 }
-"""The class of a configuration inside another, where that takes any."""
+"""The class of a configuration inside another that accepts any."""
 
 _MULTIMODAL_ROPE = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}
@@ -134,7 +130,7 @@ _MULTIMODAL_ROPE = {
 """The frequencies of half a head divided among time, height and width."""
 
 _GROUPS_OF_32 = [32] * 4
-"""The channels of networks whose group norms are written down as 32 groups."""
+"""The channels of networks with a fixed number of 32 groups in their group norms."""
 
 EXCEPTIONS: Mapping[str, Values] = {
     "AllegroTransformer3DModel": {"attention_head_dim": 24, "cross_attention_dim": 48},
@@ -242,4 +238,4 @@ EXCEPTIONS: Mapping[str, Values] = {
         "projection_class_embeddings_input_dim": 96,
     },
 }
-"""By class, what its parameters' names do not say."""
+"""Values by class, where the names of its parameters do not give them."""

@@ -1,4 +1,4 @@
-"""Which published model a pipeline runs on: its family. No torch here."""
+"""Lookup of families: the published model that a pipeline class runs on. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dw.rehearsal.published_models import FAMILIES, REFUSED, SD15
 from dw.workflow.checks.classes import diffusers_names
 
 COMPANIONS = frozenset({"controlnet", "motion_adapter", "adapter", "latent_upsampler"})
-"""Components that are published on their own, and that no model index names."""
+"""Components that are published separately and that no model index names."""
 
 GENERIC = (
     "DiffusionPipeline",
@@ -18,10 +18,10 @@ GENERIC = (
     "AutoPipelineForImage2Image",
     "AutoPipelineForInpainting",
 )
-"""Classes that find the real one in the model's folder. Here only the model id can tell."""
+"""Classes that find the real one in the model's folder; here the model id decides."""
 
 _MODULAR = "ModularPipeline"
-_UNKNOWN = "it is no pipeline of the installed diffusers"
+_UNKNOWN = "it is not a pipeline of the installed diffusers"
 _TASK = re.compile(
     r"PAG|ControlNet(Union|XS)?|Controlnet|Adapter|Img2Img|Image2Image|Inpaint(ing)?|SparseControlNet"
     r"|VideoToVideo"
@@ -31,9 +31,9 @@ _TASK = re.compile(
 def family_of(component_type: str, model_name: str) -> Family:
     """The family of a pipeline class (`FluxPipeline`, `diffusers.FluxPipeline`) and model id.
 
-    A generic class takes its family from the words of the model id, Stable Diffusion 1.5 when none
-    is known. A class of diffusers that is in no family is one of its own. Raises WorkflowError for
-    other classes.
+    For a generic class the words of the model id decide, with Stable Diffusion 1.5 as default. A
+    class of diffusers in no family is a family of its own. Raises WorkflowError for other
+    classes.
     """
     class_name = _standard(component_type.rpartition(".")[2])
     candidates = [f for f in FAMILIES if class_name in GENERIC or _runs_on(class_name, f)]
@@ -41,22 +41,21 @@ def family_of(component_type: str, model_name: str) -> Family:
     if not candidates:
         return _own(class_name)
     found = [f for f in candidates if any(w in model_name.lower() for w in f.words)]
-    # the longest word says most: "refiner" more than "xl"
     default = SD15 if class_name in GENERIC else candidates[0]
-    return max(found, key=lambda f: _weight(f, model_name), default=default)
+
+    def longest_word(family: Family) -> int:
+        return max(len(word) for word in family.words if word in model_name.lower())
+
+    return max(found, key=longest_word, default=default)  # "refiner" says more than "xl"
 
 
 def _standard(class_name: str) -> str:
-    """The pipeline that runs on the same models as a modular one: `FluxPipeline` is that of
-    `FluxModularPipeline`. Models that have none are known by the modular one."""
+    """The standard pipeline for the models of a modular one: `FluxPipeline` for
+    `FluxModularPipeline`. Without a standard one it is the modular one itself."""
     if class_name == _MODULAR:
         return GENERIC[0]
     standard = class_name.replace(_MODULAR, "Pipeline")
     return standard if standard in diffusers_names() else class_name
-
-
-def _weight(family: Family, model_name: str) -> int:
-    return max(len(word) for word in family.words if word in model_name.lower())
 
 
 def _runs_on(class_name: str, family: Family) -> bool:
@@ -65,7 +64,7 @@ def _runs_on(class_name: str, family: Family) -> bool:
 
 
 def _stem(class_name: str) -> str:
-    """Its name without the tasks in it: those run on the same models."""
+    """The class name without its tasks, which run on the same models."""
     return _TASK.sub("", class_name).removesuffix("Pipeline")
 
 

@@ -1,4 +1,4 @@
-"""What a published model is, where its pipeline's class leaves it open. No torch here."""
+"""Family: what defines a published model beyond its pipeline's class. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Family:
     """Pipelines that run on the components of one published model."""
 
     title: str
-    pipeline: str  # the class that its model index names
-    also: tuple[str, ...] = ()  # classes that run on it, beside those with a task in their name
-    words: tuple[str, ...] = ()  # tell a model id of this family from another's
+    pipeline: str  # the class in its model index
+    also: tuple[str, ...] = ()  # further ones, except those with a task in their name
+    words: tuple[str, ...] = ()  # distinguish model ids of this family
     is_alone: bool = False  # `pipeline` runs on no other model, whatever its name is
     wanted: tuple[str, ...] = ()  # components that are optional, but published with it
-    without: tuple[str, ...] = ()  # components that it can do without, and does
-    classes: Mapping[str, str] = field(default_factory=dict)  # where the annotation leaves it open
-    values: Mapping[str, Values] = field(default_factory=dict)  # by component: its configuration
+    without: tuple[str, ...] = ()  # optional components that it lacks
+    classes: Mapping[str, str] = field(default_factory=dict)  # where an annotation names none
+    values: Mapping[str, Values] = field(default_factory=dict)  # configuration entries by component
     scalars: Values = field(default_factory=dict)  # of the pipeline itself
 
     @property
     def name(self) -> str:
-        """As a folder's name."""
+        """The title as the name of a folder."""
         return re.sub(r"[^a-z0-9.]+", "-", self.title.lower()).strip("-")

@@ -1,4 +1,4 @@
-"""IP-Adapter stand-ins: random projections of a picture's embedding into a stand-in's attention."""
+"""IP-Adapter stand-ins: random projections of image embeddings into a stand-in's attention."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from dw.errors import WorkflowError
 
 TOKENS = 4
-"""Into which a picture is projected, as by the plain adapters of all models."""
+"""Per image, as in the plain adapters of all models."""
 
 Tensors = dict[str, torch.Tensor]
 
 
 def save_ip_adapter(pipeline: Path, image_encoder: Path, path: Path) -> None:
-    """Write an adapter for the pipeline and the encoder in these folders, as published ones are.
+    """Write an adapter for the pipeline and the encoder in these folders, in the published layout.
 
     Raises WorkflowError for a pipeline whose denoiser is of another kind.
     """
@@ -51,7 +51,7 @@ def _projection(name: str, embedding: int, width: int) -> Tensors:
 
 
 def _unet(unet: UNet2DConditionModel, width: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """Keys and values (out, width) of each cross attention, which have the odd numbers."""
+    """Keys and values (out, width) of each cross attention; these have odd numbers."""
     crossing = [name for name in unet.attn_processors if ".attn2." in name]
     for number, name in enumerate(crossing):
         attention = unet.get_submodule(name.removesuffix(".processor"))

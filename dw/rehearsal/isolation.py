@@ -1,4 +1,4 @@
-"""What a builder must not leave behind in a process that also runs real models."""
+"""Isolation: builders change no global state of a process that also runs real models."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from transformers.utils import logging as transformers_logging
 
 @contextmanager
 def isolated(seed: int) -> Iterator[None]:
-    """Random weights come from `seed`, in float32 on the CPU, without a word on the terminal.
+    """Seed torch with `seed`, default to float32 on the CPU, and silence the libraries.
 
-    Afterwards the generators, the default dtype and device and the libraries' voices are as before.
+    Generators, default dtype and device, and log levels are restored afterwards.
     """
     dtype = torch.get_default_dtype()
     with ExitStack() as stack:
@@ -25,7 +25,7 @@ def isolated(seed: int) -> Iterator[None]:
         stack.enter_context(torch.device("cpu"))
         stack.callback(torch.set_default_dtype, dtype)
         torch.set_default_dtype(torch.float32)
-        # torch.manual_seed would seed the accelerators too, now or when they are first used.
+        # torch.manual_seed would also seed the accelerators, now or on their first use.
         torch.default_generator.manual_seed(seed)
         yield
 

@@ -1,4 +1,4 @@
-"""Why a tiny component cannot be made."""
+"""NoStandIn: the reason why a tiny component cannot be made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dw.extras import install
 
 
 class NoStandIn(Exception):
-    """There is no way to make a component of a class, here or at all."""
+    """No component of this class can be made, or not without a missing package."""
 
     def __init__(self, class_name: str, *, needs: str | None = None) -> None:
         super().__init__(class_name, needs)
@@ -19,10 +19,10 @@ class NoStandIn(Exception):
     def __str__(self) -> str:
         if self.needs is not None:
             return f"{self.class_name} needs the package {self.needs!r}"
-        return f"there is no stand-in for a {self.class_name}"
+        return f"{self.class_name} has no stand-in"
 
     def refusal(self, what: str) -> WorkflowError:
-        """What the user is told, who asked for `what`."""
+        """The error for the user, who asked for `what`."""
         hints: list[Hint] = [UseRealModels()]
         if self.needs is not None:
             hints.insert(0, replace(install(self.needs), effect="lets it be rehearsed, and run"))

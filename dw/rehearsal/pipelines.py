@@ -1,4 +1,4 @@
-"""Whole stand-ins, and single components that fit one."""
+"""Pipelines of stand-ins, and single components that fit one."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ _DENOISERS = ("unet", "transformer")
 
 
 def save_pipeline(family: Family, folder: Path) -> None:
-    """Make the pipeline of a family, its components to fit one another. Raises NoStandIn."""
+    """Save a family's pipeline, with components that fit together. Raises NoStandIn."""
     classes = classes_of(family)
     made: dict[str, Any] = {}
-    for name in sorted(classes, key=_is_made_of_others):
-        values = {**_given(name, made), **_latents(classes[name], classes)}
+    # Tokenizers and processors first: text encoders depend on them.
+    for name in sorted(classes, key=lambda name: not ("tokenizer" in name or "processor" in name)):
+        tokenizer = made.get(name.replace("text_encoder", "tokenizer"))
+        values = dict(_latents(classes[name], classes))
+        if "text_encoder" in name and tokenizer is not None:
+            values |= token_values(tokenizer)
         made[name] = make(classes[name], {**values, **family.values.get(name, {})})
     cls: Any = getattr(diffusers, family.pipeline)
     if issubclass(cls, ModularPipeline):
@@ -42,19 +46,19 @@ def _save_modular(pipeline: ModularPipeline, parts: Values, folder: Path) -> Non
     pipeline.update_components(**parts)
     pipeline.save_pretrained(str(folder), overwrite_modular_index=True)
     index = folder / ModularPipeline.config_name
-    # its components lie beside it, and both will be moved
+    # relative paths: the folder will be moved
     index.write_text(index.read_text(encoding="utf-8").replace(str(folder), ""), encoding="utf-8")
 
 
 def make_component(stand_in: Path, name: str, cls: Any) -> Any:
-    """A component for the place `name` of the pipeline in the folder. Raises WorkflowError.
+    """The component `name` for the pipeline in the folder. Raises WorkflowError.
 
-    Where its configuration has the same entries as that of the component in its place, or of the
-    denoiser beside it, they have the same values: latent channels, block widths, text widths.
+    Entries that its configuration shares with the stand-in's own component `name`, or else with the
+    denoiser, have the same values: latent channels, block widths, text widths.
     """
     if (stand_in / name).is_dir() and not issubclass(cls, torch.nn.Module):
-        return cls.from_pretrained(stand_in / name)  # what has no weights is the same everywhere
-    is_encoder = issubclass(cls, PreTrainedModel)  # it is not built like a denoiser
+        return cls.from_pretrained(stand_in / name)  # parts without weights are the same
+    is_encoder = issubclass(cls, PreTrainedModel)  # its configuration has nothing of a denoiser's
     places = [name] if is_encoder else [name, *_DENOISERS]
     configs = [c for place in places if (c := _config(stand_in / place))]
     try:
@@ -63,25 +67,15 @@ def make_component(stand_in: Path, name: str, cls: Any) -> Any:
         raise error.refusal(name) from None
 
 
-def _given(name: str, made: Mapping[str, Any]) -> Values:
-    """What a component takes from those before it."""
-    tokenizer = made.get(name.replace("text_encoder", "tokenizer"))
-    return token_values(tokenizer) if "text_encoder" in name and tokenizer is not None else {}
-
-
 def _latents(cls: type, classes: Mapping[str, type]) -> Values:
-    """For the VAE that models of many kinds have: the channels that the denoiser's defaults tell.
-    Of four channels those with 2x2 patches make 16, of 16 they make 64."""
+    """For the VAE class that many models share: the latent channels, from the denoiser's defaults.
+    Denoisers with 2x2 patches have 16 input channels for 4 latent ones, and 64 for 16."""
     denoiser = next((classes[name] for name in _DENOISERS if name in classes), None)
     if cls is not AutoencoderKL or denoiser is None:
         return {}
     channels = inspect.signature(denoiser).parameters["in_channels"].default
     has_16 = denoiser is not UNet2DConditionModel and channels in (16, 64)
     return FLUX_VAE if has_16 else {}
-
-
-def _is_made_of_others(name: str) -> bool:
-    return not ("tokenizer" in name or "processor" in name)
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What prepares texts and pictures together for models that see both."""
+"""Processors: text and image inputs of multimodal models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dw.rehearsal.tokenizers import CHAT, llama_tokenizer, qwen_tokenizer
 
 
 def processor(cls: Any) -> Any:
-    """A processor of the class, around a tokenizer of ours. Raises NoStandIn."""
+    """A processor of the class with one of our tokenizers. Raises NoStandIn."""
     is_pixtral = cls.__name__ == "PixtralProcessor"
     if "Qwen" not in cls.__name__ and not is_pixtral:
         raise NoStandIn(cls.__name__)

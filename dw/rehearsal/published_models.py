@@ -1,4 +1,4 @@
-"""The published models that can be rehearsed.
+"""Published models that can be rehearsed.
 
 A pipeline's components are read from its class; what a family says is what the class leaves open:
 numbers of its published models that are no defaults, and widths that must agree with one another.
@@ -169,7 +169,7 @@ FLUX_FILL = Family(
     words=("flux.1-fill",),
     values={
         **FLUX.values,
-        # latents, those of the masked picture, and the 8x8 pixels of the mask
+        # latents, those of the masked image, and the 8x8 pixels of the mask
         "transformer": {"guidance_embeds": True, "in_channels": 384, "out_channels": 64},
     },
 )
@@ -219,7 +219,7 @@ WAN_I2V = Family(
     wanted=("transformer", "image_encoder", "image_processor"),
     values={
         "scheduler": {"shift": 3.0},
-        # latents, those of the picture, and the mask of the frames that are given
+        # latents, those of the image, and the mask of the frames that are given
         "transformer": {"in_channels": 36, "image_dim": WIDTH, "added_kv_proj_dim": WIDTH},
     },
 )
@@ -396,7 +396,7 @@ HUNYUAN_VIDEO_I2V = Family(
             "size": {"shortest_edge": 336},
             "crop_size": {"height": 336, "width": 336},
         },
-        "text_encoder": {"image_size": 336, "patch_size": 14},  # 576 tokens of a picture
+        "text_encoder": {"image_size": 336, "patch_size": 14},  # 576 tokens per image
         "transformer": {"in_channels": 33, "image_condition_type": "latent_concat"},
     },
 )

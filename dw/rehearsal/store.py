@@ -1,8 +1,8 @@
-"""The folder where stand-ins are kept, in the user's cache: each is made once, whole or not at all.
+"""Store of stand-ins in the user's cache folder: each is made once, whole or not at all.
 
 A folder is filled under a temporary name beside its place and then renamed, so that processes that
-make the same one at the same time cannot disturb each other: the first to finish wins, the others
-use its folder. A list of the files and their sizes tells a whole folder from a damaged one.
+make the same one at the same time do not interfere: the first to finish wins, the others use its
+folder. A list of the files and their sizes distinguishes whole folders from damaged ones.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _MAKERS = ("torch", "diffusers", "transformers")
 
 
 def place_of(name: str) -> Path:
-    """Where `name` belongs: another folder for other library versions or another recipe."""
+    """The folder of `name`, with library versions and a hash of this package in its name."""
     return cache_dir() / "rehearsal" / "-".join([name, *_versions()])
 
 
 def ensure(place: Path, make: Callable[[Path], None]) -> Path:
-    """`place`, filled by `make` (which is given an empty folder) unless it is there and whole.
+    """`place`, filled by `make` (called with an empty folder) unless it exists and is whole.
 
-    Raises RunFailed when the cache folder cannot be written.
+    Raises RunFailed if the cache folder cannot be written.
     """
     if _is_whole(place):
         return place
@@ -53,12 +53,12 @@ def ensure(place: Path, make: Callable[[Path], None]) -> Path:
 
 def _install(made: Path, place: Path) -> None:
     if not _is_whole(place):
-        with suppress(OSError):  # it is not there, or another process is replacing it, too
+        with suppress(OSError):  # it does not exist, or another process replaces it as well
             place.rename(made.with_name("damaged"))  # removed with the temporary folder
     try:
         made.rename(place)
     except OSError:
-        if not _is_whole(place):  # else another process was first
+        if not _is_whole(place):  # otherwise another process was first
             raise
 
 

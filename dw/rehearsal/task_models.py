@@ -1,5 +1,5 @@
-"""Tiny models of transformers with random weights, for commands: each with the processor beside it,
-in a folder that the real loaders read."""
+"""Tiny transformers models for tasks, with random weights: each in a folder with its processor, as
+the real loaders expect it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPi
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 
 WIDTH = 32
-LENGTH = (
-    40  # letters, after which a language model comes to an end; few enough for CLIP's 77 tokens
-)
+LENGTH = 40  # letters, after which a language model ends; few enough for CLIP's 77 tokens
 
 START, END = "<|im_start|>", "<|im_end|>"
 OF_IMAGES = ("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
@@ -107,7 +105,7 @@ def depth(folder: Path) -> None:
     )
     model = DPTForDepthEstimation(config)
     *_, before, _, last, _ = model.head.head
-    for layer in (before, last):  # so that far and near differ, and above zero
+    for layer in (before, last):  # so that near and far differ, above zero
         torch.nn.init.uniform_(layer.weight, 0, 1)
     model.eval().save_pretrained(folder)
     DPTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
@@ -130,8 +128,10 @@ def segmentation(folder: Path) -> None:
 
 
 def grounding(folder: Path) -> None:
-    """Its random boxes are over any threshold, so that what comes after them has work to do."""
-    tokenizer = _words()
+    """The scores of its random boxes are above any threshold, so that later stages have input."""
+    letters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{x}" for x in letters)]
+    tokenizer = BertTokenizer(vocab={piece: index for index, piece in enumerate(pieces)})
     config = GroundingDinoConfig(
         backbone_config=SwinConfig(
             embed_dim=8,
@@ -212,26 +212,26 @@ def _decoder(tokenizer: Any) -> dict[str, Any]:
         "bos_token_id": None,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
-        "initializer_range": 0.5,  # so that another prompt is another answer
+        "initializer_range": 0.5,  # so that another prompt gives another answer
     }
 
 
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A model that says letters and spaces only, some dozens of them."""
-    said = {*tokenizer(string.ascii_lowercase + " ")["input_ids"], tokenizer.eos_token_id}
+    """Save a model that generates letters and spaces only, some dozens of them."""
+    allowed = {*tokenizer(string.ascii_lowercase + " ")["input_ids"], tokenizer.eos_token_id}
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        suppress_tokens=sorted(set(range(len(tokenizer))) - said),
+        suppress_tokens=sorted(set(range(len(tokenizer))) - allowed),
         exponential_decay_length_penalty=(LENGTH, 1.5),
     )
-    # The end is unlikely at first; the penalty makes it likely, from LENGTH on.
+    # The end token is unlikely at first; the penalty makes it likely from LENGTH on.
     model.get_output_embeddings().weight.data[tokenizer.eos_token_id] *= 0.01
     model.eval().save_pretrained(folder)
 
 
 def _tokenizer(specials: tuple[str, ...] = ()) -> Any:
-    """Bytes are its letters, so that it reads any text."""
+    """A byte-level tokenizer: it encodes any text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     inner = Tokenizer(models.BPE({piece: i for i, piece in enumerate(alphabet)}, []))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -243,10 +243,3 @@ def _tokenizer(specials: tuple[str, ...] = ()) -> Any:
         additional_special_tokens=[START, *specials],
         chat_template=CHAT,
     )
-
-
-def _words() -> Any:
-    """BERT's word pieces, of single letters."""
-    letters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{x}" for x in letters)]
-    return BertTokenizer(vocab={piece: index for index, piece in enumerate(pieces)})

@@ -1,5 +1,5 @@
-"""What takes the place of models that commands load with libraries of their own: nothing is loaded,
-and the pictures have the sizes and modes of the real ones."""
+"""Stand-ins for task models of other libraries: they load nothing, and their images have the sizes
+and modes of the real ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 
 class StandIn(torch.nn.Module):
-    """Made instead of loaded, whatever the loader is called."""
+    """Constructed instead of loaded, by either name of a loader."""
 
     def __init__(self, _name: str = "", **_: Any) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class StandIn(torch.nn.Module):
 
 
 class Enlarger(StandIn):
-    """An upscaler: as many times larger as the name says, `RealESRGAN_x4plus.pth` or `2x-...`."""
+    """An upscaler with the factor in the model's name, `RealESRGAN_x4plus.pth` or `2x-...`."""
 
     def __init__(self, name: str = "", **_: Any) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Enlarger(StandIn):
 
 
 class Blender(StandIn):
-    """A network that draws the pictures between two: each is faded into the other."""
+    """A frame interpolator: it fades the first image into the second."""
 
     def forward(
         self, first: torch.Tensor, second: torch.Tensor, moments: Iterable[float]
@@ -49,14 +49,14 @@ class Blender(StandIn):
 
 
 class Cutter(StandIn):
-    """A remover of backgrounds: what is bright is in front."""
+    """A background remover: bright pixels are the foreground."""
 
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         return [pixels.mean(dim=1, keepdim=True)]
 
 
 class Sketcher(StandIn):
-    """A detector of controlnet-aux: edges, in the size that most of its detectors give."""
+    """A detector of controlnet-aux: edges, in the output size of most of its detectors."""
 
     multiple: ClassVar[int] = 64  # pixels
 
@@ -67,7 +67,7 @@ class Sketcher(StandIn):
 
 
 class FaceCutter(StandIn):
-    """facexlib's helper, which finds one face: the middle of the picture."""
+    """facexlib's helper, which finds one face: the center of the image."""
 
     def __init__(self, _name: str = "", *, face_size: int = 512, **_: Any) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Tokenizers with a vocabulary of a few letters and words: they take any text, need no download."""
+"""Tokenizers with a vocabulary of letters and a few words, for any text, without a download."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHAT = (
     "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""A conversation as Qwen's models have it; a picture is one token, to be repeated."""
+"""Qwen's chat template; an image is one token, which the processor repeats."""
 
 _WORDS = (
     "a an the of and or to in on with for by is are you user system assistant image images video "
@@ -41,8 +41,8 @@ _WORDS = (
     "movement changes background environment light style atmosphere camera angles movements "
     "transitions used generate superior degree alignment based textual prompts designed expert "
 )
-"""Words of the instructions that pipelines put before a prompt. Their number of tokens is cut off
-again, and is known: with letters alone, the cut would be in the middle."""
+"""Words of the instructions that pipelines put before a prompt and later cut off by a fixed number
+of tokens: with letters alone, the cut would fall inside them."""
 
 
 def clip_tokenizer(*, pad_token: str = _CLIP_END) -> CLIPTokenizer:
@@ -72,7 +72,7 @@ def t5_tokenizer() -> T5Tokenizer:
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
-    """Byte-level BPE, with the tokens of conversations that have pictures."""
+    """Byte-level BPE with the tokens of chats with images."""
     end, start = "<|im_end|>", "<|im_start|>"
     vision = [f"<|{name}|>" for name in ("vision_start", "vision_end", "image_pad", "video_pad")]
     merges = _merges("Ġ")
@@ -86,7 +86,7 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
 
 
 def llama_tokenizer() -> LlamaTokenizer:
-    """BPE over letters, bytes for what is no ASCII."""
+    """BPE over letters; bytes for characters outside ASCII."""
     header = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
     images = ["<image>", "[IMG]", "[IMG_BREAK]", "[IMG_END]"]
     merges = _merges("▁")
@@ -101,7 +101,7 @@ def llama_tokenizer() -> LlamaTokenizer:
 
 
 def gemma_tokenizer() -> GemmaTokenizer:
-    """The same, with the tokens of Gemma."""
+    """Llama's, with the tokens of Gemma."""
     merges = _merges("▁")
     specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     return GemmaTokenizer(
@@ -121,14 +121,14 @@ def bert_tokenizer() -> BertTokenizer:
 
 
 def glm_tokenizer() -> Any:
-    """ChatGLM's, around a sentencepiece model of single characters.
+    """ChatGLM's, with a sentencepiece model of single characters.
 
-    Its file lies in a temporary folder, which lives as long as it does.
+    Its file is in a temporary folder that exists as long as the tokenizer.
     """
     from diffusers.pipelines.kolors import ChatGLMTokenizer
     from sentencepiece import SentencePieceTrainer
 
-    model = BytesIO()  # a model that is written to a file names the file
+    model = BytesIO()  # a model written to a file would contain its path
     SentencePieceTrainer.train(
         sentence_iterator=iter([string.printable.strip()]),
         model_writer=model,
@@ -136,7 +136,7 @@ def glm_tokenizer() -> Any:
         vocab_size=128,
         hard_vocab_limit=False,  # there are fewer
         normalization_rule_name="identity",
-        minloglevel=2,  # no word on the terminal
+        minloglevel=2,  # nothing on the terminal
     )
     folder = TemporaryDirectory()
     path = Path(folder.name, "tokenizer.model")
@@ -159,14 +159,14 @@ TOKENIZERS: dict[str, Callable[..., Any]] = {
 
 
 def _merges(space: str) -> list[tuple[str, str]]:
-    """What makes the words, each after a space, one token: letter after letter."""
+    """Merges that make one token of each word after a space, letter by letter."""
     words = sorted({space + word for word in (*_WORDS.split(), *_WORDS.title().split())})
     pairs = ((word[:end], word[end]) for word in words for end in range(1, len(word)))
     return list(dict.fromkeys(pairs))
 
 
 def _numbered(pieces: Iterable[str], merges: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """A vocabulary of these pieces, and of what the merges make."""
+    """A vocabulary of these pieces and of the results of the merges."""
     every = dict.fromkeys([*pieces, *map("".join, merges)])
     return {piece: index for index, piece in enumerate(every)}
 
@@ -177,10 +177,8 @@ def _letters_and_bytes() -> Iterable[str]:
 
 
 def _byte_symbols() -> str:
-    """The character that stands for each byte: itself if printable, else one from U+0100 on.
-
-    In the order of GPT-2's table.
-    """
+    """The character for each byte: itself if printable, else one from U+0100 on, in the order of
+    GPT-2's table."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = range(0x100, 0x200 - len(printable))
     return "".join(map(chr, [*sorted(printable), *others]))

@@ -1,4 +1,4 @@
-"""A VAE that one can see through, however random its weights are."""
+"""VAEs that preserve colours and structure although their weights are random."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 
 
 def transparent_vae(**config: Any) -> AutoencoderKL:
-    """A VAE whose latents, once multiplied by its scaling factor, have a variance of about 1."""
+    """A VAE whose latents, times its scaling factor, have a variance of about 1."""
     sizes = {
         "sample_size": 512,
         "block_out_channels": (16, 16, 16, 16),  # three halvings: a factor of 8
@@ -27,18 +27,18 @@ def transparent_vae(**config: Any) -> AutoencoderKL:
 def let_images_through(vae: AutoencoderKL) -> None:
     """Make the first three latent channels red, green and blue at an eighth of the size.
 
-    What is random then only tints. So every picture has the structure of its latents, none is one
-    flat colour, and an image to image run shows what went in.
+    The random weights then only tint. So every image has the structure of its latents, none is one
+    flat colour, and image-to-image runs show their input.
     """
     encoder, decoder = vae.encoder, vae.decoder
     for half in (encoder, decoder):
         _add_identity(half.conv_in)
         _add_identity(half.conv_out)
-        # Between them lies SiLU: nearly a straight line at 2, where the bias moves its input.
+        # SiLU lies between them: it is nearly linear at 2, to which the bias shifts its input.
         half.conv_norm_out.bias += 2
         half.conv_out.bias -= 2 * half.conv_out.weight.sum((1, 2, 3))
     for name, layer in vae.named_modules():
-        if name.endswith("conv2"):  # the last of a residual block, which adds to what it was given
+        if name.endswith("conv2"):  # the last of a residual block, added to its input
             amplify(layer, 0.25)
         elif name.endswith("conv_shortcut"):
             _add_identity(layer)
@@ -56,7 +56,7 @@ def let_images_through(vae: AutoencoderKL) -> None:
 
 
 def _add_identity(conv: torch.nn.Conv2d, *, blur: bool = False) -> None:
-    """Weaken the random weights and let each channel through to the output of its number."""
+    """Weaken the random weights and pass each channel through to the output of its number."""
     row = torch.tensor([1.0, 2.0, 1.0] if blur else [0.0, 4.0, 0.0]) / 4
     kernel = torch.outer(row, row) if conv.kernel_size == (3, 3) else torch.ones(1, 1)
     conv.weight *= 0.3
@@ -66,12 +66,13 @@ def _add_identity(conv: torch.nn.Conv2d, *, blur: bool = False) -> None:
 
 @torch.no_grad()
 def brighten(model: Any) -> None:
-    """Let the pictures that a random VAE decodes have contrast; other models are left alone.
+    """Give the images of a random VAE contrast; other models stay as they are.
 
-    A deviation of 0.4, with white at 1 and black at -1.
+    The deviation is 0.4, with white at 1 and black at -1.
     """
+    name = type(model).__name__
     channels = model.config.get("z_dim") or model.config.get("latent_channels")
-    if not _decodes_images(model) or channels is None:
+    if not name.startswith("AutoencoderKL") or name.startswith(_OTHERS) or channels is None:
         return
     convolutions = [m for m in model.decoder.modules() if isinstance(m, _CONVOLUTIONS)]
     is_video = any(isinstance(m, torch.nn.Conv3d) for m in convolutions)
@@ -85,13 +86,8 @@ _CONVOLUTIONS = (torch.nn.Conv2d, torch.nn.Conv3d)
 _OTHERS = (
     "AutoencoderKLAllegro",  # decodes in tiles only
     "AutoencoderKLLTX2Audio",
-    "AutoencoderKLMiniMaxH3",  # decodes by a transformer; and the one of sounds
+    "AutoencoderKLMiniMaxH3",  # decodes by a transformer; also the one for audio
 )
-
-
-def _decodes_images(model: torch.nn.Module) -> bool:
-    name = type(model).__name__
-    return name.startswith("AutoencoderKL") and not name.startswith(_OTHERS)
 
 
 @torch.no_grad()

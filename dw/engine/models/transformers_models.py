@@ -133,4 +133,4 @@ def _stand_in(cls: Any, task: Any) -> tuple[Any, Path]:
         if re.search(pattern, cls.__name__):
             return getattr(transformers, name), stand_in_model(kind)
     what = f"the task {task!r}" if cls.__name__ == PIPELINE else cls.__name__
-    raise WorkflowError(f"{what} cannot be rehearsed: there is no stand-in for it")
+    raise WorkflowError(f"{what} cannot be rehearsed: it has no stand-in")
