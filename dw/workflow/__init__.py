@@ -1,4 +1,4 @@
-"""The workflow document: loading, checking, binding to arguments. Imports no torch or diffusers."""
+"""The workflow document: loading, validating, binding arguments. Imports no torch or diffusers."""
 
 from dw.workflow.diagnostics import Diagnostic
 from dw.workflow.document import Document

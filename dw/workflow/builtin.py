@@ -1,5 +1,5 @@
-"""What comes with dw: workflows, for `"path": "builtin:NAME.json"` and for `load NAME`, and models,
-for `"model_name": "builtin:NAME"`.
+"""Built-ins: workflows (`"path": "builtin:NAME.json"`, `load NAME`) and models
+(`"model_name": "builtin:NAME"`) that come with dw.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def builtin_path(name: str) -> Path | None:
 
 
 def require_builtin(reference: str) -> Path:
-    """The file that `builtin:NAME.json` means. Raises WorkflowError."""
+    """The file of `builtin:NAME.json`. Raises WorkflowError when it does not exist."""
     name = reference.removeprefix(PREFIX)
     if (path := builtin_path(name)) is not None:
         return path
@@ -43,7 +43,7 @@ def model_names() -> tuple[str, ...]:
 
 
 def unknown_model(reference: str) -> str | None:
-    """What is wrong with `builtin:NAME`, if anything."""
+    """The error for `builtin:NAME` when no such model exists."""
     name = reference.removeprefix(PREFIX)
     if name in (known := model_names()):
         return None
@@ -52,7 +52,7 @@ def unknown_model(reference: str) -> str | None:
 
 
 def require_model(reference: str) -> Path:
-    """The folder that `builtin:NAME` means. Raises WorkflowError."""
+    """The folder of `builtin:NAME`. Raises WorkflowError when it does not exist."""
     if (message := unknown_model(reference)) is not None:
         raise WorkflowError(message)
     return MODELS / reference.removeprefix(PREFIX)

@@ -1,4 +1,4 @@
-"""JSON data as a tree: paths into it, walks over it, and its parts as messages spell them."""
+"""JSON paths: walks over JSON data, places in it, and their spelling in messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WINDOWS = re.compile(r"[A-Za-z]:/|.*\\", re.DOTALL)  # a drive, or a backslash 
 
 
 def walk(node: Any, path: JsonPath = ()) -> Iterator[tuple[JsonPath, Any]]:
-    """Every value with its path, parents before children, in the order of the file."""
+    """Every value with its path: parents before children, in the order of the file."""
     yield path, node
     if isinstance(node, dict):
         for key, value in node.items():
@@ -26,10 +26,10 @@ def walk(node: Any, path: JsonPath = ()) -> Iterator[tuple[JsonPath, Any]]:
 
 
 def locate(data: Any, path: JsonPath) -> JsonPath:
-    """The deepest place in `data` for a path through the models (`dw.workflow.format.model`).
+    """The deepest path in `data` for a path through the models (`dw.workflow.format.model`).
 
-    The models gather a pipeline's component overrides under `components`; in the file they are
-    siblings of `configuration`. The vae settings may have a `configuration` of their own there.
+    The models gather a pipeline's component overrides under `components`; in the file they stand
+    beside `configuration`. Settings of the VAE may have a `configuration` inside.
     """
     found: JsonPath = ()
     node = data
@@ -51,7 +51,7 @@ def _holds(node: Any, part: str | int) -> bool:
 
 
 def is_path(text: str) -> bool:
-    """Whether a model's name is a place on disk rather than a hub id."""
+    """Whether a model's name is a path on disk rather than a hub id."""
     return text.startswith(("./", "../", "/", "~")) or _WINDOWS.match(text) is not None
 
 
@@ -68,7 +68,7 @@ def spell_path(path: JsonPath) -> str:
 
 
 def spell_value(value: Any) -> str:
-    """A value as a message repeats it: short, strings quoted, the rest as JSON."""
+    """A value in a message: shortened, strings quoted, the rest as JSON."""
     if isinstance(value, str):
         text = repr(value)
     elif value is None or isinstance(value, bool | int | float | list | dict):

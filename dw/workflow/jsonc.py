@@ -1,6 +1,6 @@
-"""JSON with `//` and `/* */` comments and trailing commas, and where its values and keys stand.
+"""JSONC: JSON with `//` and `/* */` comments and trailing commas, and the offsets of its parts.
 
-One pass over the text as it is gives both the data and the offsets, so no comment can shift them.
+One pass over the unchanged text gives both data and offsets, so that no comment shifts them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class JsonError(Exception):
 
 @dataclass(frozen=True)
 class JsonSource:
-    """Parsed text with its data, the offset of each value and of each key, and keys given twice."""
+    """Parsed text: its data, the offset of each value and each key, and keys given twice."""
 
     text: str
     data: Any
@@ -55,7 +55,7 @@ class JsonSource:
     duplicates: tuple[DataDiagnostic, ...]
 
     def position(self, path: JsonPath, *, at_key: bool = False) -> tuple[int, int]:
-        """Line and column of the value at `path` or of its key; if not there, of its parent."""
+        """Line and column of the value at `path` or of its key, or else of its parent."""
         if at_key and path in self.keys:
             return self._line_column(self.keys[path])
         while path not in self.values:
@@ -156,7 +156,9 @@ class _Parser:
         except json.JSONDecodeError as error:
             raise self.broken_string(error) from None
         if _SURROGATE.search(value):
-            raise JsonError(start, "a string holds half of a surrogate pair, which is no character")
+            raise JsonError(
+                start, "a string holds half of a surrogate pair, which is not a character"
+            )
         return str(value)
 
     def broken_string(self, error: json.JSONDecodeError) -> JsonError:
@@ -169,7 +171,7 @@ class _Parser:
         if error.msg.startswith("Invalid \\u"):
             at = self.text.rfind("\\", 0, at + 1)  # some versions of Python name the letter
             return JsonError(at, "\\u is followed by four hexadecimal digits; a backslash is \\\\")
-        return JsonError(at, f"{wrong} is no escape; a backslash in a string is written \\\\")
+        return JsonError(at, f"{wrong} is not an escape; a backslash in a string is written \\\\")
 
     def read_word(self) -> Any:
         found = _WORD.match(self.text, self.at)
@@ -199,7 +201,7 @@ class _Parser:
 
     def skip(self) -> None:
         space = _SPACE.match(self.text, self.at)
-        assert space is not None  # it matches nothing, too
+        assert space is not None  # it also matches nothing
         self.at = space.end()
         if self.text.startswith("/*", self.at):
             raise self.error("this comment is not closed: '*/' is missing")
@@ -217,7 +219,7 @@ class _Parser:
         return opening
 
     def closes(self, bracket: str, opening: int) -> bool:
-        """Whether the object or list ends here; if so, it is behind us."""
+        """Whether the object or list ends here; if so, skip its bracket."""
         if self.at == len(self.text):
             raise self.error(
                 f"the file ends too early: {self.closing(bracket, opening)} is missing"
@@ -228,7 +230,7 @@ class _Parser:
         return True
 
     def separate(self, bracket: str, opening: int, *, after: str) -> None:
-        """Skip the comma between two members. One before the closing bracket is accepted, too."""
+        """Skip the comma between two members; one before the closing bracket is accepted."""
         self.skip()
         if self.peek() == ",":
             self.at += 1
@@ -252,7 +254,7 @@ class _Parser:
 
 
 def _word_error(word: str) -> str:
-    """Why a bare word is no value of JSON."""
+    """Why a bare word is not a JSON value."""
     if word.startswith("'"):
         return "a string is written in double quotes"
     if word.lower().lstrip("+-") in {"nan", "inf", "infinity"}:

@@ -1,4 +1,4 @@
-"""Pictures, videos and sounds in a workflow: which keys hold them, and where they are."""
+"""Media: which keys of a workflow hold images, videos and audio, and from where."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXTENSIONS = {
     "video": ("mp4", "avi", "mkv", "mov", "webm"),
     "audio": ("wav", "aiff", "flac", "mp3", "ogg", "opus"),
 }
-"""Of the files that objects are made from."""
+"""Extensions of the files that objects are made from."""
 
 _ARGUMENTS = frozenset({"arguments", "inputs"})
 _PLACES = frozenset({"location", FROM_FILE, "urls", "glob"})
@@ -32,12 +32,12 @@ def media_kind(key: str) -> MediaKind | None:
 
 
 def is_media_reference(value: Any) -> bool:
-    """Whether it is a picture, video or sound by itself: `{"media_type": ..., "location": ...}`."""
+    """Whether it names its kind itself: `{"media_type": ..., "location": ...}`."""
     return isinstance(value, dict) and {"media_type", "location"} <= value.keys()
 
 
 def media_reference(kind: MediaKind, value: Any) -> Any:
-    """The value of a variable that is called as media are, for a place whose key says nothing."""
+    """The value of a variable whose name is that of media, for a key that names no kind."""
     if isinstance(value, list):
         return [media_reference(kind, item) for item in value]
     if isinstance(value, str):
@@ -46,8 +46,8 @@ def media_reference(kind: MediaKind, value: Any) -> Any:
 
 
 def takes_media(path: JsonPath) -> bool:
-    """Whether a value at this path of a workflow is an argument, which may be a picture, and its
-    key says nothing of it."""
+    """Whether a value at this path is an argument, which may be media, under a key that names no
+    kind."""
     keys = _argument_keys(path)
     if keys is None:
         return False
@@ -55,10 +55,10 @@ def takes_media(path: JsonPath) -> bool:
 
 
 def media_places(data: Any) -> Iterator[tuple[JsonPath, str]]:
-    """Each path and URL of an image, a video or a sound in the arguments of a workflow's steps.
+    """Each path and URL of an image, a video or audio in the arguments of a workflow's steps.
 
-    It is under a key such as `image` or `mask_image`, alone, in a list, or as `{"location": ...}`;
-    or it is what an object is made from.
+    It stands under a key such as `image` or `mask_image`, alone, in a list, or as
+    `{"location": ...}`; or under `from_file`.
     """
     for path, value in walk(data.get("steps"), ("steps",)):
         keys = _argument_keys(path)
@@ -76,7 +76,7 @@ def media_places(data: Any) -> Iterator[tuple[JsonPath, str]]:
 
 
 def check_media(data: Any) -> Diagnostics:
-    """What `media_type` may not be."""
+    """Unknown values of `media_type`."""
     for path, value in walk(data.get("steps"), ("steps",)):
         if is_media_reference(value) and value["media_type"] not in KINDS:
             kind = value["media_type"]
@@ -86,13 +86,13 @@ def check_media(data: Any) -> Diagnostics:
 
 
 def extension_error(place: str) -> str | None:
-    """What is wrong with the end of a file's name; a URL may have none."""
+    """The error for the extension of a file's name; a URL needs none."""
     name = urlsplit(place).path if is_url(place) else place
     extension = PurePath(name).suffix[1:].lower()
     known = [each for extensions in EXTENSIONS.values() for each in extensions]
     if extension in known or (is_url(place) and not extension):
         return None
-    return f"{place!r} is no image, video or sound: it must end in one of {', '.join(known)}"
+    return f"{place!r} is not an image, video or audio file: known are {', '.join(known)}"
 
 
 def is_url(place: str) -> bool:

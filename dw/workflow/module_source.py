@@ -1,4 +1,4 @@
-"""What the text of an installed module tells of its names, without importing it."""
+"""Module source: the names and constants of an installed module, without importing it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPENERS = ("globals", "setattr")  # with these a module gives itself names
 
 
 def find_module(path: list[str]) -> tuple[Path | None, list[str]]:
-    """The file of the longest leading part that is a module, and what follows it."""
+    """The file of the longest leading part that is a module, and the names after it."""
     spec = find_spec(path[0])
     if spec is None or not spec.submodule_search_locations:
         return None, path[1:]
@@ -31,13 +31,13 @@ def find_module(path: list[str]) -> tuple[Path | None, list[str]]:
 
 
 def constant_names(module: str) -> tuple[str, ...]:
-    """The names that a module, whose dotted name this is, assigns to; none if it is not there."""
+    """The names that the module with this dotted name assigns to; empty if it is not installed."""
     file, _ = find_module(module.split("."))
     return () if file is None else tuple(read_module(file).values)
 
 
 def enum_values(module: str, name: str) -> tuple[str, ...]:
-    """The texts that an enumeration in a module has as values; none if it is not there."""
+    """The string values of an enumeration in a module; empty if it is not installed."""
     file, _ = find_module(module.split("."))
     members = () if file is None else read_module(file).members.get(name, ())
     return tuple(value for value in members if isinstance(value, str))
@@ -45,20 +45,20 @@ def enum_values(module: str, name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Module:
-    """What the text of a module tells of its names."""
+    """The names in the source of a module."""
 
-    names: Counter[str]  # each name that is defined, and how often
+    names: Counter[str]  # each defined name, and how often
     callables: frozenset[str]  # functions and classes
     values: Mapping[str, ast.expr]  # of the plain assignments
     members: Mapping[str, tuple[object, ...]]  # of each class, the constants in its body
-    is_open: bool  # it may have names that its text does not tell
+    is_open: bool  # it may have names that are not in its source
 
 
 @cache
 def read_module(file: Path) -> Module:
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, SyntaxError):  # for another Python; the engine will tell
+    except (OSError, ValueError, SyntaxError):  # for another Python; the engine reports it
         return Module(Counter(), frozenset(), {}, {}, is_open=True)
     definitions = [each for each in tree.body if isinstance(each, _DEFINITIONS)]
     names = Counter(name for node in ast.walk(tree) for name in _defined(node))

@@ -1,4 +1,4 @@
-"""What a workflow names on disk: its media and its local models must be there."""
+"""Paths: the media and local models that a workflow names must exist, where it may read."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _MODELS = ("model_name", "sam_model_name", "from_single_file")
 def check_files(
     document: Document, arguments: Mapping[str, Any] | None = None, *, rehearse: bool = False
 ) -> tuple[Diagnostic, ...]:
-    """Media and local models that the document names, with these arguments, and that are not there.
+    """Media and local models that the document names, with these arguments, and that do not exist.
 
-    What the file itself names must lie in a folder that it may read (`may_read`), unless the
-    document is trusted; what the user names may lie anywhere. Without `arguments` they are not
-    known yet, and what is wrong with a default is a warning: an argument may take its place.
-    `rehearse`: models are not needed, but for those that come with dw, which need no stand-in.
+    Names in the file must be in a folder that it may read (`may_read`); names in `arguments`, which
+    the user typed, may be anywhere. None: the arguments are not known yet, and a wrong default is a
+    warning, as an argument may replace it. `rehearse`: models need not exist, except those that
+    come with dw, which have no stand-ins.
     """
     given = arguments or {}
     data = document.filled(given)
@@ -46,8 +46,8 @@ def check_files(
 
 
 def models_in(data: Any) -> Iterator[tuple[JsonPath, str]]:
-    """Where pipelines, components, adapters and the models of tasks are loaded from: folders, files
-    and hub ids."""
+    """The path and value of each model's name: the folder, file or hub id of a pipeline, component,
+    adapter or model of a task."""
     for path, value in walk(data.get("steps"), ("steps",)):
         is_model = path[-1] in _MODELS and path[2:3] in (("pipeline",), ("task",))
         if is_model and isinstance(value, str) and not is_reference(value):
@@ -86,7 +86,7 @@ def may_read(path: Path, permissions: Permissions, *folders: Path) -> bool:
 
 
 def resolve(name: str, folder: Path) -> Path:
-    """The file that a workflow in `folder` means: beside it, or else below the current folder."""
+    """The file that `name` means in a workflow in `folder`: beside it, or in the current one."""
     path = Path(os.path.expanduser(name))
     beside = folder / path
     return beside if os.path.exists(beside) or not os.path.exists(path) else path

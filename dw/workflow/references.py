@@ -1,4 +1,4 @@
-"""References within a workflow: `variable:NAME` and `previous_result:STEP[.PROPERTY]`."""
+"""References: `variable:NAME`, `constant:NAME` and `previous_result:STEP[.PROPERTY]`."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _FIXED = {("name",), ("workflow", "path")}  # other steps and the loader go by t
 
 
 def split_previous_result(text: str, steps: Iterable[str]) -> tuple[str, str | None] | None:
-    """Step and property that `previous_result:...` means; None when none of `steps` is meant.
+    """Step and property of `previous_result:...`; None when it names none of `steps`.
 
-    Names of steps may contain dots, so the longest one that fits is meant.
+    Names of steps may contain dots: the longest one that matches is meant.
     """
     rest = text.removeprefix(PREVIOUS)
     fitting = [name for name in steps if rest == name or rest.startswith(f"{name}.")]
@@ -39,8 +39,8 @@ def split_previous_result(text: str, steps: Iterable[str]) -> tuple[str, str | N
 
 
 def result_references(data: Any) -> Iterator[tuple[JsonPath, str]]:
-    """The place and text of each `previous_result:...` in `data`, in document order; an object
-    that is made `from_previous_result` names its step without the prefix."""
+    """The path and text of each `previous_result:...` in `data`, in document order. Under
+    `from_previous_result` a step is named without the prefix; the text has it nevertheless."""
     for path, value in walk(data):
         if isinstance(value, str) and value.startswith(PREVIOUS):
             yield path, value
@@ -52,7 +52,7 @@ def result_references(data: Any) -> Iterator[tuple[JsonPath, str]]:
 
 
 def variable_uses(data: Any) -> dict[JsonPath, str]:
-    """Where variables are used: the path of each `variable:NAME`, and NAME."""
+    """The path of each `variable:NAME` to NAME."""
     if not isinstance(data, dict):
         return {}
     used = ((path, variable_name(value)) for path, value in walk(data) if isinstance(value, str))
@@ -71,17 +71,17 @@ def is_constant(text: str) -> bool:
 
 
 def constants_in(data: Any) -> Iterator[tuple[JsonPath, str]]:
-    """The place and text of each `constant:...`."""
+    """The path and text of each `constant:...`."""
     return ((p, v) for p, v in walk(data) if isinstance(v, str) and is_constant(v))
 
 
 def is_reference(text: str) -> bool:
-    """Whether the text stands for a value that is not known yet."""
+    """Whether the text refers to a value that is not known yet."""
     return text.startswith(PREVIOUS) or variable_name(text) is not None or is_constant(text)
 
 
 def check_variables(data: dict[str, Any], uses: Mapping[JsonPath, str]) -> Diagnostics:
-    """Undeclared variables, and references at places where they cannot be filled in."""
+    """Undeclared variables, and variables where none is allowed."""
     declared = data.get("variables", {})
     if not isinstance(declared, dict):
         return
@@ -99,7 +99,7 @@ def _hint(name: str, declared: dict[str, Any]) -> str:
 
 
 def check_steps(data: dict[str, Any]) -> Diagnostics:
-    """Names given twice, and results of steps that are unknown, later or the step itself."""
+    """Step names given twice, and results of unknown steps, later steps or the step itself."""
     steps = data.get("steps")
     if not isinstance(steps, list):
         return
@@ -128,5 +128,7 @@ def _check_previous(path: JsonPath, text: str, names: Sequence[Any]) -> Diagnost
     elif found[0] == names[index]:
         yield DataDiagnostic(path, f"step {found[0]!r} cannot use its own result")
     elif found[0] not in names[:index]:
-        message = f"step {found[0]!r} runs after step {names[index]!r}; its result is not there yet"
+        message = (
+            f"step {found[0]!r} runs after step {names[index]!r}; its result does not exist yet"
+        )
         yield DataDiagnostic(path, message)

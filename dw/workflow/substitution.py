@@ -1,4 +1,4 @@
-"""`variable:NAME` gives way to the value of NAME, `constant:NAME` to the constant's."""
+"""Substitution: the values of variables and constants in the place of their names."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def filled(
     constants: Mapping[str, Any] = _NOTHING,
     uses: Mapping[JsonPath, str] = _NOTHING,
 ) -> dict[str, Any]:
-    """A workflow's data, copied, with `values` for its variables and `constants` for theirs.
+    """A copy of a workflow's data, with `values` for its variables and with its constants.
 
-    `uses` tells where variables stand: one that is called as media are is a picture or a video
-    wherever an argument may be one.
+    `uses`: the variable at each path. A variable with a name of media, such as `mask_image`, is
+    media wherever an argument may be.
     """
     copied = {key: substitute(data[key], values, constants) for key in data if key != "variables"}
     for path, name in uses.items():
@@ -43,10 +43,10 @@ def _put(node: Any, path: JsonPath, value: Any) -> None:
 def substitute(
     node: Any, values: Mapping[str, Any], constants: Mapping[str, Any] = _NOTHING
 ) -> Any:
-    """A deep copy in which each string `variable:NAME` is the value of NAME, and each text in
-    `constants` is what it stands for.
+    """A deep copy with the value of NAME for each string `variable:NAME`, and the value of each
+    string in `constants`.
 
-    A reference to a name without value stays. Values that are not JSON (pictures) are not copied.
+    A reference to an unknown name stays. Values that are not JSON (images) are not copied.
     """
     if isinstance(node, str):
         if node in constants:
@@ -69,7 +69,7 @@ def _copy(value: Any) -> Any:
 
 
 def variable_name(text: str) -> str | None:
-    """NAME of `variable:NAME`. Prose such as `variable: weather` is no reference."""
+    """NAME of `variable:NAME`. Prose such as `variable: weather` is not a reference."""
     if text.startswith("variable:") and not any(map(str.isspace, text)):
         return text.removeprefix("variable:")
     return None

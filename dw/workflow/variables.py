@@ -1,4 +1,4 @@
-"""Variables: a value, typed or sent as JSON, becomes the type that the default declares."""
+"""Variables: conversion of an argument, text or JSON, to the type of the variable's default."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _WrongType(Exception):
 
 
 def check_names(variables: Any) -> Diagnostics:
-    """Names that could not be set as `name=value`."""
+    """Variable names that cannot be set as `name=value`."""
     for name in variables if isinstance(variables, Mapping) else ():
         if not _NAME.fullmatch(name):
             message = (
@@ -37,7 +37,7 @@ def check_names(variables: Any) -> Diagnostics:
 
 
 def type_name(default: Any) -> str:
-    """The declared type, as messages and tables name it; a list of one type names that, too."""
+    """The declared type in words; of a list whose items have one type, also that type."""
     default = _declared(default)
     if default is None:
         return "any value"
@@ -47,11 +47,11 @@ def type_name(default: Any) -> str:
 
 
 def convert(name: str, default: Any, value: Any) -> Any:
-    """`value` as the type of `default`, which null leaves open.
+    """`value` as the type of `default`; null allows any type.
 
-    Text is read as that type; JSON must be of it, and an integer is a number, too. What is not
-    known yet, such as a picture to be loaded or a constant, and what is not JSON, such as a picture
-    that an earlier step made, is passed through. Raises UsageError.
+    Text is parsed as that type; JSON must have it, and an integer is a number as well. Values that
+    are not known yet (an image to load, a constant) or not JSON (an image of an earlier step) are
+    returned as they are. Raises UsageError.
     """
     default = _declared(default)
     if default is None or not _is_json(value) or _is_pending(value):
@@ -63,8 +63,8 @@ def convert(name: str, default: Any, value: Any) -> Any:
 
 
 def _declared(default: Any) -> Any:
-    """The default as JSON has it; None where it leaves the type open, as a constant does whose
-    value is not known."""
+    """The default as JSON; None where it allows any type, as does a constant whose value is not
+    known."""
     if isinstance(default, tuple):
         return list(default)
     is_open = type(default) not in _TYPES or (isinstance(default, str) and is_constant(default))
@@ -147,7 +147,7 @@ def _list(value: Any, default: list[Any]) -> list[Any]:
 
 
 def _item_default(default: Any) -> Any:
-    """The type of a list's items, by example: text for [512, 768] holds numbers, not words."""
+    """The first item, when all have one type: text for [512, 768] is parsed as numbers."""
     if not isinstance(default, list) or len({type(item) for item in default}) != 1:
         return None
     return None if isinstance(default[0], list | dict) else default[0]
@@ -156,7 +156,7 @@ def _item_default(default: Any) -> Any:
 def _object(value: Any, default: dict[str, Any]) -> Any:
     if isinstance(value, dict):
         return value
-    # A picture that is declared as {"location": ...} may be given by its bare path.
+    # An image that is declared as {"location": ...} may be given by its bare path.
     if isinstance(value, str) and "location" in default:
         return value
     raise _WrongType
@@ -170,4 +170,4 @@ _TYPES: dict[type, tuple[str, str, Callable[[Any, Any], Any]]] = {
     list: ("a list", "lists", _list),
     dict: ("an object", "objects", _object),
 }
-"""The type of a default to its name, the plural of it, and the reader of its values."""
+"""The type of a default to its name, its plural, and the parser of its values."""

@@ -92,7 +92,7 @@ SHAPE = [
     ),
     (
         steps('{"name": "a", "task": {"command": "x"}, ¶"workflow": {"path": "b"}}'),
-        "a step does one thing: it has 'task', so 'workflow' cannot be",
+        "a step has one action: 'task' is given, so 'workflow' is not allowed",
     ),
     (
         steps(f'{{"name": "g", "pipeline": ¶{{{CONFIGURATION}}}, {CALL}}}}}}}'),
@@ -130,7 +130,8 @@ SHAPE = [
     ),
     (
         pipe(loads=', ¶"from_single_file": "a.safetensors"'),
-        "a model comes from one source: 'model_name' is given, so 'from_single_file' cannot be",
+        "a model comes from one source: 'model_name' is given, "
+        "so 'from_single_file' is not allowed",
     ),
     (
         pipe(
@@ -254,7 +255,7 @@ REFERENCES = [
     ),
     (
         steps(task('{"image": ¶"previous_result:b"}', "a"), task("{}", "b")),
-        "step 'b' runs after step 'a'; its result is not there yet",
+        "step 'b' runs after step 'a'; its result does not exist yet",
     ),
     (
         steps(task('{"image": ["x.png", ¶"previous_result:a"]}', "a")),
@@ -415,7 +416,7 @@ def test_a_step_is_meant_by_its_longest_name() -> None:
 def test_an_unknown_package_is_named_and_trust_allows_it() -> None:
     data = of_pipeline(configuration={"component_type": "subprocess.check_output"})
     assert messages(data) == [
-        "'component_type' would import 'subprocess.check_output', which is in none of the known "
+        "'component_type' would import 'subprocess.check_output', which is not in the known "
         "packages (accelerate, bitsandbytes, controlnet_aux, diffusers, gguf, optimum, peft, sdnq, "
         "torch, torchao, transformers); the setting 'trust' allows it"
     ]

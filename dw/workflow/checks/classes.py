@@ -1,4 +1,4 @@
-"""Names of Python objects in a workflow, judged without importing what they name.
+"""Classes: names of Python objects in a workflow, checked without importing them.
 
 A bare name is looked up among the public names of the installed diffusers, read from the text of
 its `__init__.py` (1 ms; importing it costs seconds). A dotted name must begin with a known package,
@@ -45,7 +45,7 @@ TRUSTED_PACKAGES = (
     "torchao",
     "transformers",
 )
-"""What a workflow may import without the user's trust."""
+"""The packages that a workflow may import without the user's trust."""
 
 # fmt: off
 DTYPES = frozenset((
@@ -72,7 +72,7 @@ _QUOTED_NAME = re.compile(r'"([A-Z]\w+)"')
 
 
 def check_classes(data: dict[str, Any], *, trust: bool) -> Diagnostics:
-    """Every type and dtype in the steps of a workflow, and what is built of them."""
+    """Types and dtypes in the steps of a workflow, and the objects that they construct."""
     for path, value in walk(data.get("steps"), ("steps",)):
         if isinstance(value, dict):
             yield from _check_construction(path, value)
@@ -86,12 +86,12 @@ def _check_construction(path: JsonPath, value: dict[str, Any]) -> Diagnostics:
     types = [key for key in value if is_class_key(key)]
     made = [key for key in CONSTRUCTORS if key in value]
     if not made or (made == [FROM_FILE] and not types):
-        return  # what has no type is no object to build
+        return  # not an object to construct
     for key in made[1:]:
-        message = f"an object is made one way: {made[0]!r} is given, so {key!r} cannot be"
+        message = f"an object is made one way: {made[0]!r} is given, so {key!r} is not allowed"
         yield DataDiagnostic((*path, key), message, at_key=True)
     for key in types[1:]:
-        message = f"an object has one class: {types[0]!r} is given, so {key!r} cannot be"
+        message = f"an object has one class: {types[0]!r} is given, so {key!r} is not allowed"
         yield DataDiagnostic((*path, key), message, at_key=True)
     if not types:
         message = f"{made[0]!r} needs a class beside it, under a key such as 'reference_type'"
@@ -102,13 +102,13 @@ def _check_construction(path: JsonPath, value: dict[str, Any]) -> Diagnostics:
 
 
 def _check_source(found: Construction) -> Diagnostics:
-    """What is wrong inside of one object; the paths begin at it."""
+    """Errors within one object; paths begin at it."""
     key, source = found.constructor, found.source
     if key == FROM_ARGUMENTS:
         if not isinstance(source, dict) and not _is_open(source):
             yield DataDiagnostic((key,), f"{key!r} must be an object, got {spell_value(source)}")
         for name in found.extra:
-            message = f"{name!r} cannot stand beside {key!r}; it may be one of them"
+            message = f"{name!r} is not allowed beside {key!r}; arguments go inside"
             yield DataDiagnostic((name,), message, at_key=True)
     elif not isinstance(source, str) or not source:
         yield DataDiagnostic((key,), f"{key!r} must be a string, got {spell_value(source)}")
@@ -121,7 +121,7 @@ def _check_source(found: Construction) -> Diagnostics:
 def _check_file(found: Construction) -> Diagnostics:
     for path, value in walk({found.constructor: found.source, **found.extra}):
         if isinstance(value, str) and value.startswith(PREVIOUS):
-            message = f"what is made {FROM_FILE!r} takes no results; {FROM_RESULT!r} does"
+            message = f"{FROM_FILE!r} does not take results; {FROM_RESULT!r} does"
             yield DataDiagnostic(path, message)
     wrong = None if is_reference(found.source) else extension_error(found.source)
     if wrong is not None:
@@ -142,7 +142,7 @@ def _name_error(path: JsonPath, value: Any, *, trust: bool) -> str | None:
 
 
 def _module_error(name: Any, *, trust: bool) -> str | None:
-    """A module that is imported for what that registers."""
+    """The error for a module that is imported because it registers something."""
     if not isinstance(name, str) or is_reference(name):
         return None
     if not _DOTTED.fullmatch(name):
@@ -153,7 +153,7 @@ def _module_error(name: Any, *, trust: bool) -> str | None:
 
 
 def _missing_optional(path: JsonPath, name: Any) -> str | None:
-    """Packages that a run needs and a rehearsal does without."""
+    """The warning for a missing package that a run needs and a rehearsal does not."""
     is_optional = _is_module(path) or path[-1] in _OPTIONAL_KEYS
     if not is_optional or not isinstance(name, str) or not _DOTTED.fullmatch(name):
         return None
@@ -217,7 +217,7 @@ def _diffusers_error(key: str, name: str) -> str | None:
 
 def distrust(key: str, name: str) -> str:
     return (
-        f"{key!r} would import {name!r}, which is in none of the known packages "
+        f"{key!r} would import {name!r}, which is not in the known packages "
         f"({', '.join(TRUSTED_PACKAGES)}); the setting 'trust' allows it"
     )
 

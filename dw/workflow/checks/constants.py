@@ -1,8 +1,7 @@
-"""`constant:NAME`: a value of a Python module, judged and, where it is a literal, read without
-importing what it names.
+"""Constants: `constant:NAME`, a value of a Python module, checked and read without importing it.
 
-The text of the module is read instead (5 ms; importing diffusers costs seconds). What cannot be
-told from it, such as a value that is computed, stays as it is until the engine imports it.
+The source of the module is read instead (5 ms; importing diffusers takes seconds). A value that is
+not a literal stays a name until the engine imports it.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def constant_path(text: str) -> list[str]:
 
 
 def constant_error(text: str, *, trust: bool) -> str | None:
-    """What is wrong with `constant:...`, as far as that shows without importing anything."""
+    """The error for `constant:...`, as far as it shows without importing anything."""
     name = text.removeprefix(CONSTANT)
     if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         return f"a constant is named by identifiers and dots, got {spell_value(text)}"
@@ -41,21 +40,21 @@ def constant_error(text: str, *, trust: bool) -> str | None:
     if not trust and package not in TRUSTED_PACKAGES:
         return distrust(text, name)
     if not trust and any(part.startswith("__") for part in path):
-        return f"{text!r} names what is private to Python; the setting 'trust' allows it"
+        return f"{text!r} names a private attribute of Python; the setting 'trust' allows it"
     if not is_installed(package):
         return f"{text!r} needs the package {package!r}, which is not installed"
     return _value_error(text, *find_module(path))
 
 
 def check_constants(data: Any, path: JsonPath, *, trust: bool) -> Diagnostics:
-    """Every constant in `data`, which stands at `path`."""
+    """Wrong constants in `data`, which is at `path`."""
     for here, text in constants_in(data):
         if message := constant_error(text, trust=trust):
             yield DataDiagnostic((*path, *here), message)
 
 
 def literals(data: Any, *, trust: bool) -> dict[str, Any]:
-    """Each `constant:...` in `data` whose value can be told without importing, and that value."""
+    """Each `constant:...` in `data` whose value is a literal in its module, and that value."""
     known: dict[str, Any] = {}
     for text in {text for _, text in constants_in(data)}:
         if constant_error(text, trust=trust) is None:
@@ -81,7 +80,7 @@ def _value_error(text: str, file: Path | None, rest: list[str]) -> str | None:
 
 
 def _diffusers_error(name: str) -> str | None:
-    """Diffusers itself has names of classes and functions only, and its modules."""
+    """The error for a name of diffusers itself: that package has modules, classes and functions."""
     known = diffusers_names()
     if not known or name.islower() or name.startswith("_"):
         return None
@@ -91,7 +90,7 @@ def _diffusers_error(name: str) -> str | None:
 
 
 def _literal(file: Path | None, rest: list[str]) -> Iterator[Any]:
-    """The value, if its module writes it out, once."""
+    """The value, if its module assigns it once, as a literal."""
     if file is None or len(rest) != 1:
         return
     module, name = read_module(file), rest[0]

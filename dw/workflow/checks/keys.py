@@ -1,4 +1,4 @@
-"""Keys that are unknown, or that exclude each other."""
+"""Keys: unknown ones, and ones that exclude each other."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dw.workflow.format.section import Section
 from dw.workflow.json_path import JsonPath
 
 _NEAR = 0.75
-"""Likeness from which an unknown key is taken for a slip: `stpes` is one for `steps`, `notes` (0.6)
-is not, and people keep notes in their files."""
+"""Similarity from which an unknown key counts as a typing error: `stpes` for `steps`. `notes` (0.6)
+does not; people keep notes in their files."""
 
 
 def check_keys(data: Any, model: type[Section] = Workflow, path: JsonPath = ()) -> Diagnostics:
-    """Wrong types are not reported here; the models do that."""
+    """Unknown and conflicting keys at every level; the models report wrong types."""
     if not isinstance(data, dict):
         return
     for key in data:
@@ -59,7 +59,7 @@ def _check_key(key: str, data: dict[str, Any], model: type[Section], path: JsonP
 
 
 def nearest_key(key: str, others: Iterable[str]) -> str | None:
-    """The one that `key` was probably meant to be."""
+    """The key that was probably meant."""
     return next(iter(get_close_matches(key, others, n=1, cutoff=_NEAR)), None)
 
 
@@ -77,12 +77,12 @@ def sections(model: type[Section]) -> dict[str, type[Section]]:
 
 
 def is_mapping(model: type[Section], key: str) -> bool:
-    """Whether a field holds objects of the format by names of its own."""
+    """Whether a field holds objects of the format by free names."""
     return get_origin(model.model_fields[key].annotation) is dict
 
 
 def gathered_sections(model: type[Section]) -> Iterator[type[Section]]:
-    """What the objects under further keys are, whose names are not fixed."""
+    """The models of the objects under keys whose names are not fixed."""
     fields = (model.model_fields[name] for name in sorted(model.gathered))
     yield from filter(None, (_section(field.annotation) for field in fields))
 

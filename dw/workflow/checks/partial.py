@@ -1,6 +1,6 @@
-"""What is left of a workflow when what has the wrong shape is taken out of it.
+"""Partial workflows: without the parts whose shape is wrong, so that the rest can be checked.
 
-The installed classes can judge that much, so that a slip in one step hides nothing in the others.
+A mistake in one step then hides none in the others.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from dw.workflow.format.model import Step, Workflow
 from dw.workflow.json_path import JsonPath, locate
 
 _WHOLE = frozenset({"arguments", "inputs"})
-"""Without these a step asks for something else, and what would be said of it would be wrong."""
+"""Keys without which a step means something else: a step that is wrong here is not checked."""
 
 
 def partial_workflow(data: dict[str, Any]) -> Workflow:
-    """The workflow that `data` is, with its steps in their places.
+    """The workflow in `data`, with all steps at their indexes.
 
-    An optional value of the wrong shape is left out; a step that cannot be without does nothing.
+    An optional value of the wrong shape is left out; a step with any other error has no action.
     """
     steps = data.get("steps")
-    audio = map(_sound_step, steps if isinstance(steps, list) else ())
-    return Workflow.model_construct(id=str(data.get("id")), steps=tuple(audio))
+    checked = map(_partial_step, steps if isinstance(steps, list) else ())
+    return Workflow.model_construct(id=str(data.get("id")), steps=tuple(checked))
 
 
-def _sound_step(data: Any) -> Step:
+def _partial_step(data: Any) -> Step:
     try:
         return Step.model_validate(data)
     except ValidationError as error:
@@ -43,7 +43,7 @@ def _sound_step(data: Any) -> Step:
 
 
 def _section(path: JsonPath) -> JsonPath:
-    """The key whose value is wrong, or holds a wrong item."""
+    """The path of the key whose value is wrong or contains a wrong item."""
     while path and isinstance(path[-1], int):
         path = path[:-1]
     return path

@@ -1,4 +1,4 @@
-"""Code that a workflow or its models bring along: told, and only with trust accepted."""
+"""Remote code: code in a workflow's folder or a model's repository runs only with trust."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEYS = ("custom_pipeline", "trust_remote_code")
 
 
 def check_remote_code(data: dict[str, Any], *, trust: bool) -> Diagnostics:
-    """The arguments of loaders that make them run code."""
+    """Arguments of loaders that make them run code."""
     for path, value in walk(data.get("steps"), ("steps",)):
         if path[-1:] == ("from_pretrained_arguments",) and isinstance(value, dict):
             for key in KEYS:

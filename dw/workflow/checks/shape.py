@@ -1,4 +1,4 @@
-"""The shape of a workflow: pydantic decides, and its errors get words that name what is allowed."""
+"""The shape of a workflow: pydantic validates it; its errors are worded to name what is allowed."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _WANTED = {
     "is_instance_of": "must be of the type {class}",
     "finite_number": "must be a finite number",
 }
-"""Pydantic's type of error to what the value must be."""
+"""Pydantic's error types to what the value must be."""
 
-_MANY = 12  # choices are not all told when one of them is near
+_MANY = 12  # choices, of which a message lists only the nearest
 _CHOICE = re.compile(r"'([^']*)'")
 
 
 def check_shape(data: Any) -> tuple[Workflow | None, tuple[DataDiagnostic, ...]]:
-    """The workflow, or everything that keeps `data` from being one."""
+    """The workflow, or None and the errors in the shape of `data`."""
     try:
         return Workflow.model_validate(data), ()
     except ValidationError as error:
@@ -53,7 +53,7 @@ def _check_errors(error: ValidationError, data: Any) -> Diagnostics:
         if detail["type"] == "missing":
             yield from _missing(path, str(detail["loc"][-1]), detail["input"])
         elif detail["type"] == "too_short" and detail["input"]:
-            continue  # pydantic does not count the items that it found wrong
+            continue  # pydantic does not count the items with errors
         else:
             yield DataDiagnostic(path, f"{spell_path(path)} {describe_error(detail)}")
 
@@ -65,7 +65,7 @@ def _missing(path: JsonPath, key: str, given: Any) -> Diagnostics:
 
 
 def describe_error(detail: ErrorDetails) -> str:
-    """What the value must be, and what it is."""
+    """What the value must be, and what it is, in words."""
     context = {name: _whole(limit) for name, limit in detail.get("ctx", {}).items()}
     value = detail["input"]
     got = f", got {spell_value(value)}"

@@ -1,4 +1,4 @@
-"""What a step takes over from an earlier one: its pipeline, or components of it."""
+"""Sharing: pipelines and components that a step uses from an earlier one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dw.workflow.json_path import JsonPath, spell_value
 
 
 def check_pipeline_references(data: dict[str, Any]) -> Diagnostics:
-    """Steps that call the pipeline of a step that has none, or that is unknown or later."""
+    """Steps that use the pipeline of an unknown or later step, or of one without a pipeline."""
     given = data.get("steps")
     steps = given if isinstance(given, list) else []
     for index, step in enumerate(steps):
@@ -21,7 +21,7 @@ def check_pipeline_references(data: dict[str, Any]) -> Diagnostics:
 
 
 def _references(step: Any) -> Iterator[tuple[JsonPath, str]]:
-    """Where the step names another one, whose pipeline it calls or its task uses."""
+    """The path and name of the step whose pipeline this one calls or its task uses."""
     if not isinstance(step, dict):
         return
     for path in (("pipeline_reference", "reference_name"), ("task", "pipeline_reference")):
@@ -40,14 +40,14 @@ def _reference_error(name: str, earlier: Sequence[Any], steps: Sequence[Any]) ->
             return None
         return f"step {releasing['name']!r} releases the pipeline of step {name!r}"
     if _named(name, steps) is not None:
-        return f"step {name!r} is no earlier step; its pipeline is not there yet"
+        return f"step {name!r} is not an earlier step: its pipeline does not exist yet"
     with_pipeline = [s["name"] for s in earlier if isinstance(s, dict) and s.get("pipeline")]
     hint = did_you_mean(name, with_pipeline)
     return f"there is no step {spell_value(name)}{hint}"
 
 
 def _releases(step: Any, name: str) -> bool:
-    """Whether a step frees the pipeline of the step `name`: its own, or the one that it calls."""
+    """Whether a step frees the pipeline of the step `name`, as its own or as the one it calls."""
     if not isinstance(step, dict) or step.get("release_pipeline") is not True:
         return False
     reference = step.get("pipeline_reference")
@@ -60,7 +60,7 @@ def _named(name: str, steps: Sequence[Any]) -> dict[str, Any] | None:
 
 
 def check_reused(data: dict[str, Any]) -> Diagnostics:
-    """Components that a step reuses, and no step before it shares."""
+    """Reused components that no earlier step shares."""
     steps = data.get("steps")
     shared: list[str] = []
     for index, step in enumerate(steps if isinstance(steps, list) else ()):
@@ -73,14 +73,12 @@ def check_reused(data: dict[str, Any]) -> Diagnostics:
                 hint = did_you_mean(name, shared) or _shares(shared)
                 yield DataDiagnostic(here, f"no earlier step shares {name!r}{hint}")
             elif isinstance(pipeline.get(name), dict) and "configuration" in pipeline[name]:
-                yield DataDiagnostic(
-                    here, f"{name!r} is a component of its own here, and cannot be reused"
-                )
+                yield DataDiagnostic(here, f"{name!r} has an override here and cannot be reused")
         shared += [name for _, name in _listed(pipeline, "shared_components")]
 
 
 def _listed(pipeline: dict[str, Any], key: str) -> Iterator[tuple[JsonPath, str]]:
-    """The names in a list that may stand beside `configuration` or inside of it."""
+    """The names in a list beside `configuration` or inside it, with their paths."""
     for where, holder in (((), pipeline), (("configuration",), pipeline.get("configuration"))):
         names = holder.get(key) if isinstance(holder, dict) else None
         for index, name in enumerate(names if isinstance(names, list) else ()):

@@ -96,7 +96,7 @@ class Step(Section):
     def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
         given = [name for name in ACTIONS if data.get(name) is not None]
         for name in given[1:]:
-            message = f"a step does one thing: it has {given[0]!r}, so {name!r} cannot be"
+            message = f"a step has one action: {given[0]!r} is given, so {name!r} is not allowed"
             yield DataDiagnostic((name,), message, at_key=True)
         if not given:
             yield DataDiagnostic((), f"a step needs one of {', '.join(map(repr, ACTIONS))}")

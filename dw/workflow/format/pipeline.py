@@ -76,7 +76,9 @@ class Loadable(Section):
                 message = f"{name!r} must be a string, got {spell_value(arguments[name])}"
                 yield DataDiagnostic(("from_pretrained_arguments", name), message)
         for name in given[1:]:
-            message = f"a model comes from one source: {given[0]!r} is given, so {name!r} cannot be"
+            message = (
+                f"a model comes from one source: {given[0]!r} is given, so {name!r} is not allowed"
+            )
             yield DataDiagnostic(("from_pretrained_arguments", name), message, at_key=True)
         if (name := "quantization_config") in arguments:
             message = f"{name!r} goes beside 'from_pretrained_arguments'"

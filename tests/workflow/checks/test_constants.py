@@ -59,12 +59,12 @@ KNOWN = (
         ),
         (
             "constant:os.environ",
-            f"'constant:os.environ' would import 'os.environ', which is in none of the known "
+            f"'constant:os.environ' would import 'os.environ', which is not in the known "
             f"packages ({KNOWN}); the setting 'trust' allows it",
         ),
         (
             "constant:torch.__dict__",
-            "'constant:torch.__dict__' names what is private to Python; "
+            "'constant:torch.__dict__' names a private attribute of Python; "
             "the setting 'trust' allows it",
         ),
         (

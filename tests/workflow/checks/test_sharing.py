@@ -25,11 +25,11 @@ REFERENCES = [
     (steps(GEN, again('¶"xyz"')), "there is no step 'xyz'"),
     (
         steps(again('¶"gen"'), GEN),
-        "step 'gen' is no earlier step; its pipeline is not there yet",
+        "step 'gen' is not an earlier step: its pipeline does not exist yet",
     ),
     (
         steps(GEN, again('¶"again"')),
-        "step 'again' is no earlier step; its pipeline is not there yet",
+        "step 'again' is not an earlier step: its pipeline does not exist yet",
     ),
     (steps(CUT, again('¶"cut"')), "step 'cut' has no pipeline"),
     (
@@ -101,7 +101,7 @@ REUSED = [
                 '"AutoencoderKL"}, "from_pretrained_arguments": {"model_name": "a/b"}}',
             ),
         ),
-        "'vae' is a component of its own here, and cannot be reused",
+        "'vae' has an override here and cannot be reused",
     ),
     (
         steps(pipe("a", '"shared_components": ¶"vae"')),

@@ -42,11 +42,11 @@ def test_an_object_has_one_class_and_one_source(value: Any, constructor: str | N
     [
         (
             built(from_file="a.png", from_arguments={}),
-            "an object is made one way: 'from_file' is given, so 'from_arguments' cannot be",
+            "an object is made one way: 'from_file' is given, so 'from_arguments' is not allowed",
         ),
         (
             built(from_file="a.png", other_type="torch.Tensor"),
-            "an object has one class: 'reference_type' is given, so 'other_type' cannot be",
+            "an object has one class: 'reference_type' is given, so 'other_type' is not allowed",
         ),
         (
             {"from_previous_result": "a"},
@@ -54,22 +54,22 @@ def test_an_object_has_one_class_and_one_source(value: Any, constructor: str | N
         ),
         (
             built(from_arguments={"image": None}, fps=5),
-            "'fps' cannot stand beside 'from_arguments'; it may be one of them",
+            "'fps' is not allowed beside 'from_arguments'; arguments go inside",
         ),
         (built(from_arguments=5), "'from_arguments' must be an object, got 5"),
         (built(from_file=""), "'from_file' must be a string, got ''"),
         (built(from_previous_result=["a"]), "'from_previous_result' must be a string, got [\"a\"]"),
         (
             built(from_file="previous_result:first"),
-            "what is made 'from_file' takes no results; 'from_previous_result' does",
+            "'from_file' does not take results; 'from_previous_result' does",
         ),
         (
             built(from_file="a.png", fps="previous_result:first"),
-            "what is made 'from_file' takes no results; 'from_previous_result' does",
+            "'from_file' does not take results; 'from_previous_result' does",
         ),
         (
             built(from_file="notes.txt"),
-            "'notes.txt' is no image, video or sound: it must end in one of jpg, jpeg, png, gif, "
+            "'notes.txt' is not an image, video or audio file: known are jpg, jpeg, png, gif, "
             "bmp, webp, mp4, avi, mkv, mov, webm, wav, aiff, flac, mp3, ogg, opus",
         ),
         (
@@ -83,7 +83,7 @@ def test_an_object_has_one_class_and_one_source(value: Any, constructor: str | N
         (built(from_previous_result="t"), "step 't' cannot use its own result"),
         (
             {"reference_type": "subprocess.Popen", "from_arguments": {}},
-            "'reference_type' would import 'subprocess.Popen', which is in none of the known "
+            "'reference_type' would import 'subprocess.Popen', which is not in the known "
             "packages (accelerate, bitsandbytes, controlnet_aux, diffusers, gguf, optimum, peft, "
             "sdnq, torch, torchao, transformers); the setting 'trust' allows it",
         ),
