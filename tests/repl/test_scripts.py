@@ -231,6 +231,20 @@ def test_run_has_the_same_exit_codes(dw: Dw, how: str, arguments: list[str], cod
     assert dw(how, "RUN", *arguments).returncode == code
 
 
+def test_run_names_its_own_options_and_no_command_of_the_shell(dw: Dw) -> None:
+    done = dw("times_out", "RUN", "FluxDev")
+    assert done.stderr.endswith("  --timeout 10; DW_TIMEOUT=SECONDS   for every run\n")
+    assert dw("fails", "RUN", "FluxDev").stderr.endswith("full trace: --traceback\n")
+    unknown = dw("succeeds", "RUN", "FluxDev", "stpes=3").stderr
+    assert "its arguments are prompt, steps" in unknown
+
+
+def test_run_shows_a_traceback_on_request(dw: Dw) -> None:
+    done = dw("fails", "RUN", "--traceback", "--json", "FluxDev")
+    assert done.stderr == "error: step 'gen': width 63\nTraceback\n"
+    assert "Traceback" in dw("fails", "RUN", "--traceback", "--quiet", "FluxDev").stderr
+
+
 # ------------------------------------------------------------------ signals
 
 
