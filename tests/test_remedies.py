@@ -7,12 +7,12 @@ from typing import get_args
 
 import pytest
 
+import dw.repl.commands.all  # noqa: F401 - it fills the registry
 from dw.codec import from_bytes, to_bytes
 from dw.errors import Install, LoadPath, RaiseTimeout, Remedy, RunFailed, TrustWorkflow
 from dw.events import Failed
-from dw.repl import commands as _all_commands  # noqa: F401 - fills the registry
 from dw.repl.commands.registry import COMMANDS
-from dw.repl.options import run_options
+from dw.run import run_options
 from dw.settings import Settings
 from dw.terminal.remedies import PROGRAM, SHELL
 

@@ -26,15 +26,15 @@ from dw.jobs.worker import EventStream
 from dw.worker.client import Interrupt
 from dw.worker.process.stack import crash_site
 
-LOST = {"boot": "the worker could not start", "killed": "the worker is gone"}
-NEXT: dict[str, Hint] = {
+_LOST = {"boot": "the worker could not start", "killed": "the worker is gone"}
+_AFTER_DEATH: dict[str, Hint] = {
     "boot": ShowTraceback(),
     "version": Restart(),
     "oom-killer": 'a cheaper placement needs less: "offload": "model" in the workflow',
 }
-SAID_ALL = ("usage", "workflow")  # where the message needs no traceback
-LAST_WORDS = 2
-LONGEST_LINE = 120  # characters of its last words
+_WITHOUT_TRACE = ("usage", "workflow")  # kinds whose message says it all
+_TAIL_LINES = 2  # of the worker's output
+_LONGEST_LINE = 120  # characters of one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _trace(event: TerminalEvent) -> str:
     """What is known about a failure besides its message: a traceback, last lines, a stack."""
     match event:
         case events.Failed():
-            return "" if event.kind in SAID_ALL else event.trace
+            return "" if event.kind in _WITHOUT_TRACE else event.trace
         case events.Died():
             return "\n".join([*event.tail, event.stack]).strip()
         case events.RunTimedOut():
@@ -100,16 +100,16 @@ def _failed(event: events.Failed) -> DwError:
 
 def _died(event: events.Died) -> DwError:
     """At most five lines: the cause, the last step or the stack, the last lines, a remedy."""
-    lost = LOST.get(event.kind, "the worker died")
-    error = WorkerLost(f"{lost}: {event.cause}", hints=[NEXT.get(event.kind, RetryRun())])
+    lost = _LOST.get(event.kind, "the worker died")
+    error = WorkerLost(f"{lost}: {event.cause}", hints=[_AFTER_DEATH.get(event.kind, RetryRun())])
     if event.last_step and not event.stuck_at:
         error.add_note(f"last step: {event.last_step}")
     if event.stuck_at:
         error.add_note(f"stuck at: {event.stuck_at}")
     elif site := crash_site(event.stack):
         error.add_note(f"crashed in: {site}")
-    for line in event.tail[-LAST_WORDS:]:
-        error.add_note(f"| {line[:LONGEST_LINE]}")
+    for line in event.tail[-_TAIL_LINES:]:
+        error.add_note(f"| {line[:_LONGEST_LINE]}")
     return error
 
 
