@@ -11,13 +11,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import dw
 from dw.errors import EXIT_SIGPIPE, DwError, UsageError, did_you_mean
-from dw.settings import Settings, load_settings
 from dw.terminal.remedies import PROGRAM
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
+
+if TYPE_CHECKING:
+    from dw.settings import Settings
 
 EXIT_CODES = """\
 exit codes:
@@ -75,6 +77,7 @@ def misspelt_program(word: str) -> UsageError | None:
     """The error for a word that is nearly the name of a program, where no workflow has it."""
     if not (nearest := did_you_mean(word, PROGRAMS)):
         return None
+    from dw.settings import load_settings
     from dw.workflow.builtin import builtin_names
     from dw.workflow.find import SUFFIX, workflow_names
 

@@ -43,7 +43,7 @@ class Rehearsal:
 
     def row(self) -> tuple[str, str, str, str]:
         if self.error is None:
-            return self.file, "yes", f"{self.seconds:.1f}", made(self.outputs)
+            return self.file, "yes", f"{self.seconds:.1f}", describe(self.outputs)
         return self.file, "no", f"{self.seconds:.1f}", error_in_one_line(self.error)
 
     def as_json(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code(lambda out, err: _rehearse(given, out, err))
 
 
-def made(outputs: Sequence[OutputFile]) -> str:
+def describe(outputs: Sequence[OutputFile]) -> str:
     """Results in words: `2 image/png 512x512`, `1 video/mp4 256x128, 17 frames`."""
     kinds = Counter(" ".join(_kind(output)) for output in outputs)
     return "; ".join(f"{count} {kind}" for kind, count in kinds.items()) or "nothing to save"

@@ -1,7 +1,10 @@
-"""The keys of the terminal while a run holds it: `s` on a line of its own; the rest is kept.
+"""Run keys: `s` on a line of its own ends the denoising while a run holds the terminal.
 
-What is typed ahead for the next prompt must not be lost, nor taken for the key when it begins with
-it: the key counts when nothing follows it for a moment.
+All other input is kept for the next prompt. A line that begins with `s` is input: the key counts
+when nothing follows it for a moment.
+
+prompt_toolkit does not fit here. Its raw mode turns ISIG off, so that Ctrl-C would be a key and not
+a signal, and to read keys its input needs a running asyncio loop.
 """
 
 from __future__ import annotations
@@ -15,13 +18,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 STOP_KEY = b"s"
-ALONE_S = 0.3  # who types `status` is faster than that
-HANG_UP = 10  # times that a terminal was ready and had nothing: it is gone
-ENTER = b"\n"  # as the terminal passes it on
+ALONE_S = 0.3  # longer than between the keys of a typed word
+HANG_UP = 10  # reads without data in a row after which the terminal is gone
+ENTER = b"\n"  # as a terminal in cbreak mode sends it
 
 
 class Keys:
-    """Reads `fd`, a terminal, in cbreak mode; without one nothing is read and nothing changed."""
+    """Reads the terminal `fd` in cbreak mode. Without one it reads and changes nothing."""
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
@@ -44,7 +47,7 @@ class Keys:
 
     @contextlib.contextmanager
     def watched(self, pressed: Callable[[], None]) -> Iterator[None]:
-        """Meanwhile the key calls `pressed`, in another thread."""
+        """Within this context the key calls `pressed`, in another thread."""
         self._pressed = pressed
         self._open()
         try:
@@ -55,7 +58,7 @@ class Keys:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Meanwhile the terminal is as it was, for a question to the user."""
+        """Within this context the terminal has its former mode, for a question to the user."""
         self._close()
         try:
             yield
@@ -63,12 +66,12 @@ class Keys:
             self._open()
 
     def typed_ahead(self) -> str:
-        """What was typed for the next prompt; it is asked for once."""
+        """The input for the next prompt; a second call returns nothing."""
         text, self._typed = self._typed, b""
         return text.decode("utf-8", "replace")
 
     def forget(self) -> None:
-        """What was typed ahead is not wanted, as a terminal itself holds it after a Ctrl-C."""
+        """Drop the input for the next prompt, as the terminal itself does at a Ctrl-C."""
         self._typed = b""
         if self._reader is not None:
             self._reader.forget()
@@ -103,7 +106,7 @@ class _KeyReader:
         self._thread.start()
 
     def close(self) -> bytes:
-        """The terminal is as it was. Returns what was typed for later."""
+        """Restore the former mode. Returns the input for the next prompt."""
         import termios
 
         os.write(self._end, b"!")
@@ -132,6 +135,6 @@ class _KeyReader:
                 self._pressed()
 
     def _is_readable(self, timeout_s: float | None = None) -> bool:
-        """Whether a key is there, and not the end."""
+        """Whether there is input, and `close` was not called."""
         ready, _, _ = select.select([self._fd, self._ended], [], [], timeout_s)
         return self._fd in ready and self._ended not in ready

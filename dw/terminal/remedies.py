@@ -1,4 +1,4 @@
-"""Remedies in words: each program says what a user can do next by its own commands and options."""
+"""Remedies in words: each program offers its own commands and options."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from dw import errors
 from dw.errors import Hint, Remedy
 
-# The shell's words, and those of the programs with a command line and nothing else. The braces hold
-# fields of the remedy; a program for which nothing is left leaves the remedy out.
+# The words of the shell, and those of programs with a command line only. The braces hold fields of
+# the remedy. An empty text: the program has no such remedy.
 _TRUST = "run with --trust if {0.provided}"
 _CHECK = "check the name, the network and, for a private model, `hf auth login`"
 _LOGIN = "hf auth login   signs this machine in"
@@ -47,7 +47,7 @@ _WORDS: Mapping[type[Remedy], tuple[str, str]] = {
     ),
     errors.RaiseStall: ("config stall=SECONDS   waits longer", "DW_STALL=SECONDS   waits longer"),
     errors.RetryRun: (
-        "retry   runs the very same again, on a new worker",
+        "retry   repeats the last run, on a new worker",
         "the next run has a new worker",
     ),
     errors.Restart: ("exit", ""),
@@ -58,9 +58,10 @@ _WORDS: Mapping[type[Remedy], tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Wording:
-    """How one program words what a user can do next.
+    """The words of one program for what a user can do next.
 
-    `full_trace` names where a traceback is, by its number; it is empty where it is shown anyway.
+    `full_trace` says where the traceback with a number is; it is empty where tracebacks are shown
+    with their errors.
     """
 
     remedies: Mapping[type[Remedy], str]

@@ -216,7 +216,7 @@ Current thread 0x1 (most recent call first):
              "  crashed in: inner (inner.py:1), from outer (outer.py:2)",
              "  | two",
              "  | three",
-             "  retry   runs the very same again, on a new worker",
+             "  retry   repeats the last run, on a new worker",
              "full trace: trace 2"],
         ),
         (
@@ -225,7 +225,7 @@ Current thread 0x1 (most recent call first):
              "last_step": "gen: denoise step 3/4"},
             ["error: the worker is gone: it did not stop within 10 s of being asked",
              "  stuck at: gen: denoise step 3/4, in attention",
-             "  retry   runs the very same again, on a new worker",
+             "  retry   repeats the last run, on a new worker",
              "full trace: trace 2"],
         ),
         (
@@ -246,7 +246,7 @@ Current thread 0x1 (most recent call first):
         (
             {"kind": "poisoned", "cause": "its CUDA context is beyond repair"},
             ["error: the worker died: its CUDA context is beyond repair",
-             "  retry   runs the very same again, on a new worker"],
+             "  retry   repeats the last run, on a new worker"],
         ),
     ],
     ids=lambda value: value["kind"] if isinstance(value, dict) else "",
@@ -294,6 +294,6 @@ def test_a_second_ctrl_c_asks_before_it_kills(shell: Shell) -> None:
     shell.answers += [False, True]
     assert shell.say("load FluxDev", "run").splitlines()[-2:] == [
         "error: the worker is gone: killed on request",
-        "  retry   runs the very same again, on a new worker",
+        "  retry   repeats the last run, on a new worker",
     ]
     assert shell.answers == []
