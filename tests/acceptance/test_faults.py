@@ -32,7 +32,7 @@ def finished(shell: Shell) -> Finished:
     return end
 
 
-def test_a_worker_that_is_killed_in_mid_run_is_mourned_at_once_and_replaced(
+def test_a_worker_that_is_killed_in_mid_run_is_reported_at_once_and_replaced(
     shell: Shell, client: LocalWorkerClient
 ):
     killed_at = None

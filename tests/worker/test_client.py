@@ -305,7 +305,7 @@ def test_the_standby_takes_over_after_a_crash(make_client):
 
 
 @pytest.mark.parametrize("standby", [True, False])
-def test_errands_are_run_by_the_standby_and_start_one_when_needed(make_client, standby):
+def test_background_commands_are_run_by_the_standby_and_start_one_when_needed(make_client, standby):
     client = make_client("obedient", standby=standby)
     checked = client.submit(Check(client.next_id(), "w.json", "{}")).result()
     prepared = client.submit(Prepare(client.next_id(), "w.json", "{}")).result()

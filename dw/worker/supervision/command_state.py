@@ -64,7 +64,9 @@ class CommandState:
             case Executing():
                 self.executing_since = now
             case Loading():
-                self._pause(now)
+                if self.executing_since is not None:
+                    self.executed_s += now - self.executing_since
+                    self.executing_since = None
                 self.last_step = f"loading {event.component} ({event.index} of {event.total})"
             case StepStarted():
                 self.is_stopping = False  # a stop ends the denoising of one workflow step
@@ -98,8 +100,3 @@ class CommandState:
             # A load can only stop between components: wait for the next one while it progresses.
             return max(self.cancelled_at + limits.grace_s, self.progressed_at + limits.stall_s)
         return self.cancelled_at + limits.grace_s
-
-    def _pause(self, now: float) -> None:
-        if self.executing_since is not None:
-            self.executed_s += now - self.executing_since
-            self.executing_since = None
