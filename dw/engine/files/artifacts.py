@@ -30,11 +30,14 @@ def artifacts(result: Any) -> list[Any]:
         return [result]
     for name in ATTRIBUTES:
         if (found := getattr(result, name, None)) is not None:
-            return _videos(found, result) if name == "frames" else list(found)
+            if name == "frames":
+                return _videos(found, getattr(result, "audio", None), result)
+            return list(found)
     if (found := getattr(result, "audios", None)) is not None:
         return [as_audio(each, getattr(result, RATE, None)) for each in found]
     if (found := getattr(result, "video", None)) is not None:  # Cosmos makes one video at a time
-        return _single(found, result)
+        audio = getattr(result, "sound", None)
+        return _videos([found], None if audio is None else [audio], result)
     if isinstance(result, Mapping) and result.get("videos") is not None:
         return _modular(dict(result))
     if isinstance(result, Mapping) and isinstance(result.get("images"), list):
@@ -43,16 +46,10 @@ def artifacts(result: Any) -> list[Any]:
     return list(result) if isinstance(result, list) else [result]
 
 
-def _videos(frames: Iterable[Any], output: Any) -> list[Any]:
-    if (audios := getattr(output, "audio", None)) is None:
-        return list(frames)
-    return _paired(frames, audios, getattr(output, RATE, None), getattr(output, FPS, None))
-
-
-def _single(frames: Any, output: Any) -> list[Any]:
-    if (audio := getattr(output, "sound", None)) is None:
-        return [frames]
-    return _paired([frames], [audio], getattr(output, RATE, None), getattr(output, FPS, None))
+def _videos(videos: Iterable[Any], audios: Iterable[Any] | None, output: Any) -> list[Any]:
+    if audios is None:
+        return list(videos)
+    return _paired(videos, audios, getattr(output, RATE, None), getattr(output, FPS, None))
 
 
 def _modular(result: dict[str, Any]) -> list[Any]:

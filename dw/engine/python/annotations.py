@@ -43,17 +43,14 @@ def _expected(annotation: Any, value: Any) -> str | None:
     Only JSON values are compared, and only with annotations of such types. An integer is a number,
     and null always fits, as it may stand for an argument that is not given yet.
     """
-    types = [_json_type(member) for member in _members(annotation)]
+    is_union = get_origin(annotation) in (Union, UnionType)
+    members = get_args(annotation) if is_union else (annotation,)
+    types = [_json_type(member) for member in members]
     if type(value) not in _NAMES or any(kind is None for kind in types):
         return None
     if type(value) in types or (type(value) is int and float in types):
         return None
     return " or ".join(dict.fromkeys(_NAMES[kind] for kind in types if kind in _NAMES)) or None
-
-
-def _members(annotation: Any) -> tuple[Any, ...]:
-    is_union = get_origin(annotation) in (Union, UnionType)
-    return get_args(annotation) if is_union else (annotation,)
 
 
 def _json_type(annotation: Any) -> type | None:
