@@ -89,7 +89,7 @@ def misspelt_program(word: str) -> UsageError | None:
     if word.removesuffix(SUFFIX) in names or os.path.exists(word):
         return None
     return UsageError(
-        f"there is no program or workflow {word!r}{nearest}",
+        f"unknown program or workflow {word!r}{nearest}",
         hints=["dw --help   lists the programs"],
     )
 

@@ -69,7 +69,8 @@ class Settings:
 
         Raises UsageError for an unknown name or a value of the wrong type.
         """
-        return replace(self, **{_known(name): _parse(name, text)})
+        check_setting(name)
+        return replace(self, **{name: _parse(name, text)})
 
 
 def config_file() -> Path:
@@ -114,12 +115,13 @@ def save_setting(name: str, value: object) -> Path:
 
     Raises UsageError when the file is not TOML, and leaves it as it is.
     """
+    check_setting(name)
     import tomlkit  # used here only; the prompt starts without it
 
     path = config_file().resolve()  # a symbolic link stays one
     _read(path)
     document = tomlkit.parse(path.read_bytes()) if path.exists() else tomlkit.document()
-    document[_known(name)] = value
+    document[name] = value
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(tomlkit.dumps(document).encode())
@@ -151,17 +153,17 @@ def parse_seconds(name: str, text: str) -> float:
     return seconds
 
 
-def _known(name: str) -> str:
+def check_setting(name: str) -> None:
+    """Raises UsageError for an unknown name."""
     if name not in Settings.names():
         raise UsageError(
-            f"there is no setting {name!r}{did_you_mean(name, Settings.names())}",
+            f"unknown setting {name!r}{did_you_mean(name, Settings.names())}",
             hints=[ListSettings()],
         )
-    return name
 
 
 def _parse(name: str, text: str) -> Any:
-    kind = get_type_hints(Settings)[_known(name)]
+    kind = get_type_hints(Settings)[name]
     if choices := get_args(kind):
         if text in choices:
             return text

@@ -128,7 +128,7 @@ def test_a_misspelt_program_is_corrected(
 ) -> None:
     assert main([word, "examples"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        f"error: there is no program or workflow {word!r} (did you mean {name!r}?)",
+        f"error: unknown program or workflow {word!r} (did you mean {name!r}?)",
         "  dw --help   lists the programs",
     ]
 

@@ -1,4 +1,4 @@
-"""`python -m dw.repl` and the console script `dw`.
+"""The shell as `python -m dw.repl`.
 
 The worker is spawned, which imports this module again in the new process: it must stay this light.
 """

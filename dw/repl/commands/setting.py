@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 
-from dw.errors import UsageError, did_you_mean
+from dw.errors import UsageError
 from dw.repl import completion
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
-from dw.settings import Settings, config_file, save_setting
+from dw.settings import Settings, check_setting, config_file, save_setting
 from dw.terminal.table import as_text
 
 
@@ -52,28 +52,20 @@ def _keep(session: Session, names: list[str]) -> None:
             "nothing to keep: no setting was changed in this session",
             hints=["config NAME=VALUE -s   changes one and keeps it"],
         )
-    _check_known(names)
+    for name in names:
+        check_setting(name)
     for name in names:
         save_setting(name, getattr(session.settings, name))
     session.renderer.status(f"kept {', '.join(names)} in {config_file()}")
 
 
 def _show(session: Session, names: tuple[str, ...]) -> None:
-    _check_known(names)
+    for name in names:
+        check_setting(name)
     docs = {field.name: field.metadata["doc"] for field in fields(Settings)}
     values = {name: _text(getattr(session.settings, name)) for name in names or docs}
     rows = [(name, value, docs[name]) for name, value in values.items()]
     session.renderer.table(("setting", "value", "meaning"), rows)
-
-
-def _check_known(names: Iterable[str]) -> None:
-    known = Settings.names()
-    for name in names:
-        if name not in known:
-            nearest = did_you_mean(name, known)
-            raise UsageError(
-                f"there is no setting {name!r}{nearest}", hints=["config   lists them"]
-            )
 
 
 def _text(value: object) -> str:
