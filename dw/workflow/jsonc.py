@@ -167,7 +167,8 @@ class _Parser:
             message = "this string is not closed on its line; a line break is written \\n"
             return JsonError(self.at, message)
         if error.msg.startswith("Invalid control"):
-            return JsonError(at, f"a control character is written with an escape: {_escape(wrong)}")
+            escape = json.dumps(wrong[0])[1:-1]
+            return JsonError(at, f"a control character is written with an escape: {escape}")
         if error.msg.startswith("Invalid \\u"):
             at = self.text.rfind("\\", 0, at + 1)  # some versions of Python name the letter
             return JsonError(at, "\\u is followed by four hexadecimal digits; a backslash is \\\\")
@@ -264,7 +265,3 @@ def _word_error(word: str) -> str:
     meant = _OTHER_LANGUAGES.get(word.lower())
     hint = f" (did you mean {meant!r}?)" if meant else did_you_mean(word.lower(), _WORDS)
     return f"{word!r} is not a value; a string is written in double quotes{hint}"
-
-
-def _escape(text: str) -> str:
-    return json.dumps(text[0])[1:-1]

@@ -66,7 +66,12 @@ def read_module(file: Path) -> Module:
         names=names,
         callables=frozenset(each.name for each in definitions),
         values=dict(_assigned(tree.body)),
-        members={each.name: tuple(_constants(each.body)) for each in definitions},
+        members={
+            each.name: tuple(
+                node.value for _, node in _assigned(each.body) if isinstance(node, ast.Constant)
+            )
+            for each in definitions
+        },
         is_open=bool({"*", "__getattr__", *_OPENERS} & names.keys()),
     )
 
@@ -86,8 +91,3 @@ def _assigned(statements: Iterable[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
             targets = each.targets if isinstance(each, ast.Assign) else [each.target]
             names = (target.id for target in targets if isinstance(target, ast.Name))
             yield from ((name, each.value) for name in names)
-
-
-def _constants(body: Iterable[ast.stmt]) -> Iterator[object]:
-    values = (value for _, value in _assigned(body))
-    return (value.value for value in values if isinstance(value, ast.Constant))

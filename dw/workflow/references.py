@@ -89,13 +89,9 @@ def check_variables(data: dict[str, Any], uses: Mapping[JsonPath, str]) -> Diagn
         if path[0] in ("id", "variables") or path[2:] in _FIXED:
             yield DataDiagnostic(path, f"{spell_path(path)} cannot be a variable")
         elif name not in declared:
-            yield DataDiagnostic(path, f"there is no variable {name!r}{_hint(name, declared)}")
-
-
-def _hint(name: str, declared: dict[str, Any]) -> str:
-    if hint := did_you_mean(name, declared):
-        return hint
-    return f"; declared are {', '.join(declared)}" if declared else "; none is declared"
+            known = f"declared are {', '.join(declared)}" if declared else "none is declared"
+            hint = did_you_mean(name, declared) or f"; {known}"
+            yield DataDiagnostic(path, f"there is no variable {name!r}{hint}")
 
 
 def check_steps(data: dict[str, Any]) -> Diagnostics:

@@ -54,7 +54,8 @@ def convert(name: str, default: Any, value: Any) -> Any:
     returned as they are. Raises UsageError.
     """
     default = _declared(default)
-    if default is None or not _is_json(value) or _is_pending(value):
+    is_pending = is_media_reference(value) or (isinstance(value, str) and is_constant(value))
+    if default is None or not _is_json(value) or is_pending:
         return value
     try:
         return _read(value, default)
@@ -69,10 +70,6 @@ def _declared(default: Any) -> Any:
         return list(default)
     is_open = type(default) not in _TYPES or (isinstance(default, str) and is_constant(default))
     return None if is_open else default
-
-
-def _is_pending(value: Any) -> bool:
-    return is_media_reference(value) or (isinstance(value, str) and is_constant(value))
 
 
 def _type_error(name: str, default: Any, value: Any) -> UsageError:

@@ -27,21 +27,8 @@ def check_call(
 
     `title` names the class in messages; `parameters` are those of its call, `function`.
     """
-    yield from _check_arguments(title, parameters, function, action.arguments, (*path, "arguments"))
-    if action.chain is not None:
-        yield from _check_chain(title, parameters, action.chain, (*path, "chain"))
-
-
-def _check_arguments(
-    title: str,
-    parameters: Mapping[str, Parameter],
-    function: Callable[..., Any],
-    arguments: Mapping[str, Any],
-    path: JsonPath,
-) -> Diagnostics:
-    """Unknown names, and values of the wrong type."""
-    for name, value in arguments.items():
-        where = (*path, name)
+    for name, value in action.arguments.items():
+        where = (*path, "arguments", name)
         if name not in parameters:
             if message := unknown_argument(title, name, parameters, function):
                 yield DataDiagnostic(where, message, at_key=True)
@@ -49,6 +36,8 @@ def _check_arguments(
             yield DataDiagnostic(where, message)
         elif name == "num_inference_steps" and isinstance(value, int) and value < 1:
             yield DataDiagnostic(where, f"{name!r} must be at least 1, got {value}")
+    if action.chain is not None:
+        yield from _check_chain(title, parameters, action.chain, (*path, "chain"))
 
 
 def _check_chain(

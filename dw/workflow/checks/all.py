@@ -59,14 +59,10 @@ def check_sub_arguments(data: Any, children: Mapping[str, Document]) -> Diagnost
                     here, f"{child.id} has no argument {name!r}{hint}", at_key=True
                 )
             elif not (isinstance(value, str) and is_reference(value)):
-                yield from _check_value(here, child, name, value)
-
-
-def _check_value(path: JsonPath, child: Document, name: str, value: Any) -> Diagnostics:
-    try:
-        child.convert(name, value)
-    except UsageError as error:
-        yield DataDiagnostic(path, error.message)
+                try:
+                    child.convert(name, value)
+                except UsageError as error:
+                    yield DataDiagnostic(here, error.message)
 
 
 def sub_workflows(data: Any) -> Iterator[tuple[JsonPath, dict[str, Any]]]:

@@ -105,7 +105,8 @@ def _check_source(found: Construction) -> Diagnostics:
     """Errors within one object; paths begin at it."""
     key, source = found.constructor, found.source
     if key == FROM_ARGUMENTS:
-        if not isinstance(source, dict) and not _is_open(source):
+        is_open = isinstance(source, str) and is_reference(source)
+        if not isinstance(source, dict) and not is_open:
             yield DataDiagnostic((key,), f"{key!r} must be an object, got {spell_value(source)}")
         for name in found.extra:
             message = f"{name!r} is not allowed beside {key!r}; arguments go inside"
@@ -126,10 +127,6 @@ def _check_file(found: Construction) -> Diagnostics:
     wrong = None if is_reference(found.source) else extension_error(found.source)
     if wrong is not None:
         yield DataDiagnostic((found.constructor,), wrong)
-
-
-def _is_open(value: Any) -> bool:
-    return isinstance(value, str) and is_reference(value)
 
 
 def _name_error(path: JsonPath, value: Any, *, trust: bool) -> str | None:

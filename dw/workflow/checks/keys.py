@@ -27,23 +27,18 @@ def check_keys(data: Any, model: type[Section] = Workflow, path: JsonPath = ()) 
     for conflict in model.conflicts(data):
         yield conflict.below(path)
     for key, inner in sections(model).items():
-        if is_mapping(model, key):
-            yield from _check_members(data.get(key), inner, (*path, key))
-        else:
-            yield from _check_inside(data.get(key), inner, (*path, key))
+        value, here = data.get(key), (*path, key)
+        match value:
+            case dict() if is_mapping(model, key):
+                for name, item in value.items():
+                    yield from check_keys(item, inner, (*here, name))
+            case dict():
+                yield from check_keys(value, inner, here)
+            case list() if not is_mapping(model, key):
+                for index, item in enumerate(value):
+                    yield from check_keys(item, inner, (*here, index))
     for key, inner in model.nested(data).items():
         yield from check_keys(data[key], inner, (*path, key))
-
-
-def _check_inside(value: Any, model: type[Section], path: JsonPath) -> Diagnostics:
-    for index, item in enumerate(value if isinstance(value, list) else ()):
-        yield from check_keys(item, model, (*path, index))
-    yield from check_keys(value, model, path)
-
-
-def _check_members(value: Any, model: type[Section], path: JsonPath) -> Diagnostics:
-    for key, member in value.items() if isinstance(value, dict) else ():
-        yield from check_keys(member, model, (*path, key))
 
 
 def _check_key(key: str, data: dict[str, Any], model: type[Section], path: JsonPath) -> Diagnostics:

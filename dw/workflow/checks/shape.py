@@ -12,7 +12,7 @@ from dw.errors import did_you_mean
 from dw.workflow.checks.keys import nearest_key
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.model import Workflow
-from dw.workflow.json_path import JsonPath, locate, spell_path, spell_value
+from dw.workflow.json_path import locate, spell_path, spell_value
 
 _WANTED = {
     "string_type": "must be a string",
@@ -51,17 +51,13 @@ def _check_errors(error: ValidationError, data: Any) -> Diagnostics:
     for detail in error.errors(include_url=False):
         path = locate(data, detail["loc"])
         if detail["type"] == "missing":
-            yield from _missing(path, str(detail["loc"][-1]), detail["input"])
+            key, given = str(detail["loc"][-1]), detail["input"]
+            if not (isinstance(given, dict) and nearest_key(key, given)):  # else `check_keys` does
+                yield DataDiagnostic(path, f"{spell_path(path)} needs {key!r}")
         elif detail["type"] == "too_short" and detail["input"]:
             continue  # pydantic does not count the items with errors
         else:
             yield DataDiagnostic(path, f"{spell_path(path)} {describe_error(detail)}")
-
-
-def _missing(path: JsonPath, key: str, given: Any) -> Diagnostics:
-    # A misspelled key is reported as such, once.
-    if not (isinstance(given, dict) and nearest_key(key, given)):
-        yield DataDiagnostic(path, f"{spell_path(path)} needs {key!r}")
 
 
 def describe_error(detail: ErrorDetails) -> str:

@@ -70,7 +70,9 @@ def check_reused(data: dict[str, Any]) -> Diagnostics:
         for path, name in _listed(pipeline, "reused_components"):
             here = ("steps", index, "pipeline", *path)
             if name not in shared:
-                hint = did_you_mean(name, shared) or _shares(shared)
+                known = ", ".join(shared)
+                others = f"shared are {known}" if known else "list it in its 'shared_components'"
+                hint = did_you_mean(name, shared) or f"; {others}"
                 yield DataDiagnostic(here, f"no earlier step shares {name!r}{hint}")
             elif isinstance(pipeline.get(name), dict) and "configuration" in pipeline[name]:
                 yield DataDiagnostic(here, f"{name!r} has an override here and cannot be reused")
@@ -84,7 +86,3 @@ def _listed(pipeline: dict[str, Any], key: str) -> Iterator[tuple[JsonPath, str]
         for index, name in enumerate(names if isinstance(names, list) else ()):
             if isinstance(name, str):
                 yield (*where, key, index), name
-
-
-def _shares(shared: Sequence[str]) -> str:
-    return f"; shared are {', '.join(shared)}" if shared else "; list it in its 'shared_components'"
