@@ -1,10 +1,11 @@
 # Each target makes .venv and installs what it needs, once.
+# test-long runs the full size of what test runs in a smaller one: before a release, beside bench.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-long check bench clean
 
 demo: $(READY)
 	$(BIN)/python -m dw.repl --script examples/demo.dw
@@ -12,6 +13,9 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 	$(BIN)/python test_worker.py
+
+test-long: $(READY)
+	$(BIN)/python -m pytest -m long --timeout 1200
 
 check: $(READY)
 	$(BIN)/ruff format --check .

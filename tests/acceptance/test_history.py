@@ -1,7 +1,5 @@
 """Runs on a real worker with a fault in each tenth: the history has them all, and the shell holds
 no more than before.
-
-DW_TEST_RUNS=200 makes it as many.
 """
 
 from __future__ import annotations
@@ -21,7 +19,8 @@ from dw.worker.client import LocalWorkerClient
 from tests.acceptance.conftest import Shell, a_run, denoised
 from tests.processes import footprint, grown
 
-RUNS = int(os.environ.get("DW_TEST_RUNS", "30"))
+pytestmark = pytest.mark.xdist_group("faults")
+
 LONG = {"num_inference_steps": 2000}
 
 
@@ -48,9 +47,9 @@ FAULTS = [
 ]
 
 
-def fates() -> list[Fate]:
+def fates(count: int) -> list[Fate]:
     """Each kind of fault as often as the others, and a good run after the last."""
-    runs = [FAULTS[n // 10 % len(FAULTS)] if n % 10 == 9 else GOOD for n in range(RUNS)]
+    runs = [FAULTS[n // 10 % len(FAULTS)] if n % 10 == 9 else GOOD for n in range(count)]
     return [*runs, GOOD]
 
 
@@ -67,18 +66,23 @@ def live(
     return Path(started.output_dir), handle.result()
 
 
-@pytest.mark.timeout(60 + 5 * RUNS)
-def test_no_run_is_lost_and_the_shell_stays_as_it_was(shell: Shell, client: LocalWorkerClient):
-    moments = random.Random(RUNS)
+@pytest.mark.parametrize(
+    "runs",
+    [pytest.param(30, marks=pytest.mark.timeout(210)), pytest.param(200, marks=pytest.mark.long)],
+)
+def test_no_run_is_lost_and_the_shell_stays_as_it_was(
+    shell: Shell, client: LocalWorkerClient, runs: int
+):
+    moments = random.Random(runs)
     live(shell, GOOD, 0)
     before, folders = footprint(), []
-    for fate in fates():
+    for fate in fates(runs):
         folder, end = live(shell, fate, moments.randint(0, 40))
         record = run_record.read(folder)
         assert (type(end), record["state"]) == (fate.end, fate.state)
         if isinstance(end, Died):
             assert (record["cause"], record["last_step"]) == (end.cause, end.last_step)
         folders.append(folder.name)
-    assert folders == [f"{number:04d}" for number in range(2, RUNS + 3)]
-    assert len(list(shell.folder.rglob("run.json"))) == RUNS + 2
+    assert folders == [f"{number:04d}" for number in range(2, runs + 3)]
+    assert len(list(shell.folder.rglob("run.json"))) == runs + 2
     assert not grown(before)

@@ -1,4 +1,4 @@
-"""Twenty cancels in a row, each at a random place: the picture after them is the one before."""
+"""Cancels in a row, each at a random place: the image after them is the one before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from tests.engine.session import CancelsAt, Json, Session, merged, on_a_gpu, tex
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-CANCELS = 20
 STEPS = 6  # for the step caches: some are computed, some are not
 FAMILIES = ["StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline"]
 STEP_CACHES = {
@@ -56,42 +55,50 @@ def an_image(family: str, **changes: Any) -> Json:
     return text_to_image(folder, **merged(basis, changes))
 
 
-def assert_cancels_leave_no_trace(session: Session, document: Json, seed: str) -> None:
+@pytest.fixture(params=[5, pytest.param(20, marks=pytest.mark.long)])
+def cancels(request: pytest.FixtureRequest) -> int:
+    """How many runs in a row are cancelled."""
+    return int(request.param)
+
+
+def assert_cancels_leave_no_trace(
+    session: Session, document: Json, cancels: int, seed: str
+) -> None:
     session.run(document)  # what is loaded later is looked at more often
     whole = CancelsAtLook()
     before = session.hashes(document, control=whole)
     places = random.Random(seed)
-    for _ in range(CANCELS):
+    for _ in range(cancels):
         session.cancel(document, CancelsAtLook(places.randint(1, whole.looks)))
     assert session.hashes(document) == before
     assert session.loaded == ()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_plain(session: Session, family: str) -> None:
-    assert_cancels_leave_no_trace(session, an_image(family), family)
+def test_plain(session: Session, family: str, cancels: int) -> None:
+    assert_cancels_leave_no_trace(session, an_image(family), cancels, family)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_with_a_lora(session: Session, family: str) -> None:
+def test_with_a_lora(session: Session, family: str, cancels: int) -> None:
     lora = {"model_name": str(stand_in_lora(stand_in(family, ""), "a-style", None)), "scale": 0.7}
     scaled = "joint_attention_kwargs" if "Flux" in family else "cross_attention_kwargs"
     document = an_image(family, loras=[lora], arguments={scaled: {"scale": 0.5}})
-    assert_cancels_leave_no_trace(session, document, family)
+    assert_cancels_leave_no_trace(session, document, cancels, family)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_with_offloaded_models(session: Session, family: str) -> None:
+def test_with_offloaded_models(session: Session, family: str, cancels: int) -> None:
     document = an_image(family, configuration={"offload": "model"})
-    assert_cancels_leave_no_trace(on_a_gpu(session), document, family)
+    assert_cancels_leave_no_trace(on_a_gpu(session), document, cancels, family)
 
 
 @pytest.mark.parametrize("cache", STEP_CACHES)
-def test_with_a_step_cache(session: Session, cache: str) -> None:
+def test_with_a_step_cache(session: Session, cache: str, cancels: int) -> None:
     plain = session.hashes(an_image("FluxPipeline"))
     document = an_image("FluxPipeline", configuration=STEP_CACHES[cache])
     assert session.hashes(document) != plain
-    assert_cancels_leave_no_trace(session, document, cache)
+    assert_cancels_leave_no_trace(session, document, cancels, cache)
     assert session.hashes(an_image("FluxPipeline")) == plain
 
 
