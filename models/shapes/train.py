@@ -48,6 +48,7 @@ class Plan:
 
     parts: int  # steps of the autoencoder on parts of pictures, which cost a quarter
     wholes: int  # steps of its decoder on whole pictures, which it is for
+    whitening: int  # images that its latents are made white by
     examples: int
     reading: int  # steps of the text encoder alone
     denoiser: int  # steps of both
@@ -59,6 +60,7 @@ class Plan:
 FULL = Plan(
     parts=800,
     wholes=200,
+    whitening=256,
     examples=24_000,
     reading=900,
     denoiser=9_500,
@@ -69,10 +71,11 @@ FULL = Plan(
 QUICK = Plan(
     parts=2,
     wholes=1,
-    examples=64,
+    whitening=8,
+    examples=32,
     reading=2,
     denoiser=2,
-    outlines=64,
+    outlines=32,
     adapter=2,
     prompts=2,
 )
@@ -97,7 +100,7 @@ class Trainer:
             memory=0.98,
             keep=self.work / "parts.pt",
         )
-        whiten(vae, any_images(Random(self.seed), 256))
+        whiten(vae, any_images(Random(self.seed), self.plan.whitening))
         keep_latents(vae)
         losses += fit(
             "autoencoder, wholes",
