@@ -41,10 +41,6 @@ class Shell:
         self.code = self.session.attempt(line)
         return self.screen.getvalue().splitlines()
 
-    def without_a_worker(self) -> Shell:
-        self.session.client.stop()
-        return self
-
     @property
     def pid(self) -> int | None:
         return self.session.client.status().pid
@@ -63,9 +59,9 @@ class Shell:
         return sorted(self.folder.glob("outputs/**/*.png"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def client() -> Iterator[LocalWorkerClient]:
-    """One worker for a module, cleared between the tests; some of them need a new one."""
+    """One worker for all, cleared between the tests; some of them need a new one."""
     client = LocalWorkerClient(Settings(standby=False))
     yield client
     client.close()
@@ -77,13 +73,27 @@ def shell(
 ) -> Iterator[Shell]:
     """A new session whose first run finds no model in memory."""
     monkeypatch.chdir(tmp_path)
-    write_examples(tmp_path)
-    settings = Settings(workflow_dir=".", rehearse=True)
-    screen = io.StringIO()
-    stream = Stream(screen)
-    yield Shell(Session(client, PlainRenderer(stream, stream), settings), tmp_path, screen)
+    yield new_shell(client, tmp_path)
     if client.status().pid is not None:
         client.submit(Clear(client.next_id())).result()
+
+
+@pytest.fixture
+def unused_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+    """A new session that has no worker, and whose test starts none."""
+    monkeypatch.chdir(tmp_path)
+    client = LocalWorkerClient(Settings(standby=False))
+    yield new_shell(client, tmp_path)
+    assert client.status().pid is None
+    client.close()
+
+
+def new_shell(client: LocalWorkerClient, folder: Path) -> Shell:
+    write_examples(folder)
+    settings = Settings(workflow_dir=".", rehearse=True, standby=False)
+    screen = io.StringIO()
+    stream = Stream(screen)
+    return Shell(Session(client, PlainRenderer(stream, stream), settings), folder, screen)
 
 
 def a_run(shell: Shell, **arguments: object) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import psutil
@@ -41,7 +42,7 @@ CACHED_RUN = [
 
 
 def test_the_first_run_loads_and_the_next_ones_reuse(shell: Shell):
-    shell.without_a_worker()
+    shell.session.client.stop()
     shell("load FluxDev")
     shell('arg prompt="test"')
     assert_transcript(shell("run"), [*FIRST_RUN, *completed(1)])
@@ -61,21 +62,18 @@ def test_the_images_are_there_and_equal_for_equal_seeds(shell: Shell):
         assert image.size == (64, 64)
 
 
-def test_loading_a_workflow_loads_no_model_and_starts_no_worker(shell: Shell):
-    shown = "\n".join(shell.without_a_worker()("load FluxDev"))
+def test_loading_a_workflow_loads_no_model_and_starts_no_worker(unused_shell: Shell):
+    shown = "\n".join(unused_shell("load FluxDev"))
     assert "num_inference_steps" in shown
     assert "FLUX.1-dev" in shown
-    assert shell.pid is None
 
 
 # ------------------------------------------------------------------ memory
 
 
-def test_memory_before_a_run_says_that_there_is_no_worker(shell: Shell):
-    shell.without_a_worker()
-    assert any("no worker" in line.lower() for line in shell("memory"))
-    assert any("no worker" in line.lower() for line in shell("clear"))
-    assert shell.pid is None
+def test_memory_before_a_run_says_that_there_is_no_worker(unused_shell: Shell):
+    for command in ("memory", "clear"):
+        assert any("no worker" in line.lower() for line in unused_shell(command))
 
 
 def test_memory_shows_the_device_and_each_component(shell: Shell):
@@ -185,14 +183,14 @@ def test_a_broken_edit_is_refused_with_its_place_and_nothing_is_lost(shell: Shel
 
 
 def test_switching_shuts_the_worker_down_and_the_next_run_starts_another(shell: Shell):
-    shell.without_a_worker()
-    pids = []
-    for name in ("FluxDev", "sdxl", "FluxDev"):
-        shown = shell(f"load {name}")
-        assert ("Shutting down worker process..." in shown) == bool(pids)
+    shell("load FluxDev")
+    shell("run")
+    pids = [shell.pid]
+    for name in ("sdxl", "FluxDev"):
+        assert "Shutting down worker process..." in shell(f"load {name}")
         starts = ["Starting worker process...", "Worker process started"]
         running = [f"Running workflow: {name}", f"Models loaded for workflow: {name}"]
-        assert_transcript(shell("run"), [*starts[:2], *running, *completed(1)])
+        assert_transcript(shell("run"), [*starts, *running, *completed(1)])
         pids.append(shell.pid)
     assert len(set(pids)) == 3
     assert not any(psutil.pid_exists(pid) for pid in pids[:2])
@@ -252,12 +250,11 @@ def test_what_was_mistyped_is_named_and_nothing_is_lost(shell: Shell, line, code
     assert "Reusing loaded models from cache" in shell("run")
 
 
-def test_a_run_without_a_workflow_says_what_to_do(shell: Shell):
-    shown = shell.without_a_worker()("run")
-    assert shell.code == 2
+def test_a_run_without_a_workflow_says_what_to_do(unused_shell: Shell):
+    shown = unused_shell("run")
+    assert unused_shell.code == 2
     assert "no workflow is loaded" in shown[0]
     assert "load NAME" in "\n".join(shown)
-    assert shell.pid is None
 
 
 # ------------------------------------------------------------------ leaks
@@ -302,6 +299,15 @@ def test_status_and_help_tell_the_truth(shell: Shell):
     assert "test" in shown
     assert "width" in shown
     assert "run" in "\n".join(shell("help"))
+
+
+def test_run_json_records_what_made_the_image(shell: Shell):
+    shell("load test")
+    shell("run seed=11")
+    record = json.loads((shell.folder / "outputs/test/0001/run.json").read_text())
+    assert record["seed"] == 11
+    assert record["workflow"] == "test"
+    assert record["outputs"][0]["sha256"]
 
 
 def test_another_output_folder_that_cannot_be_written_is_named(shell: Shell):

@@ -24,7 +24,8 @@ pytestmark = pytest.mark.xdist_group("shell")
 
 CTRL_C = "\x03"
 REPL = (sys.executable, "-m", "dw.repl", "--rehearse")
-SETTINGS = {"DW_WORKFLOW_DIR": "."}
+WITH_STANDBY = {"DW_WORKFLOW_DIR": "."}
+SETTINGS = {**WITH_STANDBY, "DW_STANDBY": "off"}  # its imports take 4 s of a core
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +56,7 @@ def ours(screen: Screen) -> list[psutil.Process]:
 
 
 def test_a_session_at_a_terminal(folder: Path):
-    with Screen(REPL, **SETTINGS) as screen:
+    with Screen(REPL, **WITH_STANDBY) as screen:
         screen.wait_for("dw>")
         screen.type("load FluxDev\r")
         screen.wait_for("num_inference_steps")
@@ -97,6 +98,7 @@ def test_the_session_in_readme_is_what_is_shown(folder: Path):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, "DW_STANDBY": "off"},
         timeout=90,
     )
     numberless = [re.sub(r"[0-9.]+", "N", text) for text in (done.stdout, "\n".join(session))]
@@ -126,14 +128,6 @@ def test_json_is_the_events_and_nothing_else(folder: Path):
     assert (names[0], names[-1]) == ("session.start", "session.end")
     assert {"Launching", "Planned", "Loaded", "Stepped", "Produced", "Finished"} <= set(names)
     assert Path(next(e for e in events if e["event"] == "Produced")["output"]["path"]).is_file()
-
-
-def test_run_json_records_what_made_the_image(folder: Path):
-    script("load test", "run seed=11")
-    record = json.loads((folder / "outputs/test/0001/run.json").read_text())
-    assert record["seed"] == 11
-    assert record["workflow"] == "test"
-    assert record["outputs"][0]["sha256"]
 
 
 @pytest.mark.parametrize(
@@ -204,6 +198,7 @@ def test_ctrl_c_in_a_script_cancels_the_run_and_ends_by_sigint(folder: Path):
     assert_gone(children)
 
 
+@pytest.mark.long  # the next one is killed at the worst moment
 def test_a_killed_shell_leaves_no_half_written_image_and_no_process(folder: Path):
     process = subprocess.Popen(
         [*REPL, "-c", "load test", "-c", "run", "-k", *["-c", "run"] * 200],
