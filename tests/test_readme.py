@@ -38,6 +38,15 @@ def test_every_file_it_names_exists():
         assert (ROOT / name).exists(), name
 
 
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/worker.md", "CONTRIBUTING.md"])
+def test_every_module_that_the_map_names_exists(page: str):
+    named = re.findall(r"`([\w/]+\.py)`", (ROOT / page).read_text(encoding="utf-8"))
+    assert named
+    modules = [str(path) for path in ROOT.glob("dw/**/*.py")]
+    lost = [name for name in named if not any(each.endswith(f"/{name}") for each in modules)]
+    assert [name for name in lost if not (ROOT / name).is_file()] == []
+
+
 def test_every_test_that_the_checklist_names_exists():
     files = {
         "A": "tests/acceptance/test_checklist.py",
