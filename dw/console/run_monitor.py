@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 from dw.console.run_keys import Keys
 from dw.console.signals import Signals
 from dw.console.tracebacks import Tracebacks
 from dw.errors import Interrupted
 from dw.events import Command, Event, Executing, Finished, Run, TerminalEvent
-from dw.jobs.outcome import follow
+from dw.jobs.outcome import Outcome, follow
 from dw.jobs.request import RunRequest
-from dw.jobs.worker import WorkerClient
+from dw.jobs.worker import EventStream, WorkerClient
 from dw.terminal.messages import EventMessages, display_path, reload_cost
 from dw.terminal.renderer import Renderer
 
@@ -63,8 +64,16 @@ class RunMonitor:
         a run and a second one kills the worker; while another command is awaited, and after a run
         where an interrupt ends more, Interrupted is raised.
         """
-        can_cancel = isinstance(command, Run)
         stream = self.client.submit(command, timeout_s)
+        outcome = self._follow(stream, path, can_cancel=isinstance(command, Run))
+        if outcome.trace:
+            self.tracebacks.keep(stream.run_id, outcome.trace)
+        if outcome.error:
+            outcome.error.trace = stream.run_id if outcome.trace else None
+            raise outcome.error
+        return outcome.event
+
+    def _follow(self, stream: EventStream, path: str, *, can_cancel: bool) -> Outcome:
         messages = EventMessages(path, tells_keys=self.keys.are_read and not self._keys_are_known)
         interrupts = 0
 
@@ -79,18 +88,15 @@ class RunMonitor:
             interrupts += 1
             self._interrupt(stream.run_id, is_first=interrupts == 1)
 
-        stop = lambda: self.client.stop_run(stream.run_id)  # noqa: E731 - what the key s does
-        keys = self.keys.watched(stop) if can_cancel else nullcontext()
-        with self.signals.waking(stream.interrupt), keys:
+        stop = partial(self.client.stop_run, stream.run_id)
+        with (
+            self.signals.waking(stream.interrupt),
+            self.keys.watched(stop) if can_cancel else nullcontext(),
+        ):
             outcome = follow(stream, on_event=show, on_interrupt=interrupt)
         if interrupts and (self.is_script or self.signals.asks_to_leave):
             raise Interrupted(str(outcome.error or "interrupted"))
-        if outcome.trace:
-            self.tracebacks.keep(stream.run_id, outcome.trace)
-        if outcome.error:
-            outcome.error.trace = stream.run_id if outcome.trace else None
-            raise outcome.error
-        return outcome.event
+        return outcome
 
     def ask(self, question: str, *, is_moot: Callable[[], bool] = lambda: False) -> bool:
         """The user's yes or no; yes where nobody can be asked.
@@ -107,18 +113,20 @@ class RunMonitor:
             )
 
     def _interrupt(self, run_id: int, *, is_first: bool) -> None:
+        """The ladder of interrupts: cancel first; then kill, when the user confirms."""
+
+        def is_running() -> bool:
+            return self.client.status().run_id == run_id
+
         self.keys.forget()
         if is_first:
             self.client.cancel(run_id)
-        elif self.signals.asks_to_leave or self._wants_kill(run_id):
-            if self._is_running(run_id):  # it may have ended while the question was open
-                self.client.kill()
-        elif self._is_running(run_id):
-            self.renderer.status("The worker goes on")
-
-    def _wants_kill(self, run_id: int) -> bool:
+            return
         question = KILL_QUESTION.format(reload_cost(self.client.status().reload_s))
-        return self.ask(question, is_moot=lambda: not self._is_running(run_id))
-
-    def _is_running(self, run_id: int) -> bool:
-        return self.client.status().run_id == run_id
+        kills = self.signals.asks_to_leave or self.ask(question, is_moot=lambda: not is_running())
+        if not is_running():  # it may have ended while the question was open
+            return
+        if kills:
+            self.client.kill()
+        else:
+            self.renderer.status("The worker goes on")

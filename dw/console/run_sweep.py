@@ -1,4 +1,4 @@
-"""A sweep on its way: one run after the other, and a contact sheet of their images."""
+"""Running a sweep: one run after the other, and a contact sheet of their images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dw.terminal.renderer import Renderer
 from dw.terminal.table import as_text, in_one_line
 
 LISTED = 8
-"""A sweep of more runs says first what they are."""
+"""A longer sweep lists its runs before the first."""
 
 Arguments = Mapping[str, Any]
 Execute = Callable[[Arguments, int | None], Finished]
@@ -60,9 +60,9 @@ def run_each(
 
 
 def caption(run: Arguments, names: Sequence[str]) -> str:
-    """What tells one run of a sweep from the others: `seed=3, steps=20`, or a lone text itself.
+    """The arguments that differ from the other runs: `seed=3, steps=20`, or a lone text itself.
 
-    What is short comes first: a sheet may have room for the beginning only.
+    Short ones come first, because a contact sheet may show the beginning only.
     """
     if len(names) == 1 and isinstance(value := run[names[0]], str) and not value.isdigit():
         return in_one_line(value)

@@ -1,7 +1,7 @@
-"""SIGINT and SIGTERM while a session lives.
+"""Signals: SIGINT and SIGTERM during a program.
 
-While events are awaited a signal only wakes whoever waits, because an exception raised from a
-handler could swallow the message that is just arriving. Otherwise it is a KeyboardInterrupt.
+While events are awaited a signal only wakes the waiting thread, because an exception raised in a
+handler could lose the message that is just arriving. Otherwise it is a KeyboardInterrupt.
 """
 
 from __future__ import annotations

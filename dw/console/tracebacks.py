@@ -1,4 +1,4 @@
-"""What is kept of failures, for the command `trace`."""
+"""Tracebacks of the last failures, by number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ KEPT = 50
 
 
 class Tracebacks:
-    """The full texts of the last failures, by the number that their error message named."""
+    """Keeps the last KEPT texts under the number that the error message named."""
 
     def __init__(self) -> None:
         self._texts: dict[int, str] = {}
@@ -19,12 +19,12 @@ class Tracebacks:
             del self._texts[next(iter(self._texts))]
 
     def find(self, number: int | None = None) -> str:
-        """The text of a failure, by default of the last. Raises UsageError when there is none."""
+        """The text of a failure, by default of the last. Raises UsageError when it is not kept."""
         if not self._texts:
             raise UsageError("nothing has failed so far")
         if number is None:
             return next(reversed(self._texts.values()))
         if number not in self._texts:
             known = ", ".join(map(str, self._texts))
-            raise UsageError(f"there is no trace {number}", hints=[f"there is {known}"])
+            raise UsageError(f"unknown trace {number}", hints=[f"kept: {known}"])
         return self._texts[number]

@@ -39,7 +39,7 @@ _LONGEST_LINE = 120  # characters of one of them
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a command ended. `trace` is all that is known of a failure, where the error says less."""
+    """How a command ended. `trace` is a traceback or stack that says more than the error."""
 
     event: TerminalEvent
     error: DwError | None
@@ -52,8 +52,11 @@ def follow(
     on_event: Callable[[Event], None],
     on_interrupt: Callable[[], None],
 ) -> Outcome:
-    """Pass each event on, the terminal one too, and each wish of the user to stop. Returns the
-    outcome."""
+    """Wait for the end of a command. Returns its outcome.
+
+    `on_event` gets every event, the terminal one included. `on_interrupt` is called when the user
+    interrupts; what it raises ends the waiting, not the command.
+    """
     for event in stream:
         if isinstance(event, Interrupt):
             on_interrupt()
@@ -73,7 +76,10 @@ def _error(event: TerminalEvent) -> DwError | None:
         case events.RunTimedOut():
             return _timed_out(event)
         case events.RunCancelled():
-            return _cancelled(event)
+            where = (
+                f"at step {event.step} of {event.steps}" if event.steps else "before the first step"
+            )
+            return Interrupted(f"cancelled {where}; {_fate_of_models(event)}")
         case _:
             return None
 
@@ -123,11 +129,6 @@ def _timed_out(event: events.RunTimedOut) -> DwError:
     if event.stuck_at:
         error.add_note(f"stuck at: {event.stuck_at}")
     return error
-
-
-def _cancelled(event: events.RunCancelled) -> DwError:
-    where = f"at step {event.step} of {event.steps}" if event.steps else "before the first step"
-    return Interrupted(f"cancelled {where}; {_fate_of_models(event)}")
 
 
 def _fate_of_models(event: events.RunTimedOut | events.RunCancelled) -> str:

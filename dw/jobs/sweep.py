@@ -1,7 +1,7 @@
-"""Sweeps: a `run` with several values for an argument is a run for each of them.
+"""Sweeps: several values for an argument make one run for each.
 
-A word that is given more than once has several values: `prompt="a cat" prompt="a dog"`. What is no
-text may also list them, as in `steps=20,30` and `seed=1..4`; a text keeps its commas.
+A name that is given more than once has several values: `prompt="a cat" prompt="a dog"`. An argument
+that is not a text also takes a list, as in `steps=20,30` and `seed=1..4`; a text keeps its commas.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _LISTED = frozenset({"integer", "number", "boolean"})
 def combinations(
     workflow: OpenWorkflow, given: Sequence[tuple[str, Any]]
 ) -> tuple[dict[str, Any], ...]:
-    """The arguments of each run: one of every value, the last word's varying fastest.
+    """The arguments of each run, in every combination; those of the last name vary fastest.
 
-    Raises UsageError when they are too many.
+    Raises UsageError when there are more than MOST.
     """
     types = {row.name: row.type for row in workflow.arguments()}
     values: dict[str, list[Any]] = {}
@@ -42,7 +42,7 @@ def combinations(
 
 
 def swept(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names of the arguments that are not the same in all runs."""
+    """The names of the arguments that differ between runs."""
     return [name for name in runs[0] if any(run[name] != runs[0][name] for run in runs)]
 
 
@@ -58,7 +58,7 @@ def _values(value: Any, *, is_list: bool) -> Iterator[Any]:
 
 
 def _range(first: int, last: int) -> Iterator[str]:
-    """Both ends are in it; it may count down."""
+    """From `first` to `last`, both included, up or down."""
     if abs(last - first) >= MOST:
         raise UsageError(
             f"a sweep has at most {MOST} runs, {first}..{last} has {abs(last - first) + 1}"

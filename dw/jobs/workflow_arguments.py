@@ -1,4 +1,4 @@
-"""The workflow that is open in a session, and the arguments that were set for it."""
+"""An open workflow: a document, and the arguments that were set for its runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One row of `arg`: what the next run takes, and the default that the file declares."""
+    """The value that the next run takes, and the default that the file declares."""
 
     name: str
     type: str
@@ -81,7 +81,7 @@ class OpenWorkflow:
         return OpenWorkflow(self.document, overrides, seed)
 
     def reset(self, names: Iterable[str] = ()) -> None:
-        """These, or without any all, go back to what the file says."""
+        """Put these, or all, back to the file's defaults. Raises UsageError for unknown ones."""
         chosen = list(names)
         for name in chosen:
             self._check_known(name)
@@ -91,7 +91,7 @@ class OpenWorkflow:
                 self.seed = None
 
     def update(self, document: Document) -> list[str]:
-        """Take the file as it is now. Returns a sentence for each argument that no longer fits."""
+        """Take a new version of the document. Returns a sentence for each argument dropped."""
         self.document = document
         dropped: list[str] = []
         for name, value in list(self.overrides.items()):
@@ -126,11 +126,11 @@ class OpenWorkflow:
         return rows
 
     def changed(self) -> dict[str, Any]:
-        """The arguments that differ from the file's."""
+        """The arguments that were set, by name."""
         return {row.name: row.value for row in self.arguments() if row.is_set}
 
     def warnings(self) -> list[Diagnostic]:
-        """What the file warns of, but for the defaults that these arguments replace."""
+        """The document's warnings, without those about defaults that were replaced."""
         replaced = {
             self.document.diagnostic_at(path, "").place
             for path, name in self.document.uses.items()
@@ -177,7 +177,7 @@ def _seed(value: Any, last: int | None) -> SeedArgument:
 
 
 def _together(errors: list[UsageError], *, of: int) -> UsageError:
-    """One error that says them all; `set` is all or nothing."""
+    """One error with all their messages. `of` is how many arguments were given."""
     hints: list[Hint] = list(dict.fromkeys(hint for error in errors for hint in error.hints))
     hints += ["nothing was changed"] if of > 1 else []
     return UsageError("; ".join(error.message for error in errors), hints=hints)

@@ -1,6 +1,6 @@
-"""Completion: what may stand at the cursor, from the registry and the sources of its parameters.
+"""Completion: the words that fit at the cursor, by the registry and the sources of its parameters.
 
-A source is a function that yields candidates for one kind of word; commands name them.
+A source yields the candidates for one kind of word; the parameters of commands name their source.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from dw.errors import DwError, UsageError
 from dw.jobs.workflow_arguments import OpenWorkflow
@@ -36,7 +36,8 @@ META_LENGTH = 60
 
 
 def complete(session: Session, before: str) -> tuple[int, list[Candidate]]:
-    """Where the word at the cursor begins, and what it may become; `before` ends at the cursor."""
+    """The offset at which the word at the cursor begins, and its candidates. `before` is the text
+    before the cursor."""
     statements, errors = lex_script(before)
     words = statements[-1].words if statements else ()
     if errors or (before and words and words[-1].is_quoted):
@@ -66,29 +67,20 @@ def _candidates(session: Session, previous: Sequence[Word], typed: str) -> Itera
         return
     if found.of_kind("rest"):
         yield from _candidates(session, rest, typed)
-    elif not _awaits_value(found, rest):
+    elif not (rest and rest[-1].text in {option.flag for option in found.of_kind("option")}):
         yield from _of_command(session, found, rest, typed)
-
-
-def _awaits_value(found: ShellCommand, words: Sequence[Word]) -> bool:
-    """Whether the last word was an option, such as `--timeout`, whose value comes next."""
-    return bool(words) and words[-1].text in {option.flag for option in found.of_kind("option")}
 
 
 def _of_command(
     session: Session, found: ShellCommand, words: Sequence[Word], typed: str
 ) -> Iterable[Candidate]:
-    before = [word.text for word in _plain(words)]
+    before = [word.text for word in words if word.name is None and not word.text.startswith("-")]
     for parameter in _places(found, len(before)):
         if parameter.source is not None:
             yield from parameter.source(session, typed, before)
     for option in found.of_kind("flag", "option"):
         if typed.startswith("-") and option.flag not in {word.text for word in words}:
             yield Candidate(option.flag, option.doc)
-
-
-def _plain(words: Sequence[Word]) -> list[Word]:
-    return [word for word in words if word.name is None and not word.text.startswith("-")]
 
 
 def _places(found: ShellCommand, filled: int) -> list[Parameter]:
@@ -110,7 +102,7 @@ def workflows(session: Session, typed: str, _words: Words) -> Iterator[Candidate
     """Every workflow below `workflow_dir` and every built-in one, by the name that `load` takes,
     with its description.
 
-    What is typed as a path may become any workflow's, or one in a folder of `workflow_dir`.
+    A path is completed to any workflow, and to one in a folder of `workflow_dir`.
     """
     from dw.workflow.builtin import builtin_names
     from dw.workflow.find import find_workflow, workflow_names, workflows_below
@@ -129,7 +121,7 @@ def workflows(session: Session, typed: str, _words: Words) -> Iterator[Candidate
 
 
 def _description(path: Path) -> str:
-    """What the workflow says of itself; nothing when the file is broken, which `load` will say."""
+    """The workflow's own description; empty for a broken file, which `load` reports."""
     from dw.workflow.jsonc import JsonError, parse_json
 
     try:
@@ -140,7 +132,7 @@ def _description(path: Path) -> str:
 
 
 def arguments(session: Session, typed: str, _words: Words) -> Iterable[Candidate]:
-    """`name=`, and after the `=` what that argument may be."""
+    """`name=`, and after the `=` the values of that argument."""
     return _arguments(session.open_workflow, typed)
 
 
@@ -175,11 +167,8 @@ def _argument_values(workflow: OpenWorkflow, name: str) -> Iterator[str]:
     elif name in rows and rows[name].type == "boolean":
         yield from ("true", "false")
     elif name in rows and rows[name].default is not None:
-        yield _as_word(rows[name].value)
-
-
-def _as_word(value: Any) -> str:
-    return quote(value) if isinstance(value, str) else str(value)
+        value = rows[name].value
+        yield quote(value) if isinstance(value, str) else str(value)
 
 
 def runs(session: Session, typed: str, _words: Words) -> Iterator[Candidate]:

@@ -164,7 +164,8 @@ class _Scanner:
             if self.at_end or self.text[self.offset] == "\n":
                 return
             if self.text[self.offset] == "#":
-                self._skip_comment()
+                newline = self.text.find("\n", self.offset)
+                self.offset = len(self.text) if newline < 0 else newline
                 return
             yield self._word()
 
@@ -176,10 +177,6 @@ class _Scanner:
                 self.offset = match.end()
             else:
                 return
-
-    def _skip_comment(self) -> None:
-        newline = self.text.find("\n", self.offset)
-        self.offset = len(self.text) if newline < 0 else newline
 
     def _word(self) -> Word:
         start = self.offset

@@ -33,7 +33,7 @@ TOOLBAR_REFRESH_S = 1.0  # what changes while nobody types is the state of the w
 
 
 def interact(session: Session, terminal: Terminal) -> int:
-    """Read lines and do what they say until the user leaves. Raises Leave."""
+    """Read lines and do what they say until the user leaves. Raises ExitShell."""
     prompt = make_prompt(session, terminal)
     while True:
         try:
@@ -134,7 +134,7 @@ class _Completer(Completer):
 
 
 class _History(FileHistory):
-    """What was typed, but for lines that begin with a blank. A full disk costs only the history."""
+    """The typed lines, except those that begin with a blank. A full disk loses only the history."""
 
     def append_string(self, string: str) -> None:
         if not string.startswith(" "):

@@ -1,4 +1,4 @@
-"""Scripts: commands one after the other, checked whole before the first of them runs.
+"""Scripts: commands in a file or text, checked as a whole before the first one runs.
 
 A script stops at the first command that fails, and its exit code is that command's.
 """
@@ -19,7 +19,7 @@ from dw.repl.session import ExitShell, Session
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """`name` stands before the line number in messages; `path` is None where there is no file."""
+    """`name` stands before the line number in messages; `path` is None without a file."""
 
     name: str
     text: str
@@ -30,7 +30,7 @@ class Script:
 
 
 def read(name: str) -> Script:
-    """The script in a file, or for `-` on standard input. Raises UsageError when there is none."""
+    """The script in a file, or for `-` on standard input. Raises UsageError if it is unreadable."""
     try:
         if name == "-":
             return Script("<stdin>", _normal(sys.stdin.buffer.read()))
@@ -55,9 +55,12 @@ def commands(texts: Sequence[str]) -> list[Script]:
 
 
 def check(script: Script) -> Iterator[tuple[str, DwError]]:
-    """Everything that is wrong with the commands as they are written, each with its position."""
+    """Every error in the grammar of the commands, with its position."""
     statements, errors = script.statements()
-    found: list[tuple[int, DwError]] = [(error.line, _in_column(error)) for error in errors]
+    found: list[tuple[int, DwError]] = [
+        (each.line, UsageError(f"{each.message} (column {each.column})", hints=each.hints))
+        for each in errors
+    ]
     for statement in statements:
         try:
             parse(statement.words)
@@ -67,12 +70,8 @@ def check(script: Script) -> Iterator[tuple[str, DwError]]:
         yield f"{script.name}:{line}", problem
 
 
-def _in_column(error: LexError) -> UsageError:
-    return UsageError(f"{error.message} (column {error.column})", hints=error.hints)
-
-
 def run(session: Session, scripts: Sequence[Script]) -> int:
-    """Run them in order. Returns the first failure's exit code, or 0. Raises Leave at `exit`."""
+    """Run them in order. Returns the exit code of the first failure. Raises ExitShell at `exit`."""
     wrong = [problem for script in scripts for problem in check(script)]
     for position, error in wrong:
         session.renderer.error(error, position=position)
@@ -94,7 +93,7 @@ def run(session: Session, scripts: Sequence[Script]) -> int:
 
 
 def _exit_codes(session: Session, script: Script) -> Iterator[int]:
-    """Run one command after the other, as long as codes are asked for."""
+    """Run one command for each code that is taken."""
     for statement in script.statements()[0]:
         position = f"{script.name}:{statement.line}"
         session.renderer.command(statement.text, position)
@@ -103,7 +102,7 @@ def _exit_codes(session: Session, script: Script) -> Iterator[int]:
 
 @contextmanager
 def _sourcing(session: Session, script: Script) -> Iterator[None]:
-    """Know which files are being run, so that none runs inside itself."""
+    """Keep track of the files being run. Raises UsageError for one inside itself."""
     if script.path is None:
         yield
         return

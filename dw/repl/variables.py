@@ -1,4 +1,4 @@
-"""What `${name}` stands for: what `let` set, the last run, the environment."""
+"""Variables: the values of `${name}`, set by `let`, by the last run and by the environment."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Variables:
         return Assignment(str(word.name), self.expand(word), word.form).value()
 
     def lookup(self, name: str) -> str:
-        """The text for `${name}`. Raises UsageError when there is none."""
+        """The text for `${name}`. Raises UsageError when it is not set."""
         space, _, rest = name.partition(".")
         if space == "env" and rest:
             return self._environment(rest)
@@ -54,7 +54,7 @@ class Variables:
     def _environment(self, name: str) -> str:
         if (value := os.environ.get(name)) is None:
             raise UsageError(
-                f"there is no {name} in the environment{did_you_mean(name, os.environ)}"
+                f"{name} is not set in the environment{did_you_mean(name, os.environ)}"
             )
         return value
 
@@ -62,7 +62,7 @@ class Variables:
         if name not in ("output", "seed", "id"):
             known = ("output", "seed", "id")
             raise UsageError(
-                f"${{run.{name}}} is none of {', '.join(known)}{did_you_mean(name, known)}"
+                f"${{run.{name}}} is not one of {', '.join(known)}{did_you_mean(name, known)}"
             )
         value = getattr(self.run, name) if self.run else None
         if value is None:

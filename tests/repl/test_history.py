@@ -97,7 +97,7 @@ def test_of_many_the_newest_are_shown(shell: Shell) -> None:
         keep(shell.folder, f"sd15/{number:04d}", GOOD)
     *shown, last = rows(shell.say("history"))[1:]
     assert len(shown) == LISTED
-    assert last == [f"The newest {LISTED} of {LISTED + 2}; history --all shows the others, too"]
+    assert last == [f"The newest {LISTED} of {LISTED + 2}; history --all shows all of them"]
     assert len(rows(shell.say("history --all"))[1:]) == LISTED + 2
 
 
@@ -141,7 +141,7 @@ def test_a_number_that_no_run_has_is_refused_with_those_that_are(shell: Shell, n
 
 def test_before_the_first_run_there_is_none_to_show(shell: Shell) -> None:
     shell.say("config output_dir=elsewhere")
-    assert shell.say("show") == "error: there is no run below elsewhere\n  run\n"
+    assert shell.say("show") == "error: no run found below elsewhere\n  run\n"
 
 
 @pytest.mark.parametrize("damage", ["{", '{"state": "running"}', "[]"])

@@ -185,7 +185,7 @@ def test_only_the_last_traces_are_kept() -> None:
     for number in range(1, 60):
         traces.keep(number, f"text {number}")
     assert (traces.find(), traces.find(10)) == ("text 59", "text 10")
-    with pytest.raises(UsageError, match="there is no trace 9"):
+    with pytest.raises(UsageError, match="unknown trace 9"):
         traces.find(9)
 
 

@@ -31,7 +31,7 @@ def arg(session: Session, call: Call) -> None:
     if named[:1] == ["reset"]:
         before = workflow.changed()
         workflow.reset([*named[1:], *unset])
-        _tell(session, [name for name in before if name not in workflow.changed()])
+        _confirm(session, [name for name in before if name not in workflow.changed()])
     elif named:
         for name in named:
             session.renderer.result(as_text(workflow.argument(name).value))
@@ -42,7 +42,7 @@ def arg(session: Session, call: Call) -> None:
 
 
 def _change(session: Session, unset: list[str], pairs: dict[str, Any]) -> None:
-    """All or nothing: what is unset is only unset when the rest fits."""
+    """Set and unset, all or nothing: names are unset once every value was accepted."""
     workflow = session.workflow
     if both := [name for name in unset if name in pairs]:
         raise UsageError(f"{both[0]} cannot be set and unset at once")
@@ -51,17 +51,17 @@ def _change(session: Session, unset: list[str], pairs: dict[str, Any]) -> None:
     workflow.set(pairs, session.last_seed)
     if unset:
         workflow.reset(unset)
-    _tell(session, [*pairs, *unset])
+    _confirm(session, [*pairs, *unset])
 
 
-def _tell(session: Session, names: list[str]) -> None:
-    """What these are now, for whoever typed it; a script knows."""
+def _confirm(session: Session, names: list[str]) -> None:
+    """Show the new values at a prompt."""
     if not session.options.is_script:
         for name in names:
             row = session.workflow.argument(name)
             text = in_one_line(row.value)
-            told = f'"{text}"' if isinstance(row.value, str) else text
-            session.renderer.status(f"{name} = {told}{'' if row.is_set else ' (default)'}")
+            value = f'"{text}"' if isinstance(row.value, str) else text
+            session.renderer.status(f"{name} = {value}{'' if row.is_set else ' (default)'}")
 
 
 def show(session: Session) -> None:

@@ -34,7 +34,7 @@ def history_(session: Session, call: Call) -> None:
         session.renderer.status(f"No such run below {display_path(session.output_dir)}")
     elif len(listed) < len(found):
         session.renderer.status(
-            f"The newest {LISTED} of {len(found)}; history --all shows the others, too"
+            f"The newest {LISTED} of {len(found)}; history --all shows all of them"
         )
 
 
@@ -51,7 +51,7 @@ def show(session: Session, call: Call) -> None:
 
 def _chosen(runs: list[Past], word: str | None, session: Session) -> Past:
     if not runs:
-        raise UsageError(f"there is no run below {display_path(session.output_dir)}", hints=["run"])
+        raise UsageError(f"no run found below {display_path(session.output_dir)}", hints=["run"])
     number = len(runs) if word is None else int(word) if word.isdecimal() else 0
     if not 1 <= number <= len(runs):
         raise UsageError(
@@ -74,7 +74,7 @@ def _row(run: Past) -> tuple[str, ...]:
 
 
 def _result(run: Past) -> str:
-    """Its first file, or why there is none."""
+    """The first file, or the cause of a failure."""
     first, *more = run.files or [str(run.facts.get("cause") or "")]
     return f"{first} and {len(more)} more" if more else first
 

@@ -1,4 +1,4 @@
-"""`memory`, `clear`: what the worker holds, and letting go of it."""
+"""`memory`, `clear`: the models in the worker's memory, and freeing them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ TIMEOUT = Parameter("--timeout SECONDS", "how long it may execute", kind="option
     "run the workflow; name=value overrides arguments for this run; the key s ends it early",
     Parameter(
         "name=value",
-        "arguments for this run; several values draw a picture for each and a contact sheet of all:"
+        "arguments for this run; several values make a run for each and a contact sheet of all:"
         " a name given more than once, or numbers as in steps=20,30 and seed=1..4",
         kind="pairs",
         source=completion.arguments,

@@ -1,4 +1,4 @@
-"""`source`, `let`, `try`: what scripts are made of, at the prompt too."""
+"""`source`, `let`, `try`: commands for scripts, which the prompt also takes."""
 
 from __future__ import annotations
 

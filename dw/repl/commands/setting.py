@@ -32,21 +32,21 @@ def config(session: Session, call: Call) -> None:
     if call.pairs:
         session.configure(settings)
         session.configured.update(dict.fromkeys(call.pairs))
-        _tell(session, call.pairs)
+        _confirm(session, call.pairs)
     if "-s" in call.flags:
         _keep(session, [*call.pairs, *call.words] or [*session.configured])
     elif not call.pairs:
         _show(session, call.words)
 
 
-def _tell(session: Session, names: Iterable[str]) -> None:
+def _confirm(session: Session, names: Iterable[str]) -> None:
     if not session.options.is_script:
         for name in names:
             session.renderer.status(f"{name} = {_text(getattr(session.settings, name))}")
 
 
 def _keep(session: Session, names: list[str]) -> None:
-    """Write them to the config file; what the command line set is not meant to last."""
+    """Write them to the config file. Options of the command line are for one session only."""
     if not names:
         raise UsageError(
             "nothing to keep: no setting was changed in this session",

@@ -1,4 +1,4 @@
-"""`status`, `worker`: the process behind the shell, by hand."""
+"""`status`, `worker`: the state of the worker process, and starting and stopping it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dw.terminal.table import in_one_line
 from dw.worker.process.resources import silence
 
 VERBS = {
-    "start": "have a process ready before the first run",
-    "restart": "a new process; the models are lost",
-    "stop": "let it leave; the models are lost",
-    "where": "what it is doing at this moment, also when it is stuck",
+    "start": "start a process before the first run",
+    "restart": "replace the process; the models are lost",
+    "stop": "end the process; the models are lost",
+    "where": "show what it is doing, even when it is stuck",
 }
 
 
@@ -60,7 +60,7 @@ def _process(pid: int, rss: int | None) -> str:
 
 @command(
     "worker",
-    "the worker's process by hand; `where` shows what it is doing, also when it is stuck",
+    "start, stop or inspect the worker process; `where` works even when it is stuck",
     Parameter("start|restart|stop|where", "without a word: its state", source=verbs),
     Parameter("--full", "with `where`: the whole stack of every thread", kind="flag"),
     example="worker where",
@@ -75,13 +75,15 @@ def worker(session: Session, call: Call) -> None:
             session.stop_worker()
             _start(session)
         case "stop":
-            _stop(session)
+            if not session.has_worker:
+                session.renderer.status("No worker is running")
+            session.stop_worker()
         case "where":
             session.renderer.result(_where(session, is_full="--full" in call.flags))
         case unknown:
             nearest = did_you_mean(unknown, VERBS)
             raise UsageError(
-                f"worker does not know {unknown!r}{nearest}",
+                f"unknown action {unknown!r}{nearest}",
                 hints=[f"worker takes {', '.join(VERBS)}"],
             )
 
@@ -93,14 +95,8 @@ def _where(session: Session, *, is_full: bool) -> str:
     return "\n".join([found.line, found.stack.rstrip()] if is_full else [found.line])
 
 
-def _stop(session: Session) -> None:
-    if not session.has_worker:
-        session.renderer.status("No worker is running")
-    session.stop_worker()
-
-
 def _start(session: Session) -> None:
-    """A process with its imports done: it becomes the worker with the first run."""
+    """Start a standby that has its imports done: the first run makes it the worker."""
     if session.has_worker:
         session.renderer.status("A worker is running")
         return

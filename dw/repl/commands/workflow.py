@@ -33,7 +33,7 @@ def load(session: Session, call: Call) -> None:
     _prepare(session, workflow)
     _summarize(session, workflow)
     if former is not None:
-        _tell_reset(session, [name for name in former.changed() if name not in call.pairs])
+        _report_reset(session, [name for name in former.changed() if name not in call.pairs])
     _warn(session, workflow)
 
 
@@ -63,15 +63,15 @@ def validate(session: Session, call: Call) -> None:
 
 
 def _prepare(session: Session, workflow: OpenWorkflow) -> None:
-    """Have the standby import what the workflow needs, while the user still types."""
+    """Let the standby import what the workflow needs while the user types."""
     if session.settings.standby:
         session.client.submit(
             prepare_command(session.client.next_id(), workflow.document, session.permissions)
         )
 
 
-def _tell_reset(session: Session, names: list[str]) -> None:
-    """Arguments belong to the workflow that was open, even when the same one is loaded again."""
+def _report_reset(session: Session, names: list[str]) -> None:
+    """Say which arguments the former workflow had: a load drops them, even one of the same file."""
     if names:
         were = "argument was" if len(names) == 1 else "arguments were"
         session.renderer.status(f"{len(names)} {were} reset: {', '.join(names)}")
