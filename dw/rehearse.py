@@ -28,7 +28,7 @@ from dw.terminal.renderer import Stream
 from dw.terminal.table import aligned
 from dw.types import OutputFile
 
-HEADER = ("workflow", "ran", "seconds", "made, or what failed and where")
+HEADER = ("workflow", "ran", "seconds", "results, or the error")
 
 
 @dataclass(frozen=True)

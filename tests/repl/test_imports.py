@@ -8,7 +8,7 @@ import sys
 import pytest
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy")
-LATER = ("rich", "pydantic", "PIL")
+LATER = ("rich", "pydantic", "PIL", "tomlkit", "httpx2")
 
 AT_THE_PROMPT = """
 import dw.repl.app, dw.repl.commands.all, dw.repl.prompt, dw.terminal.live, dw.worker.client

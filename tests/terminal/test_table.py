@@ -63,3 +63,8 @@ def test_tabs_separate_the_columns_for_programs() -> None:
 def test_a_long_value_is_cut() -> None:
     assert in_one_line("x" * 61) == "x" * 57 + "..."
     assert in_one_line([1, "a"]) == '[1, "a"]'
+
+
+@pytest.mark.parametrize(("text", "cells"), [("e\u0301", 1), ("一", 2)])
+def test_a_text_has_the_width_that_a_terminal_gives_it(text: str, cells: int) -> None:
+    assert text_width(text) == cells
