@@ -23,6 +23,12 @@ LAYERS: dict[str, set[str]] = {
 }
 """What each package may import besides itself. The floor imports only itself."""
 
+ENGINE = (
+    *("errors", "device", "cancellation", "python", "patches", "media", "files", "tasks"),
+    *("models", "calls", "memory", "checks", "execution", "engine"),
+)
+"""The rooms of the engine from the bottom: each imports itself and those before it."""
+
 FACES = {"repl", "run", "rehearse", "validate", "schema"}
 """The programs. They import every layer, except as the tests below say, and never each other."""
 
@@ -120,6 +126,15 @@ def test_imports_point_one_way(path: Path):
         assert theirs <= LAYERS[own]
     elif own in FACES:
         assert not theirs & FACES
+
+
+def test_the_rooms_of_the_engine_stand_on_each_other():
+    rooms = {module: module.split(".")[2] for module in PATHS if module.startswith("dw.engine.")}
+    assert set(rooms.values()) == set(ENGINE)
+    for module, room in rooms.items():
+        below = ENGINE[: ENGINE.index(room) + 1]
+        theirs = [name for name in imported(PATHS[module]) if name.startswith("dw.engine.")]
+        assert [name for name in theirs if name.split(".")[2] not in below] == [], module
 
 
 def test_every_package_has_its_layer():
