@@ -91,17 +91,14 @@ class _Steps:
         kept, signal = self._kept[self._passes.current], output[0]
         is_edge = self._passes.steps in (1, self._steps)
         if kept.signal is not None:
-            kept.distance += self._change(kept.signal, signal)
+            change = (signal - kept.signal).abs().mean() / kept.signal.abs().mean()
+            kept.distance += max(0.0, polynomial(self._coefficients, change.item()))
         self.is_skipped = (
             not is_edge and kept.residual is not None and kept.distance < self._threshold
         )
         if not self.is_skipped:
             kept.distance = 0.0
         kept.signal = signal
-
-    def _change(self, before: torch.Tensor, now: torch.Tensor) -> float:
-        relative = ((now - before).abs().mean() / before.abs().mean()).item()
-        return max(0.0, polynomial(self._coefficients, relative))
 
     def skip(self) -> None:
         residual = self._kept[self._passes.current].residual

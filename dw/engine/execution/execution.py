@@ -37,7 +37,6 @@ from dw.engine.tasks.generation import GeneratedTokens
 from dw.events import Executing, StepStarted
 from dw.rehearsal.arguments import FRAMES, FRAMES_OF, GIVEN, chosen, smaller, told
 from dw.workflow import Document, Workflow
-from dw.workflow.format.chain import Chain
 from dw.workflow.format.model import ACTIONS, Step, Task
 from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.references import PREVIOUS, result_references
@@ -86,7 +85,11 @@ class Execution:
         """The results of the last step."""
         results: list[Any] = []
         for index, step in enumerate(self._workflow.steps):
-            self._begin(step, index)
+            self._context.control.check()
+            self._context.control.stepped(0, 0)
+            self._run.step = f"{self._prefix}{step.name}"
+            total = len(self._workflow.steps)
+            self._context.emit(StepStarted(self._context.run_id, self._run.step, index + 1, total))
             with failing(self._run.where):
                 results = list(self._step(step, index, self._arguments[index]))
             self._results.keep(step.name, results)
@@ -103,11 +106,14 @@ class Execution:
             self._results.retain(text for _, text in result_references(later))
         return results
 
+    # ------------------------------------------------------------------ models that are released
+
     def _release_pipeline(self, index: int) -> None:
         """Free what the pipeline of a step needed, unless another step needs it."""
         needs = {i: self._need(i) for i in range(index, len(self._workflow.steps))}
         released = needs.pop(index)
         if released is not None:
+            # Other pipelines may share its components; the cache keeps those.
             others = [n for n in self._run.needs if n.pipeline != released.pipeline]
             later = [need for need in needs.values() if need is not None]
             self._context.cache.release([released], still_needed=[*others, *later])
@@ -130,17 +136,11 @@ class Execution:
         self._context.cache.release(of_tasks, still_needed=others)
         self._run.device.empty_cache()
 
-    def _begin(self, step: Step, index: int) -> None:
-        run = self._run
-        self._context.control.check()
-        self._context.control.stepped(0, 0)
-        run.step = f"{self._prefix}{step.name}"
-        total = len(self._workflow.steps)
-        self._context.emit(StepStarted(self._context.run_id, run.step, index + 1, total))
+    # ------------------------------------------------------------------ one step
 
     def _step(self, step: Step, index: int, arguments: Any) -> Iterator[Any]:
         """Yield the results of the step's iterations; each is saved as soon as it exists."""
-        run, runner = self._run, self._runner(step, index)
+        run, runner = self._run, self._runner(step, index)  # one for all iterations
         count = iterations_done = 0
         taken = run.stop.taken
         for each in self._iterations(step, arguments):
@@ -187,7 +187,14 @@ class Execution:
     def _runner(self, step: Step, index: int) -> Runner:
         if (pipeline := self._workflow.pipeline_of(step)) is not None:
             runner = self._pipeline_runner(pipeline, self._seed_of(step))
-            return runner if step.chain is None else self._chain_runner(step, step.chain, runner)
+            if step.chain is None:
+                return runner
+            prompts = [
+                self._results.first(text) if text.startswith(PREVIOUS) else text
+                for text in step.chain.prompts
+            ]
+            stem = f"{self._workflow.id}-{step.name}"
+            return chain_runner(self._run, step.chain, prompts, runner, stem)
         if step.task is not None:
             return self._task_runner(step.task, self._seed_of(step))
         assert step.workflow is not None
@@ -197,6 +204,8 @@ class Execution:
     def _seed_of(self, step: Step) -> int:
         own = own_seed(step)
         return self._seed if own is None else own
+
+    # ------------------------------------------------------------------ runners
 
     def _pipeline_runner(self, pipeline: Pipeline, seed: int) -> Runner:
         prepared, run = self._prepared(pipeline), self._run
@@ -217,6 +226,7 @@ class Execution:
                 arguments = encoded(arguments, encoder.url, self._access)
             given = {**arguments, **extra}
             if resolve.is_from_transformers(type(prepared)):
+                # Pipelines of diffusers move their inputs themselves.
                 given = transformers_models.on_its_device(prepared, given)
             if configuration.generate:
                 counted = GeneratedTokens(given.get("max_new_tokens"), run.stop.cut)
@@ -269,13 +279,7 @@ class Execution:
         self._load_late(StepRequirement(self._run.step, spec))
         return self._context.cache.parts(spec), spec.placement
 
-    def _chain_runner(self, step: Step, chain: Chain, runner: Runner) -> Runner:
-        prompts = [
-            self._results.first(text) if text.startswith(PREVIOUS) else text
-            for text in chain.prompts
-        ]
-        stem = f"{self._workflow.id}-{step.name}"
-        return chain_runner(self._run, chain, prompts, runner, stem)
+    # ------------------------------------------------------------------ models that are needed
 
     def _prepared(self, pipeline: Pipeline) -> Any:
         """The pipeline, assembled, with its schedulers, call settings and adapters."""
@@ -309,6 +313,7 @@ class Execution:
             if not Footprint.of(loads, run.device).has_room():
                 # Models of other tasks give way.
                 needs = [n for n in needs if n.pipeline.cls is not TaskModels or n is need]
+            # Drop first, load after: old and new models are never in memory together.
             plan = self._context.cache.plan(needs)
             self._context.cache.keep_only(plan)  # some may be of the run before
             if plan.dropped:
@@ -316,6 +321,8 @@ class Execution:
             self._context.cache.load(self._context.cache.plan([need]), before=run.loading)
             run.step = need.step
             self._context.emit(Executing(self._context.run_id, self._context.workflow.id))
+
+    # ------------------------------------------------------------------ sub-workflows, results
 
     def _sub_workflow(
         self, child: Document, arguments: Mapping[str, Any], seed: int, name: str, index: int

@@ -47,7 +47,10 @@ def free(device: Device, cache: ComponentCache, live_models: LiveModels) -> Clea
     _forget_exceptions()
     gc.collect()
     device.empty_cache()
-    return ClearReport(max(0, before - device.memory().allocated), _survivors(live_models))
+    living = live_models.living()
+    own = {id(living), *map(id, living)}
+    survivors = tuple(f"{entry[0]} (held by {_holders(entry[1], own)})" for entry in living)
+    return ClearReport(max(0, before - device.memory().allocated), survivors)
 
 
 def recover(pipeline: DiffusionPipeline | None, cache: ComponentCache, device: Device) -> None:
@@ -108,12 +111,6 @@ def _device(component: CachedComponent) -> str:
         return "cpu"
     first = next(tensors(component.value), None)
     return placement.device if first is None else str(first.device)
-
-
-def _survivors(live_models: LiveModels) -> tuple[str, ...]:
-    living = live_models.living()
-    own = {id(living), *map(id, living)}
-    return tuple(f"{entry[0]} (held by {_holders(entry[1], own)})" for entry in living)
 
 
 def _holders(model: Any, own: Collection[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -172,7 +172,7 @@ class _PlanBuilder:
             yield name, "", casting
         for name, path, entry in entries:
             if path and (placement := self._entry(entry)) is not None:
-                yield name, path, _place(placement)
+                yield name, path, PostLoadChange("place", options=_json(asdict(placement)))
         for name in self._optimized():
             yield name, "", PostLoadChange("sdnq_optimize")
         for name, path, entry in entries:
@@ -192,7 +192,10 @@ class _PlanBuilder:
             castings[name] = component.casting or castings.get(name)
         for name, casting in castings.items():
             if casting is not None:
-                yield name, _cast(casting)
+                values = casting.model_dump(exclude_none=True)
+                names = [key for key in values if key.endswith("_dtype")]
+                values |= {key: str(resolve.dtype(values[key])) for key in names}
+                yield name, PostLoadChange("cast_layerwise", options=_json(values))
 
     def _optimized(self) -> tuple[str, ...]:
         wanted = self._configuration.sdnq_optimize
@@ -217,25 +220,6 @@ class _PlanBuilder:
     @property
     def _configuration(self) -> Configuration:
         return self.pipeline.configuration
-
-
-def _place(placement: Placement) -> PostLoadChange:
-    return PostLoadChange(
-        "place",
-        options=_json(
-            {
-                "device": placement.device,
-                "offload": placement.offload,
-                "options": placement.options,
-            }
-        ),
-    )
-
-
-def _cast(casting: LayerwiseCasting) -> PostLoadChange:
-    values = casting.model_dump(exclude_none=True)
-    dtypes = {n: str(resolve.dtype(v)) for n, v in values.items() if n.endswith("_dtype")}
-    return PostLoadChange("cast_layerwise", options=_json({**values, **dtypes}))
 
 
 def _json(values: Mapping[str, Any]) -> str:

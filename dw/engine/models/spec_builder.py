@@ -76,7 +76,9 @@ class SpecBuilder:
             return self._from_single_file(generic, str(self._arguments["from_single_file"]))
         if "model_name" in self._arguments:
             return self._from_folder(generic, self._folder(str(self._arguments["model_name"])))
-        return self._from_parts(generic)
+        if resolve.is_generic(generic):
+            raise WorkflowError(f"{generic.__name__} needs a model_name")
+        return self._assembled(generic, self._overrides, {})
 
     def _from_folder(self, generic: Any, folder: Path) -> PipelineSpec:
         index = self.context.sources.index(folder)
@@ -174,11 +176,6 @@ class SpecBuilder:
         )
         nulls = {n: None for n in constructor_signature(cls).components if self._is_null(n)}
         return replace(self._spec(cls, {**nulls, **self._overrides}, {}), single_file=file)
-
-    def _from_parts(self, cls: Any) -> PipelineSpec:
-        if resolve.is_generic(cls):
-            raise WorkflowError(f"{cls.__name__} needs a model_name")
-        return self._assembled(cls, self._overrides, {})
 
     def _assembled(
         self, cls: Any, parts: Mapping[str, PartSpec], settings: Mapping[str, Any]
