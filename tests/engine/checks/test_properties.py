@@ -171,6 +171,7 @@ def test_planning_touches_no_file_that_it_may_not(
 
 def _may_be_read(path: Path, folder: Path) -> bool:
     """The workflow's folder, the stand-ins, and what Python itself is made of."""
-    allowed = [folder, store.cache_dir(), Path.cwd(), *map(Path, sysconfig.get_paths().values())]
+    python = [*sysconfig.get_paths().values(), *sys.path]  # importlib.metadata lists the latter
+    allowed = [folder, store.cache_dir(), Path.cwd(), *map(Path, python)]
     resolved = path.resolve()
     return any(resolved.is_relative_to(each.resolve()) for each in allowed)
