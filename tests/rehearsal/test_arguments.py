@@ -6,10 +6,8 @@ from inspect import Parameter
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from dw.rehearsal.arguments import chosen, smaller, told
-from tests.engine.session import Json, Session, text_to_image
 
 
 def parameters(**defaults: Any) -> dict[str, Parameter]:
@@ -44,7 +42,7 @@ AUDIO = parameters(num_inference_steps=100, audio_end_in_s=None)
     ],
 )
 def test_what_takes_long_is_replaced(
-    taken: dict[str, Parameter], arguments: Json, replaced: Json
+    taken: dict[str, Parameter], arguments: dict[str, Any], replaced: dict[str, Any]
 ) -> None:
     assert smaller(taken, arguments, ()) == replaced
 
@@ -74,31 +72,3 @@ def test_only_what_was_asked_for_is_told() -> None:
 def test_an_argument_is_chosen_when_its_variable_is() -> None:
     call = {"width": "variable:side", "height": "variable:other", "prompt": "variable: side"}
     assert chosen(call, {"side"}) == {"width"}
-
-
-def sized(**arguments: Any) -> Json:
-    document = text_to_image("any/model", arguments={"width": "variable:side", **arguments})
-    return {**document, "variables": {"side": 512}}
-
-
-def test_a_rehearsal_is_small_unless_the_user_says_otherwise(session: Session) -> None:
-    def size(**chosen: Any) -> tuple[int, int]:
-        result = session.run(sized(height=256), rehearse=True, **chosen)
-        with Image.open(result.outputs[0].path) as image:
-            return image.size
-
-    assert size() == (256, 128)
-    assert session.warnings == [
-        "step 'gen': rehearsed with height=128 instead of 256, width=256 instead of 512"
-    ]
-    assert size(side=320) == (320, 256)
-
-
-def test_what_a_parent_passes_on_is_chosen_by_its_user(session: Session) -> None:
-    import json
-
-    (session.folder / "child.json").write_text(json.dumps(sized(height=64)))
-    call = {"path": "child.json", "arguments": {"side": "variable:width"}}
-    parent = {"id": "p", "variables": {"width": 384}, "steps": [{"name": "s", "workflow": call}]}
-    assert session.run(parent, rehearse=True).outputs[0].width == 256
-    assert session.run(parent, rehearse=True, width=320).outputs[0].width == 320
