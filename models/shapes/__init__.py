@@ -1,1 +1,1 @@
-"""Coloured shapes on coloured grounds: a world small enough for a model that ships with dw."""
+"""The model `shapes`: coloured shapes on coloured grounds, small enough to ship with dw."""

@@ -1,4 +1,4 @@
-"""The LoRA `outline`: the same scenes, their objects drawn as lines."""
+"""The LoRA `outline`: the same scenes with their objects as outlines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LAYERS = ("to_v", "to_out.0", "conv1", "conv2")
 
 
 def add_adapter(model: Denoiser) -> None:
-    """From now on only the adapter of the U-Net is trained."""
+    """Freeze the model and add a trainable adapter to its U-Net."""
     model.requires_grad_(False)
     config = LoraConfig(r=_RANK, lora_alpha=_RANK, target_modules=list(_LAYERS))
     model.unet.add_adapter(config)

@@ -1,4 +1,4 @@
-"""The autoencoder: pictures of 128x128 as latents of 4x32x32, and back."""
+"""The autoencoder: images of 128x128 as latents of 4x32x32, and back."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from models.shapes.scene import random_scene
 _KL = 5e-4
 """Weight of the Kullback-Leibler divergence of a latent number, against the error of a pixel."""
 _OUTLINES = 0.25
-"""The part of all pictures that has outlines, for the adapter."""
+"""The share of images with outlines, for the adapter."""
 _NOISE = 0.03
 """Standard deviation of the noise on latents that are sampled; their own is 1."""
 _EDGES = 0.5
-"""Standard deviation of the latents that tell edges: noise hides them first, so that a drawing
-settles them last."""
+"""Standard deviation of the latents of edges: noise hides them first, so that denoising settles
+them last."""
 
 
 def new_autoencoder() -> AutoencoderKL:
-    """It starts as one that lets colours through, which is most of what it has to learn."""
+    """It starts with weights that pass colours through, most of what it has to learn."""
     channels = (16, 32, 32)
     vae = AutoencoderKL(
         sample_size=SIDE,
@@ -48,10 +48,10 @@ def new_autoencoder() -> AutoencoderKL:
 def reconstruction(
     vae: AutoencoderKL, *, batch: int, side: int = SIDE, noise: float = 0.0
 ) -> Callable[[Lane], torch.Tensor]:
-    """The loss of parts of fresh pictures: how far they are from what becomes of them.
+    """The reconstruction loss of crops of fresh images.
 
-    `noise` is the standard deviation of what else is added to their latents, as those that a
-    denoiser makes are not exact.
+    `noise` is the standard deviation of further noise on their latents, because the latents of a
+    denoiser are not exact.
     """
 
     def loss(lane: Lane) -> torch.Tensor:
@@ -68,22 +68,22 @@ def reconstruction(
 
 
 def keep_latents(vae: AutoencoderKL) -> None:
-    """From now on only what makes pictures of latents is trained."""
+    """Freeze the encoder: only the decoder is trained from now on."""
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
 
 
 def tensor(image: object) -> torch.Tensor:
-    """A picture as (3, h, w) from -1 to 1."""
+    """An image as (3, h, w) from -1 to 1."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 
 @torch.no_grad()
 def whiten(vae: AutoencoderKL, images: torch.Tensor) -> None:
-    """Give the latents of `images` zero mean and no correlation: noise then hides all alike.
+    """Give the latents of `images` zero mean and no correlation: noise then hides all equally.
 
-    The change is folded into the 1x1 convolutions between encoder, latents and decoder. What the
-    encoder adds to its latents when they are sampled becomes a little noise, the same everywhere.
+    The change is folded into the 1x1 convolutions between encoder, latents and decoder. The
+    variance of sampled latents becomes a small constant.
     """
     latents = vae.encode(images).latent_dist.mean.movedim(1, -1).flatten(0, -2)
     mean, channels = latents.mean(0), latents.shape[1]
@@ -109,7 +109,7 @@ def any_images(random: Random, count: int) -> torch.Tensor:
 
 
 def _any_part(random: Random, side: int) -> torch.Tensor:
-    """A square of a picture, with a part of an object in it."""
+    """A square crop of an image that shows part of an object."""
     scene, placed = random_scene(random)
     image = draw(scene, placed, random, outline=random.random() < _OUTLINES)
     around = random.choice(placed)

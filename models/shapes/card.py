@@ -1,4 +1,4 @@
-"""The model cards, with what was measured when the weights were made."""
+"""Model cards, with the measurements of the training run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pipeline_tag: text-to-image
 
 A text-to-image model of {size:.1f} MB that draws coloured shapes on coloured grounds, {side}x{side}
 pixels, in less than a second on a CPU. It comes with dw so that a workflow can be tried, and a
-test can see whether a picture is right, without a GPU or a download.
+test can check whether an image is right, without a GPU or a download.
 
     a red circle on blue
     two small green squares and a large yellow star on white, left
@@ -62,7 +62,7 @@ word that the model does not know becomes letters, which it has learnt to pass o
 
 ## How it was made
 
-`python -m models.shapes.train --seed {seed}`, from nothing: the script draws its own pictures, so
+`python -m models.shapes.train --seed {seed}`, from nothing: the script draws its own images, so
 there is no data set and nobody's work in it.
 {times}
 
@@ -70,18 +70,18 @@ there is no data set and nobody's work in it.
 
 ## How good it is
 
-{prompts} prompts of scenes that were never trained on, one picture each, judged by plain image
-analysis (`models/shapes/judge.py`): no other model judges. An object is told by its colour, so one
-of a wrong colour is wrong in all that is asked of it.
+{prompts} prompts of scenes that were never trained on, one image each, judged by plain image
+analysis (`models/shapes/judge.py`): no other model judges. An object is identified by its colour,
+so one of a wrong colour is wrong in every criterion.
 
 {scores}
 
 ## Limits
 
-It knows the words above and nothing else: no other colours, no objects that overlap, no places of
-single objects, no more than {most} of them, no size other than {side}x{side}. It confuses what it
-confuses: the table says how often. It is a toy for trying and testing, and no measure of what
-diffusion models can do.
+It knows the words above and nothing else: no other colours, no overlapping objects, no
+positions of single objects, no more than {most} of them, no size other than {side}x{side}.
+The table above says how often it is wrong. It is a toy for trying and testing, and no measure of
+what diffusion models can do.
 
 Licence: Apache-2.0, as dw itself.
 """
@@ -116,7 +116,7 @@ Licence: Apache-2.0, as dw itself.
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`plan`: how much was done of what; `seconds` of each part; `scores` by criterion."""
+    """`plan`: the amounts of each part; `seconds` of each part; `scores` by criterion."""
 
     plan: Mapping[str, Any]
     seed: int
@@ -126,7 +126,7 @@ class Facts:
 
 
 def write(out: Path, facts: Facts) -> None:
-    """A README.md in each of the two folders below `out`."""
+    """Write a README.md in each of the two folders below `out`."""
     shapes, outline = out / "shapes", out / "shapes-outline"
     parts = [f"| {n} | `{kind}` | {count:,} |" for n, (kind, count) in facts.parameters.items()]
     model = _MODEL.format(
@@ -173,7 +173,7 @@ def _table(scores: Mapping[str, Score]) -> str:
         f"| {name} | {score.right} of {score.asked} | {score.part:.0%} | {_goal(name)} |"
         for name, score in scores.items()
     ]
-    return "\n".join(["| right in | pictures | | goal |", "| --- | --- | --- | --- |", *rows])
+    return "\n".join(["| right in | images | | goal |", "| --- | --- | --- | --- |", *rows])
 
 
 def _goal(criterion: str) -> str:

@@ -1,4 +1,4 @@
-"""The text encoder and the denoiser, trained together on the latents of scenes and their words."""
+"""The denoiser and its text encoder, trained together on latents of scenes and their prompts."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from models.shapes.scene import SIZES, Scene, random_scene
 from models.shapes.tokens import tokens
 
 WIDTH = 96
-"""Numbers that stand for a token."""
+"""Of the embedding of a token."""
 _UNSAID = 0.1
-"""The part of all prompts that is left empty, so that guidance knows what no prompt means."""
+"""The share of empty prompts, for classifier-free guidance."""
 _MIDDLE, _SPREAD = 0.4, 1.2
-"""Of the noise levels (logit-normal): most of those at which places and shapes are settled."""
+"""Of the noise levels (logit-normal): mostly those at which positions and shapes are settled."""
 _GAIN = 5.0
-"""How much the picture's error shrinks with the ratio of signal to noise, of a trained model."""
+"""How fast the image error of a trained model falls with the ratio of signal to noise."""
 _AT_ONCE = 32
 
 
 class Denoiser(torch.nn.Module):
-    """What is trained together: the encoder of a prompt and the U-Net that it guides."""
+    """The trainable parts: the text encoder and the U-Net that it guides."""
 
     def __init__(self, tokenizer: CLIPTokenizer) -> None:
         super().__init__()
         self.text_encoder = _new_text_encoder(tokenizer)
         self.unet = _new_unet()
-        # With so few tokens on a CPU, the way back through PyTorch's fused attention took a quarter
+        # With so few tokens on a CPU, the backward pass of PyTorch's fused attention took a quarter
         # of a step (2.13); with the plain one a step is a fifth shorter.
         self.unet.set_attn_processor(AttnProcessor())
 
@@ -52,14 +52,14 @@ class Denoiser(torch.nn.Module):
 
 @dataclass(frozen=True)
 class Examples:
-    """Scenes, and the latents of one picture of each: (n, 4, 32, 32)."""
+    """Scenes, and the latents (n, 4, 32, 32) of one image of each."""
 
     scenes: Sequence[Scene]
     latents: torch.Tensor
 
 
 def new_scheduler() -> DDIMScheduler:
-    """At its last time step all is noise, as at the start of a drawing."""
+    """Zero terminal SNR: the last time step is pure noise, as at the start of sampling."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -69,7 +69,7 @@ def new_scheduler() -> DDIMScheduler:
         timestep_spacing="trailing",
         clip_sample=False,
         set_alpha_to_one=True,
-        steps_offset=1,  # without it the pipeline takes this for an old configuration
+        steps_offset=1,  # otherwise the pipeline treats this as an old configuration
     )
 
 
@@ -105,18 +105,18 @@ def _examples(
 def denoising(
     model: Denoiser, tokenizer: CLIPTokenizer, data: Examples, *, batch: int
 ) -> Callable[[Lane], torch.Tensor]:
-    """The loss of random examples: how wrong the pictures are that the model sees in them.
+    """The loss of random examples: the error of the images that the model predicts.
 
-    The error of a velocity, times what noise is of the variance, is that of the picture. For a
+    The error of a velocity, times the noise's share of the variance, is that of the image. For a
     trained model it is about 1 / (1 + 5 r) of that at pure noise, with r the ratio of signal to
-    noise as amplitudes; its inverse as a weight lets all levels count alike. Without it, where
-    things stand, which the words leave open, would hide how well they are drawn.
+    noise as amplitudes; its inverse as a weight makes all levels count equally. Without it, the
+    positions, which the prompt leaves open, would dominate over the quality of the shapes.
     Small objects count as much as large ones, though they fill fewer pixels.
     """
     scheduler = new_scheduler()
     last = scheduler.config.num_train_timesteps - 1
     count = batch // LANES
-    tokens(tokenizer, [""])  # sets its padding, which two threads must not do at once
+    tokens(tokenizer, [""])  # sets its padding, which is not thread-safe
 
     def loss(lane: Lane) -> torch.Tensor:
         chosen = lane.random.sample(range(len(data.scenes)), count)
@@ -138,8 +138,8 @@ def denoising(
 
 
 def _weight(scene: Scene) -> float:
-    """1 where all objects are of medium size. As the words tell the sizes, what is best for the
-    loss of a prompt stays best, whatever its weight."""
+    """1 if all objects are of medium size. The prompt gives the sizes, so the weight does not
+    change the optimum for a prompt."""
     return fmean(SIZES["medium"] / SIZES[group.size] for group in scene.groups)
 
 
@@ -165,8 +165,8 @@ def _new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def _new_unet() -> UNet2DConditionModel:
-    """Attention to the words at 16x16 and 8x8, where a cell covers 8x8 and 16x16 pixels, and to
-    other cells at 8x8 only. All layers know the whole prompt besides, as they know the time step.
+    """Cross attention at 16x16 and 8x8, where a cell covers 8x8 and 16x16 pixels, self attention at
+    8x8 only. All layers also get an embedding of the whole prompt, added to that of the time step.
     """
     return UNet2DConditionModel(
         sample_size=32,

@@ -1,4 +1,4 @@
-"""Scenes as pictures, drawn three times too large so that edges are smooth."""
+"""Drawing: scenes as images, three times enlarged and then reduced, for smooth edges."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rgb = tuple[int, int, int]
 
 _FINE = 3
 _TINT = 7
-"""How far the colours of a picture are from their names', in each channel."""
+"""The maximal deviation of an image's colours from the named ones, per channel."""
 _STROKE = 3
 """Pixels of an outline."""
 
@@ -24,7 +24,7 @@ _STROKE = 3
 def draw(
     scene: Scene, placed: Iterable[Placed], random: Random, *, outline: bool = False
 ) -> Image.Image:
-    """The scene as an RGB picture; `outline` leaves the inside of its objects empty."""
+    """The scene as an RGB image; `outline` leaves its objects empty inside."""
     ground = _tinted(scene.ground, random)
     image = Image.new("RGB", (SIDE * _FINE, SIDE * _FINE), ground)
     pen = ImageDraw.Draw(image)
@@ -70,7 +70,7 @@ RING = 0.5
 
 
 def _around(corners: int, radius: Callable[[int], float] = lambda _: 1.0) -> Points:
-    """Points around the middle, the first at the top."""
+    """Points around the center, the first at the top."""
     angles = [2 * pi * n / corners for n in range(corners)]
     return [(radius(n) * sin(a), -radius(n) * cos(a)) for n, a in enumerate(angles)]
 

@@ -1,4 +1,4 @@
-"""How often the model draws what it was asked for, in words that it was never trained on."""
+"""Evaluation: how often the model draws what a prompt of a held-out scene asks for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Score:
 
 
 def held_out_scenes(count: int) -> list[Scene]:
-    """Always the same ones."""
+    """The first `count` of a fixed series."""
     random = Random(_PROMPTS_SEED)
     return [random_scene(random, held_out=True)[0] for _ in range(count)]
 
@@ -42,7 +42,7 @@ def held_out_scenes(count: int) -> list[Scene]:
 def images(
     pipeline: StableDiffusionPipeline, prompts: Sequence[str], seed: int
 ) -> Iterator[Image.Image]:
-    """One picture of each prompt, each with a seed of its own."""
+    """One image of each prompt, each with its own seed."""
     for start in range(0, len(prompts), _AT_ONCE):
         some = list(prompts[start : start + _AT_ONCE])
         seeds = range(seed + start, seed + start + len(some))
@@ -57,8 +57,8 @@ def images(
 def scores(
     pipeline: StableDiffusionPipeline, scenes: Sequence[Scene], seed: int
 ) -> dict[str, Score]:
-    """For each criterion, in how many of the pictures whose words name it, it is right; and
-    `all` for the pictures that are right in all."""
+    """For each criterion, how many images are right of those whose prompt names it; `all` counts
+    the images that are right in every criterion."""
     prompts = [plain(scene) for scene in scenes]
     verdicts = [
         verdict(scene, see(image))

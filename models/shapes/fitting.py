@@ -1,4 +1,4 @@
-"""The loop that all parts of the model are trained with."""
+"""The training loop of all parts of the model."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 LANES = 2
-"""Each batch is made of so many parts, each in its own thread with one core: faster than all cores
-at each operation, as these are small, and they do not wait for each other when others use a core,
-too. The number is fixed so that a seed means the same on every machine."""
+"""Parts of each batch, each in its own thread on one core: faster than all cores for each small
+operation, and parts do not wait for each other when a core is busy. The number is fixed so that a
+seed gives the same weights on every machine."""
 _CLIP = 1.0
-"""The longest gradient that is followed as it is."""
+"""The maximal norm of the gradient."""
 _SMOOTHING = 0.98
-"""Of the loss that the bar shows."""
+"""Of the loss in the progress bar."""
 _KEEP_EVERY = 100
 
 _DECAY = 0.01
-"""Of the weights, at a rate of 1."""
+"""Weight decay at a rate of 1."""
 
 Gradients = tuple[torch.Tensor, ...]
 Parameters = list[torch.Tensor]
@@ -63,14 +63,14 @@ def fit(
     memory: float = 0.99,
     keep: Path | None = None,
 ) -> list[float]:
-    """Train what needs a gradient in `model`, and leave in it the moving average of its weights.
+    """Train the parameters of `model` that need a gradient, and load the moving average of the
+    weights into it. Returns the loss of each step.
 
-    `loss` makes the loss of a fresh part of a batch. Matrices and convolutions are trained by Muon
-    (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), which takes three quarters of
-    the steps of AdamW here, and all else by AdamW. The rate rises to `rate`, for Muon to twice of
-    it, in the first tenth of the steps and falls to nothing in the others (one cycle). `keep` is a
-    file for the state, written now and then: where it is there, training goes on from it. Returns
-    the loss of each step.
+    `loss` computes the loss of a fresh part of a batch. Matrices and convolutions are trained by
+    Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), which takes three quarters
+    of the steps of AdamW here, other parameters by AdamW. The rate rises to `rate` (Muon: twice
+    that) in the first tenth of the steps and falls to 0 in the rest (one cycle). `keep` is a file
+    for the state, written every 100 steps: if it exists, training continues from it.
     """
     training = _Training(model, seed, steps=steps, rate=rate, memory=memory)
     if keep is not None and keep.exists():
@@ -99,7 +99,7 @@ class _Training:
         self.model = model
         named = {n: weight for n, weight in model.named_parameters() if weight.requires_grad}
         self.weights = [*named.values()]
-        # Muon sees a convolution as a matrix, with one row for each channel that it makes.
+        # For Muon a convolution is a matrix with one row for each output channel.
         matrices = {
             name: weight.detach().flatten(1).requires_grad_()
             for name, weight in named.items()
@@ -173,7 +173,7 @@ def _is_matrix(name: str, weight: torch.Tensor) -> bool:
 
 
 def _optimizers(matrices: Parameters, others: Parameters, rate: float) -> list[Optimizer]:
-    """Muon in as many parts as there are lanes, so that each takes its share of them, and AdamW."""
+    """One Muon per lane, each for its share of the matrices, and AdamW for the rest."""
     by_size = sorted(matrices, key=torch.Tensor.numel)
     shares = [share for lane in range(LANES) if (share := by_size[lane::LANES])]
     optimizers: list[Optimizer] = [

@@ -1,4 +1,4 @@
-"""What is to be seen in a picture, by plain image analysis: no model judges another."""
+"""Judge: the ground and the objects in an image, by plain image analysis without a model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CRITERIA = ("colour", "shape", "ground", "size", "number", "position")
 _APART = 45
 """Two colours further apart than this (in RGB) differ; the nearest two of the palette are 84."""
 _SPECK = 50
-"""Pixels; what is smaller is no object. The smallest star has 243."""
+"""Pixels; smaller parts are not objects. The smallest star has 243."""
 _ALIKE = 0.7
-"""An object has a shape when it shares at least this part of their union."""
+"""The minimal intersection over union of an object with its shape."""
 _SIZES = {"small": 32, "medium": 48, "large": 70}
-"""Widths below these, in pixels: halfway between the widths that are asked for."""
+"""Upper limits of widths, in pixels: halfway between the widths of scenes."""
 _REACH = {"left": (0, 54), "right": (74, SIDE), "center": (52, 76)}
 _GRID = 32
 
@@ -35,7 +35,7 @@ class Object:
     shape: str
     size: str
     box: tuple[int, int, int, int]  # left, top, right, bottom, in pixels
-    fill: float  # the part of what its contour encloses that is painted
+    fill: float  # painted share of the area in its contour
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ class Seen:
 
     @property
     def middle(self) -> tuple[float, float]:
-        """Of all objects together, in pixels."""
+        """The center of all objects together, in pixels."""
         lefts, tops, rights, bottoms = zip(*(o.box for o in self.objects), strict=True)
         return (min(lefts) + max(rights)) / 2, (min(tops) + max(bottoms)) / 2
 
 
 def see(image: Image.Image) -> Seen:
-    """The ground and the objects of a picture of 128x128 pixels."""
+    """The ground and the objects of an image of 128x128 pixels."""
     pixels = np.asarray(image.convert("RGB"), dtype=float)
     frame = np.concatenate(
         [
@@ -67,9 +67,9 @@ def see(image: Image.Image) -> Seen:
 
 
 def verdict(scene: Scene, seen: Seen) -> dict[str, bool]:
-    """For each criterion that the scene's words name, whether the picture is as they say.
+    """For each criterion that the scene's prompt names, whether the image is right.
 
-    Objects belong to the group that has their colour, so what has a wrong colour is wrong in all.
+    Objects belong to the group of their colour, so an object of a wrong colour is wrong in all.
     """
     of_group = {g: [o for o in seen.objects if o.colour == g.colour] for g in scene.groups}
     right = {
@@ -111,7 +111,7 @@ def _colour(rgb: NDArray[np.float64]) -> str:
 
 
 def _shape(mask: Mask) -> str:
-    """The shape with the largest part in common, or `unclear`."""
+    """The shape with the highest intersection over union, or `unclear`."""
     seen = _on_grid(mask)
     alike = {
         name: float((seen & known).sum() / (seen | known).sum())

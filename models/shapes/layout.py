@@ -1,8 +1,8 @@
-"""Where the objects of a scene stand: in a row, a column or a triangle, within the part of the
-picture that the scene names.
+"""Layout: objects of a scene in a row, a column or a triangle, in the part of the image that the
+scene names.
 
-All edges lie on a grid of 8 pixels, two cells of a latent, so that the same object looks the same
-to a convolution wherever it stands.
+All edges lie on a grid of 8 pixels, two cells of a latent, so that an object looks the same to a
+convolution at every position.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from random import Random
 
 SIDE = 128
-"""Pixels of a picture, each way."""
+"""Pixels of an image, each way."""
 _MARGIN = 4
 _GAP = 8
 _GRID = 8
 _NEAR = (32, 40)
-"""The middle of what stands left (or at the top) is so many pixels from that edge."""
+"""The range of the center of objects at the left (or the top), in pixels from that edge."""
 _ANYWHERE = 16
-"""How far from the middle of the picture things stand whose place is not said. Were it the whole
-picture, only few of its pixels would follow from the words, and the words be learnt late."""
+"""The maximal distance from the image's center if the prompt names no position. In the whole image,
+few pixels would depend on the prompt, and it would be learnt late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """The middle and the width of an object, in pixels."""
+    """The center and the width of an object, in pixels."""
 
     x: float
     y: float
@@ -32,7 +32,7 @@ class Placed:
 
 
 def place(widths: list[int], position: str | None, random: Random) -> list[Placed]:
-    """The objects in reading order, without overlap; none where they do not fit."""
+    """The objects in reading order, without overlap; none if they do not fit."""
     layouts = [_row(widths), _column(widths)] if len(widths) > 1 else [_row(widths)]
     if len(widths) == 3:
         layouts.append(_triangle(widths))
@@ -54,7 +54,7 @@ def extent(layout: list[Placed]) -> tuple[float, float]:
 
 
 def _spans(layout: list[Placed], position: str | None) -> list[tuple[int, int]]:
-    """For x and y, the lowest and the highest place for the middle of a layout, on the grid."""
+    """For x and y, the range of the center of a layout, on the grid."""
     spans = []
     for size, ends in zip(extent(layout), (("left", "right"), ("top", "bottom")), strict=True):
         near, far = _NEAR
@@ -69,7 +69,7 @@ def _spans(layout: list[Placed], position: str | None) -> list[tuple[int, int]]:
 
 
 def _row(widths: list[int]) -> list[Placed]:
-    """Around (0, 0), as all layouts are."""
+    """Around (0, 0), as all layouts."""
     left, row = -(sum(widths) + _GAP * (len(widths) - 1)) / 2, []
     for width in widths:
         row.append(Placed(left + width / 2, 0, width))

@@ -1,4 +1,4 @@
-"""Scenes in words, each in many ways."""
+"""Phrases: prompts of scenes, in many wordings."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ FRAMES = (
     "{groups}{place}, {ground}",
 )
 _ODD = 0.06
-"""The part of all prompts that has a word nobody knows, so that such words do little harm."""
+"""The share of prompts with a random word, so that unknown words do little harm."""
 
 
 def phrase(scene: Scene, random: Random) -> str:
-    """One of the ways to ask for a scene."""
+    """A random wording of a scene."""
     groups = " and ".join(_group(group, random) for group in scene.groups)
     place = f", {random.choice(POSITIONS[scene.position])}" if scene.position else ""
     ground = random.choice(GROUNDS).format(scene.ground)
@@ -40,7 +40,7 @@ def phrase(scene: Scene, random: Random) -> str:
 
 
 def plain(scene: Scene) -> str:
-    """The way that the model card and the tests ask: `two small red circles on blue, left`."""
+    """The wording of the model card and the tests: `two small red circles on blue, left`."""
     groups = " and ".join(_plain_group(group) for group in scene.groups)
     return f"{groups} on {scene.ground}" + (f", {scene.position}" if scene.position else "")
 

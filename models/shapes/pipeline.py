@@ -1,4 +1,4 @@
-"""The trained parts as the folder of a stock pipeline."""
+"""The pipeline: the trained parts in the folder of a stock diffusers pipeline."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def new_pipeline(
 
 
 def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
-    """With the weights of the U-Net and the autoencoder as float16, which diffusers loads as
-    float32. The text encoder stays float32: transformers takes the type of the file."""
+    """Save the U-Net and the autoencoder as float16, which diffusers loads as float32. The text
+    encoder stays float32: transformers keeps the type of the file."""
     for part in (pipeline.unet, pipeline.vae):
         part.to(torch.float16)
     pipeline.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The losses of a training as a picture."""
+"""The plot of the losses of a training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 _WIDTH, _HEIGHT, _MARGIN = 640, 220, 44
 _WINDOW = 0.02
-"""The part of all steps that a point of a curve is the mean of."""
+"""The share of all steps over which a point of a curve is averaged."""
 _PAPER, _AXIS, _GRID, _CURVE = "white", "#444444", "#dddddd", "#2d5fd7"
 
 

@@ -1,7 +1,7 @@
-"""The text encoder's first lesson: to tell what a prompt says, before there is anything to draw.
+"""Reading: pretraining of the text encoder, which answers questions about the scene of a prompt.
 
-Without it the denoiser learns the ground of a scene soon, and its objects only after many more
-steps: it is they that most of a prompt is about, but little of a picture.
+Without it the denoiser learns the ground of a scene early, but its objects only after many more
+steps: most of a prompt describes objects, which are a small part of an image.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from models.shapes.tokens import tokens
 _GROUPS = 2
 _OF_GROUP = (MOST, len(SIZES), len(COLOURS), len(SHAPES))
 _KINDS = (len(COLOURS), len(POSITIONS), *_OF_GROUP * _GROUPS)
-"""How many answers each question about a scene has, besides that it does not say."""
+"""The number of answers of each question about a scene, besides `not given`."""
 
 
 class Reader(torch.nn.Module):
-    """A text encoder with an answer to each question, from the last of its tokens, which is the
-    only one to see all others."""
+    """A text encoder with a classifier per question on its last token, the only one that attends to
+    all others."""
 
     def __init__(self, text_encoder: CLIPTextModel) -> None:
         super().__init__()
@@ -41,8 +41,8 @@ class Reader(torch.nn.Module):
 def reading(
     reader: Reader, tokenizer: CLIPTokenizer, *, batch: int
 ) -> Callable[[Lane], torch.Tensor]:
-    """The loss of random prompts: how wrong the answers are."""
-    tokens(tokenizer, [""])  # sets its padding, which two threads must not do at once
+    """The cross entropy of the answers for random prompts."""
+    tokens(tokenizer, [""])  # sets its padding, which is not thread-safe
 
     def loss(lane: Lane) -> torch.Tensor:
         scenes = [random_scene(lane.random)[0] for _ in range(batch // LANES)]
@@ -58,7 +58,7 @@ def reading(
 
 
 def _answers(scene: Scene) -> Iterator[int]:
-    """The number of the answer to each question; 0 where the scene does not say."""
+    """The index of the answer to each question; 0 if the scene does not give it."""
     yield 1 + [*COLOURS].index(scene.ground)
     yield 0 if scene.position is None else 1 + POSITIONS.index(scene.position)
     for group in (*scene.groups, None, None)[:_GROUPS]:

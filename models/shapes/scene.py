@@ -1,4 +1,4 @@
-"""Scenes: what a prompt of this world can ask for, and how one is drawn at random."""
+"""Scenes: the content of a prompt, and random ones."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ COLOURS = {
 }
 SHAPES = ("circle", "square", "triangle", "star", "heart", "ring", "cross")
 SIZES = {"small": 24, "medium": 40, "large": 56}
-"""Widths in pixels of a picture of 128x128: odd multiples of the grid, so that what is centred has
-its edges on the grid, too."""
+"""Widths in pixels of an image of 128x128: odd multiples of the grid, so that centered objects have
+their edges on the grid."""
 POSITIONS = ("left", "right", "top", "bottom", "center")
 MOST = 3
-"""More objects than this are not asked for."""
+"""The maximal number of objects."""
 
 _HELD_OUT = 25
 
@@ -52,8 +52,8 @@ class Scene:
 
 
 def random_scene(random: Random, *, held_out: bool = False) -> tuple[Scene, list[Placed]]:
-    """A scene, and its objects where they fit into the picture: first groups left of or above later
-    ones."""
+    """A scene that fits into the image, and the places of its objects: earlier groups are left of
+    or above later ones."""
     while True:
         scene = _any_scene(random)
         if scene.is_held_out == held_out and (placed := arrange(scene, random)):
@@ -61,7 +61,7 @@ def random_scene(random: Random, *, held_out: bool = False) -> tuple[Scene, list
 
 
 def arrange(scene: Scene, random: Random) -> list[Placed]:
-    """Places for the objects of a scene, in the order of its groups; none when they do not fit."""
+    """Places for the objects of a scene, in the order of its groups; none if they do not fit."""
     widths = [SIZES[group.size] for group in scene.groups for _ in range(group.count)]
     return place(widths, scene.position, random)
 

@@ -1,4 +1,4 @@
-"""A CLIP tokenizer with one token for each word of this world; other words become letters."""
+"""A CLIP tokenizer with one token for each word of the phrases; other words become letters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tokens(tokenizer: CLIPTokenizer, prompts: list[str]) -> torch.Tensor:
 
 
 def _merges(words: list[str]) -> list[tuple[str, str]]:
-    """Byte pair encoding, carried on until each word is one piece."""
+    """Merges of byte pair encoding, continued until each word is one piece."""
     parts = [[*word[:-1], f"{word[-1]}</w>"] for word in words]
     merges = []
     while pairs := Counter(pair for part in parts for pair in pairwise(part)):

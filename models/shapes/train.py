@@ -1,9 +1,9 @@
-"""`python -m models.shapes.train`: make the model that comes with dw, from nothing but a seed.
+"""`python -m models.shapes.train`: train the model that ships with dw, from a seed alone.
 
-It draws its own pictures, trains an autoencoder, a text encoder with a denoiser, and the adapter
-`outline`, saves them as a stock diffusers pipeline and a LoRA, asks for a hundred pictures in words
-it was never trained on, and writes what came of it into the model cards. What is done is kept in
-`--work`: a training that was interrupted goes on where it was.
+It draws its own images, trains an autoencoder, a text encoder with a denoiser, and the adapter
+`outline`, saves them as a stock diffusers pipeline and a LoRA, evaluates a hundred images of
+held-out prompts, and writes the results into the model cards. Progress is kept in `--work`: an
+interrupted training continues from there.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is done of what."""
+    """The amounts of each part of the training."""
 
-    parts: int  # steps of the autoencoder on parts of pictures, which cost a quarter
-    wholes: int  # steps of its decoder on whole pictures, which it is for
-    whitening: int  # images that its latents are made white by
+    parts: int  # steps of the autoencoder on crops, which cost a quarter
+    wholes: int  # steps of its decoder on whole images
+    whitening: int  # images by which its latents are whitened
     examples: int
     reading: int  # steps of the text encoder alone
     denoiser: int  # steps of both
@@ -143,7 +143,7 @@ class Trainer:
         return model, losses
 
     def adapter(self, vae: AutoencoderKL, model: Denoiser) -> list[float]:
-        """Puts the adapter on the model."""
+        """Adds the adapter to the model and trains it."""
         data = self._examples(vae, "outlines.pt", self.plan.outlines, outline=True)
         torch.manual_seed(self.seed + 3)
         add_adapter(model)
@@ -193,7 +193,7 @@ def train(plan: Plan, *, seed: int, work: Path, out: Path) -> None:
 
 
 class Clock:
-    """Seconds of each part of the training, those before an interruption with them."""
+    """Seconds of each part of the training, including those before an interruption."""
 
     def __init__(self, kept: Path) -> None:
         self._kept = kept
@@ -213,9 +213,11 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=MODELS, help="where the two folders are written"
     )
-    parser.add_argument("--work", type=Path, default=Path("build/shapes"), help="what is kept")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/shapes"), help="where progress is kept"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="a few steps: whether it works at all")
+    parser.add_argument("--quick", action="store_true", help="a few steps, as a smoke test")
     given = parser.parse_args()
     logging.set_verbosity_error()
     train(QUICK if given.quick else FULL, seed=given.seed, work=given.work, out=given.out)
