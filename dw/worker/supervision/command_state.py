@@ -89,14 +89,11 @@ class CommandState:
             return float("inf")
         if self.stack_requested_at is not None:
             return self.stack_requested_at + limits.stack_s
-        if self.cancel_reason is not None:
-            return self._grace_end(limits)
-        if self.executing_since is None:
-            return self.progressed_at + limits.stall_s
-        return self.deadline()
-
-    def _grace_end(self, limits: Limits) -> float:
+        stall_end = self.progressed_at + limits.stall_s
+        if self.cancel_reason is None:
+            return stall_end if self.executing_since is None else self.deadline()
+        grace_end = self.cancelled_at + limits.grace_s
         if self.executing_since is None and self.cancel_reason == "user":
             # A load can only stop between components: wait for the next one while it progresses.
-            return max(self.cancelled_at + limits.grace_s, self.progressed_at + limits.stall_s)
-        return self.cancelled_at + limits.grace_s
+            return max(grace_end, stall_end)
+        return grace_end

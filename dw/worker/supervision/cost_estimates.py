@@ -27,8 +27,14 @@ class CostEstimates:
             case Loaded() | Executing():
                 self._loaded(now)
                 self._stepped = None
+            case Stepped(phase="denoise"):
+                # Not every fast step is reported: several may lie between two reports.
+                before, at = self._stepped or (event, now)
+                if before.name == event.name and before.done < event.done:
+                    self._step_s = (now - at) / (event.done - before.done)
+                self._stepped = (event, now)
             case Stepped():
-                self._measure(event, now)
+                self._stepped = None
             case Cleared():
                 self._loads.clear()
             case _:
@@ -51,14 +57,3 @@ class CostEstimates:
             component, since = self._loading
             self._loads[component] = now - since
             self._loading = None
-
-    def _measure(self, event: Stepped, now: float) -> None:
-        """Not every fast step is reported: several may lie between two reports."""
-        if event.phase != "denoise":
-            self._stepped = None
-            return
-        if self._stepped is not None:
-            before, at = self._stepped
-            if before.name == event.name and before.done < event.done:
-                self._step_s = (now - at) / (event.done - before.done)
-        self._stepped = (event, now)

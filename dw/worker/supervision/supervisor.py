@@ -78,7 +78,11 @@ class Supervisor:
                 self._active()
                 self._waiting.append(job)
             case Report():
-                return self._report(command)
+                worker = self._active()
+                if not worker.is_ready:
+                    raise WorkerLost("the worker is still starting")
+                worker.reports.add(command.run_id)
+                return [Send(worker.number, command)]
             case Shutdown():
                 return self._shut_down(command, now)
             case Cancel():
@@ -215,7 +219,11 @@ class Supervisor:
         actions = [] if worker.is_given_up else self._end_commands(worker, exit_status)
         self._retire(worker)
         del self._leaving[worker.number]
-        self._count_crash(worker, now)
+        if not self._closing and worker.state is not State.STOPPING:
+            if worker.killed is None or worker.killed.is_fault:
+                self.crashes.add(now - worker.started_at, self.limits)
+            if not (worker.failed_to_start or self.standby.trouble):
+                self.standby.schedule(now + self.limits.standby_delay_s)
         self.gpu_memory.exited(worker.number, now)
         return actions + self._dispatch(now)
 
@@ -228,7 +236,13 @@ class Supervisor:
         if now >= self.gpu_memory.due():
             wants = self.gpu_memory.wants_measurement(now)
             actions += [QueryGpuMemory()] if wants else self._dispatch(now)
-        return actions + self._make_standby(now)
+        if now >= self._standby_due():
+            # The user waits for the first one; a later one must not slow the active worker down.
+            nice = 0 if self._next_worker == 1 else 10
+            self.standby.due_at = NEVER
+            self.standby.worker = self._new_worker(now, standby=True)
+            actions.append(Spawn(self.standby.worker.number, nice=nice, is_spare=True))
+        return actions
 
     def gpu_memory_measured(self, free: Free, now: float) -> list[Action]:
         """How much memory the GPUs have free."""
@@ -242,31 +256,37 @@ class Supervisor:
 
     # -------------------------------------------------------------- clocks
 
+    def _standby_due(self) -> float:
+        if self._closing or self.crashes.is_exceeded(self.limits):
+            return NEVER
+        return self.standby.due(self.limits, self.active)
+
     def _overdue(self, worker: WorkerState, now: float) -> list[Action]:
         match worker.state:
             case State.KILLED:
-                return self._give_up(worker, now)
+                # SIGKILL had no effect: its commands end without its exit.
+                assert worker.killed is not None
+                worker.is_given_up = True
+                worker.killed = replace(worker.killed, cause=worker.killed.cause + UNKILLABLE)
+                exit_status = ExitStatus(worker.pid, -SIGKILL, oom_killed=False)
+                return self._end_commands(worker, exit_status) + self._dispatch(now)
             case State.STOPPING:
                 return self._kill(worker, Reason("it did not exit when asked"), now)
+            case State.BOOTING if worker.stack_requested_at is None:
+                worker.stack_requested_at = now
+                return [DumpStack(worker.number)]
             case State.BOOTING:
-                return self._boot_timed_out(worker, now)
+                # As any failed boot, it ends its commands when the process has exited.
+                worker.become(State.KILLED)
+                worker.leaving_since = now
+                cause = f"it was not ready within {self.limits.boot_s:g} s"
+                worker.killed = Reason(cause, "boot", is_fault=True)
+                return [Kill(worker.number)]
             case _ if now >= worker.pipe_closed_at + self.limits.closed_pipe_s:
                 cause = "it closed its event pipe and did not exit"
                 return self._kill(worker, Reason(cause, is_fault=True), now)
             case _:
                 return self._run_is_overdue(worker, now)
-
-    def _boot_timed_out(self, worker: WorkerState, now: float) -> list[Action]:
-        """As any failed boot, it ends its commands when the process has exited."""
-        if worker.stack_requested_at is None:
-            worker.stack_requested_at = now
-            return [DumpStack(worker.number)]
-        worker.become(State.KILLED)
-        worker.leaving_since = now
-        worker.killed = Reason(
-            f"it was not ready within {self.limits.boot_s:g} s", "boot", is_fault=True
-        )
-        return [Kill(worker.number)]
 
     def _run_is_overdue(self, worker: WorkerState, now: float) -> list[Action]:
         """First a cancel; after the grace a stack, to see where it is stuck; then the kill."""
@@ -286,36 +306,27 @@ class Supervisor:
         cause = f"it did not stop within {grace_s:g} s of being asked"
         return self._kill(worker, Reason(cause), now)
 
-    def _give_up(self, worker: WorkerState, now: float) -> list[Action]:
-        """SIGKILL had no effect: end its commands without its exit."""
-        assert worker.killed is not None
-        worker.is_given_up = True
-        worker.killed = replace(worker.killed, cause=worker.killed.cause + UNKILLABLE)
-        exit_status = ExitStatus(worker.pid, -SIGKILL, oom_killed=False)
-        return self._end_commands(worker, exit_status) + self._dispatch(now)
-
     # -------------------------------------------------------------- jobs
 
     def _dispatch(self, now: float) -> list[Action]:
         """Give waiting jobs to free workers."""
         actions: list[Action] = []
-        if self._waiting and not self._closing:
+        if self._closing:
+            return actions
+        if self._waiting:
             if self.active is None:
                 actions += self._launch(now)
             is_free = self.active is not None and self.active.state is State.IDLE
             if self.active is not None and is_free and not self.gpu_memory.is_waiting:
                 actions += self._assign(self.active, self._waiting.popleft(), now)
-        if self._background and not self._closing:
-            actions += self._dispatch_background(now)
+        if self._background:
+            workers = self._available()
+            if not workers:
+                self.standby.worker = self._new_worker(now, standby=True)
+                actions.append(Spawn(self.standby.worker.number))
+            elif free := next((each for each in workers if each.state is State.IDLE), None):
+                actions += self._assign(free, self._background.popleft(), now)
         return actions
-
-    def _dispatch_background(self, now: float) -> list[Action]:
-        workers = self._available()
-        if not workers:
-            self.standby.worker = self._new_worker(now, standby=True)
-            return [Spawn(self.standby.worker.number)]
-        free = next((worker for worker in workers if worker.state is State.IDLE), None)
-        return self._assign(free, self._background.popleft(), now) if free else []
 
     def _launch(self, now: float) -> list[Action]:
         """A worker is needed and none is active: take the standby, or start a process."""
@@ -358,13 +369,6 @@ class Supervisor:
         if worker is self.active and self.standby.due_at == NEVER and not self.standby.trouble:
             self.standby.schedule(now + self.limits.standby_delay_s)
         return actions + self._dispatch(now)
-
-    def _report(self, command: Report) -> list[Action]:
-        worker = self._active()
-        if not worker.is_ready:
-            raise WorkerLost("the worker is still starting")
-        worker.reports.add(command.run_id)
-        return [Send(worker.number, command)]
 
     def _active(self) -> WorkerState:
         if self.active is None or self.active.is_leaving:
@@ -426,54 +430,24 @@ class Supervisor:
         elif worker is self.standby.worker:
             self.standby.worker = None
 
-    def _count_crash(self, worker: WorkerState, now: float) -> None:
-        """Count crashes in a row, and schedule the next standby."""
-        if self._closing or worker.state is State.STOPPING:
-            return
-        if worker.killed is None or worker.killed.is_fault:
-            self.crashes.add(now - worker.started_at, self.limits)
-        if not (worker.failed_to_start or self.standby.trouble):
-            self.standby.schedule(now + self.limits.standby_delay_s)
-
     def _end_commands(self, worker: WorkerState, exit_status: ExitStatus) -> list[Action]:
         """Emit the terminal events of its commands, and of those that waited for its boot."""
         was_active = worker is self.active
         self._retire(worker)
         actions: list[Action] = [Emit(e) for e in worker.terminal_events(exit_status, self.limits)]
-        if worker.failed_to_start:
-            actions += self._failed_boot(worker, exit_status, was_active)
-        return actions
-
-    def _failed_boot(
-        self, worker: WorkerState, exit_status: ExitStatus, was_active: bool
-    ) -> list[Action]:
-        """The next process would fail too, so the commands that wait for one end here."""
+        if not worker.failed_to_start:
+            return actions
+        # The next process would fail too, so the commands that wait for one end here.
         self.standby.give_up(worker.killed.cause if worker.killed else exit_status.cause)
-        stranded = list(self._waiting) if was_active else []
+        stranded: list[CommandState] = []
+        if was_active:
+            stranded += self._waiting
+            self._waiting.clear()
         if self.active is None:
             stranded += self._background
             self._background.clear()
-        if was_active:
-            self._waiting.clear()
-        return [
-            Emit(worker.terminal_event(job.run_id, exit_status, self.limits)) for job in stranded
-        ]
-
-    # -------------------------------------------------------------- the standby
-
-    def _make_standby(self, now: float) -> list[Action]:
-        if now < self._standby_due():
-            return []
-        first = self._next_worker == 1
-        self.standby.due_at = NEVER
-        self.standby.worker = self._new_worker(now, standby=True)
-        # The user waits for the first one; a later one must not slow the active worker down.
-        return [Spawn(self.standby.worker.number, nice=0 if first else 10, is_spare=True)]
-
-    def _standby_due(self) -> float:
-        if self._closing or self.crashes.is_exceeded(self.limits):
-            return NEVER
-        return self.standby.due(self.limits, self.active)
+        ends = [worker.terminal_event(job.run_id, exit_status, self.limits) for job in stranded]
+        return actions + [Emit(end) for end in ends]
 
     # -------------------------------------------------------------- workers
 

@@ -132,7 +132,12 @@ class WorkerState:
         self, run_id: int, exit_status: ExitStatus, limits: Limits, job: CommandState | None = None
     ) -> Event:
         """How a command ends with this exit."""
-        reason = self._reason(exit_status)
+        if self.killed and (exit_status.was_killed or self.killed.kind == "poisoned"):
+            reason = self.killed  # otherwise it ended by itself before our kill arrived
+        elif not self.is_ready:
+            reason = Reason(f"{exit_status.cause} before it was ready", "boot")
+        else:
+            reason = Reason(exit_status.cause, exit_status.kind)
         progress = job.last_step if job else None
         stack = exit_status.stack
         stuck_at = summarize(progress or "starting", stack) if self.killed and stack else None
@@ -148,14 +153,6 @@ class WorkerState:
             tail=exit_status.tail,
             stuck_at=stuck_at,
         )
-
-    def _reason(self, exit_status: ExitStatus) -> Reason:
-        """Ours, unless it ended for another reason before our kill arrived."""
-        if self.killed and (exit_status.was_killed or self.killed.kind == "poisoned"):
-            return self.killed
-        if not self.is_ready:
-            return Reason(f"{exit_status.cause} before it was ready", "boot")
-        return Reason(exit_status.cause, exit_status.kind)
 
 
 CLOCKS = ("deadline", "stall")
