@@ -176,13 +176,14 @@ class LocalWorkerClient:
 
         Waits at most half a second for the stack.
         """
-        if (begin := self._call(self._ask_stack)) is None:
+        if (begin := self._ask_active(WorkerProcess.ask_stack)) is None:
             return None
         stack = before = ""
         give_up = time.monotonic() + STACK_LIMIT_S
         while not (stack and stack == before) and time.monotonic() < give_up:
             time.sleep(0.01)  # the stack is complete when it no longer grows
-            before, stack = stack, self._call(lambda: self._stack_from(begin))
+            read = self._ask_active(lambda process: process.stack_from(begin))
+            before, stack = stack, read or ""
         return self._call(lambda: self._stack_summary(stack))
 
     def close(self) -> None:
@@ -191,8 +192,7 @@ class LocalWorkerClient:
             return
         self._closed = True
         atexit.unregister(self.close)
-        self._calls.put(lambda: self._do(self._policy.close(self._clock())))
-        self._wakeup.set()
+        self._post(lambda: self._do(self._policy.close(self._clock())))
         self._thread.join()
 
     def apply(self, settings: Settings) -> None:
@@ -244,7 +244,13 @@ class LocalWorkerClient:
         while has_exited and not process.events.has_ended and is_ready(process.events, 0):
             self._receive(number, process)
         if has_exited:
-            self._reap(number, process)
+            process.kill()  # processes that it started would hold its output open
+            lines = process.output.drain_to_end()
+            self._do(self._policy.output_received(number, lines, self._clock()))
+            exit_status = process.reap()
+            del self._processes[number]
+            process.close()
+            self._do(self._policy.exited(number, exit_status, self._clock()))
         elif process.events.has_ended:
             self._do(self._policy.event_pipe_closed(number, self._clock()))
 
@@ -260,14 +266,6 @@ class LocalWorkerClient:
         except BadMessage as error:
             process.events.has_ended = True
             self._do(self._policy.protocol_error(number, str(error), self._clock()))
-
-    def _reap(self, number: int, process: WorkerProcess) -> None:
-        process.kill()  # processes that it started would hold its output open
-        self._do(self._policy.output_received(number, process.output.drain_to_end(), self._clock()))
-        exit_status = process.reap()
-        del self._processes[number]
-        process.close()
-        self._do(self._policy.exited(number, exit_status, self._clock()))
 
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
@@ -291,8 +289,7 @@ class LocalWorkerClient:
 
     def _gpu_memory_measured(self, free: Free) -> None:
         """Called in the thread that measured."""
-        self._calls.put(lambda: self._do(self._policy.gpu_memory_measured(free, self._clock())))
-        self._wakeup.set()
+        self._post(lambda: self._do(self._policy.gpu_memory_measured(free, self._clock())))
 
     def _spawn(self, action: Spawn) -> None:
         if action.is_spare and (free := resources.free_host_bytes()) < SPARE_BYTES:
@@ -353,14 +350,6 @@ class LocalWorkerClient:
         silent_s = worker.silence(now) if worker else 0.0
         return silent_s if silent_s > self._policy.limits.silence_s else None
 
-    def _ask_stack(self) -> int | None:
-        process = self._active_process()
-        return process.ask_stack() if process else None
-
-    def _stack_from(self, begin: int) -> str:
-        process = self._active_process()
-        return process.stack_from(begin) if process else ""
-
     def _stack_summary(self, stack: str) -> StackSummary | None:
         worker = self._policy.active
         if worker is None or (pid := self._pid(worker.number)) is None:
@@ -368,9 +357,6 @@ class LocalWorkerClient:
         line = summarize(worker.activity, stack) if worker.is_busy else worker.activity
         silent_s = self._silence(worker, self._clock())
         return StackSummary("; ".join([line, *resources.unusual_states(pid, silent_s)]), stack)
-
-    def _active_process(self) -> WorkerProcess | None:
-        return self._processes.get(self._policy.active.number) if self._policy.active else None
 
     def _pid(self, number: int) -> int | None:
         process = self._processes.get(number)
@@ -383,21 +369,35 @@ class LocalWorkerClient:
         if self._closed:
             raise WorkerLost("the shell is leaving")
         answer: Future[T] = Future()
-        self._calls.put(lambda: _settle(answer, function))
-        self._wakeup.set()
+
+        def settle() -> None:
+            try:
+                answer.set_result(function())
+            except Exception as error:
+                answer.set_exception(error)
+
+        self._post(settle)
         return answer.result()
+
+    def _ask_active(self, question: Callable[[WorkerProcess], T]) -> T | None:
+        """Ask the active worker's process, in the supervisor's thread; None without one."""
+
+        def ask() -> T | None:
+            active = self._policy.active
+            process = self._processes.get(active.number) if active else None
+            return question(process) if process else None
+
+        return self._call(ask)
+
+    def _post(self, call: Callable[[], None]) -> None:
+        """Have the supervisor's thread make this call soon."""
+        self._calls.put(call)
+        self._wakeup.set()
 
     def _take_calls(self) -> None:
         self._wakeup.clear()
         while not self._calls.empty():
             self._calls.get()()
-
-
-def _settle(answer: Future[T], function: Callable[[], T]) -> None:
-    try:
-        answer.set_result(function())
-    except Exception as error:
-        answer.set_exception(error)
 
 
 def _limits(settings: Settings) -> Limits:

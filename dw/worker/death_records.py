@@ -19,12 +19,21 @@ def record_death(folder: Path, end: Event) -> str | None:
     A thread writes, and is waited for only a moment: a disk that hangs must not block the shell.
     The record is then written when the disk responds again.
     """
-    if not isinstance(end, Died | RunTimedOut) or (cause := _cause(end)) is None:
-        return None
+    match end:
+        case Died():
+            cause = end.cause
+        case RunTimedOut(keeps_models=False):
+            cause = f"killed: {end.cause}"
+        case _:
+            return None  # the worker goes on: it has written the record itself
     outcome: SimpleQueue[str | None] = SimpleQueue()
 
     def write() -> None:
-        outcome.put(_write(folder, cause, end.last_step))
+        try:
+            run_record.mark_died(folder, cause=cause, last_step=end.last_step)
+            outcome.put(None)
+        except (OSError, ValueError) as error:
+            outcome.put(getattr(error, "strerror", None) or str(error))
 
     threading.Thread(target=write, name="death-record", daemon=True).start()
     try:
@@ -32,21 +41,3 @@ def record_death(folder: Path, end: Event) -> str | None:
     except Empty:
         trouble = "the disk does not respond"
     return trouble and f"{str(folder / run_record.RECORD)!r} does not record this death: {trouble}"
-
-
-def _cause(end: Died | RunTimedOut) -> str | None:
-    match end:
-        case Died():
-            return end.cause
-        case RunTimedOut(keeps_models=True):
-            return None  # the worker stopped the run and wrote the record itself
-        case RunTimedOut():
-            return f"killed: {end.cause}"
-
-
-def _write(folder: Path, cause: str, last_step: str | None) -> str | None:
-    try:
-        run_record.mark_died(folder, cause=cause, last_step=last_step)
-    except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    return None

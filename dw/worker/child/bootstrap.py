@@ -57,9 +57,15 @@ def main(
     stack: Inherited,
 ) -> None:
     """Become a worker; never returns."""
-    _detach_from_terminal()
+    # Ctrl-C of the terminal does not reach us, and one killpg ends our children too.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setsid"):
+        os.setsid()
     _die_with(options.parent_pid)
-    _write_stacks_to(stack.fd)
+    # faulthandler's handlers are C code: they run while the GIL is held, and in a crash.
+    faulthandler.enable(file=stack.fd, all_threads=True)
+    if hasattr(faulthandler, "register"):
+        faulthandler.register(signal.SIGUSR2, file=stack.fd, all_threads=True)
     _redirect(output.fd)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
@@ -75,26 +81,12 @@ def main(
     os._exit(0)
 
 
-def _detach_from_terminal() -> None:
-    """Ctrl-C of the terminal does not reach us, and one killpg ends our children too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "setsid"):
-        os.setsid()
-
-
 def _die_with(parent_pid: int) -> None:
     """On Linux only; elsewhere the end of the command pipe ends us (see server.py)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:  # it ended before the call
             os._exit(1)
-
-
-def _write_stacks_to(fd: int) -> None:
-    """faulthandler's handlers are C code: they run while the GIL is held, and in a crash."""
-    faulthandler.enable(file=fd, all_threads=True)
-    if hasattr(faulthandler, "register"):
-        faulthandler.register(signal.SIGUSR2, file=fd, all_threads=True)
 
 
 def _redirect(output: int) -> None:

@@ -139,18 +139,15 @@ class WorkerServer:
                 memory = self._engine.memory()
                 return events.Cleared(command.run_id, report.freed, memory, report.survivors)
             case Check():
-                return self._check(command)
+                # The parts that have the right shape; the shell has reported the others.
+                document = _validated(command).document
+                found = () if document is None else self._engine.check(document)
+                if document is not None and not command.rehearse:
+                    found += self._engine.check_models(document, command.device)
+                return events.Checked(command.run_id, found)
             case Prepare():
                 self._engine.prepare(_document(command))
                 return events.Prepared(command.run_id)
-
-    def _check(self, command: Check) -> Event:
-        """Check the parts that have the right shape; the shell has reported the others."""
-        document = _validated(command).document
-        found = () if document is None else self._engine.check(document)
-        if document is not None and not command.rehearse:
-            found += self._engine.check_models(document, command.device)
-        return events.Checked(command.run_id, found)
 
     def _run(self, command: Run) -> Event:
         result = self._engine.run(

@@ -64,24 +64,18 @@ class StreamEventReader:
         if data == b"":
             self.has_ended = True
         self._bytes += data or b""
-        while (message := self._next()) is not None:
+        while len(self._bytes) >= 4:
+            (size,) = struct.unpack_from("!i", self._bytes)
+            if not 0 < size <= LONGEST_MESSAGE:
+                raise BadMessage(f"a length of {size} bytes")
+            if len(self._bytes) < 4 + size:
+                return
+            message = bytes(self._bytes[4 : 4 + size])
+            del self._bytes[: 4 + size]
             yield _event(message)
 
     def close(self) -> None:
         self._pipe.close()
-
-    def _next(self) -> bytes | None:
-        """The first message, if all of it has arrived."""
-        if len(self._bytes) < 4:
-            return None
-        (size,) = struct.unpack_from("!i", self._bytes)
-        if not 0 < size <= LONGEST_MESSAGE:
-            raise BadMessage(f"a length of {size} bytes")
-        if len(self._bytes) < 4 + size:
-            return None
-        message = bytes(self._bytes[4 : 4 + size])
-        del self._bytes[: 4 + size]
-        return message
 
 
 class MessageEventReader:

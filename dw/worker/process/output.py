@@ -37,7 +37,10 @@ class OutputReader:
         self._pipe = pipe_reader(fd)
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.log = log
-        self._log = _open_log(log)
+        self._log: int | None = None
+        with contextlib.suppress(OSError):  # the shell goes on without a log
+            log.parent.mkdir(parents=True, exist_ok=True)
+            self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._logged = 0
         self._rest = b""
         self.has_ended = False
@@ -48,7 +51,9 @@ class OutputReader:
 
     def read(self) -> list[str]:
         """The lines that have arrived since the last call, at most one pipe full. Never waits."""
-        return self._lines(self._receive() or b"")
+        data = self._pipe.receive()
+        self.has_ended = data == b""
+        return self._lines(data or b"")
 
     def drain(self, limit_s: float = 0.05) -> list[str]:
         """All lines up to the next mark or the end of the pipe, for at most `limit_s`; last, how
@@ -82,12 +87,6 @@ class OutputReader:
         if self._log is not None:
             os.close(self._log)
 
-    def _receive(self) -> bytes | None:
-        """One read: None when nothing has arrived, empty at the end of the pipe."""
-        data = self._pipe.receive()
-        self.has_ended = data == b""
-        return data
-
     def _lines(self, data: bytes) -> list[str]:
         *complete, self._rest = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n")
         if len(self._rest) > LONGEST_LINE:
@@ -100,13 +99,10 @@ class OutputReader:
             elif (line := _text(raw)).strip():
                 lines.append(line)
         self.tail.extend(lines)
-        self._write_log(lines)
-        return self._limited(lines)
-
-    def _write_log(self, lines: list[str]) -> None:
         if lines and self._log is not None and self._logged < LOG_LIMIT:
             with contextlib.suppress(OSError):  # a full disk must not end the shell
                 self._logged += os.write(self._log, "".join(f"{line}\n" for line in lines).encode())
+        return self._limited(lines)
 
     def _limited(self, lines: list[str]) -> list[str]:
         now = time.monotonic()
@@ -131,11 +127,3 @@ def _text(raw: bytes) -> str:
     painted = raw.rstrip(b"\r").rpartition(b"\r")[2]
     cut = " ... (cut)" if len(painted) > LONGEST_LINE else ""
     return painted[:LONGEST_LINE].decode("utf-8", "backslashreplace") + cut
-
-
-def _open_log(path: Path) -> int | None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError:
-        return None

@@ -130,11 +130,16 @@ class WorkerProcess:
         exit_code = self._process.exitcode
         assert exit_code is not None
         was_oom_kill = exit_cause.oom_kills() > self._oom_kills
+        stack = self.stack_from(self._dump_begin or 0)
+        if CRASH in stack:
+            stack = stack[stack.rindex(CRASH) :]
+        elif self._dump_begin is None:
+            stack = ""  # it did not crash, and nobody asked for a stack before the kill
         return ExitStatus(
             pid=self.pid,
             exit_code=exit_code,
             oom_killed=exit_code == -exit_cause.SIGKILL and was_oom_kill,
-            stack=self._last_stack(),
+            stack=stack,
             tail=tuple(self.output.tail),
         )
 
@@ -160,13 +165,6 @@ class WorkerProcess:
         if self._leftover is not None:
             os.unlink(self._leftover)
         self._process.close()
-
-    def _last_stack(self) -> str:
-        """Of its crash, or the one that was asked for before the kill."""
-        text = self.stack_from(self._dump_begin or 0)
-        if CRASH in text:
-            return text[text.rindex(CRASH) :]
-        return text if self._dump_begin is not None else ""
 
 
 def _file_for_stacks() -> tuple[int, int, str | None]:

@@ -65,7 +65,14 @@ class Frame:
 
 def summarize(progress: str, stack: str) -> str:
     """`gen: denoise step 14/30, in attention`; the progress alone without a useful stack."""
-    place = label(_of_main_thread(stack))
+    threads = [_frames(block) for block in _BLOCK.split(stack)]
+    # The text may hold several stacks; the last one counts, of the thread that runs `main`.
+    mains = [
+        frames
+        for frames in threads
+        if any(f.path.endswith("/bootstrap.py") and f.function == "main" for f in frames)
+    ]
+    place = label((mains or threads)[-1])
     return f"{progress}, in {place}" if place else progress
 
 
@@ -83,17 +90,6 @@ def crash_site(stack: str, deep: int = 3) -> str:
     """The innermost frames of the thread that crashed, innermost first; empty without a crash."""
     blocks = [block for block in _BLOCK.split(stack) if block.startswith("Current")]
     return ", from ".join(map(str, _frames(blocks[-1])[:deep])) if blocks else ""
-
-
-def _of_main_thread(stack: str) -> list[Frame]:
-    """The frames of the thread that runs `main` of bootstrap.py, in the last stack of the text."""
-    threads = [_frames(block) for block in _BLOCK.split(stack)]
-    mains = [
-        frames
-        for frames in threads
-        if any(f.path.endswith("/bootstrap.py") and f.function == "main" for f in frames)
-    ]
-    return (mains or threads)[-1]
 
 
 def _frames(block: str) -> list[Frame]:
