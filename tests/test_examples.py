@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from transformers.utils import is_torchvision_available
 from dw.engine import Engine, RunControl
 from dw.errors import WorkflowError
 from dw.events import Event, Warned
-from dw.rehearsal import store
 from dw.repl import commands, script
 from dw.types import OutputFile
 from dw.workflow import check_files, load_document
@@ -64,11 +63,8 @@ every_example = pytest.mark.parametrize("name", FILES)
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with pytest.MonkeyPatch.context() as patch:
-        cache = tmp_path_factory.mktemp("cache")
-        patch.setattr(store, "cache_dir", lambda: cache)
-        yield Engine()
+def engine(stand_ins: Path) -> Engine:
+    return Engine()
 
 
 def rehearse(engine: Engine, name: str, folder: Path, **arguments: Any) -> tuple[OutputFile, ...]:

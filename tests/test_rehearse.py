@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dw.rehearsal import store
 from dw.rehearse import main
 
 STEP = {
@@ -22,13 +20,10 @@ STEP = {
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty folder, and the stand-ins of the session."""
-    cache = tmp_path_factory.getbasetemp() / "stand-ins-of-programs"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "cache_dir", lambda: cache)
-        patch.chdir(tmp_path)
-        yield tmp_path
+def folder(tmp_path: Path, stand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def write(name: str, **pipeline: Any) -> str:

@@ -9,16 +9,14 @@ import torch
 from PIL import Image
 
 from dw.engine import Engine
-from dw.rehearsal import stand_in, store
+from dw.rehearsal import stand_in
 from tests.engine.session import Session
 
 
 @pytest.fixture(scope="session", autouse=True)
-def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The stand-ins of the whole session lie in one cache folder, and nothing asks the network."""
-    cache = tmp_path_factory.mktemp("cache")
+def as_in_a_worker(stand_ins: Path) -> Iterator[None]:
+    """Models are stand-ins, and nothing asks the network."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "cache_dir", lambda: cache)
         patch.setenv("HF_HUB_OFFLINE", "1")
         torch.set_num_threads(1)  # several would wait for each other beside other test processes
         gc.collect()
@@ -28,17 +26,17 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def sd15(stand_ins: None) -> Path:
+def sd15(stand_ins: Path) -> Path:
     return stand_in("StableDiffusionPipeline", "")
 
 
 @pytest.fixture(scope="session")
-def sdxl(stand_ins: None) -> Path:
+def sdxl(stand_ins: Path) -> Path:
     return stand_in("StableDiffusionXLPipeline", "")
 
 
 @pytest.fixture(scope="session")
-def flux(stand_ins: None) -> Path:
+def flux(stand_ins: Path) -> Path:
     return stand_in("FluxPipeline", "")
 
 

@@ -1,20 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dw.rehearsal import Family, stand_in, store
-
-
-@pytest.fixture(scope="session")
-def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache folder that the whole session shares."""
-    cache = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "cache_dir", lambda: cache)
-        yield cache / "rehearsal"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -22,6 +23,7 @@ fake_shell.app.main(commands, fake_shell.connect)
 """
 
 
+@cache
 def imported(program: str) -> set[str]:
     program += "\nimport sys; print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(

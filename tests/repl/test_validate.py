@@ -19,13 +19,13 @@ def test_a_valid_workflow_is_compared_with_the_installed_classes(folder: Path) -
     assert (found["file"], found["valid"]) == ("examples/FluxDev.json", True)
 
 
-def test_an_argument_that_the_pipeline_does_not_take_is_a_problem(folder: Path) -> None:
+def test_an_argument_that_the_pipeline_does_not_take_is_a_problem(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = json.dumps(FLUX).replace('"num_inference_steps"', '"num_inference_stpes"')
     Path("examples/wrong.json").write_text(text)
-    command = [sys.executable, "-m", "dw.validate", "wrong"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 3
-    assert "num_inference_stpes" in done.stdout
+    assert main(["wrong"]) == 3
+    assert "num_inference_stpes" in capsys.readouterr().out
 
 
 def test_every_problem_is_a_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
