@@ -67,7 +67,7 @@ def memory_clearing(client: LocalWorkerClient, output_dir: Path) -> None:
 
 
 def simple_workflow(client: LocalWorkerClient, output_dir: Path) -> None:
-    """Two runs of one seed draw the same picture, of the size that was asked for."""
+    """Two runs of one seed draw the same image, of the size that was asked for."""
     first, second = run(client, output_dir), run(client, output_dir)
     for output in (*first.outputs, *second.outputs):
         with Image.open(output.path) as image:

@@ -1,4 +1,4 @@
-"""Whole processes: from nothing to the first picture on the disk."""
+"""Whole processes: from nothing to the first image on the disk."""
 
 from __future__ import annotations
 

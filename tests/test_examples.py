@@ -121,7 +121,7 @@ def _name(output: OutputFile) -> str:
 
 
 def _seconds(path: str) -> str:
-    """How long the sound in a file lasts; AAC adds up to a tenth of a second."""
+    """How long the audio in a file lasts; AAC adds up to a tenth of a second."""
     with av.open(path) as file:
         samples = sum(frame.samples for frame in file.decode(audio=0))
         return f"{samples / file.streams.audio[0].rate:.1f} s"

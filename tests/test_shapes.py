@@ -25,7 +25,7 @@ SHAPES, OUTLINE = MODELS / "shapes", MODELS / "shapes-outline"
 CIRCLE = Scene((Group(1, "large", "red", "circle"),), "blue")
 
 pytestmark = [
-    pytest.mark.xdist_group("shapes"),  # one model in memory, one hundred pictures
+    pytest.mark.xdist_group("shapes"),  # one model in memory, one hundred images
     pytest.mark.timeout(300),
 ]
 
@@ -47,7 +47,7 @@ def found(pipeline: StableDiffusionPipeline, request: pytest.FixtureRequest) -> 
 
 
 def draw(pipeline: StableDiffusionPipeline, scene: Scene, *, seeds: range) -> list[Image.Image]:
-    """One picture for each seed."""
+    """One image for each seed."""
     return list(images(pipeline, [plain(scene)] * len(seeds), seeds.start))
 
 

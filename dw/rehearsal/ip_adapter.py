@@ -16,8 +16,6 @@ from dw.errors import WorkflowError
 TOKENS = 4
 """Per image, as in the plain adapters of all models."""
 
-Tensors = dict[str, torch.Tensor]
-
 
 def save_ip_adapter(pipeline: Path, image_encoder: Path, path: Path) -> None:
     """Write an adapter for the pipeline and the encoder in these folders, in the published layout.
@@ -41,7 +39,7 @@ def save_ip_adapter(pipeline: Path, image_encoder: Path, path: Path) -> None:
     save_file(weights, path)
 
 
-def _projection(name: str, embedding: int, width: int) -> Tensors:
+def _projection(name: str, embedding: int, width: int) -> dict[str, torch.Tensor]:
     return {
         f"{name}.proj.weight": torch.randn(TOKENS * width, embedding),
         f"{name}.proj.bias": torch.zeros(TOKENS * width),

@@ -54,7 +54,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Session:
 
 @pytest.fixture
 def cat(session: Session) -> Path:
-    """A picture of 64x64 beside the session's workflows."""
+    """An image of 64x64 beside the session's workflows."""
     image = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
     image.save(session.folder / "cat.png")
     return session.folder / "cat.png"

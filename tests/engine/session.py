@@ -143,7 +143,7 @@ class Session:
 
 
 def generate(model: Path | str, **changes: Any) -> Json:
-    """A step that draws a picture of 64x64 in 4 steps. `changes` go into its pipeline: a dict is
+    """A step that draws an image of 64x64 in 4 steps. `changes` go into its pipeline: a dict is
     merged with what is there."""
     pipeline: Json = {
         "configuration": {"component_type": "StableDiffusionPipeline"},

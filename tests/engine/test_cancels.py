@@ -196,7 +196,7 @@ def small(image: Any, name: str = "small") -> Json:
 
 
 class TestSteps:
-    """Three pictures, and a cancel while the first one is made smaller."""
+    """Three images, and a cancel while the first one is made smaller."""
 
     @pytest.fixture(autouse=True)
     def images(self, session: Session, cat: Path, cancels: Cancels) -> None:

@@ -51,7 +51,7 @@ TWO_STEPS = (
     "HiDream-I1",  # makes a whole megapixel, whatever is asked
     "Stable Audio Open",  # makes 47 seconds, and cuts them
 )
-TILED = ("Allegro",)  # its VAE decodes in tiles of 320 pixels only: smaller films are grey
+TILED = ("Allegro",)  # its VAE decodes in tiles of 320 pixels only: smaller videos are grey
 
 MODULAR = [f for f in FAMILIES if "Modular" in f.pipeline]
 STANDARD = [f for f in FAMILIES if f not in MODULAR]

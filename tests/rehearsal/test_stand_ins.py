@@ -26,7 +26,7 @@ pytestmark = [
 IMAGES = [
     family_of(f"{name}Pipeline", "") for name in ("StableDiffusion", "StableDiffusionXL", "Flux")
 ]
-"""Families that many tests elsewhere see pictures of."""
+"""Families that many tests elsewhere see images of."""
 
 every_family = pytest.mark.parametrize("family", IMAGES, ids=lambda family: family.name)
 every_class = pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def load(class_name: str, **arguments: Any) -> Any:
 
 
 def draw(pipeline: Any, prompt: str = "a red cat", *, seed: int = 0, **arguments: Any) -> Any:
-    """The pixels (h, w, rgb) of a picture, 64x64 and in 2 steps unless `arguments` differ."""
+    """The pixels (h, w, rgb) of an image, 64x64 and in 2 steps unless `arguments` differ."""
     accepted = inspect.signature(type(pipeline).__call__).parameters
     defaults = {"width": 64, "height": 64, "num_inference_steps": 2}
     call = {key: value for key, value in defaults.items() if key in accepted} | arguments

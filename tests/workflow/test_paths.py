@@ -25,7 +25,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The workflow's folder, with a picture in it and one beside it."""
+    """The workflow's folder, with an image in it and one beside it."""
     folder = tmp_path / "flows"
     folder.mkdir()
     (folder / "cat.png").write_bytes(b"")

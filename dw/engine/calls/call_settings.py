@@ -116,18 +116,14 @@ def _method(name: str) -> CallSetting:
         if not hasattr(module, name):
             return _nothing(module, name)
         before = dict(vars(module))
-        _called(module, name, value)
+        try:
+            getattr(module, name)(**(value if isinstance(value, dict) else {}))
+        except TypeError as error:
+            raise RunFailed(f"{type(module).__name__}.{name}: {error}") from error
         changed = {n: v for n, v in before.items() if vars(module)[n] is not v}
         return lambda module: module.__dict__.update(changed)
 
     return apply
-
-
-def _called(module: Any, name: str, value: Any) -> None:
-    try:
-        getattr(module, name)(**(value if isinstance(value, dict) else {}))
-    except TypeError as error:
-        raise RunFailed(f"{type(module).__name__}.{name}: {error}") from error
 
 
 def _nothing(module: Any, name: str) -> Undo:

@@ -17,7 +17,7 @@ from dw.engine.media.video import Video, as_video
 from dw.errors import RunFailed
 from dw.workflow.format.chain import REFERENCES, Chain, FrameSnap
 
-Arguments = Mapping[str, Any]
+CallArguments = Mapping[str, Any]
 Runner = Callable[[Any], list[Any]]
 """From the arguments of one iteration to its results."""
 
@@ -30,12 +30,12 @@ class ChainMaker:
 
     chain: Chain
     prompts: Sequence[str]  # the chain's own, results filled in
-    make: Callable[[Arguments], Any]  # calls the pipeline
+    make: Callable[[CallArguments], Any]  # calls the pipeline
     default: Callable[[str], Any]  # of an argument of the call, None without one
     goes_on: Callable[[int, int], bool]  # done segments, of a total: whether to make more
     spill: Callable[[Video, int], Video] | None  # puts the frames of a segment into a file
 
-    def video(self, arguments: Arguments) -> Video:
+    def video(self, arguments: CallArguments) -> Video:
         """The whole video. Raises RunFailed for arguments and results that make no chain."""
         fps = self.chain.fps or arguments.get("frame_rate") or self.default("frame_rate")
         track = self._track(arguments, fps) if self.chain.match_audio else None
@@ -52,7 +52,7 @@ class ChainMaker:
         video = joined_videos(videos, trim=trim, crossfade_ms=crossfade_ms, fps=fps)
         return video if track is None or fps is None else _to_track(video, track, fps)
 
-    def _track(self, arguments: Arguments, fps: float | None) -> Audio:
+    def _track(self, arguments: CallArguments, fps: float | None) -> Audio:
         """The audio that the video is made for."""
         if fps is None:
             raise RunFailed("'match_audio' needs 'fps' in the chain, or the argument 'frame_rate'")
@@ -62,8 +62,8 @@ class ChainMaker:
         return audio
 
     def _calls(
-        self, arguments: Arguments, track: Audio | None, fps: float | None
-    ) -> Iterator[Arguments]:
+        self, arguments: CallArguments, track: Audio | None, fps: float | None
+    ) -> Iterator[CallArguments]:
         """The arguments of each call, without those that the call before gives."""
         if track is None or fps is None:
             for index in range(self.chain.segments or 1):
@@ -77,7 +77,7 @@ class ChainMaker:
     def _prompt(self, index: int) -> dict[str, str]:
         return {"prompt": self.prompts[min(index, len(self.prompts) - 1)]} if self.prompts else {}
 
-    def _planned(self, arguments: Arguments, track: Audio, fps: float) -> list[Segment]:
+    def _planned(self, arguments: CallArguments, track: Audio, fps: float) -> list[Segment]:
         frames = arguments.get("num_frames") or self.default("num_frames")
         snap, trim = self.chain.frame_snap or _ANY, self.chain.trim_frames
         if not isinstance(frames, int):
@@ -88,7 +88,7 @@ class ChainMaker:
         total = max(1, round(len(track) / track.rate * fps))
         return planned(total, frames=frames, trim=trim, snap=snap)
 
-    def _segment(self, arguments: Arguments, fps: float | None) -> Video:
+    def _segment(self, arguments: CallArguments, fps: float | None) -> Video:
         """What one call makes, as images: they take a quarter of the memory of floats."""
         videos = [as_video(each, "a segment") for each in artifacts(self.make(arguments))]
         if len(videos) != 1:
@@ -98,7 +98,9 @@ class ChainMaker:
             raise RunFailed("the segments have audio: 'chain' needs 'fps' to cut it")
         return Video(list(video), video.audio, fps or video.fps)
 
-    def _going_on(self, arguments: Arguments, before: Video, fps: float | None) -> Arguments:
+    def _going_on(
+        self, arguments: CallArguments, before: Video, fps: float | None
+    ) -> CallArguments:
         name = self.chain.segment_argument
         given = arguments.get(name)
         if self.chain.continuity == "last_segment":
@@ -126,7 +128,7 @@ class ChainMaker:
         return cls(**known)
 
 
-def _only_audio(arguments: Arguments) -> Any:
+def _only_audio(arguments: CallArguments) -> Any:
     references = arguments.get(REFERENCES)
     listed = references if isinstance(references, list) else []
     audios = [each for each in listed if _kind(each) == "audio"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dw.engine.calls.calling import call_default
-from dw.engine.calls.chain import Arguments, ChainMaker, Runner
+from dw.engine.calls.chain import CallArguments, ChainMaker, Runner
 from dw.engine.execution.run import RunState
 from dw.engine.files.outputs import spilled
 from dw.engine.media.video import Video
@@ -22,7 +22,7 @@ def chain_runner(
     """A runner that makes a chain of what `runner` makes; its segments' files begin with `stem`."""
     iterations = count()
 
-    def make_video(arguments: Arguments) -> list[Any]:
+    def make_video(arguments: CallArguments) -> list[Any]:
         iteration, taken = next(iterations), run.stop.taken
 
         def goes_on(done: int, total: int) -> bool:

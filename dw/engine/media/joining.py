@@ -29,7 +29,9 @@ def joined_videos(
     frames = _sequence(videos[0])
     for video in videos[1:]:
         frames += _sequence(video)[trim:]
-    _require_one_size(videos)
+    sizes = dict.fromkeys("{}x{}".format(*video.frame(0).size) for video in videos)
+    if len(sizes) > 1:
+        raise RunFailed(f"videos of several sizes cannot be joined: {', '.join(sizes)}")
     if not any(video.audio for video in videos):
         return Video(frames, fps=fps)
     return Video(frames, _joined_tracks(videos, trim, crossfade_ms, fps or FPS), fps)
@@ -102,9 +104,3 @@ def _alike(audios: Sequence[Audio]) -> list[Audio]:
 def _sequence(video: Video) -> Any:
     """Frames to which others can be added; frames in files stay in files."""
     return video.frames if isinstance(video.frames, Reel) else list(video.frames)
-
-
-def _require_one_size(videos: Sequence[Video]) -> None:
-    sizes = dict.fromkeys("{}x{}".format(*video.frame(0).size) for video in videos)
-    if len(sizes) > 1:
-        raise RunFailed(f"videos of several sizes cannot be joined: {', '.join(sizes)}")

@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def as_json(value: Any) -> Any:
-    """A picture or an array is told by the hash of its content, a class by its name."""
+    """Images and arrays become the hash of their content, classes their name."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):

@@ -54,7 +54,7 @@ def ltx2(stand_ins: None) -> Path:
 
 @pytest.fixture
 def video(ltx: Path, warm: Session) -> Callable[..., Json]:
-    """A workflow of one chain, from a picture in the session's folder."""
+    """A workflow of one chain, from an image in the session's folder."""
     Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(warm.folder / "cat.png")
 
     def of(arguments: Json | None = None, **chain: Any) -> Json:
@@ -162,7 +162,7 @@ class TestRealPipeline:
 
 
 class TestRealAudio:
-    """LTX-2 makes frames and their sound."""
+    """LTX-2 makes frames and their audio."""
 
     @pytest.mark.parametrize(("chain", "frames"), [({"segments": 1}, 9), ({"segments": 3}, 25)])
     def test_the_audio_lasts_as_long_as_the_video(
@@ -253,7 +253,7 @@ RATE = 8000
 
 
 class Maker:
-    """Makes films of known frames: the number of the call is their shade, their sound its tenth."""
+    """Makes videos of known frames: the call number is their shade, their audio its tenth."""
 
     def __init__(self, *, frames: int = 9, audio: bool = True, fps: float = 10, batch: int = 1):
         self.calls: list[Any] = []

@@ -1,4 +1,4 @@
-"""IP-Adapters: a picture as a prompt, for the calls that want it and for no other."""
+"""IP-Adapters: an image as a prompt, for the calls that want it and for no other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def with_image(
 
 @pytest.fixture(scope="module")
 def session(warm: Session) -> Session:
-    """The module's warm session, with pictures to prompt with beside its workflows."""
+    """The module's warm session, with images to prompt with beside its workflows."""
     Image.new("RGB", (64, 64), "red").save(warm.folder / "red.png")
     Image.linear_gradient("L").convert("RGB").save(warm.folder / "grey.png")
     return warm

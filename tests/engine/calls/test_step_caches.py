@@ -39,7 +39,7 @@ CACHES = [FIRST_BLOCK, FASTER, MAG, TAYLORSEER]
 
 
 def cached(model: Path, cache: Json | None, **arguments: Any) -> Json:
-    """A picture of FLUX.1 with a step cache."""
+    """An image of FLUX.1 with a step cache."""
     return text_to_image(
         model,
         configuration={**FLUX, "cache": cache},
@@ -168,7 +168,7 @@ def test_fewer_blocks_are_computed(warm: Session, flux: Path, transformer: Any) 
 
 
 def test_each_iteration_begins_anew(warm: Session, flux: Path) -> None:
-    """The second picture is the one that it would be alone: no state of the first is left."""
+    """The second image is the one that it would be alone: no state of the first is left."""
     prompts = {"name": "say", "task": {"command": "gather_inputs", "inputs": ["a cat", "a dog"]}}
     document = cached(flux, {"type": "first_block", "threshold": 1000})
     one = cached(flux, {"type": "first_block", "threshold": 1000}, prompt="a cat")
@@ -303,7 +303,7 @@ class TestWhatCannotBe:
 
 
 class Stack(torch.nn.Module, CacheMixin):  # type: ignore[misc]
-    """A model of three blocks, each of which takes a picture and, maybe, a sound."""
+    """A model of three blocks, each of which takes an image and, maybe, audio."""
 
     def __init__(self, block: type[torch.nn.Module]) -> None:
         super().__init__()
@@ -319,7 +319,7 @@ class Stack(torch.nn.Module, CacheMixin):  # type: ignore[misc]
 
 
 class TestBlocksThatDiffusersDoesNotKnow:
-    """MiniMax-H3, whose blocks give one tensor, and LTX-2, whose blocks give picture and sound;
+    """MiniMax-H3, whose blocks give one tensor, and LTX-2, whose blocks give image and audio;
     here they only multiply."""
 
     @pytest.fixture(params=[MiniMaxH3TransformerBlock, LTX2VideoTransformerBlock])

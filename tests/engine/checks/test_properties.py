@@ -38,7 +38,7 @@ class Planned(Exception):
 
 
 class Bench:
-    """An engine in a folder with a picture, that goes as far as the plan."""
+    """An engine in a folder with an image, that goes as far as the plan."""
 
     def __init__(self, folder: Path) -> None:
         self.engine = Engine()

@@ -97,7 +97,7 @@ def test_an_error_is_told_though_it_cannot_be_recorded(
 
 
 class FillsTheDisk(RunControl):
-    """As soon as the run is taken up; pictures still find a place."""
+    """As soon as the run is taken up; images still find a place."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A stop ends the denoising early and keeps the picture."""
+"""A stop ends the denoising early and keeps the image."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_of_a_denoising_in_parts_one_is_ended(session: Session) -> None:
 
 
 def three_prompts(model: Path, **changes: Any) -> Json:
-    """Three iterations of one step, then one that takes each of their pictures."""
+    """Three iterations of one step, then one that takes each of their images."""
     prompts = {"name": "prompts", "task": {"command": "gather_inputs", "inputs": ["a", "b", "c"]}}
     step = generate(model, arguments={"prompt": "previous_result:prompts"}, **changes)
     image = {"image": "previous_result:gen", "width": 8, "height": 8}

@@ -14,7 +14,7 @@ from tests.engine.session import PNG, Json, Session, workflow
 
 @pytest.fixture
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A picture that no workflow of the session may read."""
+    """An image that no workflow of the session may read."""
     path = tmp_path_factory.mktemp("outside") / "secret.png"
     Image.new("RGB", (8, 8)).save(path)
     return path
@@ -26,7 +26,7 @@ def gather(**arguments: Any) -> Json:
 
 
 def call(session: Session, image: str) -> Json:
-    """A step that passes a path to a sub-workflow, whose default is a picture beside it."""
+    """A step that passes a path to a sub-workflow, whose default is an image beside it."""
     size = {"command": "resize_rescale", "arguments": {"image": "variable:image"}}
     size["arguments"] |= {"width": 4, "height": 4}  # type: ignore[operator]
     child = workflow({"name": "size", "task": size, "result": PNG}, variables={"image": "cat.png"})

@@ -250,7 +250,7 @@ def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film that no workflow may read."""
+    """A video that no workflow may read."""
     path = tmp_path_factory.mktemp("secret") / "film.mp4"
     with av.open(path, "w") as container:
         stream = container.add_stream("mpeg4", rate=8)

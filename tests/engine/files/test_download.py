@@ -35,7 +35,7 @@ class Request(NamedTuple):
 
 
 class Site(BaseHTTPRequestHandler):
-    """A picture, things that are none, redirects, and silence."""
+    """An image, things that are none, redirects, and silence."""
 
     done = threading.Event()
     requests: ClassVar[list[Request]] = []

@@ -37,13 +37,13 @@ def small(image: Any, side: int = 8) -> Json:
 
 
 def held(session: Session, reference: Json, *before: Json) -> list[str]:
-    """The pictures that a picture reference turns out to hold, each made small."""
+    """The images that an image reference turns out to hold, each made small."""
     return session.hashes(workflow(*before, gather(reference), small("previous_result:made.image")))
 
 
 @pytest.fixture
 def video(session: Session) -> str:
-    """Three frames of 64x64 at 12 frames per second, without a sound."""
+    """Three frames of 64x64 at 12 frames per second, without audio."""
     path = session.folder / "film.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=12)
@@ -160,7 +160,7 @@ class TestFromArguments:
         inner = {"reference_type": IMAGE, "from_file": "cat.png"}
         outer = {"reference_type": IMAGE, "from_arguments": {"image": inner}}
         document = workflow(gather(outer), small("previous_result:made.image"))
-        assert "Reference" in session.fail(document).message  # a reference is no picture
+        assert "Reference" in session.fail(document).message  # a reference is no image
 
 
 def test_what_holds_nothing_to_build_is_the_same_object(session: Session) -> None:

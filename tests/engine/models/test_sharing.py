@@ -77,7 +77,7 @@ REFINE = {"component_type": "StableDiffusionImg2ImgPipeline"}
 
 
 def refine(model: Path, **changes: object) -> Json:
-    """A step that draws over the picture of `gen` with its VAE."""
+    """A step that draws over the image of `gen` with its VAE."""
     step = generate(model, configuration=REFINE, reused_components=["vae"], **changes)
     step["pipeline"]["arguments"] = {"prompt": "a dog", "image": "previous_result:gen"}
     return {**step, "name": "refine"}

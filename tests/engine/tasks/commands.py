@@ -19,7 +19,7 @@ def step(command: str, result: Json | None, **arguments: Any) -> Json:
 
 
 def run(session: Session, command: str, result: Json | None = PNG, **arguments: Any) -> Any:
-    """Rehearse a workflow of one command; the picture or the text that it saves."""
+    """Rehearse a workflow of one command; the image or the text that it saves."""
     document = {"id": "demo", "steps": [step(command, result, **arguments)]}
     outputs = session.run(document, rehearse=True).outputs
     if not outputs:

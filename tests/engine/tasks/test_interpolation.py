@@ -1,4 +1,4 @@
-"""The command that draws pictures between the frames of a film."""
+"""The command that draws images between the frames of a video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network that draws the pictures between two others."""
+"""The network that draws the images between two others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shapes() -> dict[str, Tensor]:
 
 @cache
 def swinging() -> dict[str, Tensor]:
-    """Weights around zero, which move a picture by a few pixels."""
+    """Weights around zero, which move an image by a few pixels."""
     weights = {}
     for index, (name, shape) in enumerate(sorted(shapes().items())):
         swing = (torch.arange(shape.numel()).double() * 0.7 + index).sin().view_as(shape)

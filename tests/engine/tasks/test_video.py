@@ -1,4 +1,4 @@
-"""The commands on films and sounds, and how sounds are joined."""
+"""The commands on videos and audio, and how audio is joined."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MP4 = Result(content_type="video/mp4")
 
 
 def frames(count: int, first: int = 0) -> list[Image.Image]:
-    """Grey pictures, each of another shade."""
+    """Grey images, each of another shade."""
     return [Image.new("RGB", (16, 16), (first + n,) * 3) for n in range(count)]
 
 
@@ -179,7 +179,7 @@ class TestPair:
             (audio(1), {}, RATE),
             (torch.zeros(1, 2, 800), {"sample_rate": 16_000}, 16_000),
             (np.zeros(800, np.float32), {}, None),
-            (Video(frames(2), audio(1)), {}, RATE),  # another film's
+            (Video(frames(2), audio(1)), {}, RATE),  # another video's
         ],
     )
     def test_a_video_gets_audio(self, audio: Any, arguments: Any, rate: int | None) -> None:
@@ -272,7 +272,7 @@ def test_arguments_that_do_not_fit_are_named(command: str, arguments: Any, messa
 
 
 class TestMedia:
-    """Films and sounds that a workflow names by their files."""
+    """Videos and audio that a workflow names by their files."""
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The judge of pictures, on pictures whose content is known."""
+"""The judge of images, on images whose content is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where objects stand: on a grid, within the picture, apart from each other."""
+"""Where objects stand: on a grid, within the image, apart from each other."""
 
 from __future__ import annotations
 

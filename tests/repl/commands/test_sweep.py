@@ -1,4 +1,4 @@
-"""Sweeps: one `run`, several values, a run for each and a sheet of all pictures."""
+"""Sweeps: one `run`, several values, a run for each and a sheet of all images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def swept(shell: Shell, line: str) -> list[Any]:
 
 
 def drawing(folder: Path) -> Answer:
-    """A run that leaves a picture behind."""
+    """A run that leaves an image behind."""
 
     def answer(client: FakeClient, run: Run) -> Iterator[Event]:
         client.runs += 1
