@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dw.console.options import OutputOptions, ProgramOptions
 from dw.console.signals import Signals, end_by
 from dw.errors import EXIT_SIGPIPE, Bug, DwError, Interrupted
+from dw.jobs.outcome import bug
 from dw.settings import Settings, load_settings
 from dw.terminal.capabilities import Terminal
 from dw.terminal.ndjson import JsonRenderer
@@ -108,13 +109,14 @@ class Program:
             with suppress(DwError):  # it may be about the very stream that says it
                 self.renderer.error(error)
             return error.exit_code
-        except Exception:
+        except Exception as error:
+            self.renderer.error(bug(error))
             self.renderer.warning(traceback.format_exc())
             return Bug.exit_code
 
 
 def _forget_output() -> None:
-    """Nobody reads it: what Python flushes at its end goes nowhere, without a complaint."""
+    """The reader is gone: let Python flush standard output at its end without an error."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dw import events
 from dw.errors import (
     KINDS,
+    Bug,
     DwError,
     Hint,
     Interrupted,
@@ -44,6 +45,11 @@ class Outcome:
     event: TerminalEvent
     error: DwError | None
     trace: str = ""
+
+
+def bug(error: Exception) -> Bug:
+    """The error to show for an exception that is not a DwError."""
+    return Bug(f"a bug in dw: {type(error).__name__}: {error}")
 
 
 def follow(
