@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from bench.table import Row, milliseconds
+from dw.events import Run
 from dw.rehearsal import stand_in
 from dw.types import Permissions
 from dw.workflow import parse_document
@@ -50,17 +51,9 @@ class Cancels:
         self._folder = folder
 
     def run(self, control: RunControl) -> None:
-        self._engine.run(
-            self._document,
-            run_id=0,
-            arguments={},
-            seed=7,
-            output_dir=self._folder,
-            device="cpu",
-            rehearse=False,
-            control=control,
-            emit=lambda _event: None,
-        )
+        path, folder = str(self._document.path), str(self._folder)
+        request = Run(0, path, self._document.text, {}, folder, seed=7, device="cpu")
+        self._engine.run(self._document, request, control=control, emit=lambda _event: None)
 
     def timed(self) -> float:
         from dw.engine import RunControl

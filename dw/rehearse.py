@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dw.errors import EXIT_OK, DwError, RunFailed
-from dw.events import Event, Warned
+from dw.events import Event, Run, Warned
 from dw.programs import add_workflow_files, exit_code, named_files, program_parser
 from dw.settings import Settings, load_settings
 from dw.terminal.messages import display_path
@@ -112,17 +112,18 @@ def _each(files: Iterable[Path], output_dir: Path, settings: Settings) -> Iterat
         failure = None
         try:
             document = load_document(path, permissions=settings.permissions, rehearse=True)
-            outputs = engine.run(
-                document,
-                run_id=0,
-                arguments={},
+            request = Run(
+                0,
+                str(path),
+                document.text,
+                {},
+                str(output_dir),
                 seed=0,
-                output_dir=output_dir,
                 device="cpu",
                 rehearse=True,
-                control=RunControl(),
-                emit=emitted.append,
-            ).outputs
+            )
+            result = engine.run(document, request, control=RunControl(), emit=emitted.append)
+            outputs = result.outputs
         except DwError as error:
             failure = error.with_traceback(None)
         if isinstance(failure, RunFailed):

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from transformers.utils import is_torchvision_available
 
+import dw.repl.commands.all  # noqa: F401 - it fills the registry
 from dw.engine import Engine, RunControl
 from dw.errors import WorkflowError
-from dw.events import Event, Warned
-from dw.repl import commands, script
+from dw.events import Event, Run, Warned
+from dw.repl import script
 from dw.types import OutputFile
 from dw.workflow import check_files, load_document
 
@@ -71,17 +72,17 @@ def rehearse(engine: Engine, name: str, folder: Path, **arguments: Any) -> tuple
     document = load_document(EXAMPLES / f"{name}.json")
     small = {key: value for key, value in SMALL.items() if key in document.variables}
     emitted: list[Event] = []
-    result = engine.run(
-        document,
-        run_id=0,
-        arguments={**small, **arguments},
+    request = Run(
+        0,
+        str(document.path),
+        document.text,
+        {**small, **arguments},
+        str(folder),
         seed=7,
-        output_dir=folder,
         device="cpu",
         rehearse=True,
-        control=RunControl(),
-        emit=emitted.append,
     )
+    result = engine.run(document, request, control=RunControl(), emit=emitted.append)
     told = [
         *map(str, document.warnings),
         *(event.message for event in emitted if isinstance(event, Warned)),
@@ -177,7 +178,6 @@ def test_the_second_step_draws_over_the_first(engine: Engine, tmp_path: Path) ->
 
 
 def test_the_demo_has_no_mistake_runs_twice_and_then_a_sweep() -> None:
-    assert commands  # imported, they fill the registry
     demo = script.read(str(EXAMPLES / "demo.dw"))
     assert list(script.check(demo)) == []
     assert demo.text.count("\nrun ") == 3

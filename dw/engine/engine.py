@@ -41,7 +41,7 @@ from dw.engine.patches import progress_bars
 from dw.engine.python import resolve
 from dw.engine.python.resolve import argument_value, with_constants
 from dw.engine.tasks import models_of
-from dw.events import Event, Executing, Loaded, Planned, Started, Warned
+from dw.events import Event, Executing, Loaded, Planned, Run, Started, Warned
 from dw.types import Memory
 from dw.workflow import Diagnostic, Document, Workflow, check_files
 from dw.workflow.diagnostics import merge_stages, raise_on_errors
@@ -73,45 +73,30 @@ class Engine:
     def run(
         self,
         document: Document,
+        request: Run,
         *,
-        run_id: int,
-        arguments: Mapping[str, Any],
-        seed: int | None,
-        drawn_seed: int = 0,
-        output_dir: Path,
-        device: str | None,
-        rehearse: bool,
         control: RunControl,
         emit: Callable[[Event], None],
     ) -> RunResult:
-        """Run a workflow. Its files are written and verified when this returns.
+        """Run a workflow: `document` is what the text of `request` says. Its files are written and
+        verified when this returns.
 
-        `drawn_seed` is the run's if neither the user nor the workflow gives one. If a GPU's memory
-        is too small, the run is repeated once with models offloaded.
+        If a GPU's memory is too small, the run is repeated once with models offloaded.
 
         Raises WorkflowError before anything loads, UsageError for arguments, RunFailed,
         OutOfResources and Cancelled. After the last three `recover` must be called, outside the
         `except` block. `emit` is called from the thread that runs, in the order of the run, and
         from threads of the hub while they download.
         """
-        document, workflow = _validated(document, arguments, rehearse=rehearse)
+        document, workflow = _validated(document, request.arguments, rehearse=request.rehearse)
         # Before there is a folder: a device that does not exist leaves nothing behind.
-        self._device = self._find_device(device)
-        context = self._context(
-            document,
-            workflow,
-            run_id=run_id,
-            seed=seed,
-            drawn_seed=drawn_seed,
-            output_dir=output_dir,
-            chosen=frozenset(arguments),
-            control=control,
-            emit=emit,
-        )
-        run = RunState(context, Planner(self._load_context(context, self._device, rehearse)))
-        record = RunRecord(run, arguments)
+        self._device = self._find_device(request.device)
+        context = self._context(document, workflow, request, control, emit)
+        loading = self._load_context(context, self._device, request.rehearse)
+        run = RunState(context, Planner(loading))
+        record = RunRecord(run, request.arguments)
         record.begin()
-        emit(Started(run_id, workflow.id, context.seed, str(context.folder)))
+        emit(Started(request.run_id, workflow.id, context.seed, str(context.folder)))
         with self._recorded(run, record), progress_bars.listening(run.listener()):
             self._fallback.run(run, self._attempt, make_room=self._make_room)
         self._runs += 1
@@ -121,30 +106,25 @@ class Engine:
         self,
         document: Document,
         workflow: Workflow,
-        *,
-        run_id: int,
-        seed: int | None,
-        drawn_seed: int,
-        output_dir: Path,
-        chosen: frozenset[str],
+        request: Run,
         control: RunControl,
         emit: Callable[[Event], None],
     ) -> RunContext:
         return RunContext(
-            run_id=run_id,
+            run_id=request.run_id,
             document=document,
             workflow=workflow,
             seed=run_seed(
                 document,
                 workflow,
-                typed=seed,
-                drawn=drawn_seed,
-                warn=lambda message: emit(Warned(run_id, message)),
+                typed=request.seed,
+                drawn=request.drawn_seed,
+                warn=lambda message: emit(Warned(request.run_id, message)),
             ),
-            folder=new_run_folder(output_dir, workflow.id),
+            folder=new_run_folder(Path(request.output_dir), workflow.id),
             control=control,
             emit=emit,
-            chosen=chosen,
+            chosen=frozenset(request.arguments),
             cache=self._cache,
             loras=self._loras,
             ip_adapters=self._ip_adapters,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from dw.engine import Cancelled, Engine, RunControl, RunResult
 from dw.engine.device import Cpu
 from dw.errors import DwError
-from dw.events import Event, Planned, Warned
+from dw.events import Event, Planned, Run, Warned
 from dw.rehearsal import store
 from dw.types import Permissions
 from dw.workflow import Document, parse_document
@@ -78,18 +78,19 @@ class Session:
     ) -> RunResult:
         self.events = []
         is_document = isinstance(workflow, Document)
-        return self.engine.run(
-            workflow if is_document else self.document(workflow, trust=trust),
-            run_id=0,
-            arguments=arguments,
+        document = workflow if is_document else self.document(workflow, trust=trust)
+        request = Run(
+            0,
+            str(document.path),
+            document.text,
+            arguments,
+            str(self.folder / "outputs"),
             seed=seed,
             drawn_seed=drawn_seed,
-            output_dir=self.folder / "outputs",
             device=device,
             rehearse=rehearse,
-            control=control or RunControl(),
-            emit=self.emit,
         )
+        return self.engine.run(document, request, control=control or RunControl(), emit=self.emit)
 
     def emit(self, event: Event) -> None:
         self.events.append(event)

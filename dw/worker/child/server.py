@@ -152,13 +152,7 @@ class WorkerServer:
     def _run(self, command: Run) -> Event:
         result = self._engine.run(
             _document(command),
-            run_id=command.run_id,
-            arguments=command.arguments,
-            seed=command.seed,
-            drawn_seed=command.drawn_seed,
-            output_dir=Path(command.output_dir),
-            device=command.device,
-            rehearse=command.rehearse,
+            command,
             control=self._controls[command.run_id],
             emit=self._send,
         )

@@ -18,6 +18,7 @@ from PIL import Image
 from dw.engine import Engine, RunControl
 from dw.engine.models.cache import StepRequirement
 from dw.errors import DwError
+from dw.events import Run
 from dw.rehearsal import store
 from dw.schema import FILE
 from dw.workflow import Document, validate_text
@@ -60,18 +61,10 @@ class Bench:
         return judged.document_or_raise()
 
     def plan(self, document: Document) -> list[StepRequirement]:
+        path, outputs = str(document.path), str(self.folder / "outputs")
+        request = Run(0, path, document.text, {}, outputs, device="cpu", rehearse=True)
         with pytest.raises(Planned):
-            self.engine.run(
-                document,
-                run_id=0,
-                arguments={},
-                seed=1,
-                output_dir=self.folder / "outputs",
-                device="cpu",
-                rehearse=True,
-                control=RunControl(),
-                emit=lambda _event: None,
-            )
+            self.engine.run(document, request, control=RunControl(), emit=lambda _event: None)
         return self.needs
 
 
