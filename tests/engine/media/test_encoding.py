@@ -51,7 +51,8 @@ def test_png_keeps_every_pixel() -> None:
 
 @pytest.mark.parametrize("mode", ["RGBA", "L", "LA", "P", "1", "I;16"])
 def test_jpeg_takes_images_of_any_mode(mode: str) -> None:
-    encode(Image.new(mode, (8, 8)), "image/jpeg")
+    read = Image.open(io.BytesIO(encode(Image.new(mode, (8, 8)), "image/jpeg").data))
+    assert (read.format, read.size) == ("JPEG", (8, 8))
 
 
 @pytest.mark.parametrize(
