@@ -30,7 +30,8 @@ _OTHER_COMMANDS = {"mmpose": "pip install openmim && mim install mmdet mmpose"}
 
 @cache
 def is_installed(package: str) -> bool:
-    return find_spec(package) is not None
+    # A name such as `../x` has no package. Import hooks of others fail for an empty one.
+    return bool(package) and find_spec(package) is not None
 
 
 def install(package: str) -> Install:
