@@ -29,7 +29,7 @@ GB = 2**30
 def test_status_shows_workflow_arguments_and_worker(shell: Shell) -> None:
     shell.say("load FluxDev", "arg steps=30", "run")
     assert shell.say("status").splitlines() == [
-        "  field      value",
+        "  what       is",
         "  workflow   FluxDev (examples/FluxDev.json)",
         "  arg steps  30",
         "  worker     idle, process 7",

@@ -46,7 +46,7 @@ def history_(session: Session, call: Call) -> None:
 )
 def show(session: Session, call: Call) -> None:
     runs = run_record.past(session.output_dir)
-    session.renderer.table(("field", "value"), [*_rows(_chosen(runs, call.word, session))])
+    session.renderer.table(("what", "is"), [*_rows(_chosen(runs, call.word, session))])
 
 
 def _chosen(runs: list[Past], word: str | None, session: Session) -> Past:

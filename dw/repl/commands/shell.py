@@ -33,7 +33,7 @@ def help_(session: Session, call: Call) -> None:
             session.renderer.result(line)
     else:
         rows = [(each.name, each.doc) for each in COMMANDS.values()]
-        session.renderer.table(("command", "description"), rows)
+        session.renderer.table(("command", "does"), rows)
 
 
 @command(

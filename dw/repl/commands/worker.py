@@ -36,7 +36,7 @@ def status(session: Session, _call: Call) -> None:
     rows += [*_worker_rows(session), ("device", session.device or session.settings.device)]
     rows += [("outputs", session.settings.output_dir)]
     rows += [("rehearse", "on")] if session.settings.rehearse else []
-    session.renderer.table(("field", "value"), rows)
+    session.renderer.table(("what", "is"), rows)
 
 
 def _worker_rows(session: Session) -> Iterator[tuple[str, str]]:
@@ -68,7 +68,7 @@ def _process(pid: int, rss: int | None) -> str:
 def worker(session: Session, call: Call) -> None:
     match call.word:
         case None:
-            session.renderer.table(("field", "value"), [*_worker_rows(session)])
+            session.renderer.table(("what", "is"), [*_worker_rows(session)])
         case "start":
             _start(session)
         case "restart":

@@ -168,7 +168,7 @@ def test_a_machine_reads_the_rows_as_objects(shell: Shell) -> None:
     found, none, shown = (json.loads(line)["rows"] for line in out.getvalue().splitlines())
     assert [(row["N"], row["state"]) for row in found] == [("2", "died")]
     assert none == []
-    assert {"field": "state", "value": "died"} in shown
+    assert {"what": "state", "is": "died"} in shown
 
 
 def test_a_script_gets_a_column_for_each_fact(scripted: Shell) -> None:
