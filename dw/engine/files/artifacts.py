@@ -38,8 +38,12 @@ def artifacts(result: Any) -> list[Any]:
     if (found := getattr(result, "video", None)) is not None:  # Cosmos makes one video at a time
         audio = getattr(result, "sound", None)
         return _videos([found], None if audio is None else [audio], result)
-    if isinstance(result, Mapping) and result.get("videos") is not None:
-        return _modular(dict(result))
+    if isinstance(result, Mapping) and result.get("videos") is not None:  # of a modular pipeline
+        rest = dict(result)
+        videos = list(rest.pop("videos"))
+        if (audios := rest.pop("audio", None)) is not None:
+            videos = _paired(videos, audios, rest.pop("sampling_rate", None), None)
+        return [*videos, rest] if rest else videos
     if isinstance(result, Mapping) and isinstance(result.get("images"), list):
         rest = {name: value for name, value in result.items() if name != "images"}
         return [*result["images"], rest] if rest else list(result["images"])
@@ -50,14 +54,6 @@ def _videos(videos: Iterable[Any], audios: Iterable[Any] | None, output: Any) ->
     if audios is None:
         return list(videos)
     return _paired(videos, audios, getattr(output, RATE, None), getattr(output, FPS, None))
-
-
-def _modular(result: dict[str, Any]) -> list[Any]:
-    """The artifacts of a modular pipeline: its videos with their audio, then the rest by name."""
-    videos = list(result.pop("videos"))
-    if (audios := result.pop("audio", None)) is not None:
-        videos = _paired(videos, audios, result.pop("sampling_rate", None), None)
-    return [*videos, result] if result else videos
 
 
 def _paired(
@@ -93,8 +89,17 @@ class Results:
         results = self._results[step]
         if name is None:
             return [artifact for result in results for artifact in artifacts(result)]
-        found = (_property(result, name, step) for result in results if not _lacks(result, name))
-        return list(found)
+        values = []
+        for result in results:
+            if isinstance(result, Mapping) and name in result:
+                values.append(result[name])
+            elif isinstance(result, BaseOutput) or not isinstance(result, Mapping):
+                # A plain mapping may lack the property; the output of a pipeline must have it.
+                value = getattr(result, name, None)
+                if value is None or callable(value):
+                    raise RunFailed(f"the result of step {step!r} has no {name!r}")
+                values.append(value)
+        return values
 
     def first(self, reference: str) -> Any:
         """The first of these values. Raises RunFailed when they are empty."""
@@ -118,17 +123,3 @@ def on_host(result: Any) -> Any:
             if isinstance(value, torch.Tensor) and value.device.type != "cpu":
                 result[name] = value.cpu()  # type: ignore[index]
     return result
-
-
-def _lacks(result: Any, name: str) -> bool:
-    """Whether it is a plain mapping without the name; a pipeline's output must have it."""
-    return isinstance(result, Mapping) and not isinstance(result, BaseOutput) and name not in result
-
-
-def _property(result: Any, name: str, step: str) -> Any:
-    if isinstance(result, Mapping) and name in result:
-        return result[name]
-    value = getattr(result, name, None)
-    if value is None or callable(value):
-        raise RunFailed(f"the result of step {step!r} has no {name!r}")
-    return value

@@ -202,7 +202,12 @@ class _Transport(httpx2.BaseTransport):
         self._pools = ExitStack()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        response = self._pool(request.url).handle_request(
+        context = _tls_context() if request.url.scheme == "https" else None
+        if (proxy := _proxy(request.url)) is None:
+            pool = httpcore2.ConnectionPool(context, network_backend=self._backend)
+        else:
+            pool = httpcore2.HTTPProxy(str(proxy.url), proxy.raw_auth, ssl_context=context)
+        response = self._pools.enter_context(pool).handle_request(
             httpcore2.Request(
                 request.method,
                 str(request.url),
@@ -221,14 +226,6 @@ class _Transport(httpx2.BaseTransport):
     def close(self) -> None:
         self._pools.close()
 
-    def _pool(self, url: httpx2.URL) -> httpcore2.ConnectionPool:
-        context = _tls_context() if url.scheme == "https" else None
-        if (proxy := _proxy(url)) is None:
-            pool = httpcore2.ConnectionPool(context, network_backend=self._backend)
-        else:
-            pool = httpcore2.HTTPProxy(str(proxy.url), proxy.raw_auth, ssl_context=context)
-        return self._pools.enter_context(pool)
-
 
 class _Body(httpx2.SyncByteStream):
     def __init__(self, response: httpcore2.Response) -> None:
@@ -241,9 +238,7 @@ class _Body(httpx2.SyncByteStream):
         self._response.close()
 
 
-@cache
-def _tls_context() -> ssl.SSLContext:
-    return ssl.create_default_context()  # the certificates of the operating system
+_tls_context = cache(ssl.create_default_context)  # the certificates of the operating system
 
 
 def _proxy(url: httpx2.URL) -> httpx2.Proxy | None:

@@ -17,7 +17,7 @@ from dw.engine.media.containers import opened
 from dw.engine.media.video import Video
 from dw.engine.python import resolve
 from dw.errors import RunFailed
-from dw.workflow.format.construction import PLAIN_STRINGS, is_dtype_key, is_type_key
+from dw.workflow.format.construction import PLAIN_STRINGS, is_class_key, is_dtype_key, is_type_key
 from dw.workflow.media import media_kind
 from dw.workflow.references import is_reference
 
@@ -30,29 +30,27 @@ def realize(value: Any, *, access: FileAccess, key: str = "") -> Any:
     "location": ...}` is an image under any key. References to results stay. Raises RunFailed for a
     file that cannot or must not be read.
     """
-    if isinstance(value, str):
-        return value if is_reference(value) else _text(value, key, access)
+    kind = media_kind(key)
     if isinstance(value, Mapping):
-        if (load := _loader(key, value)) is not None:
+        load = _LOADERS.get(str(value.get("media_type"))) or _LOADERS.get(kind or "")
+        if load is not None and "location" in value:
             place = value["location"]
             return load(place, access) if isinstance(place, str) else place
         return {k: realize(v, access=access, key=k) for k, v in value.items()}
     if isinstance(value, list):
-        inner = key if media_kind(key) else ""
-        return [realize(item, access=access, key=inner) for item in value]
-    return value
-
-
-def _text(text: str, key: str, access: FileAccess) -> Any:
-    """The medium or the Python type that a text names, or the text itself without its braces."""
-    if (kind := media_kind(key)) is not None:
-        return _LOADERS[kind](text, access)
-    is_plain = text.startswith("{") and text.endswith("}")
-    if key in PLAIN_STRINGS or (is_type_key(key) and is_plain):
-        return text[1:-1] if is_plain else text
+        return [realize(item, access=access, key=key if kind else "") for item in value]
+    if not isinstance(value, str) or is_reference(value):
+        return value
+    if kind is not None:
+        return _LOADERS[kind](value, access)
+    is_in_braces = value.startswith("{") and value.endswith("}")  # a text, not the name of a type
+    if is_in_braces and (key in PLAIN_STRINGS or is_type_key(key)):
+        return value[1:-1]
     if is_dtype_key(key):
-        return resolve.dtype(text)
-    return resolve.python_class(text, trust=access.permissions.trust) if is_type_key(key) else text
+        return resolve.dtype(value)
+    if is_class_key(key):
+        return resolve.python_class(value, trust=access.permissions.trust)
+    return value
 
 
 def read_image(place: str, access: FileAccess) -> Image.Image:
@@ -88,25 +86,19 @@ def read_audio(place: str, access: FileAccess) -> Audio:
         raise _unreadable("audio", place, error) from error
 
 
-Loader = Callable[[str, FileAccess], Any]
-
-_LOADERS: dict[str, Loader] = {"image": read_image, "video": read_video, "audio": read_audio}
-
-
-def _loader(key: str, value: Mapping[str, Any]) -> Loader | None:
-    if "location" not in value:
-        return None
-    return _LOADERS.get(str(value.get("media_type"))) or _LOADERS.get(media_kind(key) or "")
+_LOADERS: dict[str, Callable[[str, FileAccess], Any]] = {
+    "image": read_image,
+    "video": read_video,
+    "audio": read_audio,
+}
 
 
 def _unreadable(kind: str, place: str, error: Exception) -> RunFailed:
     hints = error.hints if isinstance(error, RunFailed) else ()
-    return RunFailed(f"cannot read the {kind} {place!r}: {_reason(error, kind)}", hints=hints)
-
-
-def _reason(error: Exception, kind: str) -> str:
     if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, UnidentifiedImageError | av.error.InvalidDataError):
-        return f"not a valid {kind} file"
-    return " ".join(str(error).split())
+        reason = "no such file"
+    elif isinstance(error, UnidentifiedImageError | av.error.InvalidDataError):
+        reason = f"not a valid {kind} file"
+    else:
+        reason = " ".join(str(error).split())
+    return RunFailed(f"cannot read the {kind} {place!r}: {reason}", hints=hints)

@@ -47,9 +47,13 @@ def built(value: Any, access: FileAccess) -> Any:
         return value
     members = {name: built(member, access) for name, member in value.items()}
     found = construction(members)
-    if found is not None and isinstance(found.cls, type) and not any(result_references(members)):
-        return _built(found, access)
-    return members if _differ(members.values(), value.values()) else value
+    if found is None or not isinstance(found.cls, type) or any(result_references(members)):
+        return members if _differ(members.values(), value.values()) else value
+    if found.constructor == FROM_ARGUMENTS:
+        return found.cls(**{name: plain(argument) for name, argument in found.source.items()})
+    if found.constructor == FROM_FILE:
+        return _from_file(found, access)
+    return found.cls(**{**_held(found), **found.extra})
 
 
 def check_objects(arguments: Any, path: JsonPath, *, trust: bool) -> Diagnostics:
@@ -121,14 +125,6 @@ def attributes(cls: type) -> list[str] | None:
 
 def _differ(new: Any, old: Any) -> bool:
     return any(a is not b for a, b in zip(new, old, strict=True))
-
-
-def _built(found: Construction, access: FileAccess) -> Any:
-    if found.constructor == FROM_ARGUMENTS:
-        return found.cls(**{name: plain(value) for name, value in found.source.items()})
-    if found.constructor == FROM_FILE:
-        return _from_file(found, access)
-    return found.cls(**{**_held(found), **found.extra})
 
 
 def _from_file(found: Construction, access: FileAccess) -> Any:

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -41,7 +41,8 @@ def new_run_folder(output_dir: Path, workflow: str) -> Path:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         while True:
-            folder = parent / f"{_last_run(parent) + 1:04d}"
+            numbers = [int(name) for name in os.listdir(parent) if re.fullmatch(r"\d{4,}", name)]
+            folder = parent / f"{max(numbers, default=0) + 1:04d}"
             with suppress(FileExistsError):
                 folder.mkdir()
                 return folder
@@ -64,28 +65,23 @@ def file_names(
                 yield f"{base}.{index}{part}{extension}", member
 
 
-def _parts(artifact: Any, spec: Result) -> Iterable[tuple[str, Any]]:
+def _parts(artifact: Any, spec: Result) -> Iterator[tuple[str, Any]]:
     """The values that get files of their own, each with its part of the name."""
     is_audio = spec.content_type.startswith("audio/")
     if is_audio and (waves := waveforms(artifact)) is not None:
         artifact = dict(enumerate(waves))
     if not isinstance(artifact, Mapping):
-        return [("", artifact)]
-    names = (f"-{part}" for part in _name_parts(artifact))
-    return zip(names, artifact.values(), strict=True)
-
-
-def _name_parts(keys: Iterable[Any]) -> list[str]:
-    """The keys of a result as parts of file names, all different."""
-    parts: list[str] = []
-    for key in keys:
+        yield "", artifact
+        return
+    taken = set()  # in lower case: some file systems ignore it
+    for key, value in artifact.items():
         part = base = NO_FILE_NAME.sub("_", str(key))[:LONGEST_PART]
         number = 1
-        while part.lower() in map(str.lower, parts):
+        while part.lower() in taken:
             number += 1
             part = f"{base}_{number}"
-        parts.append(part)
-    return parts
+        taken.add(part.lower())
+        yield f"-{part}", value
 
 
 class OutputWriter:
@@ -198,8 +194,3 @@ def _verified(temporary: Path, encoded: Encoded, content_type: str, path: Path) 
         except RunFailed as error:
             raise RunFailed(f"{str(path)!r} was not written correctly: {error.message}") from error
     return digest
-
-
-def _last_run(parent: Path) -> int:
-    numbers = [int(name) for name in os.listdir(parent) if re.fullmatch(r"\d{4,}", name)]
-    return max(numbers, default=0)
