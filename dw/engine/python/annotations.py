@@ -45,16 +45,10 @@ def _expected(annotation: Any, value: Any) -> str | None:
     """
     is_union = get_origin(annotation) in (Union, UnionType)
     members = get_args(annotation) if is_union else (annotation,)
-    types = [_json_type(member) for member in members]
-    if type(value) not in _NAMES or any(kind is None for kind in types):
+    origins = [get_origin(member) or member for member in members]
+    types = [_AS_JSON.get(origin, origin) for origin in origins]
+    if type(value) not in _NAMES or not all(k in _NAMES or k is NoneType for k in types):
         return None
     if type(value) in types or (type(value) is int and float in types):
         return None
     return " or ".join(dict.fromkeys(_NAMES[kind] for kind in types if kind in _NAMES)) or None
-
-
-def _json_type(annotation: Any) -> type | None:
-    """The type of the JSON values that fit an annotation; None when that cannot be decided."""
-    origin = get_origin(annotation) or annotation
-    kind = _AS_JSON.get(origin, origin)
-    return kind if kind in _NAMES or kind is NoneType else None

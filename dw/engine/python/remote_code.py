@@ -67,23 +67,20 @@ def load_file(file: Path) -> ModuleType:
     """
     if not file.is_file():
         raise RunFailed(f"no such file: {str(file)!r}")
-    package = f"dw_own_code_{_digest(file.parent)}"
+    folder = file.parent
+    digest = hashlib.sha256(str(folder.resolve()).encode())
+    for each in sorted(folder.glob("*.py")):
+        digest.update(each.name.encode() + b"\0" + each.read_bytes())
+    package = f"dw_own_code_{digest.hexdigest()[:16]}"
     if package not in sys.modules:
         sys.modules[package] = beside = ModuleType(package)
-        beside.__path__ = [str(file.parent)]
+        beside.__path__ = [str(folder)]
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a .pyc knows whole seconds
     try:
         importlib.invalidate_caches()
         return importlib.import_module(f"{package}.{file.stem}")
     finally:
         sys.dont_write_bytecode = before
-
-
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256(str(folder.resolve()).encode())
-    for file in sorted(folder.glob("*.py")):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _pipeline_class(module: ModuleType, name: str) -> Any:
