@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain
 from typing import Any, BinaryIO
 
 import av
@@ -202,18 +203,11 @@ def decode_audio(container: av.container.InputContainer) -> Audio | None:
     if stream is None:
         return None
     resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-    parts = [part.to_ndarray().T for part in _resampled(container, stream, resampler)]
+    frames = chain(container.decode(stream), [None])  # None: what the resampler still holds
+    parts = [part.to_ndarray().T for frame in frames for part in resampler.resample(frame)]
     if not parts:
         return None
     return Audio(np.concatenate(parts).astype(np.float32, copy=False), stream.rate)
-
-
-def _resampled(
-    container: av.container.InputContainer, stream: Any, resampler: av.AudioResampler
-) -> Iterator[av.AudioFrame]:
-    for frame in container.decode(stream):
-        yield from resampler.resample(frame)
-    yield from resampler.resample(None)
 
 
 def _reproducible(data: bytes, form: str) -> bytes:

@@ -71,7 +71,11 @@ def encode(value: Any, spec: Result, metadata: Mapping[str, Any] | None = None) 
         frames = [frame.convert("RGB") for frame in video]
         return Encoded(*encode_gif(frames, spec.fps or video.fps or FPS))
     if content_type == "application/json":
-        return Encoded(_json(value), MediaInfo())
+        try:
+            text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+        except TypeError as error:
+            raise RunFailed(f"{content_type} cannot hold {kind_of(value)}: {error}") from error
+        return Encoded(text.encode(), MediaInfo())
     if not isinstance(value, str):
         raise RunFailed(f"{content_type} cannot hold {kind_of(value)}")
     return Encoded(value.encode(), MediaInfo())
@@ -114,13 +118,6 @@ def _reader(content_type: str) -> Callable[[BinaryIO], MediaInfo]:
     if content_type.startswith("image/"):
         return image_extent
     return _json_extent if content_type == "application/json" else _text_extent
-
-
-def _json(value: Any) -> bytes:
-    try:
-        return json.dumps(value, indent=2, ensure_ascii=False, default=_plain).encode()
-    except TypeError as error:
-        raise RunFailed(f"application/json cannot hold {kind_of(value)}: {error}") from error
 
 
 def _plain(value: Any) -> Any:

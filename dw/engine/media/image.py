@@ -59,12 +59,18 @@ def encode_image(
     text = None if metadata is None else json.dumps(as_json(metadata), ensure_ascii=False)
     match name := FORMATS[content_type]:
         case "PNG":
-            image.save(buffer, name, pnginfo=_png_text(text))
+            info = PngImagePlugin.PngInfo()
+            if text is not None:
+                info.add_itxt("parameters", text)
+            image.save(buffer, name, pnginfo=info)
         case "JPEG" | "WEBP":
             if name == "JPEG" and image.mode not in ("RGB", "L"):
                 image = image.convert("RGB")
-            exif = {} if text is None else {"exif": _exif_comment(text)}
-            image.save(buffer, name, quality=QUALITY, **exif)
+            options: dict[str, Any] = {"quality": QUALITY}
+            if text is not None:
+                options["exif"] = exif = Image.Exif()
+                exif.get_ifd(EXIF_IFD)[USER_COMMENT] = b"UNICODE\0" + text.encode("utf-16-be")
+            image.save(buffer, name, **options)
         case _:
             image.save(buffer, name)
     return buffer.getvalue(), MediaInfo(image.width, image.height, 1)
@@ -92,17 +98,3 @@ def image_extent(file: BinaryIO) -> MediaInfo:
             image.seek(index)
             image.load()
         return MediaInfo(image.width, image.height, frames)
-
-
-def _png_text(text: str | None) -> PngImagePlugin.PngInfo | None:
-    if text is None:
-        return None
-    info = PngImagePlugin.PngInfo()
-    info.add_itxt("parameters", text)
-    return info
-
-
-def _exif_comment(text: str) -> Image.Exif:
-    exif = Image.Exif()
-    exif.get_ifd(EXIF_IFD)[USER_COMMENT] = b"UNICODE\0" + text.encode("utf-16-be")
-    return exif

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dw.engine.media.audio import RATE, Audio, Samples, fitted
-from dw.engine.media.segments import DECLICK_S, Splice, splices
+from dw.engine.media.segments import DECLICK_S, splices
 from dw.engine.media.video import FPS, Reel, Video
 from dw.errors import RunFailed
 
@@ -58,19 +58,16 @@ def _joined_tracks(videos: Sequence[Video], trim: int, crossfade_ms: float, fps:
     rate = audios[0].rate
     assert rate is not None
     plan = splices(list(map(len, videos)), trim=trim, fps=fps, rate=rate, crossfade_ms=crossfade_ms)
+    declick = round(DECLICK_S * rate) if crossfade_ms else 0
     samples = np.zeros((0, audios[0].channels), np.float32)
     for splice, audio in zip(plan, audios, strict=True):
-        declick = round(DECLICK_S * rate) if crossfade_ms else 0
-        samples = _spliced(samples, audio.samples, splice, declick)
+        segment = fitted(audio.samples, splice.head + splice.kept)
+        if splice.fade or not len(samples):
+            samples = _faded(samples, segment[splice.head - splice.fade :], splice.fade)
+        else:
+            begin = _ending(segment[splice.head :][::-1], declick)[::-1]
+            samples = np.concatenate([_ending(samples, declick), begin])
     return Audio(samples, rate)
-
-
-def _spliced(before: Samples, segment: Samples, splice: Splice, declick: int) -> Samples:
-    segment = fitted(segment, splice.head + splice.kept)
-    if splice.fade or not len(before):
-        return _faded(before, segment[splice.head - splice.fade :], splice.fade)
-    behind = segment[splice.head :]
-    return np.concatenate([_ending(before, declick), _ending(behind[::-1], declick)[::-1]])
 
 
 def _faded(before: Samples, after: Samples, overlap: int) -> Samples:
