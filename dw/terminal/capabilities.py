@@ -53,18 +53,12 @@ def ask(question: str, decided: Callable[[], bool | None]) -> bool:
     sys.stdout.write(question)
     sys.stdout.flush()
     while (answer := decided()) is None:
-        if _has_line():
+        # On Windows the read itself blocks: select takes sockets only.
+        if sys.platform == "win32" or select.select([sys.stdin], [], [], ANSWER_POLL_S)[0]:
             return sys.stdin.readline().strip().lower() in {"y", "yes"}
     sys.stdout.write("\n")
     sys.stdout.flush()
     return answer
-
-
-def _has_line() -> bool:
-    """Whether a line can be read, after a short wait. On Windows the read itself blocks."""
-    if sys.platform == "win32":
-        return True
-    return bool(select.select([sys.stdin], [], [], ANSWER_POLL_S)[0])
 
 
 def _is_terminal(stream: IO[str] | None) -> bool:

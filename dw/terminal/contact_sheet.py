@@ -27,7 +27,11 @@ def contact_sheet(images: Sequence[tuple[Path, str]]) -> Image.Image:
     thumbs = [_thumbnail(path) for path, _ in images]
     font = ImageFont.load_default(_TEXT_SIZE)
     width = max(thumb.width for thumb in thumbs)
-    captions = [_wrapped(caption, font, width) for _, caption in images]
+    letters = max(8, int(width / font.getlength("n" * 10) * 10))
+    captions = [
+        textwrap.fill(caption, letters, max_lines=_CAPTION_LINES, placeholder=" …")
+        for _, caption in images
+    ]
     line = _TEXT_SIZE + 3
     height = max(t.height for t in thumbs) + 4 + line * max(len(c.split("\n")) for c in captions)
     columns = ceil(sqrt(len(thumbs) * 2))  # wider than high, as a terminal is
@@ -64,8 +68,3 @@ def _thumbnail(path: Path) -> Image.Image:
         raise RunFailed(f"cannot read the image {path}: {error}") from error
     thumb.thumbnail((_LARGEST, _LARGEST))
     return thumb
-
-
-def _wrapped(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
-    letters = int(width / font.getlength("n" * 10) * 10)
-    return textwrap.fill(text, max(8, letters), max_lines=_CAPTION_LINES, placeholder=" …")

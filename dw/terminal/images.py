@@ -7,6 +7,7 @@ ahead is.
 from __future__ import annotations
 
 import io
+import re
 from base64 import standard_b64encode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -108,19 +109,9 @@ def _sixel_band(band: bytes, width: int) -> Iterator[str]:
     rows = [band[at : at + width] for at in range(0, len(band), width)]
     for colour in sorted(set(band)):
         bits = (sum((row[x] == colour) << y for y, row in enumerate(rows)) for x in range(width))
-        yield f"#{colour}" + _run_lengths("".join(chr(63 + each) for each in bits))
-
-
-def _run_lengths(text: str) -> str:
-    """Runs of one character as `!N` and the character."""
-    packed, at = [], 0
-    while at < len(text):
-        end = at + 1
-        while end < len(text) and text[end] == text[at]:
-            end += 1
-        packed.append(f"!{end - at}{text[at]}" if end - at > 3 else text[at:end])
-        at = end
-    return "".join(packed)
+        characters = "".join(chr(63 + each) for each in bits)
+        # A run of one character is `!N` and the character.
+        yield f"#{colour}" + re.sub(r"(.)\1{3,}", lambda run: f"!{len(run[0])}{run[1]}", characters)
 
 
 def _blocks(image: Image.Image, columns: int) -> str:

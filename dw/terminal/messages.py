@@ -66,11 +66,12 @@ class EventMessages:
                     f" are lost{reload_cost(event.reload_s)}"
                 ]
             case events.Finished():
+                early = ", stopped early" if event.stopped_early else ""
                 return [
                     *memory_block(event.memory),
                     "Workflow completed successfully",
                     f"(Workflow has been executed {event.memory.runs} time(s) in this session)",
-                    self._took(event),
+                    f"{self._load_s + event.seconds:.1f} s (loading {self._load_s:.1f} s){early}",
                 ]
             case events.Reported():
                 return memory_block(event.memory)
@@ -102,26 +103,20 @@ class EventMessages:
                     *(kept if was_loaded else []),
                 ]
 
-    def _took(self, event: events.Finished) -> str:
-        early = ", stopped early" if event.stopped_early else ""
-        return f"{self._load_s + event.seconds:.1f} s (loading {self._load_s:.1f} s){early}"
-
     def _cancelling(self, event: events.CancelRequested) -> str:
         """What this cancel does and costs, and what a second Ctrl-C would do."""
-        polite = self._polite(event)
+        if self._activity:
+            polite = f"stops in {self._activity}, after the tensor that is being read"
+        elif event.step_s is not None:
+            polite = f"stops after this step{_about(event.step_s)}; the models are kept"
+        else:
+            polite = "stops at the next step; the models are kept"
         reload = reload_cost(event.reload_s)
         if event.reason == "deadline":
             return f"Out of time: {polite}; killed after {event.grace_s:g} s{reload}"
         if event.reason == "stall":
             return f"No progress for too long: {polite}; killed after {event.grace_s:g} s{reload}"
         return f"Cancelling: {polite}. Ctrl-C again kills the worker{reload}"
-
-    def _polite(self, event: events.CancelRequested) -> str:
-        if self._activity:
-            return f"stops in {self._activity}, after the tensor that is being read"
-        if event.step_s is not None:
-            return f"stops after this step{_about(event.step_s)}; the models are kept"
-        return "stops at the next step; the models are kept"
 
 
 def reload_cost(seconds: float | None) -> str:
@@ -168,7 +163,9 @@ def kept_line(kept: Sequence[str], loading: Sequence[str], dropped: Sequence[str
 
     Names are `step.component`; the step is omitted where the component's name is unique.
     """
-    short = _short_names([*kept, *loading, *dropped])
+    tails = {name: name.rpartition(".")[2] for name in (*kept, *loading, *dropped)}
+    counts = Counter(tails.values())
+    short = {name: tail if counts[tail] == 1 else name for name, tail in tails.items()}
     names = f" ({', '.join(short[name] for name in kept)})" if kept else ""
     line = f"Kept {len(kept)} of {len(kept) + len(loading)} components{names}"
     line += (
@@ -177,13 +174,6 @@ def kept_line(kept: Sequence[str], loading: Sequence[str], dropped: Sequence[str
     if gone := [name for name in dropped if name not in loading]:
         line += f"; dropped: {', '.join(short[name] for name in gone)}"
     return line
-
-
-def _short_names(names: Sequence[str]) -> dict[str, str]:
-    distinct = dict.fromkeys(names)
-    counts = Counter(name.rpartition(".")[2] for name in distinct)
-    tails = {name: name.rpartition(".")[2] for name in distinct}
-    return {name: tail if counts[tail] == 1 else name for name, tail in tails.items()}
 
 
 def component_rows(memory: Memory) -> list[tuple[str, ...]]:

@@ -69,11 +69,11 @@ class Wording:
 
     def hints(self, hints: Iterable[Hint]) -> tuple[str, ...]:
         """The hints as texts, in their order."""
-        texts = (hint if isinstance(hint, str) else self._remedy(hint) for hint in hints)
+        texts = (
+            hint if isinstance(hint, str) else self.remedies[type(hint)].format(hint).rstrip()
+            for hint in hints
+        )
         return tuple(text for text in texts if text)
-
-    def _remedy(self, remedy: Remedy) -> str:
-        return self.remedies[type(remedy)].format(remedy).rstrip()
 
 
 SHELL = Wording({each: shell for each, (shell, _) in _WORDS.items()}, "full trace: trace {}")
