@@ -8,7 +8,7 @@ ended was lost together with its shell.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -104,23 +104,19 @@ class Past:
 
 def past(output_dir: Path) -> list[Past]:
     """Every run with a record in the output folder, the newest last."""
-    found = sorted(
-        _records(output_dir), key=lambda each: (str(each[1].get("started", "")), each[0])
-    )
+    found: list[tuple[Path, dict[str, Any]]] = []
+    for path in output_dir.glob(f"*/*/{RECORD}"):
+        try:
+            found.append((path.parent, read(path.parent)))
+        except FileNotFoundError:
+            pass  # it was deleted meanwhile
+        except (OSError, ValueError) as error:
+            found.append((path.parent, {"state": "unreadable", "cause": str(error)}))
+    found.sort(key=lambda each: (str(each[1].get("started", "")), each[0]))
     return [
         Past(number, folder, "lost" if _is_lost(facts) else facts["state"], facts)
         for number, (folder, facts) in enumerate(found, start=1)
     ]
-
-
-def _records(output_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for path in output_dir.glob(f"*/*/{RECORD}"):
-        try:
-            yield path.parent, read(path.parent)
-        except FileNotFoundError:
-            pass  # it was deleted meanwhile
-        except (OSError, ValueError) as error:
-            yield path.parent, {"state": "unreadable", "cause": str(error)}
 
 
 def _is_lost(facts: Mapping[str, Any]) -> bool:
