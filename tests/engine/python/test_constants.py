@@ -62,7 +62,7 @@ def test_trust_reaches_every_package() -> None:
         ("constant:torch.hub.os.sep", "would import the package 'os'"),
         ("constant:diffusers.utils.logging.sys.modules", "would import the package 'sys'"),
         ("constant:torch.hub.os", "would import the package 'os'"),
-        ("constant:torch._C.__loader__", "private to Python"),
+        ("constant:torch._C.__loader__", "names a private attribute of Python"),
     ],
 )
 def test_what_is_no_constant_is_refused(text: str, message: str) -> None:
