@@ -47,19 +47,18 @@ def check_acceleration(cls: Any, configuration: Configuration, path: JsonPath) -
     if tea is not None:
         reasons["teacache"] = teacache.why_unsupported
     for key, reason in reasons.items():
-        if message := _unsupported(cls, reason):
-            yield DataDiagnostic((*path, key), message, at_key=True)
+        names = [name for name in MODELS if name in constructor_signature(cls).components]
+        messages = (
+            [reason(model) for model in component_types(cls, names[0])]
+            if names
+            else [f"{cls.__name__} has no transformer, which step caches are for"]
+        )
+        # The component may be of several classes; one that fits is enough.
+        if messages and messages[0] and all(messages):
+            yield DataDiagnostic((*path, key), messages[0], at_key=True)
     if configuration.prompt_weighting and not takes_weights(cls):
         message = f"'prompt_weighting' is for FLUX.1, not for {cls.__name__}"
         yield DataDiagnostic((*path, "prompt_weighting"), message, at_key=True)
-
-
-def _unsupported(cls: Any, reason: Callable[[type], str | None]) -> str | None:
-    names = [name for name in MODELS if name in constructor_signature(cls).components]
-    if not names:
-        return f"{cls.__name__} has no transformer, which step caches are for"
-    messages = [reason(model) for model in component_types(cls, names[0])]
-    return messages[0] if messages and all(messages) else None
 
 
 def attention(backend: str | None) -> AbstractContextManager[None]:

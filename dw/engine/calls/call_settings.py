@@ -47,18 +47,15 @@ class CallSettings:
                 self._put_back(module)
         for module, settings in wanted.items():
             if settings and module not in self._set:
-                self._apply(module, settings)
+                undone: list[Undo] = []
+                self._set[module] = settings, undone  # first: one that fails leaves some to undo
+                for name, value in settings.items():
+                    undone.append(_SETTINGS[name](module, value))
 
     def put_back(self) -> None:
         """Put every module back as it was loaded."""
         for module in list(self._set):
             self._put_back(module)
-
-    def _apply(self, module: torch.nn.Module, settings: Wanted) -> None:
-        undone: list[Undo] = []
-        self._set[module] = settings, undone
-        for name, value in settings.items():
-            undone.append(_SETTINGS[name](module, value))
 
     def _put_back(self, module: torch.nn.Module) -> None:
         _, undone = self._set.pop(module)

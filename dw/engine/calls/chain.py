@@ -50,13 +50,24 @@ class ChainMaker:
                 break
         trim, crossfade_ms = self.chain.trim_frames, self.chain.crossfade_ms
         video = joined_videos(videos, trim=trim, crossfade_ms=crossfade_ms, fps=fps)
-        return video if track is None or fps is None else _to_track(video, track, fps)
+        if track is None or fps is None:
+            return video
+        assert track.rate is not None
+        total = max(1, round(len(track) / track.rate * fps))
+        if len(video) < total:  # a stop ended it
+            track = Audio(track.samples[: samples_at(len(video), fps, track.rate)], track.rate)
+        return Video(video.frames[:total], track, fps)
 
     def _track(self, arguments: CallArguments, fps: float | None) -> Audio:
         """The audio that the video is made for."""
         if fps is None:
             raise RunFailed("'match_audio' needs 'fps' in the chain, or the argument 'frame_rate'")
-        audio = as_audio(_only_audio(arguments))
+        references = arguments.get(REFERENCES)
+        listed = references if isinstance(references, list) else []
+        audios = [each for each in listed if _kind(each) == "audio"]
+        if len(audios) != 1:
+            raise RunFailed(f"'match_audio' needs one audio in {REFERENCES!r}, got {len(audios)}")
+        audio = as_audio(audios[0])
         if audio.rate is None:
             raise RunFailed("'match_audio' needs audio with a sample rate")
         return audio
@@ -69,15 +80,6 @@ class ChainMaker:
             for index in range(self.chain.segments or 1):
                 yield {**arguments, **self._prompt(index)}
             return
-        for index, segment in enumerate(self._planned(arguments, track, fps)):
-            references = _with_part(arguments[REFERENCES], track, segment, fps)
-            own = {"num_frames": segment.frames, REFERENCES: references}
-            yield {**arguments, **own, **self._prompt(index)}
-
-    def _prompt(self, index: int) -> dict[str, str]:
-        return {"prompt": self.prompts[min(index, len(self.prompts) - 1)]} if self.prompts else {}
-
-    def _planned(self, arguments: CallArguments, track: Audio, fps: float) -> list[Segment]:
         frames = arguments.get("num_frames") or self.default("num_frames")
         snap, trim = self.chain.frame_snap or _ANY, self.chain.trim_frames
         if not isinstance(frames, int):
@@ -86,7 +88,14 @@ class ChainMaker:
             raise RunFailed(f"'num_frames' must be {snap}, and above {trim}, got {frames}")
         assert track.rate is not None
         total = max(1, round(len(track) / track.rate * fps))
-        return planned(total, frames=frames, trim=trim, snap=snap)
+        segments = planned(total, frames=frames, trim=trim, snap=snap)
+        for index, segment in enumerate(segments):
+            references = _with_part(arguments[REFERENCES], track, segment, fps)
+            own = {"num_frames": segment.frames, REFERENCES: references}
+            yield {**arguments, **own, **self._prompt(index)}
+
+    def _prompt(self, index: int) -> dict[str, str]:
+        return {"prompt": self.prompts[min(index, len(self.prompts) - 1)]} if self.prompts else {}
 
     def _segment(self, arguments: CallArguments, fps: float | None) -> Video:
         """What one call makes, as images: they take a quarter of the memory of floats."""
@@ -128,15 +137,6 @@ class ChainMaker:
         return cls(**known)
 
 
-def _only_audio(arguments: CallArguments) -> Any:
-    references = arguments.get(REFERENCES)
-    listed = references if isinstance(references, list) else []
-    audios = [each for each in listed if _kind(each) == "audio"]
-    if len(audios) != 1:
-        raise RunFailed(f"'match_audio' needs one audio in {REFERENCES!r}, got {len(audios)}")
-    return audios[0]
-
-
 def _with_part(references: list[Any], track: Audio, segment: Segment, fps: float) -> list[Any]:
     """The references with the part of the audio that belongs to a segment; the rest is silence."""
     assert track.rate is not None
@@ -147,15 +147,6 @@ def _with_part(references: list[Any], track: Audio, segment: Segment, fps: float
         replace(each, audio=part.tensor, sample_rate=part.rate) if _kind(each) == "audio" else each
         for each in references
     ]
-
-
-def _to_track(video: Video, track: Audio, fps: float) -> Video:
-    """The video with the audio, as long as it; the audio is cut if a stop ended the video."""
-    assert track.rate is not None
-    total = max(1, round(len(track) / track.rate * fps))
-    if len(video) < total:
-        track = Audio(track.samples[: samples_at(len(video), fps, track.rate)], track.rate)
-    return Video(video.frames[:total], track, fps)
 
 
 def _ending(video: Video, frames: int, fps: float | None) -> Video:

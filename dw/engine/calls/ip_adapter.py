@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from diffusers.loaders import FluxIPAdapterMixin
 from safetensors import safe_open
 from transformers import CLIPImageProcessor
 
@@ -113,13 +114,14 @@ class IpAdapters:
         for model in _models(pipeline):
             if hasattr(model, "_load_ip_adapter_weights"):
                 self._before[model] = _Before.of(model, wanted.name)
+        # None stops diffusers from loading the image encoder, which is a component.
+        is_flux = isinstance(pipeline, FluxIPAdapterMixin)
+        encoder = (
+            "image_encoder_pretrained_model_name_or_path" if is_flux else "image_encoder_folder"
+        )
+        folder, name = str(wanted.path.parent), wanted.path.name
         try:
-            pipeline.load_ip_adapter(
-                str(wanted.path.parent),
-                subfolder="",
-                weight_name=wanted.path.name,
-                **_without_encoder(pipeline),
-            )
+            pipeline.load_ip_adapter(folder, subfolder="", weight_name=name, **{encoder: None})
         except BaseException as error:
             for model in _models(pipeline):
                 self._remove(model)
@@ -159,15 +161,6 @@ def _is_on(model: Any) -> bool:
     """Whether the adapter's processors are still there: recovery after a run puts back others."""
     processors = model.attn_processors.values()
     return any("IPAdapter" in type(processor).__name__ for processor in processors)
-
-
-def _without_encoder(pipeline: Any) -> dict[str, None]:
-    """The argument that stops diffusers from loading the image encoder, which is a component."""
-    from diffusers.loaders import FluxIPAdapterMixin
-
-    if isinstance(pipeline, FluxIPAdapterMixin):
-        return {"image_encoder_pretrained_model_name_or_path": None}
-    return {"image_encoder_folder": None}
 
 
 def _reject_face_id(wanted: IpAdapterFile) -> None:

@@ -19,7 +19,6 @@ from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.source import refuse_pickles
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_lora
-from dw.workflow.format.adapters import Lora
 from dw.workflow.format.pipeline import Pipeline
 
 
@@ -36,19 +35,19 @@ def find_loras(pipeline: Pipeline, context: LoadContext) -> list[LoraAdapter]:
     which needs trust."""
     is_stood_in = bool(pipeline.loras) and context.needs_stand_in(pipeline)
     stand_in = stand_in_folder(pipeline) if is_stood_in else None
-    return [_find(lora, context, stand_in) for lora in pipeline.loras]
-
-
-def _find(lora: Lora, context: LoadContext, stand_in: Path | None) -> LoraAdapter:
-    title = lora.adapter_name or f"{lora.model_name}/{lora.weight_name or ''}".rstrip("/")
-    if stand_in is not None:
-        path = stand_in_lora(stand_in, lora.model_name, lora.weight_name)
-    else:
-        inside = "/".join(filter(None, (lora.subfolder, lora.weight_name))) or None
-        path = context.sources.file(lora.model_name, inside, access=context.access, options={})
-        if not context.trust:
-            refuse_pickles(path)
-    return LoraAdapter(f"dw_{context.sources.fingerprint(path)}", path, lora.scale, title)
+    found: list[LoraAdapter] = []
+    for lora in pipeline.loras:
+        if stand_in is not None:
+            path = stand_in_lora(stand_in, lora.model_name, lora.weight_name)
+        else:
+            inside = "/".join(filter(None, (lora.subfolder, lora.weight_name))) or None
+            path = context.sources.file(lora.model_name, inside, access=context.access, options={})
+            if not context.trust:
+                refuse_pickles(path)
+        name = f"dw_{context.sources.fingerprint(path)}"
+        title = lora.adapter_name or f"{lora.model_name}/{lora.weight_name or ''}".rstrip("/")
+        found.append(LoraAdapter(name, path, lora.scale, title))
+    return found
 
 
 class LoraAdapters:
@@ -63,25 +62,24 @@ class LoraAdapters:
         if not hasattr(pipeline, "load_lora_weights"):
             if wanted:
                 raise RunFailed(f"{type(pipeline).__name__} takes no LoRA")
-            return _unload_from_parts(pipeline)
+            # It may share a model with a pipeline that has some.
+            for component in pipeline.components.values():
+                if getattr(component, "peft_config", None) and hasattr(component, "unload_lora"):
+                    component.unload_lora()
+            return
         if not wanted:
             if pipeline.get_list_adapters():
                 pipeline.unload_lora_weights()
-            return None
-        if not self._has_exactly(pipeline, wanted):
+            return
+        if _access(pipeline) != {
+            adapter.name: self._access.get(adapter.name) for adapter in wanted
+        }:
             self._load(pipeline, wanted)
         scales: dict[str, float] = {}
         for adapter in wanted:
             scales[adapter.name] = scales.get(adapter.name, 0.0) + adapter.scale
         # Always set, as a cancelled call may have left a text encoder's adapter scaled.
         pipeline.set_adapters(list(scales), adapter_weights=list(scales.values()))
-        return None
-
-    def _has_exactly(self, pipeline: DiffusionPipeline, wanted: Sequence[LoraAdapter]) -> bool:
-        found = _access(pipeline)
-        return set(found) == {a.name for a in wanted} and all(
-            found[n] == self._access.get(n) for n in found
-        )
 
     def _load(self, pipeline: DiffusionPipeline, wanted: Sequence[LoraAdapter]) -> None:
         try:
@@ -110,10 +108,3 @@ def _access(pipeline: DiffusionPipeline) -> dict[str, frozenset[str]]:
     listed = pipeline.get_list_adapters()
     adapters = {name for names in listed.values() for name in names}
     return {a: frozenset(c for c, names in listed.items() if a in names) for a in adapters}
-
-
-def _unload_from_parts(pipeline: DiffusionPipeline) -> None:
-    """For a pipeline without LoRAs that shares a model with one that has some."""
-    for component in pipeline.components.values():
-        if getattr(component, "peft_config", None) and hasattr(component, "unload_lora"):
-            component.unload_lora()

@@ -28,26 +28,23 @@ def encoded(arguments: Mapping[str, Any], url: str, access: FileAccess) -> dict[
 
     Raises RunFailed when the request fails or the answer is not tensors.
     """
-    rest = {name: value for name, value in arguments.items() if name != "prompt"}
-    return {**rest, **_tensors(_ask(arguments["prompt"], url, access), url)}
-
-
-def _ask(prompt: Any, url: str, access: FileAccess) -> bytes:
     headers = {"Content-Type": "application/json"}
     if is_hub(url) and (token := get_token()) is not None:
         headers["Authorization"] = f"Bearer {token}"
     try:
-        return fetch(
+        answer = fetch(
             url,
             private=access.permissions.trust,
             is_named=url in access.typed,
             check=access.check,
-            post=json.dumps({"prompt": prompt}).encode(),
+            post=json.dumps({"prompt": arguments["prompt"]}).encode(),
             headers=headers,
         )
     except RunFailed as error:
         message = f"the request to the text encoder at {url!r} failed: {error.message}"
         raise RunFailed(message, hints=error.hints) from error
+    rest = {name: value for name, value in arguments.items() if name != "prompt"}
+    return {**rest, **_tensors(answer, url)}
 
 
 def is_hub(url: str) -> bool:

@@ -136,18 +136,18 @@ def _settings(
     settings = cache.settings
     if cache.type == "mag":
         settings.setdefault("num_inference_steps", denoising_steps(type(pipeline), arguments))
-        settings["mag_ratios"] = None if cache.calibrate else _ratios(pipeline, cache)
+        settings["mag_ratios"] = None
+        if not cache.calibrate:
+            given = cache.mag_ratios or PRESETS[type(denoiser(pipeline))]
+            settings["mag_ratios"] = (
+                getattr(mag_cache, presets()[given]) if isinstance(given, str) else list(given)
+            )
     elif cache.type == "faster":
         guidance = arguments.get("guidance_scale", 2.0)  # a default is above 1 where it matters
         is_joint = joins_passes(type(pipeline)) and guidance > 1
         settings.setdefault("is_guidance_distilled", not is_joint)
         settings["current_timestep_callback"] = _timestep(pipeline, passes)
     return settings
-
-
-def _ratios(pipeline: DiffusionPipeline, cache: StepCache) -> Any:
-    given = cache.mag_ratios or PRESETS[type(denoiser(pipeline))]
-    return getattr(mag_cache, presets()[given]) if isinstance(given, str) else list(given)
 
 
 def _timestep(pipeline: DiffusionPipeline, passes: Passes) -> Callable[[], Any]:

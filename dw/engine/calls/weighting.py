@@ -83,21 +83,18 @@ def _t5(pipeline: Any, prompt: PromptSegment, length: int) -> torch.Tensor:
 
 def _clip(pipeline: Any, segments: list[PromptSegment]) -> torch.Tensor:
     """The mean over the chunks of each segment."""
-    chunks = [chunk for segment in segments for chunk in _chunks(pipeline.tokenizer, segment.text)]
+    tokenizer, chunks = pipeline.tokenizer, []
+    room = tokenizer.model_max_length - 2  # without begin and end
+    for segment in segments:
+        ids = tokenizer(segment.text, add_special_tokens=False, verbose=False).input_ids
+        for start in range(0, max(1, len(ids)), room):
+            chunk = ids[start : start + room]
+            padding = [tokenizer.pad_token_id] * (room - len(chunk))
+            chunks.append([tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id, *padding])
     encoder = pipeline.text_encoder
     device = get_module_execution_device(encoder)
     pooled: torch.Tensor = encoder(torch.tensor(chunks, device=device)).pooler_output
     return pooled.mean(dim=0).to(encoder.dtype)
-
-
-def _chunks(tokenizer: Any, text: str) -> Iterator[list[int]]:
-    """The tokens of each chunk, with begin, end and padding."""
-    room = tokenizer.model_max_length - 2
-    ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-    for start in range(0, max(1, len(ids)), room):
-        chunk = ids[start : start + room]
-        padding = [tokenizer.pad_token_id] * (room - len(chunk))
-        yield [tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id, *padding]
 
 
 @contextmanager
