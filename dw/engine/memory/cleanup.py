@@ -94,23 +94,19 @@ def _restored(component: CachedComponent) -> bool:
 
 def _row(component: CachedComponent) -> ComponentRow:
     dtypes = sorted(str(d).removeprefix("torch.") for d in component.dtypes)
+    placement = component.spec.placement
+    device = "cpu"  # where it is between calls
+    if placement is not None and placement.offload is None:
+        first = next(tensors(component.value), None)
+        device = placement.device if first is None else str(first.device)
     return ComponentRow(
         name=component.label,
         class_name=type(component.value).__name__,
         dtype="+".join(dtypes) or "-",
-        device=_device(component),
+        device=device,
         nbytes=component.nbytes,
         last_used=component.last_used,
     )
-
-
-def _device(component: CachedComponent) -> str:
-    """Where it is between calls."""
-    placement = component.spec.placement
-    if placement is None or placement.offload is not None:
-        return "cpu"
-    first = next(tensors(component.value), None)
-    return placement.device if first is None else str(first.device)
 
 
 def _holders(model: Any, own: Collection[int]) -> str:

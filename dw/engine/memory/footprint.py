@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,20 +86,18 @@ class Footprint:
         room = self.device.capacity() if ever else self.device.memory().free
         if room is None or needed <= room:
             return None
-        fitting = (change for change, saved in self._changes() if saved >= needed - room)
+        # Each change to the workflow with about the bytes that it saves. None is known for the
+        # models of tasks.
+        changes: list[tuple[str, int]] = []
+        if held := [each for each in self.exact if each.need.pipeline.cls is not TaskModels]:
+            changes += savings(held, has_host=self.device.kind == "cuda")
+            changes.append((QUANTIZED, sum(each.nbytes for each in held) * 3 // 4))
+        fitting = (change for change, saved in changes if saved >= needed - room)
         return (
             f"the weights take {size_in_words(needed)} on {self.device.spec}, "
             f"which has {size_in_words(room)}{'' if ever else ' free'}: {largest(self.exact)}; "
             f"would fit: {next(fitting, NO_SMALLER)}"
         )
-
-    def _changes(self) -> Iterator[tuple[str, int]]:
-        """Each change to the workflow with about the bytes that it saves. None is known for the
-        models of tasks."""
-        held = [each for each in self.exact if each.need.pipeline.cls is not TaskModels]
-        if held:
-            yield from savings(held, has_host=self.device.kind == "cuda")
-            yield QUANTIZED, sum(each.nbytes for each in held) * 3 // 4
 
 
 def _at_once(weights: Iterable[Weights]) -> int:
@@ -111,25 +109,18 @@ def _at_once(weights: Iterable[Weights]) -> int:
 
 def _weights(load: LoadItem, spec: ComponentSpec) -> Weights:
     files = weight_files(spec.source, spec.variant)
-    dtype = None if _is_quantized(spec.source) else spec.dtype
-    nbytes = sum(_bytes(file, dtype) for file in files)
-    return Weights(load.label, spec, load.need, nbytes, _is_exact(spec, files))
-
-
-def _is_exact(spec: ComponentSpec, files: Iterable[Path]) -> bool:
-    """Not when they are quantized, cast or cut while they are loaded, or are a part of a file, or
-    in a file without a header."""
+    config = spec.source / "config.json"
+    # What was quantized before it was saved stays as it is.
+    is_quantized = config.is_file() and "quantization_config" in json.loads(config.read_bytes())
+    nbytes = sum(_bytes(file, None if is_quantized else spec.dtype) for file in files)
+    # Exact unless they are quantized, cast or cut while they are loaded, or are a part of a file,
+    # or in a file without a header.
     is_packed = spec.source.suffix == ".gguf"  # and stays so in memory
     is_shrunk = any(change.name != "compile" for change in spec.changes)
     is_read_as_it_is = (spec.quantization is None or is_packed) and not is_shrunk
     have_headers = all(file.suffix in (".safetensors", ".gguf") for file in files)
-    return have_headers and is_read_as_it_is and spec.part is None
-
-
-def _is_quantized(source: Path) -> bool:
-    """Whether the weights were quantized before they were saved, and stay as they are."""
-    config = source / "config.json"
-    return config.is_file() and "quantization_config" in json.loads(config.read_bytes())
+    is_exact = have_headers and is_read_as_it_is and spec.part is None
+    return Weights(load.label, spec, load.need, nbytes, is_exact)
 
 
 def _bytes(file: Path, dtype: torch.dtype | None) -> int:
@@ -138,16 +129,12 @@ def _bytes(file: Path, dtype: torch.dtype | None) -> int:
     if file.suffix != ".safetensors":
         return file.stat().st_size
     with suppress(AttributeError, LookupError, TypeError, ValueError):
-        return sum(_tensor_bytes(entry, dtype) for entry in _header(file))
+        with file.open("rb") as data:
+            length = int.from_bytes(data.read(8), "little")
+            header = json.loads(data.read(min(length, _LONGEST_HEADER)))
+        entries = (entry for name, entry in header.items() if name != "__metadata__")
+        return sum(_tensor_bytes(entry, dtype) for entry in entries)
     return 0
-
-
-def _header(file: Path) -> Iterator[Any]:
-    """The header's entry of each tensor in a safetensors file."""
-    with file.open("rb") as data:
-        length = int.from_bytes(data.read(8), "little")
-        entries = json.loads(data.read(min(length, _LONGEST_HEADER)))
-    return (entry for name, entry in entries.items() if name != "__metadata__")
 
 
 def _tensor_bytes(entry: Any, dtype: torch.dtype | None) -> int:

@@ -78,23 +78,17 @@ class OutOfMemoryReport:
     def hints(self) -> tuple[str, ...]:
         """The changes that save what was missing, from free ones to those that cost time or pixels.
         All of them when that is unknown, or when no single one is enough."""
-        changes = list(self._changes())
+        asked = self.asked or 0
+        # Each change with about the bytes that it saves.
+        changes = [(TILING, asked // 2)] if self.decodes_whole else []
+        changes += savings(self.loaded, has_host=self.has_host, computed=asked)
         if self.missing is None:
-            return tuple(change for change, _ in changes)
+            return (*(change for change, _ in changes), SMALLER)
+        side = int(100 * sqrt(self.was_free / (self.was_free + self.missing)))
+        # What is needed grows with the area.
+        changes.append((f"{SMALLER}, {side}% of each", self.missing))
         fitting = [change for change, saved in changes if saved >= self.missing]
         return (f"would have fitted: {fitting[0]}", *fitting[1:])
-
-    def _changes(self) -> Iterator[tuple[str, int]]:
-        """Each change with about the bytes that it saves."""
-        asked = self.asked or 0
-        if self.decodes_whole:
-            yield TILING, asked // 2
-        yield from savings(self.loaded, has_host=self.has_host, computed=asked)
-        if self.missing is None:
-            yield SMALLER, asked
-        else:
-            side = int(100 * sqrt(self.was_free / (self.was_free + self.missing)))
-            yield f"{SMALLER}, {side}% of each", self.missing  # needs grow with the area
 
 
 def savings(
