@@ -131,7 +131,12 @@ def choose_device(wanted: str | None, *, live_bytes: Callable[[], int]) -> Devic
     Raises UsageError when the wanted device does not exist here.
     """
     if wanted in (None, "auto"):
-        return _best(live_bytes)
+        best = available()[0]
+        if best.startswith("cuda"):
+            return Cuda(best, "the first CUDA device")
+        if best == "mps":
+            return Mps(best, "the MPS device, without CUDA")
+        return Cpu(best, "there is neither CUDA nor MPS", live_bytes)
     kind, _, index = str(wanted).partition(":")
     if kind == "cpu":
         return Cpu("cpu", "asked for", live_bytes)
@@ -146,12 +151,3 @@ def available() -> list[str]:
     """Every device of this machine, as torch spells it."""
     cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     return cuda + (["mps"] if torch.backends.mps.is_available() else []) + ["cpu"]
-
-
-def _best(live_bytes: Callable[[], int]) -> Device:
-    best = available()[0]
-    if best.startswith("cuda"):
-        return Cuda(best, "the first CUDA device")
-    if best == "mps":
-        return Mps(best, "the MPS device, without CUDA")
-    return Cpu(best, "there is neither CUDA nor MPS", live_bytes)

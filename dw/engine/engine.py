@@ -176,8 +176,12 @@ class Engine:
         )
         execution.prepare()  # a missing image shows before minutes of loading
         self._load(run)
-        known = len(run.needs)
-        self._execute(run, execution)
+        known, begun = len(run.needs), time.monotonic()
+        context.emit(Executing(context.run_id, context.workflow.id))
+        execution.execute()
+        with failing(lambda: "writing"):  # in a thread of its own, while the steps ran
+            run.collect(self._writer.drain())
+        run.timings_s["execute"] = time.monotonic() - begun
         self._late_needs.keep(context.document, tuple(run.needs[known:]))
 
     def _make_room(self, run: RunState) -> None:
@@ -231,14 +235,6 @@ class Engine:
         if self._loaded != digest_of(document):
             return "changed"
         return "arguments" if plan.loads else "cached"
-
-    def _execute(self, run: RunState, execution: Execution) -> None:
-        begun = time.monotonic()
-        run.context.emit(Executing(run.context.run_id, run.context.workflow.id))
-        execution.execute()
-        with failing(lambda: "writing"):  # in a thread of its own, while the steps ran
-            run.collect(self._writer.drain())
-        run.timings_s["execute"] = time.monotonic() - begun
 
     # ------------------------------------------------------------------ before a run
 

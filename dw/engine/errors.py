@@ -51,24 +51,14 @@ def failing(where: Callable[[], str]) -> Iterator[None]:
 
 
 def _translated(error: Exception, where: str) -> RunFailed:
-    message = _first_line(error)
-    if _is_out_of_memory(error):
+    text = str(error)
+    line = text.strip().splitlines()[0] if text.strip() else ""
+    # With its type where the text alone says little.
+    is_sentence = isinstance(error, ValueError | RuntimeError | OSError) and line
+    message = line if is_sentence else f"{type(error).__name__}: {line}".removesuffix(": ")
+    says_so = isinstance(error, RuntimeError) and any(t in text for t in OUT_OF_MEMORY_TEXTS)
+    if says_so or isinstance(error, torch.OutOfMemoryError | MemoryError):
         return OutOfMemory(message, where=where)
     if isinstance(error, torch.AcceleratorError):
         return DeviceDied(message, where=where)
     return RunFailed(message, where=where)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(known in text for known in OUT_OF_MEMORY_TEXTS)
-    )
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of the error's text, with its type where the text alone says little."""
-    text = str(error).strip()
-    line = text.splitlines()[0] if text else ""
-    is_sentence = isinstance(error, ValueError | RuntimeError | OSError) and line
-    return line if is_sentence else f"{type(error).__name__}: {line}".removesuffix(": ")

@@ -110,24 +110,17 @@ class Execution:
 
     def _release_pipeline(self, index: int) -> None:
         """Free what the pipeline of a step needed, unless another step needs it."""
-        needs = {i: self._need(i) for i in range(index, len(self._workflow.steps))}
-        released = needs.pop(index)
-        if released is not None:
-            # Other pipelines may share its components; the cache keeps those.
-            others = [n for n in self._run.needs if n.pipeline != released.pipeline]
-            later = [need for need in needs.values() if need is not None]
-            self._context.cache.release([released], still_needed=[*others, *later])
-            self._run.device.empty_cache()
-
-    def _need(self, index: int) -> StepRequirement | None:
-        """What the pipeline of a step needs, if it has one."""
-        step = self._workflow.steps[index]
-        if (pipeline := self._workflow.pipeline_of(step)) is None:
-            return None
-        sharers = self._workflow.sharers_of(pipeline)
-        return StepRequirement(
-            f"{self._prefix}{step.name}", self._planner.pipeline(pipeline, sharers)
-        )
+        needs: dict[int, StepRequirement] = {}
+        for number, step in enumerate(self._workflow.steps[index:], index):
+            if (pipeline := self._workflow.pipeline_of(step)) is not None:
+                spec = self._planner.pipeline(pipeline, self._workflow.sharers_of(pipeline))
+                needs[number] = StepRequirement(f"{self._prefix}{step.name}", spec)
+        if (released := needs.pop(index, None)) is None:
+            return
+        # Other pipelines may share its components; the cache keeps those.
+        others = [n for n in self._run.needs if n.pipeline != released.pipeline]
+        self._context.cache.release([released], still_needed=[*others, *needs.values()])
+        self._run.device.empty_cache()
 
     def _release_models(self) -> None:
         """Free the models of tasks; those of pipelines stay."""

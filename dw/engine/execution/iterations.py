@@ -39,14 +39,10 @@ def iterations(arguments: Any, values: Callable[[str], list[Any]]) -> Iterator[A
 def _replaced(data: Any, path: JsonPath, value: Any) -> Any:
     if not path:
         return value
-    copy = dict(data) if isinstance(data, Mapping) else list(data)
-    copy[path[0]] = _replaced(data[path[0]], path[1:], _member(value, path))  # type: ignore[index]
-    return copy
-
-
-def _member(value: Any, path: JsonPath) -> Any:
-    """A mapping with a member of the argument's own name stands for that member:
-    `{"mask": "previous_result:border"}` takes the mask out of `{bordered_image, mask}`."""
+    # A mapping with a member of the argument's own name stands for that member:
+    # `{"mask": "previous_result:border"}` takes the mask out of `{bordered_image, mask}`.
     if len(path) == 1 and isinstance(value, Mapping) and path[0] in value:
-        return value[path[0]]
-    return value
+        value = value[path[0]]
+    copy = dict(data) if isinstance(data, Mapping) else list(data)
+    copy[path[0]] = _replaced(data[path[0]], path[1:], value)  # type: ignore[index]
+    return copy

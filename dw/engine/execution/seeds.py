@@ -4,7 +4,6 @@ the seed of what is around it, in the end the run's."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 from dw.errors import DwError
 from dw.workflow import Document, Workflow
@@ -53,18 +52,12 @@ def _seeds(
             yield name, seed
         elif step.workflow is not None:
             child = document.children[step.workflow.path]
-            bound = _bound(child, step)
-            if bound is None:
+            given = step.workflow.arguments
+            known = {n: v for n, v in given.items() if not any(result_references(v))}
+            try:
+                bound = child.bind(known)
+            except DwError:  # it may need the results
                 yield name, None
             else:
                 inner = seed if bound.seed is None else bound.seed
                 yield from _seeds(child, bound, inner, f"{name}.")
-
-
-def _bound(child: Document, step: Step) -> Workflow | None:
-    """The sub-workflow of a step with the arguments that are not results."""
-    assert step.workflow is not None
-    given = step.workflow.arguments
-    with suppress(DwError):
-        return child.bind({n: v for n, v in given.items() if not any(result_references(v))})
-    return None
