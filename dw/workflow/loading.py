@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,13 +134,16 @@ class _Loader:
         """The sub-workflows by their path as written, and the diagnostics of them and in them."""
         children: dict[str, Document] = {}
         problems: list[Diagnostic] = []
-        for where, name in _child_paths(source.data):
+        for where, action in sub_workflows(source.data):
+            name = action.get("path")
+            if not isinstance(name, str) or not name or name.startswith("variable:"):
+                continue  # wrong, which other checks report
             if name in children:
                 continue
             try:
                 child = self._child(name, path)
             except WorkflowError as error:
-                problems.append(DataDiagnostic(where, str(error)).locate(source, path))
+                problems.append(DataDiagnostic((*where, "path"), str(error)).locate(source, path))
             else:
                 problems += child.problems
                 if child.document is not None:
@@ -188,13 +191,6 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise WorkflowError("the file is not UTF-8 text", where=f"{path}:{line}") from None
-
-
-def _child_paths(data: Any) -> Iterator[tuple[JsonPath, str]]:
-    for path, step in sub_workflows(data):
-        name = step.get("path")
-        if isinstance(name, str) and name and not name.startswith("variable:"):
-            yield (*path, "path"), name
 
 
 def _check(

@@ -60,7 +60,10 @@ def convert(name: str, default: Any, value: Any) -> Any:
     try:
         return _read(value, default)
     except _WrongType:
-        raise _type_error(name, default, value) from None
+        message = f"{name} must be {type_name(default)}, got {spell_value(value)}"
+        hint = f"the default {default} makes it an integer; {default}.0 would allow fractions"
+        is_number = type(default) is int and (isinstance(value, float) or _is_number(value))
+        raise UsageError(message, hints=[hint] if is_number else []) from None
 
 
 def _declared(default: Any) -> Any:
@@ -70,13 +73,6 @@ def _declared(default: Any) -> Any:
         return list(default)
     is_open = type(default) not in _TYPES or (isinstance(default, str) and is_constant(default))
     return None if is_open else default
-
-
-def _type_error(name: str, default: Any, value: Any) -> UsageError:
-    hints = []
-    if type(default) is int and (isinstance(value, float) or _is_number(value)):
-        hints = [f"the default {default} makes it an integer; {default}.0 would allow fractions"]
-    return UsageError(f"{name} must be {type_name(default)}, got {spell_value(value)}", hints=hints)
 
 
 def _is_json(value: Any) -> bool:

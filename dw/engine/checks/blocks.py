@@ -53,7 +53,13 @@ def _check_pipeline(blocks: Any, pipeline: Pipeline, path: JsonPath) -> Diagnost
             hint = near or f"; it has {', '.join(each.known) or 'none'}"
             got = f"{type(blocks).__name__} has no {each.kind} {spell_value(each.name)}"
             yield DataDiagnostic((*path, *each.where), got + hint, at_key=each.at_key)
-    yield from _check_placement(pipeline, path)
+    where = (*path, "configuration")
+    if pipeline.configuration.offload == "sequential":
+        message = "a modular pipeline offloads whole models only: offload is 'model'"
+        yield DataDiagnostic((*where, "offload"), message)
+    if pipeline.configuration.enable_attention_slicing:
+        message = "a modular pipeline cannot compute attention in slices"
+        yield DataDiagnostic((*where, "enable_attention_slicing"), message, at_key=True)
     known = (*LOADER_ARGUMENTS, *_components(blocks), *modular.OPTIONS)
     for name in pipeline.from_pretrained_arguments:
         if name not in known:
@@ -80,16 +86,6 @@ def _names(blocks: Any, pipeline: Pipeline) -> Iterator[_Name]:
     for name in configuration.configs:
         known = [spec.name for spec in blocks.expected_configs]
         yield _Name(name, "setting", known, ("configuration", "configs", name), at_key=True)
-
-
-def _check_placement(pipeline: Pipeline, path: JsonPath) -> Diagnostics:
-    where = (*path, "configuration")
-    if pipeline.configuration.offload == "sequential":
-        message = "a modular pipeline offloads whole models only: offload is 'model'"
-        yield DataDiagnostic((*where, "offload"), message)
-    if pipeline.configuration.enable_attention_slicing:
-        message = "a modular pipeline cannot compute attention in slices"
-        yield DataDiagnostic((*where, "enable_attention_slicing"), message, at_key=True)
 
 
 def _components(blocks: Any) -> list[str]:

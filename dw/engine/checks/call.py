@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter
 from typing import Any
 
@@ -10,7 +10,7 @@ from dw.engine.python.annotations import type_error
 from dw.engine.python.keywords import unknown_argument
 from dw.errors import did_you_mean
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
-from dw.workflow.format.chain import REFERENCES, Chain
+from dw.workflow.format.chain import REFERENCES
 from dw.workflow.format.model import PipelineReference
 from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.json_path import JsonPath
@@ -36,14 +36,8 @@ def check_call(
             yield DataDiagnostic(where, message)
         elif name == "num_inference_steps" and isinstance(value, int) and value < 1:
             yield DataDiagnostic(where, f"{name!r} must be at least 1, got {value}")
-    if action.chain is not None:
-        yield from _check_chain(title, parameters, action.chain, (*path, "chain"))
-
-
-def _check_chain(
-    title: str, parameters: Iterable[str], chain: Chain, path: JsonPath
-) -> Diagnostics:
-    """Arguments that the chain sets in each call, and the call does not take."""
+    if (chain := action.chain) is None:
+        return
     given = {"segment_argument": chain.segment_argument}
     given |= {"prompts": "prompt"} if chain.prompts else {}
     given |= {"match_audio": REFERENCES} if chain.match_audio else {}
@@ -51,7 +45,7 @@ def _check_chain(
         if name not in parameters:
             hint = did_you_mean(name, parameters)
             message = f"{key!r} gives the argument {name!r}, which {title} does not take{hint}"
-            yield DataDiagnostic((*path, key), message)
+            yield DataDiagnostic((*path, "chain", key), message)
 
 
 def component_names(pipeline: Pipeline) -> Iterator[tuple[str, JsonPath]]:

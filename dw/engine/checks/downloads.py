@@ -39,14 +39,15 @@ def check_downloads(document: Document, sources: Sources) -> tuple[Diagnostic, .
     hub answers within `PATIENCE_S`."""
     missing = tuple(_missing(document, sources))
     sizes = _sizes({each.file.repository: each for each in missing})
-    own = (
-        document.diagnostic_at(each.path, _note(each, sizes.get(each.file.repository)), "note")
-        for each in missing
-    )
-    inner = (
-        note for child in document.children.values() for note in check_downloads(child, sources)
-    )
-    return (*own, *inner)
+    found: list[Diagnostic] = []
+    for each in missing:
+        message = f"{each.file.repository!r} is not in the local cache"
+        if size := sizes.get(each.file.repository):
+            message += f"; about {size_in_words(size)} will be downloaded"
+        found.append(document.diagnostic_at(each.path, message, "note"))
+    for child in document.children.values():
+        found += check_downloads(child, sources)
+    return tuple(found)
 
 
 def _missing(document: Document, sources: Sources) -> Iterator[Missing]:
@@ -58,20 +59,11 @@ def _missing(document: Document, sources: Sources) -> Iterator[Missing]:
             file = hub_file(name)
         except RunFailed:
             continue  # a URL of another host, which another check reports
-        options = _at(data, path[:-1])
+        options: Any = data  # the object that names the model, with the options of its loader
+        for key in path[:-1]:
+            options = options[key]
         if not sources.has(file.repository, options.get("subfolder"), options):
             yield Missing(path, file, options.get("variant"))
-
-
-def _at(data: Any, path: JsonPath) -> Mapping[str, Any]:
-    for part in path:
-        data = data[part]
-    return data if isinstance(data, Mapping) else {}
-
-
-def _note(missing: Missing, size: int | None) -> str:
-    message = f"{missing.file.repository!r} is not in the local cache"
-    return f"{message}; about {size_in_words(size)} will be downloaded" if size else message
 
 
 def _sizes(wanted: Mapping[str, Missing]) -> dict[str, int]:

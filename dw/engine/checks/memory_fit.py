@@ -21,7 +21,6 @@ from dw.engine.models.source import Sources
 from dw.errors import DwError
 from dw.types import Permissions
 from dw.workflow import Diagnostic, Document, Workflow
-from dw.workflow.format.model import Step
 from dw.workflow.json_path import JsonPath
 from dw.workflow.paths import models_in
 from dw.workflow.references import result_references
@@ -92,19 +91,14 @@ def _named(
                 known = {n: v for n, v in arguments.items() if not any(result_references(v))}
                 beside = planner.beside(child.path.parent)
                 yield from _named(child, child.partial(known), beside, f"{label}.")
-            for need in _needs(step, label, workflow, planner):
-                yield _Named(need, document, ("steps", index))
+            if (pipeline := workflow.pipeline_of(step)) is not None:
+                spec = planner.pipeline(pipeline, workflow.sharers_of(pipeline))
+                yield _Named(StepRequirement(label, spec), document, ("steps", index))
+            elif step.task is not None:
+                needs = planner.needs_of(step.task, label)
+                yield from (_Named(need, document, ("steps", index)) for need in needs)
         if step.release_models or step.release_pipeline:
             yield None
-
-
-def _needs(
-    step: Step, label: str, workflow: Workflow, planner: Planner
-) -> Iterator[StepRequirement]:
-    if (pipeline := workflow.pipeline_of(step)) is not None:
-        yield StepRequirement(label, planner.pipeline(pipeline, workflow.sharers_of(pipeline)))
-    elif step.task is not None:
-        yield from planner.needs_of(step.task, label)
 
 
 def _too_large(named: Sequence[_Named], find_device: FindDevice) -> Iterator[Diagnostic]:

@@ -100,16 +100,12 @@ def _check_quantization(quantization: Quantization, path: JsonPath, trust: bool)
     for argument in quantization.arguments:
         if message := unknown_argument(cls.__name__, argument, parameters, cls.__init__):
             yield DataDiagnostic((*path, "arguments", argument), message, at_key=True)
-    if cls is PipelineQuantizationConfig:
-        yield from _check_backends(quantization, path)
-
-
-def _check_backends(quantization: Quantization, path: JsonPath) -> Diagnostics:
+    if cls is not PipelineQuantizationConfig:
+        return
     given = quantization.arguments
     if ("quant_backend" in given) == ("quant_mapping" in given):
-        yield DataDiagnostic(
-            (*path, "arguments"), "one of 'quant_backend' and 'quant_mapping' must be given"
-        )
+        message = "one of 'quant_backend' and 'quant_mapping' must be given"
+        yield DataDiagnostic((*path, "arguments"), message)
     if not isinstance(given.get("quant_mapping", {}), dict):
         got = spell_value(given["quant_mapping"])
         where = (*path, "arguments", "quant_mapping")

@@ -6,9 +6,10 @@ parameters of a class, its constructor and its call, is compared here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from inspect import signature
+from itertools import product
 from typing import Any
 
 from diffusers import SchedulerMixin
@@ -32,7 +33,6 @@ from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.model import ACTIONS, Step, Task, Workflow
 from dw.workflow.format.modular import MODULAR
 from dw.workflow.format.pipeline import Component, Pipeline, Scheduler
-from dw.workflow.format.result import Result
 from dw.workflow.json_path import JsonPath
 from dw.workflow.references import is_reference
 
@@ -86,8 +86,9 @@ def check_loader(cls: Any, pipeline: Pipeline, path: JsonPath) -> Diagnostics:
 
 
 def _check_step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> Diagnostics:
-    for where, arguments in _given(step, path):
-        yield from check_objects(arguments, where, trust=trust)
+    for name, key in product(ACTIONS, ("arguments", "inputs")):
+        if (given := getattr(getattr(step, name), key, None)) is not None:
+            yield from check_objects(given, (*path, name, key), trust=trust)
     if step.pipeline is not None:
         yield from _check_pipeline(step.pipeline, (*path, "pipeline"), trust)
     if (pipeline := workflow.pipeline_of(step)) is not None:
@@ -100,24 +101,11 @@ def _check_step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> 
     elif step.task is not None:
         yield from _check_task(step.task, (*path, "task"))
     if step.result is not None and step.result.content_type in AUDIO_FORMATS:
-        yield from _check_audio(step.result, (*path, "result"))
-
-
-def _check_audio(result: Result, path: JsonPath) -> Diagnostics:
-    """A format or a subtype that libsndfile does not write."""
-    try:
-        audio_settings(result)
-    except RunFailed as error:
-        key = "format" if result.subtype is None else "subtype"
-        yield DataDiagnostic((*path, key), error.message)
-
-
-def _given(step: Step, path: JsonPath) -> Iterator[tuple[JsonPath, Any]]:
-    """The arguments of the step's action, with their JSON paths."""
-    for name in ACTIONS:
-        for key in ("arguments", "inputs"):
-            if (arguments := getattr(getattr(step, name), key, None)) is not None:
-                yield (*path, name, key), arguments
+        try:
+            audio_settings(step.result)
+        except RunFailed as error:  # libsndfile does not write it
+            key = "format" if step.result.subtype is None else "subtype"
+            yield DataDiagnostic((*path, "result", key), error.message)
 
 
 def _check_task(task: Task, path: JsonPath) -> Diagnostics:

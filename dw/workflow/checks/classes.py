@@ -130,23 +130,21 @@ def _check_file(found: Construction) -> Diagnostics:
 
 
 def _name_error(path: JsonPath, value: Any, *, trust: bool) -> str | None:
-    if _is_module(path):
-        return _module_error(value, trust=trust)
-    if len(path) > 1 and is_dtype_key(str(path[-2])):  # dtypes of components by name
-        is_open = not isinstance(value, str) or is_reference(value)
-        return None if is_open else _dtype_error(str(path[-1]), value)
-    return _key_error(path[-1], value, trust=trust)
-
-
-def _module_error(name: Any, *, trust: bool) -> str | None:
-    """The error for a module that is imported because it registers something."""
-    if not isinstance(name, str) or is_reference(name):
+    if not isinstance(value, str) or is_reference(value):
         return None
-    if not _DOTTED.fullmatch(name):
-        return f"{spell_value(name)} is not the name of a module"
-    if name.partition(".")[0] not in TRUSTED_PACKAGES:
-        return None if trust else distrust(_MODULES, name)
-    return None
+    key = path[-1]
+    if _is_module(path):  # which is imported because it registers something
+        if not _DOTTED.fullmatch(value):
+            return f"{spell_value(value)} is not the name of a module"
+        is_allowed = trust or value.partition(".")[0] in TRUSTED_PACKAGES
+        return None if is_allowed else distrust(_MODULES, value)
+    if len(path) > 1 and is_dtype_key(str(path[-2])):  # dtypes of components by name
+        return _dtype_error(str(key), value)
+    if not isinstance(key, str) or not is_type_key(key):
+        return None
+    if value.startswith("{") and value.endswith("}") and key not in _CLASS_KEYS:
+        return None  # braces make it a plain string
+    return _dtype_error(key, value) if is_dtype_key(key) else _class_error(key, value, trust=trust)
 
 
 def _missing_optional(path: JsonPath, name: Any) -> str | None:
@@ -160,18 +158,6 @@ def _missing_optional(path: JsonPath, name: Any) -> str | None:
 
 def _is_module(path: JsonPath) -> bool:
     return len(path) > 1 and path[-2] == _MODULES
-
-
-def _key_error(key: str | int, value: Any, *, trust: bool) -> str | None:
-    if not (isinstance(key, str) and is_type_key(key) and isinstance(value, str)):
-        return None
-    if is_reference(value):
-        return None
-    if value.startswith("{") and value.endswith("}") and key not in _CLASS_KEYS:
-        return None  # braces make it a plain string
-    if is_dtype_key(key):
-        return _dtype_error(key, value)
-    return _class_error(key, value, trust=trust)
 
 
 def _class_error(key: str, name: str, *, trust: bool) -> str | None:

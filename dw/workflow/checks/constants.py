@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -57,8 +56,15 @@ def literals(data: Any, *, trust: bool) -> dict[str, Any]:
     """Each `constant:...` in `data` whose value is a literal in its module, and that value."""
     known: dict[str, Any] = {}
     for text in {text for _, text in constants_in(data)}:
-        if constant_error(text, trust=trust) is None:
-            known.update((text, value) for value in _literal(*find_module(constant_path(text))))
+        if constant_error(text, trust=trust) is not None:
+            continue
+        file, rest = find_module(constant_path(text))
+        if file is None or len(rest) != 1:
+            continue
+        module, name = read_module(file), rest[0]
+        if name in module.values and module.names[name] == 1:  # it is assigned once
+            with suppress(ValueError, TypeError):  # it is computed
+                known[text] = ast.literal_eval(module.values[name])
     return known
 
 
@@ -87,13 +93,3 @@ def _diffusers_error(name: str) -> str | None:
     if name in known:
         return f"'constant:{name}' is a function or a class, not a value"
     return f"diffusers has no constant {name!r}; one of a module is written after the module's name"
-
-
-def _literal(file: Path | None, rest: list[str]) -> Iterator[Any]:
-    """The value, if its module assigns it once, as a literal."""
-    if file is None or len(rest) != 1:
-        return
-    module, name = read_module(file), rest[0]
-    if name in module.values and module.names[name] == 1:
-        with suppress(ValueError, TypeError):  # it is computed
-            yield ast.literal_eval(module.values[name])

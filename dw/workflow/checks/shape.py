@@ -62,7 +62,10 @@ def _check_errors(error: ValidationError, data: Any) -> Diagnostics:
 
 def describe_error(detail: ErrorDetails) -> str:
     """What the value must be, and what it is, in words."""
-    context = {name: _whole(limit) for name, limit in detail.get("ctx", {}).items()}
+    context: dict[str, Any] = {
+        name: int(limit) if isinstance(limit, float) and limit.is_integer() else limit
+        for name, limit in detail.get("ctx", {}).items()
+    }
     value = detail["input"]
     got = f", got {spell_value(value)}"
     if detail["type"] == "literal_error":
@@ -77,7 +80,3 @@ def describe_error(detail: ErrorDetails) -> str:
     wanted = _WANTED.get(detail["type"])
     sentence = wanted.format(**context) if wanted else detail["msg"]
     return f"{sentence}{got}{context.get('hint', '')}"
-
-
-def _whole(limit: Any) -> Any:
-    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit

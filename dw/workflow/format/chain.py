@@ -151,7 +151,16 @@ def check_chain(action: Mapping[str, Any]) -> Diagnostics:
         message = f"'trim_frames' must be below 'num_frames', which is {frames}, got {trim}"
         yield DataDiagnostic(("chain", "trim_frames"), message)
     yield from _check_snap(chain.get("frame_snap"), frames)
-    yield from _check_lists(chain, arguments)
+    needed: dict[str, str] = {}  # lists, as references are appended to them or looked up in them
+    if chain.get("match_audio") is True:
+        needed[REFERENCES] = "'match_audio' needs a list of references with audio"
+    if chain.get("continuity") == "last_segment":
+        name = chain.get("segment_argument", "image")
+        needed[str(name)] = "'last_segment' needs a list of references"
+    for name, message in needed.items():
+        if not isinstance(arguments.get(name), list | str):  # a string may be a reference
+            where: JsonPath = ("arguments", name) if name in arguments else ("arguments",)
+            yield DataDiagnostic(where, f"{message} in the argument {name!r}")
 
 
 def _check_snap(data: Any, frames: Any) -> Diagnostics:
@@ -164,21 +173,6 @@ def _check_snap(data: Any, frames: Any) -> Diagnostics:
     if not snap.fits(frames):
         message = f"'num_frames' must be {snap}, such as {snap.up(frames)}, got {frames}"
         yield DataDiagnostic(("arguments", "num_frames"), message)
-
-
-def _check_lists(chain: Mapping[str, Any], arguments: Mapping[str, Any]) -> Diagnostics:
-    """Arguments that must be lists, because references are appended or looked up."""
-    needed: dict[str, str] = {}
-    if chain.get("match_audio") is True:
-        needed[REFERENCES] = "'match_audio' needs a list of references with audio"
-    if chain.get("continuity") == "last_segment":
-        name = chain.get("segment_argument", "image")
-        needed[str(name)] = "'last_segment' needs a list of references"
-    for name, message in needed.items():
-        value, path = arguments.get(name), ("arguments", name)
-        if not isinstance(value, list | str):  # a string may be a reference
-            where: JsonPath = path if name in arguments else ("arguments",)
-            yield DataDiagnostic(where, f"{message} in the argument {name!r}")
 
 
 def _are_numbers(*values: Any) -> bool:

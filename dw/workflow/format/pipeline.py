@@ -245,14 +245,13 @@ class Pipeline(Loadable):
 
     @classmethod
     def nested(cls, data: Mapping[str, Any], /) -> dict[str, type[Section]]:
-        return {name: Component for name, value in data.items() if cls._is_override(name, value)}
-
-    @classmethod
-    def _is_override(cls, name: str, value: Any) -> bool:
-        if name in cls.model_fields:
-            return False
-        loads = isinstance(value, dict) and "from_pretrained_arguments" in value
-        return loads or _NUMBER.sub("", name) in OVERRIDES
+        overrides: dict[str, type[Section]] = {}
+        for name, value in data.items():
+            loads = isinstance(value, dict) and "from_pretrained_arguments" in value
+            is_override = loads or _NUMBER.sub("", name) in OVERRIDES
+            if is_override and name not in cls.model_fields:
+                overrides[name] = Component
+        return overrides
 
 
 def _check_offload(data: Mapping[str, Any], overrides: Iterable[str]) -> Diagnostics:
