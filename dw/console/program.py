@@ -78,7 +78,10 @@ class Program:
             try:
                 return self._announced(signals, work)
             except OutputClosed:
-                _forget_output()
+                # The reader is gone: let Python flush its output at the end without an error.
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, 1)
+                os.close(null)
                 return EXIT_SIGPIPE
             except (KeyboardInterrupt, Interrupted):
                 number = signals.received or signal.SIGINT
@@ -113,10 +116,3 @@ class Program:
             self.renderer.error(bug(error))
             self.renderer.warning(traceback.format_exc())
             return Bug.exit_code
-
-
-def _forget_output() -> None:
-    """The reader is gone: let Python flush standard output at its end without an error."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)

@@ -76,7 +76,10 @@ def follow(
 def _error(event: TerminalEvent) -> DwError | None:
     match event:
         case events.Failed():
-            return _failed(event)
+            error = KINDS[event.kind](event.message, hints=event.hints, where=event.where)
+            if isinstance(error, WorkflowError):
+                error.problems = event.problems
+            return error
         case events.Died():
             return _died(event)
         case events.RunTimedOut():
@@ -101,13 +104,6 @@ def _trace(event: TerminalEvent) -> str:
             return event.stack
         case _:
             return ""
-
-
-def _failed(event: events.Failed) -> DwError:
-    error = KINDS[event.kind](event.message, hints=event.hints, where=event.where)
-    if isinstance(error, WorkflowError):
-        error.problems = event.problems
-    return error
 
 
 def _died(event: events.Died) -> DwError:

@@ -7,7 +7,7 @@ that is not a text also takes a list, as in `steps=20,30` and `seed=1..4`; a tex
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -32,7 +32,9 @@ def combinations(
     values: dict[str, list[Any]] = {}
     count = 1
     for name, value in given:
-        found = list(_values(value, is_list=types.get(name) in _LISTED))
+        found = [value]
+        if isinstance(value, str) and types.get(name) in _LISTED:
+            found = [each for part in value.split(",") for each in _expand_range(part)]
         values.setdefault(name, []).extend(found)
     for each in values.values():
         count *= len(each)
@@ -46,22 +48,14 @@ def swept(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in runs[0] if any(run[name] != runs[0][name] for run in runs)]
 
 
-def _values(value: Any, *, is_list: bool) -> Iterator[Any]:
-    if not (is_list and isinstance(value, str)):
-        yield value
-        return
-    for part in value.split(","):
-        if match := _RANGE.fullmatch(part):
-            yield from _range(int(match[1]), int(match[2]))
-        else:
-            yield part
-
-
-def _range(first: int, last: int) -> Iterator[str]:
-    """From `first` to `last`, both included, up or down."""
+def _expand_range(part: str) -> list[str]:
+    """The numbers from FIRST to LAST of `FIRST..LAST`, both included, up or down; else `part`."""
+    if (match := _RANGE.fullmatch(part)) is None:
+        return [part]
+    first, last = int(match[1]), int(match[2])
     if abs(last - first) >= MOST:
         raise UsageError(
             f"a sweep has at most {MOST} runs, {first}..{last} has {abs(last - first) + 1}"
         )
     way = 1 if first <= last else -1
-    yield from map(str, range(first, last + way, way))
+    return [str(number) for number in range(first, last + way, way)]

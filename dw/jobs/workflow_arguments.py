@@ -77,7 +77,9 @@ class OpenWorkflow:
             except UsageError as error:
                 errors.append(error)
         if errors:
-            raise _together(errors, of=len(pairs))
+            hints: list[Hint] = [*dict.fromkeys(hint for error in errors for hint in error.hints)]
+            hints += ["nothing was changed"] if len(pairs) > 1 else []
+            raise UsageError("; ".join(error.message for error in errors), hints=hints)
         return OpenWorkflow(self.document, overrides, seed)
 
     def reset(self, names: Iterable[str] = ()) -> None:
@@ -174,10 +176,3 @@ def _seed(value: Any, last: int | None) -> SeedArgument:
             f"seed must be a whole number from 0, random or last, got {value!r}{meant}"
         )
     return seed
-
-
-def _together(errors: list[UsageError], *, of: int) -> UsageError:
-    """One error with all their messages. `of` is how many arguments were given."""
-    hints: list[Hint] = list(dict.fromkeys(hint for error in errors for hint in error.hints))
-    hints += ["nothing was changed"] if of > 1 else []
-    return UsageError("; ".join(error.message for error in errors), hints=hints)

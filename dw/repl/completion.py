@@ -17,7 +17,6 @@ from dw.repl.commands.registry import (
     COMMANDS,
     GROUPED,
     Candidate,
-    Parameter,
     ShellCommand,
     Words,
     find_command,
@@ -75,19 +74,14 @@ def _of_command(
     session: Session, found: ShellCommand, words: Sequence[Word], typed: str
 ) -> Iterable[Candidate]:
     before = [word.text for word in words if word.name is None and not word.text.startswith("-")]
-    for parameter in _places(found, len(before)):
+    places = found.of_kind("word")
+    following = [p for index, p in enumerate(places) if index == len(before) or p.many]
+    for parameter in (*following, *found.of_kind("pairs")):  # pairs may stand anywhere
         if parameter.source is not None:
             yield from parameter.source(session, typed, before)
     for option in found.of_kind("flag", "option"):
         if typed.startswith("-") and option.flag not in {word.text for word in words}:
             yield Candidate(option.flag, option.doc)
-
-
-def _places(found: ShellCommand, filled: int) -> list[Parameter]:
-    """The word that comes next, and the pairs, which may stand anywhere."""
-    places = found.of_kind("word")
-    following = [p for index, p in enumerate(places) if index == filled or p.many]
-    return [*following, *found.of_kind("pairs")]
 
 
 # ------------------------------------------------------------------ sources
@@ -192,14 +186,12 @@ def settings(session: Session, typed: str, _words: Words) -> Iterable[Candidate]
     if not equals:
         now = {name: in_one_line(getattr(session.settings, name)) for name in Settings.names()}
         return [Candidate(f"{name}=", f"now {value}") for name, value in now.items()]
-    return [Candidate(f"{name}={text}") for text in _setting_values(name)]
-
-
-def _setting_values(name: str) -> tuple[str, ...]:
     kind = get_type_hints(Settings).get(name)
     if name == "device":
-        return ("auto", "cuda", "mps", "cpu")
-    return ("on", "off") if kind is bool else get_args(kind)
+        values: tuple[str, ...] = ("auto", "cuda", "mps", "cpu")
+    else:
+        values = ("on", "off") if kind is bool else get_args(kind)
+    return [Candidate(f"{name}={text}") for text in values]
 
 
 def files(_session: Session, typed: str, _words: Words) -> Iterator[Candidate]:

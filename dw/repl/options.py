@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from dw.console.options import ProgramOptions, add_program_options, program_options
 from dw.programs import shell_parser
@@ -28,18 +27,23 @@ def shell_options(argv: Sequence[str] | None) -> ShellOptions:
     parser = shell_parser()
     parser.add_argument("workflow", nargs="?", metavar="WORKFLOW", help="load this one first")
     scripts = parser.add_argument_group("scripts", "run in the order in which they are given")
-    for names, metavar, doc in (
-        (("-c", "--command"), "CMD", "run this; repeatable"),
-        (("--script",), "FILE", "run this file, - is stdin; repeatable"),
-    ):
-        scripts.add_argument(
-            *names,
-            dest="scripts",
-            action="append",
-            type=partial(_labelled, names[0]),
-            metavar=metavar,
-            help=doc,
-        )
+    scripts.add_argument(
+        "-c",
+        "--command",
+        dest="scripts",
+        action="append",
+        type=lambda text: ("-c", text),
+        metavar="CMD",
+        help="run this; repeatable",
+    )
+    scripts.add_argument(
+        "--script",
+        dest="scripts",
+        action="append",
+        type=lambda text: ("--script", text),
+        metavar="FILE",
+        help="run this file, - is stdin; repeatable",
+    )
     parser.add_argument(
         "-i", "--interactive", action="store_true", help="stay at the prompt afterwards"
     )
@@ -69,7 +73,3 @@ def shell_options(argv: Sequence[str] | None) -> ShellOptions:
         interactive=given.interactive,
         keep_going=given.keep_going,
     )
-
-
-def _labelled(option: str, text: str) -> tuple[str, str]:
-    return option, text

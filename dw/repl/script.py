@@ -81,7 +81,10 @@ def run(session: Session, scripts: Sequence[Script]) -> int:
     try:
         for script in scripts:
             with _sourcing(session, script):
-                for code in _exit_codes(session, script):
+                for statement in script.statements()[0]:
+                    position = f"{script.name}:{statement.line}"
+                    session.renderer.command(statement.text, position)
+                    code = session.attempt(statement.words, position)
                     failures += [code] if code else []
                     if code and not session.options.keep_going:
                         return code
@@ -90,14 +93,6 @@ def run(session: Session, scripts: Sequence[Script]) -> int:
             raise ExitShell(failures[0]) from None
         raise
     return failures[0] if failures else EXIT_OK
-
-
-def _exit_codes(session: Session, script: Script) -> Iterator[int]:
-    """Run one command for each code that is taken."""
-    for statement in script.statements()[0]:
-        position = f"{script.name}:{statement.line}"
-        session.renderer.command(statement.text, position)
-        yield session.attempt(statement.words, position)
 
 
 @contextmanager

@@ -29,7 +29,19 @@ def history_(session: Session, call: Call) -> None:
     runs = reversed(run_record.past(session.output_dir))
     found = [run for run in runs if all(map(run.mentions, call.words))]
     listed = found if "--all" in call.flags else found[:LISTED]
-    session.renderer.table(HEADER, [_row(run) for run in listed])
+    rows = [
+        (
+            str(run.number),
+            _moment(run.started, "minutes"),
+            run.name,
+            run.state,
+            _seconds(run),
+            as_text(run.facts.get("seed", "")),
+            _result(run),
+        )
+        for run in listed
+    ]
+    session.renderer.table(HEADER, rows)
     if not found:
         session.renderer.status(f"No such run below {display_path(session.output_dir)}")
     elif len(listed) < len(found):
@@ -46,31 +58,16 @@ def history_(session: Session, call: Call) -> None:
 )
 def show(session: Session, call: Call) -> None:
     runs = run_record.past(session.output_dir)
-    session.renderer.table(("what", "is"), [*_rows(_chosen(runs, call.word, session))])
-
-
-def _chosen(runs: list[Past], word: str | None, session: Session) -> Past:
     if not runs:
         raise UsageError(f"no run found below {display_path(session.output_dir)}", hints=["run"])
+    word = call.word
     number = len(runs) if word is None else int(word) if word.isdecimal() else 0
     if not 1 <= number <= len(runs):
         raise UsageError(
             f"show takes the number of a run, from 1 to {len(runs)}, got {word!r}",
             hints=["history   lists them"],
         )
-    return runs[number - 1]
-
-
-def _row(run: Past) -> tuple[str, ...]:
-    return (
-        str(run.number),
-        _moment(run.started, "minutes"),
-        run.name,
-        run.state,
-        _seconds(run),
-        as_text(run.facts.get("seed", "")),
-        _result(run),
-    )
+    session.renderer.table(("what", "is"), [*_rows(runs[number - 1])])
 
 
 def _result(run: Past) -> str:

@@ -152,10 +152,13 @@ def parse(words: Sequence[Word], variables: Variables | None = None) -> Call:
             f"a command is missing before {words[0].name}=",
             hints=[f"arg {words[0].name}=...   sets it"],
         )
-    found = find_command(words[0].text)
+    found, given = find_command(words[0].text), words[1:]
     if rest := found.of_kind("rest"):
-        return _parse_rest(found, rest[0], words[1:])
-    return _sort(found, words[1:], variables)
+        if not given:
+            raise _missing(found, rest[0])
+        parse(given)  # only checks the inner command
+        return Call(found, rest=tuple(given))
+    return _sort(found, given, variables)
 
 
 def _ungrouped(words: Sequence[Word]) -> Sequence[Word]:
@@ -173,13 +176,6 @@ def _ungrouped(words: Sequence[Word]) -> Sequence[Word]:
         raise UsageError(f"{words[0].text} needs another word", hints=hints)
     nearest = did_you_mean(second.text, group)
     raise UsageError(f"unknown command '{words[0].text} {second.text}'{nearest}", hints=hints)
-
-
-def _parse_rest(found: ShellCommand, parameter: Parameter, words: Sequence[Word]) -> Call:
-    if not words:
-        raise _missing(found, parameter)
-    parse(words)
-    return Call(found, rest=tuple(words))
 
 
 def _sort(found: ShellCommand, given: Sequence[Word], variables: Variables | None) -> Call:

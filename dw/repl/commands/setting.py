@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import fields
 
 from dw.errors import UsageError
@@ -32,17 +31,13 @@ def config(session: Session, call: Call) -> None:
     if call.pairs:
         session.configure(settings)
         session.configured.update(dict.fromkeys(call.pairs))
-        _confirm(session, call.pairs)
+    if not session.options.is_script:
+        for name in call.pairs:
+            session.renderer.status(f"{name} = {_text(getattr(settings, name))}")
     if "-s" in call.flags:
         _keep(session, [*call.pairs, *call.words] or [*session.configured])
     elif not call.pairs:
         _show(session, call.words)
-
-
-def _confirm(session: Session, names: Iterable[str]) -> None:
-    if not session.options.is_script:
-        for name in names:
-            session.renderer.status(f"{name} = {_text(getattr(session.settings, name))}")
 
 
 def _keep(session: Session, names: list[str]) -> None:

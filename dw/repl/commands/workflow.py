@@ -30,10 +30,15 @@ def load(session: Session, call: Call) -> None:
     if session.worker_workflow is not None and session.worker_workflow != workflow.path.resolve():
         session.stop_worker()
     former, session.open_workflow = session.open_workflow, workflow
-    _prepare(session, workflow)
+    if session.settings.standby:  # it imports what the workflow needs while the user types
+        session.client.submit(
+            prepare_command(session.client.next_id(), workflow.document, session.permissions)
+        )
     _summarize(session, workflow)
-    if former is not None:
-        _report_reset(session, [name for name in former.changed() if name not in call.pairs])
+    were_set = former.changed() if former else {}  # a load drops them, even one of the same file
+    if reset := [name for name in were_set if name not in call.pairs]:
+        were = "argument was" if len(reset) == 1 else "arguments were"
+        session.renderer.status(f"{len(reset)} {were} reset: {', '.join(reset)}")
     _warn(session, workflow)
 
 
@@ -60,21 +65,6 @@ def validate(session: Session, call: Call) -> None:
     if errors := [problem for problem in problems if problem.severity == "error"]:
         raise WorkflowError(f"{display_path(path)} has {len(errors)} error(s)")
     session.renderer.result(f"{display_path(path)} is valid")
-
-
-def _prepare(session: Session, workflow: OpenWorkflow) -> None:
-    """Let the standby import what the workflow needs while the user types."""
-    if session.settings.standby:
-        session.client.submit(
-            prepare_command(session.client.next_id(), workflow.document, session.permissions)
-        )
-
-
-def _report_reset(session: Session, names: list[str]) -> None:
-    """Say which arguments the former workflow had: a load drops them, even one of the same file."""
-    if names:
-        were = "argument was" if len(names) == 1 else "arguments were"
-        session.renderer.status(f"{len(names)} {were} reset: {', '.join(names)}")
 
 
 def _warn(session: Session, workflow: OpenWorkflow) -> None:
