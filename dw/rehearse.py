@@ -13,7 +13,7 @@ import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,7 +86,11 @@ def _rehearse(given: Namespace, out: Stream, err: Stream) -> int:
         settings = replace(settings, trust=True)
     files = [path for name in given.workflows for path in named_files(name, settings)]
     done = []
-    with _folder(given.output_dir) as output_dir:
+    with ExitStack() as stack:
+        output_dir = given.output_dir
+        if output_dir is None:
+            temporary = stack.enter_context(TemporaryDirectory(prefix="dw-rehearsal-"))
+            output_dir = Path(temporary)
         for rehearsal in _each(files, output_dir, settings):
             done.append(rehearsal)
             if given.json:
@@ -131,15 +135,6 @@ def _each(files: Iterable[Path], output_dir: Path, settings: Settings) -> Iterat
         seconds = time.monotonic() - begun
         notes = tuple(event.message for event in emitted if isinstance(event, Warned))
         yield Rehearsal(display_path(path), seconds, outputs, notes, failure)
-
-
-@contextmanager
-def _folder(kept: Path | None) -> Iterator[Path]:
-    if kept is not None:
-        yield kept
-        return
-    with TemporaryDirectory(prefix="dw-rehearsal-") as temporary:
-        yield Path(temporary)
 
 
 def _kind(output: OutputFile) -> Iterator[str]:

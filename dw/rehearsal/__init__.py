@@ -13,7 +13,6 @@ the cache folder cannot be written.
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +45,18 @@ def stand_in(component_type: str, model_name: str) -> Path:
     a class that cannot be rehearsed.
     """
     family = family_of(component_type, model_name)
+
+    def make(folder: Path) -> None:
+        from dw.rehearsal.isolation import isolated
+
+        with isolated(_seed(family.name)):
+            # imported here, so that warnings of the import are silenced as well
+            from dw.rehearsal.pipelines import save_pipeline
+
+            save_pipeline(family, folder)
+
     try:
-        return ensure(place_of(family.name), partial(_make_pipeline, family))
+        return ensure(place_of(family.name), make)
     except NoStandIn as error:
         raise error.refusal(component_type.rpartition(".")[2]) from None
 
@@ -60,28 +69,46 @@ def stand_in_component(pipeline: Path, name: str, cls: Any, model_name: str) -> 
     """
     seed = _seed(f"{cls.__module__}.{cls.__name__}/{model_name}")
     place = pipeline.with_name(f"{pipeline.name}-{name}-{seed:08x}")
-    return ensure(place, partial(_make_component, pipeline, name, cls, seed))
+
+    def make(folder: Path) -> None:
+        from dw.rehearsal.isolation import isolated
+
+        with isolated(seed):
+            from dw.rehearsal.pipelines import make_component
+
+            make_component(pipeline, name, cls).save_pretrained(folder)
+
+    return ensure(place, make)
 
 
 def stand_in_lora(pipeline: Path, model_name: str, weight_name: str | None) -> Path:
     """A `.safetensors` LoRA that fits the stand-in in `pipeline`; another name, other weights."""
     seed = _seed(f"{model_name}/{weight_name}")
     place = pipeline.with_name(f"{pipeline.name}-lora-{seed:08x}")
-    return ensure(place, partial(_make_lora, pipeline, seed)) / _LORA_FILE
+
+    def make(folder: Path) -> None:
+        from dw.rehearsal.isolation import isolated
+
+        with isolated(seed):
+            from dw.rehearsal.lora import save_lora
+
+            save_lora(pipeline, folder, _LORA_FILE)
+
+    return ensure(place, make) / _LORA_FILE
 
 
 def stand_in_model(kind: str) -> Path:
     """The folder of the tiny model of a task, with its processor: `language`, `depth`, ..."""
-    return ensure(place_of(f"task-{kind}"), partial(_make_model, kind))
 
+    def make(folder: Path) -> None:
+        from dw.rehearsal.isolation import isolated
 
-def _make_model(kind: str, folder: Path) -> None:
-    from dw.rehearsal.isolation import isolated
+        with isolated(_seed(kind)):
+            from dw.rehearsal.task_models import BUILDERS
 
-    with isolated(_seed(kind)):
-        from dw.rehearsal.task_models import BUILDERS
+            BUILDERS[kind](folder)
 
-        BUILDERS[kind](folder)
+    return ensure(place_of(f"task-{kind}"), make)
 
 
 def stand_in_ip_adapter(pipeline: Path, image_encoder: Path, name: str) -> Path:
@@ -89,44 +116,16 @@ def stand_in_ip_adapter(pipeline: Path, image_encoder: Path, name: str) -> Path:
     another name, other weights. Raises WorkflowError if no adapter of that kind can be made."""
     seed = _seed(name)
     place = pipeline.with_name(f"{pipeline.name}-ip-adapter-{seed:08x}")
-    return ensure(place, partial(_make_ip_adapter, pipeline, image_encoder, seed)) / _IP_FILE
 
+    def make(folder: Path) -> None:
+        from dw.rehearsal.isolation import isolated
 
-def _make_ip_adapter(pipeline: Path, image_encoder: Path, seed: int, folder: Path) -> None:
-    from dw.rehearsal.isolation import isolated
+        with isolated(seed):
+            from dw.rehearsal.ip_adapter import save_ip_adapter
 
-    with isolated(seed):
-        from dw.rehearsal.ip_adapter import save_ip_adapter
+            save_ip_adapter(pipeline, image_encoder, folder / _IP_FILE)
 
-        save_ip_adapter(pipeline, image_encoder, folder / _IP_FILE)
-
-
-def _make_pipeline(family: Family, folder: Path) -> None:
-    from dw.rehearsal.isolation import isolated
-
-    with isolated(_seed(family.name)):
-        # imported here, so that warnings of the import are silenced as well
-        from dw.rehearsal.pipelines import save_pipeline
-
-        save_pipeline(family, folder)
-
-
-def _make_component(pipeline: Path, name: str, cls: Any, seed: int, folder: Path) -> None:
-    from dw.rehearsal.isolation import isolated
-
-    with isolated(seed):
-        from dw.rehearsal.pipelines import make_component
-
-        make_component(pipeline, name, cls).save_pretrained(folder)
-
-
-def _make_lora(pipeline: Path, seed: int, folder: Path) -> None:
-    from dw.rehearsal.isolation import isolated
-
-    with isolated(seed):
-        from dw.rehearsal.lora import save_lora
-
-        save_lora(pipeline, folder, _LORA_FILE)
+    return ensure(place, make) / _IP_FILE
 
 
 def _seed(name: str) -> int:

@@ -45,7 +45,10 @@ _OPEN = ("Auto", "PreTrainedTokenizerBase", "TokenizersBackend", "PythonBackend"
 def classes_of(family: Family) -> dict[str, type]:
     """The class of each component in the folder of the family's model. Raises NoStandIn."""
     pipeline: type[DiffusionPipeline] = getattr(diffusers, family.pipeline)
-    _require_packages(pipeline)
+    # diffusers has a placeholder for a class whose packages it could not import.
+    needed = getattr(pipeline, "_backends", ())
+    if missing := [package for package in needed if find_spec(package) is None]:
+        raise NoStandIn(pipeline.__name__, needs=missing[0])
     if issubclass(pipeline, ModularPipeline):
         return _of_blocks(pipeline)
     left_out = {*_optional(pipeline), *family.without, *COMPANIONS}
@@ -63,13 +66,6 @@ def classes_of(family: Family) -> dict[str, type]:
             fits = (kind for start, kind in _TOKENIZERS.items() if encoder.startswith(start))
             found[name] = _class(tokenizer) if (tokenizer := next(fits, None)) else cls
     return found
-
-
-def _require_packages(pipeline: type) -> None:
-    """Raises NoStandIn for a placeholder class, whose packages diffusers could not import."""
-    needed = getattr(pipeline, "_backends", ())
-    if missing := [package for package in needed if find_spec(package) is None]:
-        raise NoStandIn(pipeline.__name__, needs=missing[0])
 
 
 def _of_blocks(pipeline: type[ModularPipeline]) -> dict[str, type]:

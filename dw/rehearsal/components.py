@@ -40,7 +40,7 @@ def make(cls: Any, values: Values) -> Any:
         return _encoder(cls, values)
     if issubclass(cls, ModelMixin):
         is_unet = cls is UNet2DConditionModel
-        model = cls(**(_unet_config(values) if is_unet else tiny_config(cls, values)))
+        model = cls(**({**_UNET, **values} if is_unet else tiny_config(cls, values)))
         _tune(model)
         brighten(model)
         return model.eval()
@@ -69,19 +69,17 @@ def _set(encoder: torch.nn.Module) -> None:
             parameter.fill_(name.endswith("weight"))  # of norms; biases are zero
 
 
-def _unet_config(values: Values) -> dict[str, Any]:
-    """The levels of SDXL: no attention at the full size of the latents."""
-    return {
-        "sample_size": 64,
-        "block_out_channels": (16, 16, 32),
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "layers_per_block": 1,
-        "attention_head_dim": 2,
-        "norm_num_groups": 4,
-        "cross_attention_dim": 32,
-        **values,
-    }
+_UNET: Values = {
+    "sample_size": 64,
+    "block_out_channels": (16, 16, 32),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "layers_per_block": 1,
+    "attention_head_dim": 2,
+    "norm_num_groups": 4,
+    "cross_attention_dim": 32,
+}
+"""The levels of SDXL: no attention at the full size of the latents."""
 
 
 _TEXT_LAYERS = ("context_embedder", "text_embedder.linear_2", "caption_projection.linear_2")

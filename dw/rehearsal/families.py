@@ -36,7 +36,9 @@ def family_of(component_type: str, model_name: str) -> Family:
     classes.
     """
     class_name = _standard(component_type.rpartition(".")[2])
-    candidates = [f for f in FAMILIES if class_name in GENERIC or _runs_on(class_name, f)]
+    stem = _stem(class_name)
+    related = [f for f in FAMILIES if stem in map(_stem, (f.pipeline, *f.also))]
+    candidates = list(FAMILIES) if class_name in GENERIC else related
     candidates = [f for f in candidates if f.is_alone and f.pipeline == class_name] or candidates
     if not candidates:
         return _own(class_name)
@@ -56,11 +58,6 @@ def _standard(class_name: str) -> str:
         return GENERIC[0]
     standard = class_name.replace(_MODULAR, "Pipeline")
     return standard if standard in diffusers_names() else class_name
-
-
-def _runs_on(class_name: str, family: Family) -> bool:
-    stem = _stem(class_name)
-    return stem == _stem(family.pipeline) or stem in {_stem(name) for name in family.also}
 
 
 def _stem(class_name: str) -> str:

@@ -20,19 +20,6 @@ def isolated(seed: int) -> Iterator[None]:
     """
     dtype = torch.get_default_dtype()
     with ExitStack() as stack:
-        stack.enter_context(_silence())
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.enter_context(torch.device("cpu"))
-        stack.callback(torch.set_default_dtype, dtype)
-        torch.set_default_dtype(torch.float32)
-        # torch.manual_seed would also seed the accelerators, now or on their first use.
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings(action="ignore"))
         for logging in (diffusers_logging, transformers_logging):
             stack.callback(logging.set_verbosity, logging.get_verbosity())
@@ -42,4 +29,10 @@ def _silence() -> Iterator[None]:
         if transformers_logging.is_progress_bar_enabled():
             stack.callback(transformers_logging.enable_progress_bar)
         transformers_logging.disable_progress_bar()
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(torch.device("cpu"))
+        stack.callback(torch.set_default_dtype, dtype)
+        torch.set_default_dtype(torch.float32)
+        # torch.manual_seed would also seed the accelerators, now or on their first use.
+        torch.default_generator.manual_seed(seed)
         yield

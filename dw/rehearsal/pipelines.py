@@ -35,19 +35,17 @@ def save_pipeline(family: Family, folder: Path) -> None:
         made[name] = make(classes[name], {**values, **family.values.get(name, {})})
     cls: Any = getattr(diffusers, family.pipeline)
     if issubclass(cls, ModularPipeline):
-        return _save_modular(cls(), {**made, **family.scalars}, folder)
+        pipeline = cls()
+        pipeline.update_components(**{**made, **family.scalars})
+        pipeline.save_pretrained(str(folder), overwrite_modular_index=True)
+        # relative paths: the folder will be moved
+        index = folder / ModularPipeline.config_name
+        text = index.read_text(encoding="utf-8").replace(str(folder), "")
+        index.write_text(text, encoding="utf-8")
+        return
     components, _ = cls._get_signature_keys(cls)
     left_out = dict.fromkeys(components - made.keys())
     cls(**left_out, **made, **family.scalars).save_pretrained(folder)
-    return None
-
-
-def _save_modular(pipeline: ModularPipeline, parts: Values, folder: Path) -> None:
-    pipeline.update_components(**parts)
-    pipeline.save_pretrained(str(folder), overwrite_modular_index=True)
-    index = folder / ModularPipeline.config_name
-    # relative paths: the folder will be moved
-    index.write_text(index.read_text(encoding="utf-8").replace(str(folder), ""), encoding="utf-8")
 
 
 def make_component(stand_in: Path, name: str, cls: Any) -> Any:
