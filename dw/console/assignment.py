@@ -30,12 +30,12 @@ class Assignment:
 
     @classmethod
     def parse(cls, word: str) -> Assignment | None:
-        """The assignment that a word is, or None when no name and `=` stand at its start."""
+        """The assignment in a word, or None when it does not begin with a name and `=`."""
         head = match_head(word)
         return head and cls(head[0], word[head[2] :], head[1])
 
     def value(self) -> Any:
-        """What the name is set to. Raises UsageError for a bad file or bad JSON."""
+        """The value. Raises UsageError for an unreadable file or invalid JSON."""
         text = self.text
         if self.form in ("file", "json-file"):
             text = _read(text, self.name)
@@ -43,7 +43,7 @@ class Assignment:
 
 
 def match_head(text: str, offset: int = 0) -> tuple[str, Form, int] | None:
-    """The name and the form of the assignment at `offset`, and where its value begins."""
+    """The name and form of the assignment at `offset`, and the offset of its value."""
     match = NAME.match(text, offset)
     return match and (match[1], FORMS[match[2], match[3]], match.end())
 

@@ -14,7 +14,7 @@ from dw.types import Permissions
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
-    """How a program shows what happens."""
+    """The format of a program's output, and how much it shows."""
 
     json: bool = False
     plain: bool = False
@@ -33,19 +33,19 @@ class ProgramOptions:
     yes: bool = False
 
     def apply(self, settings: Settings) -> Settings:
-        """The settings with what the command line says on top. Raises UsageError."""
+        """The settings, overridden by the command line. Raises UsageError."""
         for name, text in self.settings:
             settings = settings.changed(name, text)
         return settings
 
     @property
     def timeout_s(self) -> float | None:
-        """How long a run may execute, if the command line says so."""
+        """How long a run may execute; None without `--timeout`."""
         texts = [text for name, text in self.settings if name == "timeout"]
         return parse_seconds("timeout", texts[-1]) if texts else None
 
     def permissions(self, settings: Settings) -> Permissions:
-        """What a workflow may do: by the settings, and by `--trust`."""
+        """What the settings and `--trust` allow a workflow to do."""
         permissions = settings.permissions
         return replace(permissions, trust=True) if self.trust else permissions
 
@@ -67,7 +67,7 @@ def add_program_options(parser: argparse.ArgumentParser) -> None:
 
 
 def program_options(parser: argparse.ArgumentParser, given: Any) -> ProgramOptions:
-    """The shared options of a parsed command line. Leaves with exit code 2 for a bad value."""
+    """The shared options of a parsed command line. Exits with code 2 for a bad value."""
     settings = [
         (name, str(getattr(given, name))) for name in ("timeout", "device") if getattr(given, name)
     ]

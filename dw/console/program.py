@@ -1,4 +1,4 @@
-"""A program at a terminal: its life from the connection to the worker to its exit code."""
+"""Programs at a terminal: from the connection to the worker to the exit code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def connect_worker(settings: Settings) -> WorkerClient:
 def make_renderer(
     output: OutputOptions, terminal: Terminal, wording: Wording, *, for_people: bool
 ) -> Renderer:
-    """Machines get JSON, people one stream with a bar below it, scripts lines on two streams."""
+    """JSON for machines, one stream with a bar below it for people, two streams for scripts."""
     out, err = Stream(sys.stdout), Stream(sys.stderr)
     if output.json:
         return JsonRenderer(out, err, wording)
@@ -66,14 +66,14 @@ def make_renderer(
 
 @dataclass(frozen=True)
 class Program:
-    """One use of dw. No process of ours is left when `run` returns, whatever happened."""
+    """One execution of a program. When `run` returns, no process of ours is left in any case."""
 
     options: ProgramOptions
     renderer: Renderer
     connect: Connect
 
     def run(self, work: Work) -> int:
-        """Do the work. Returns its exit code, or ends by the signal that ended it."""
+        """Do the work. Returns its exit code, or ends this process by the signal that ended it."""
         with Signals() as signals:
             try:
                 return self._announced(signals, work)
@@ -109,7 +109,7 @@ class Program:
         except (OutputClosed, Interrupted):
             raise
         except DwError as error:
-            with suppress(DwError):  # it may be about the very stream that says it
+            with suppress(DwError):  # the error may concern the stream that shows it
                 self.renderer.error(error)
             return error.exit_code
         except Exception as error:

@@ -24,7 +24,7 @@ ENTER = b"\n"  # as a terminal in cbreak mode sends it
 
 
 class Keys:
-    """Reads the terminal `fd` in cbreak mode. Without one it reads and changes nothing."""
+    """Reads the terminal `fd` in cbreak mode. With None it reads and changes nothing."""
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
@@ -35,7 +35,7 @@ class Keys:
     @classmethod
     def of_stdin(cls) -> Keys:
         with contextlib.suppress(ImportError, OSError, ValueError):
-            import termios  # noqa: F401 - where there is none (Windows) there are no keys
+            import termios  # noqa: F401 - Windows lacks it, so the keys do not work there
 
             if sys.stdin.isatty():
                 return cls(sys.stdin.fileno())

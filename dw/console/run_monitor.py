@@ -24,9 +24,9 @@ KILL_QUESTION = "kill the worker? its models are lost{} [y/N] "
 
 
 class RunMonitor:
-    """`ask` puts a yes-or-no question to the user; it is None where nobody can answer. It is also
-    given a function that says when the answer is there without the user. With `is_script` an
-    interrupt ends more than the run.
+    """`ask` puts a yes-or-no question to the user; None without a user. Its second argument returns
+    the answer once that is settled without the user, and None before. With `is_script` an interrupt
+    ends the program, not only the run.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class RunMonitor:
         self.tracebacks = Tracebacks()
         self.is_script = is_script
         self._ask = ask
-        self._keys_are_known = False  # to the user: one run has shown them
+        self._keys_are_known = False  # whether the user has seen the keys, in an earlier run
 
     def run(self, request: RunRequest) -> Finished:
         """Like `request`, for a run with its deadline."""
@@ -58,11 +58,11 @@ class RunMonitor:
     def request(
         self, command: Command, *, path: str = "", timeout_s: float = float("inf")
     ) -> TerminalEvent:
-        """Have the worker do it and show its events, those of the workflow at `path`.
+        """Submit a command and show its events. `path` is the file of its workflow.
 
-        Returns the terminal event, or raises the DwError that it stands for. A first signal cancels
-        a run and a second one kills the worker; while another command is awaited, and after a run
-        where an interrupt ends more, Interrupted is raised.
+        Returns the terminal event, or raises the DwError for it. The first signal cancels a run, a
+        second one kills the worker. Raises Interrupted at a signal during any other command, and
+        after an interrupted run in a script or after SIGTERM.
         """
         stream = self.client.submit(command, timeout_s)
         outcome = self._follow(stream, path, can_cancel=isinstance(command, Run))
@@ -99,9 +99,9 @@ class RunMonitor:
         return outcome
 
     def ask(self, question: str, *, is_moot: Callable[[], bool] = lambda: False) -> bool:
-        """The user's yes or no; yes where nobody can be asked.
+        """The user's yes or no; yes without a user.
 
-        A signal meanwhile means yes, and when the question has become moot the answer is no.
+        A signal while the question is open means yes; the answer is no once `is_moot` holds.
         """
         if self._ask is None:
             return True
@@ -113,7 +113,7 @@ class RunMonitor:
             )
 
     def _interrupt(self, run_id: int, *, is_first: bool) -> None:
-        """The ladder of interrupts: cancel first; then kill, when the user confirms."""
+        """Cancel the run at the first interrupt; then kill the worker if the user confirms."""
 
         def is_running() -> bool:
             return self.client.status().run_id == run_id

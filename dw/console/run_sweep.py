@@ -1,4 +1,4 @@
-"""Running a sweep: one run after the other, and a contact sheet of their images."""
+"""Sweep runs: one run after another, and a contact sheet of their images."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LISTED = 8
 
 Arguments = Mapping[str, Any]
 Execute = Callable[[Arguments, int | None], Finished]
-"""Runs the workflow with these arguments. The seed is the sweep's, for a run that names none; None
-where each run draws its own."""
+"""Runs the workflow with these arguments. The seed is for a run that names none: the sweep's, or
+None where each run draws its own."""
 
 
 def run_each(
@@ -48,7 +48,7 @@ def run_each(
     if len(runs) > LISTED:
         for number, text in enumerate(captions, start=1):
             renderer.status(f"{number:>4}  {text}")
-    # One seed for all, so that only what is swept makes their images differ.
+    # One seed for all, so that their images differ only by the swept arguments.
     drawn_seed = None if "seed" in runs[0] else draw_seed()
     done: list[tuple[Finished, str]] = []
     try:
@@ -60,7 +60,7 @@ def run_each(
 
 
 def caption(run: Arguments, names: Sequence[str]) -> str:
-    """The arguments that differ from the other runs: `seed=3, steps=20`, or a lone text itself.
+    """The arguments that differ from the other runs: `seed=3, steps=20`, or only a lone text.
 
     Short ones come first, because a contact sheet may show the beginning only.
     """

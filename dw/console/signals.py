@@ -1,7 +1,7 @@
 """Signals: SIGINT and SIGTERM during a program.
 
 While events are awaited a signal only wakes the waiting thread, because an exception raised in a
-handler could lose the message that is just arriving. Otherwise it is a KeyboardInterrupt.
+handler could lose the message that is just arriving. Otherwise it raises KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WATCHED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Signals:
-    """A context that owns the handlers. `received` is the last signal that came."""
+    """A context that owns the handlers. `received` is the last signal."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -36,12 +36,12 @@ class Signals:
 
     @property
     def asks_to_leave(self) -> bool:
-        """SIGTERM ends the session wherever it came; SIGINT only ends a script."""
+        """SIGTERM ends any session; SIGINT ends only a script."""
         return self.received is signal.SIGTERM
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Meanwhile a signal calls `wake` and does nothing else."""
+        """Within this context a signal calls `wake` and does nothing else."""
         former, self._wake = self._wake, wake
         try:
             yield
@@ -56,6 +56,6 @@ class Signals:
 
 
 def end_by(number: signal.Signals) -> None:
-    """End this process by the signal itself, so that a shell's loop around it stops too."""
+    """End this process by the signal itself, so that a shell loop around it also stops."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

@@ -8,7 +8,7 @@ KEPT = 50
 
 
 class Tracebacks:
-    """Keeps the last KEPT texts under the number that the error message named."""
+    """Keeps the last KEPT texts under the numbers in the error messages."""
 
     def __init__(self) -> None:
         self._texts: dict[int, str] = {}

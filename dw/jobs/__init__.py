@@ -1,1 +1,1 @@
-"""The floor that every face stands on: from a request to a run, and to its outcome."""
+"""Jobs: from a run request to its outcome, for every face."""

@@ -1,4 +1,4 @@
-"""Outcomes: a command followed to its terminal event, and the error that this stands for."""
+"""Outcomes: follow a command to its terminal event, and turn a failure into an error."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _AFTER_DEATH: dict[str, Hint] = {
     "version": Restart(),
     "oom-killer": 'a cheaper placement needs less: "offload": "model" in the workflow',
 }
-_WITHOUT_TRACE = ("usage", "workflow")  # kinds whose message says it all
+_WITHOUT_TRACE = ("usage", "workflow")  # kinds whose message is enough
 _TAIL_LINES = 2  # of the worker's output
 _LONGEST_LINE = 120  # characters of one of them
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a command ended. `trace` is a traceback or stack that says more than the error."""
+    """How a command ended. `trace` is a traceback or stack that adds to the error."""
 
     event: TerminalEvent
     error: DwError | None

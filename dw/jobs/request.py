@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A run, ready to submit. It may execute for `timeout_s`; loading does not count. `path` is its
-    file as the user named it.
+    """A run, ready to submit. It may execute for `timeout_s`; loading does not count. `path` is the
+    workflow's file as the user named it.
     """
 
     run: Run
@@ -26,7 +26,7 @@ class RunRequest:
     path: Path
 
     def repeated(self, run_id: int, timeout_s: float | None = None) -> RunRequest:
-        """The same text, arguments and seed once more, under a number of its own."""
+        """A run with the same text, arguments and seed under a new id."""
         run = replace(self.run, run_id=run_id)
         return replace(self, run=run, timeout_s=timeout_s or self.timeout_s)
 

@@ -15,7 +15,7 @@ from dw.errors import UsageError
 from dw.jobs.workflow_arguments import OpenWorkflow
 
 MOST = 1000
-"""Runs of one sweep: a range with a digit too many is a mistake."""
+"""The limit of runs in one sweep: a longer range is most likely a typing error."""
 
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 _LISTED = frozenset({"integer", "number", "boolean"})

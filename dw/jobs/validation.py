@@ -1,4 +1,4 @@
-"""Workflow files: finding, reading and validating them, with the worker's help where need be."""
+"""Workflow files: find, read and validate them. Some checks run in the worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFiles:
-    """Workflow files as these settings and permissions see them.
+    """Workflow files under these settings and permissions.
 
     `request` submits a command to the worker and returns its terminal event; `next_id` numbers it.
     """
@@ -56,7 +56,7 @@ class WorkflowFiles:
         return validate_file(path, permissions=self.permissions, rehearse=self.settings.rehearse)
 
     def _with_installed_classes(self, validation: ValidationResult) -> ValidationResult:
-        """With the problems that a process finds that has the libraries imported, the standby."""
+        """Add the problems that the standby finds, which has the libraries imported."""
         if validation.document is None:
             return validation
         check = Check(

@@ -1,4 +1,4 @@
-"""The worker client: what a face needs of the class in dw/worker/client.py, and tests replace."""
+"""The worker client as a protocol, which dw/worker/client.py and the fakes of tests implement."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The shell: a session that knows no terminal, its commands, and what drives and shows it.
+"""The shell: a session that needs no terminal, its commands, and the prompt and scripts on top.
 
 Nothing here imports torch, diffusers, transformers or numpy; pydantic and rich are imported when
-they are first needed, so that the prompt is there at once.
+they are first needed, so that the prompt appears at once.
 """

@@ -1,6 +1,6 @@
 """The shell as `python -m dw.repl`.
 
-The worker is spawned, which imports this module again in the new process: it must stay this light.
+Spawning the worker imports this module again in the new process, so it must stay this light.
 """
 
 from __future__ import annotations

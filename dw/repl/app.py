@@ -1,8 +1,8 @@
 """The shell as a program: from its command line to a session at a prompt or in a script.
 
-Where to go next: session.py does one line, lexer.py and commands/registry.py read it, a file in
-commands/ is what it does, and script.py and prompt.py are the two places that lines come from. The
-program's life is in console/program.py, the talk with the worker in console/run_monitor.py.
+Where to go next: script.py and prompt.py read lines, session.py executes one, lexer.py and
+commands/registry.py parse it, and the files in commands/ hold the commands. console/program.py is
+the program from its start to its exit code, console/run_monitor.py the exchange with the worker.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None, connect: Connect = connect_worker) -
         return options.program.yes or ask(question, decided)
 
     def work(client: WorkerClient, settings: Settings, signals: Signals) -> int:
-        import dw.repl.commands.all  # noqa: F401 - while the standby starts; it fills the registry
+        import dw.repl.commands.all  # noqa: F401 - fills the registry while the standby starts
 
         session = Session(
             client,
@@ -81,7 +81,7 @@ def _script(session: Session, options: ShellOptions) -> int:
 
 
 def _open(session: Session, options: ShellOptions) -> int:
-    """The workflow and the arguments that the command line names."""
+    """Load the workflow of the command line with its arguments. Returns the exit code."""
     for word in options.arguments:
         session.variables.user[str(word.name)] = as_text(session.variables.value(word))
     if options.workflow is None:
@@ -90,7 +90,7 @@ def _open(session: Session, options: ShellOptions) -> int:
 
 
 def _scripts(given: Sequence[tuple[str, str]]) -> list[script.Script]:
-    """The texts of `-c` and the files of `--script`, in their order."""
+    """The texts of `-c` and the files of `--script`, in the order given."""
     texts = iter(script.commands([text for kind, text in given if kind == "-c"]))
     return [next(texts) if kind == "-c" else script.read(text) for kind, text in given]
 

@@ -1,4 +1,4 @@
-"""Completion: the words that fit at the cursor, by the registry and the sources of its parameters.
+"""Completion: candidates for the word at the cursor, from the sources of a command's parameters.
 
 A source yields the candidates for one kind of word; the parameters of commands name their source.
 """
@@ -96,7 +96,7 @@ def workflows(session: Session, typed: str, _words: Words) -> Iterator[Candidate
     """Every workflow below `workflow_dir` and every built-in one, by the name that `load` takes,
     with its description.
 
-    A path is completed to any workflow, and to one in a folder of `workflow_dir`.
+    A path completes to any workflow file, and to workflows in subfolders of `workflow_dir`.
     """
     from dw.workflow.builtin import builtin_names
     from dw.workflow.find import find_workflow, workflow_names, workflows_below
@@ -166,14 +166,14 @@ def _argument_values(workflow: OpenWorkflow, name: str) -> Iterator[str]:
 
 
 def runs(session: Session, typed: str, _words: Words) -> Iterator[Candidate]:
-    """The numbers of past runs, the newest first, each with what it was."""
+    """The numbers of past runs, the newest first, each with its name and state."""
     found = [run for run in past(session.output_dir) if str(run.number).startswith(typed)]
     for run in found[: -MAX_FILES - 1 : -1]:
         yield Candidate(str(run.number), f"{run.name}, {run.state}")
 
 
 def unset_names(session: Session, _typed: str, _words: Words) -> Iterator[Candidate]:
-    """What `arg` takes besides pairs: `reset`, and `-name` for what was set."""
+    """What `arg` takes besides pairs: `reset`, and `-name` for each argument that was set."""
     yield Candidate("reset", "everything back to its default")
     if session.open_workflow is not None:
         for name in session.open_workflow.changed():
@@ -181,7 +181,7 @@ def unset_names(session: Session, _typed: str, _words: Words) -> Iterator[Candid
 
 
 def settings(session: Session, typed: str, _words: Words) -> Iterable[Candidate]:
-    """`name=`, and after the `=` the values that the setting takes."""
+    """`name=`, and after the `=` the values that the setting accepts."""
     name, equals, _ = typed.partition("=")
     if not equals:
         now = {name: in_one_line(getattr(session.settings, name)) for name in Settings.names()}
@@ -195,7 +195,7 @@ def settings(session: Session, typed: str, _words: Words) -> Iterable[Candidate]
 
 
 def files(_session: Session, typed: str, _words: Words) -> Iterator[Candidate]:
-    """Files and folders that begin as typed; a folder ends in a slash."""
+    """Files and folders whose path begins with `typed`; a folder ends in a slash."""
     return _files(typed)
 
 

@@ -5,9 +5,9 @@
     value     = bare | "'" raw "'" | '"' escaped '"' | '\"\"\"' ... '\"\"\"'
     bare      = any run of characters that are not blank: quotes and backslashes in it are literal
 
-`it's`, `C:\\models` and `tag=#1` are three plain words, which `shlex` does not manage. `${name}`
-stands for a variable in every value but a '...' one, and `$${` for the two characters. After a `\\`
-at its end a line goes on.
+`it's`, `C:\\models` and `tag=#1` are three plain words, which `shlex` reads differently. `${name}`
+stands for a variable in every value except '...', and `$${` for a literal `${`. A line that ends in
+`\\` continues on the next line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 
 
 class LexError(UsageError):
-    """A word that cannot be read, from `line` and `column` 1. `incomplete`: more text may help."""
+    """A syntax error at `line` and `column`, from 1. `incomplete`: more text may complete it."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ def lex(text: str) -> tuple[Word, ...]:
 
 
 def lex_script(text: str) -> tuple[list[Statement], list[LexError]]:
-    """Every statement of `text`, and all in it that cannot be read: at most one error a line."""
+    """The statements of `text` and its syntax errors, at most one per line."""
     scanner = _Scanner(text)
     statements: list[Statement] = []
     errors: list[LexError] = []
@@ -108,13 +108,13 @@ def lex_script(text: str) -> tuple[list[Statement], list[LexError]]:
         except LexError as error:
             errors.append(error)
             scanner.skip_line()
-            if error.incomplete:  # whatever follows was meant to be inside
+            if error.incomplete:  # the rest belongs to the open text
                 break
     return statements, errors
 
 
 def shell_word(text: str) -> Word:
-    """A word of our own command line: the system's shell has already taken its quotes away."""
+    """A word of our own command line, whose quotes the system's shell has already removed."""
     name, form, start = match_head(text) or (None, "text", 0)
     return Word((text[start:],), 0, len(text), name, form)
 
@@ -135,7 +135,7 @@ def quote(text: str) -> str:
 
 
 class _Scanner:
-    """Reads one text from its start to its end, a statement at a time."""
+    """Reads a text one statement at a time."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -207,7 +207,7 @@ class _Scanner:
         return self._variables(self.text[start : self.offset], start)
 
     def _until(self, mark: str) -> tuple[str, int]:
-        """The raw text up to the closing `mark`, and where it begins."""
+        """The raw text up to the closing `mark`, and the offset of its start."""
         opened, start = self.offset, self.offset + len(mark)
         end = self.text.find(mark, start)
         newline = self.text.find("\n", start)
@@ -259,7 +259,7 @@ class _Scanner:
         return text
 
     def _variables(self, text: str, start: int) -> tuple[str | Variable, ...]:
-        """`text`, which stands at `start`, cut at its `${name}`s."""
+        """`text`, which begins at offset `start`, split at its variables `${name}`."""
         pieces: list[str | Variable] = []
         last = 0
         for match in VARIABLE.finditer(text):

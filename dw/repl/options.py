@@ -12,7 +12,7 @@ from dw.repl.lexer import Word, shell_word
 
 @dataclass(frozen=True, slots=True)
 class ShellOptions:
-    """`scripts` are `("-c", COMMAND)` and `("--script", FILE)` in their order."""
+    """`scripts` are `("-c", COMMAND)` and `("--script", FILE)` in the order given."""
 
     program: ProgramOptions
     workflow: str | None = None

@@ -29,11 +29,11 @@ from dw.terminal.capabilities import Terminal
 
 PROMPT = "dw> "
 HOW_TO_LEAVE = "(Ctrl-D or exit to leave)"
-TOOLBAR_REFRESH_S = 1.0  # what changes while nobody types is the state of the worker
+TOOLBAR_REFRESH_S = 1.0  # the state of the worker changes without a key press
 
 
 def interact(session: Session, terminal: Terminal) -> int:
-    """Read lines and do what they say until the user leaves. Raises ExitShell."""
+    """Read and execute lines until the user leaves. Raises ExitShell at `exit`."""
     prompt = make_prompt(session, terminal)
     while True:
         try:
@@ -49,7 +49,7 @@ def interact(session: Session, terminal: Terminal) -> int:
 
 
 def type_ahead(prompt: PromptSession[str], text: str) -> None:
-    """Have the prompt take these keys first."""
+    """Feed these keys to the prompt before those that the user types next."""
     presses: list[KeyPress] = []
     parser = Vt100Parser(presses.append)
     parser.feed(text.replace("\n", "\r"))
@@ -58,7 +58,7 @@ def type_ahead(prompt: PromptSession[str], text: str) -> None:
 
 
 def do(session: Session, text: str) -> None:
-    """All of one input: a pasted text may be several commands, and one that fails ends them."""
+    """Execute one input. A pasted text may hold several commands; the first failure ends them."""
     statements, errors = lex_script(text)
     if errors or len(statements) < 2:
         session.attempt(text)
@@ -69,11 +69,11 @@ def do(session: Session, text: str) -> None:
 
 
 def make_prompt(session: Session, terminal: Terminal, **connections: Any) -> PromptSession[str]:
-    """`connections`: another input and output of prompt_toolkit than the terminal."""
+    """`connections`: prompt_toolkit's `input` and `output`, by default the terminal."""
     moves = not terminal.is_simple
     return PromptSession(
         history=_history(),
-        enable_history_search=True,  # Up looks for what begins as typed
+        enable_history_search=True,  # Up finds lines that begin with the typed text
         auto_suggest=AutoSuggestFromHistory() if moves else None,
         completer=_Completer(session),
         complete_while_typing=False,
@@ -170,6 +170,6 @@ def _keys() -> KeyBindings:
 
 
 def _is_incomplete() -> bool:
-    """Whether Enter should go on: a text in triple quotes, or JSON, is still open."""
+    """Whether Enter inserts a newline: a text in triple quotes or a JSON value is still open."""
     _, errors = lex_script(get_app().current_buffer.text)
     return any(error.incomplete for error in errors)

@@ -97,7 +97,7 @@ def run(session: Session, scripts: Sequence[Script]) -> int:
 
 @contextmanager
 def _sourcing(session: Session, script: Script) -> Iterator[None]:
-    """Keep track of the files being run. Raises UsageError for one inside itself."""
+    """Keep track of the files being run. Raises UsageError for a file that sources itself."""
     if script.path is None:
         yield
         return

@@ -1,7 +1,7 @@
-"""The session: the open workflow, what was set for it, and one line after the other.
+"""The session: the open workflow with its arguments, and the execution of one line after another.
 
-It knows no terminal. Lines come from a prompt or a script; what happens goes to a renderer. The run
-monitor (console/run_monitor.py) talks to the worker.
+It needs no terminal: lines come from a prompt or a script, and output goes to a renderer. The run
+monitor (console/run_monitor.py) submits commands to the worker and receives its events.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class ExitShell(Exception):
-    """The user wants to go, with this exit code."""
+    """The user leaves the shell. Without a code a script returns that of its first failure."""
 
     def __init__(self, exit_code: int | None = None) -> None:
         super().__init__(exit_code)
@@ -40,7 +40,7 @@ class ExitShell(Exception):
 
 
 class AlreadyShown(Exception):
-    """A command in a sourced file failed and was reported there; only its exit code goes on."""
+    """A command in a sourced file failed and was reported there; only its exit code is left."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(exit_code)
@@ -49,8 +49,8 @@ class AlreadyShown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """`is_script`: nobody sits in front of it. `keep_going`: a failure does not end a script.
-    `trust`: a workflow may use code and paths from anywhere.
+    """`is_script`: without a prompt. `keep_going`: a failure does not end a script. `trust`: a
+    workflow may use code and paths from anywhere.
     """
 
     is_script: bool = False
@@ -84,23 +84,24 @@ class Session:
         self.variables = Variables()
         self.open_workflow: OpenWorkflow | None = None
         self.worker_workflow: Path | None = None  # the one whose models the worker holds
-        self.device: str | None = None  # as the worker last named it
+        self.device: str | None = None  # as the worker last reported it
         self.position: str | None = None  # `file:line` of the command that runs, in a script
         self.sources: list[Path] = []  # the files that are being run, outermost first
-        self.last_request: RunRequest | None = None  # of the last run, whatever became of it
+        self.last_request: RunRequest | None = None  # of the last run, even one that failed
 
     # -------------------------------------------------------------- lines
 
     def execute(self, line: str | Sequence[Word]) -> None:
-        """Do what one line says. Raises DwError when that fails, ExitShell when it says so."""
+        """Execute one line. Raises DwError when its command fails, ExitShell at `exit`."""
         if words := lex(line) if isinstance(line, str) else line:
             call = parse(words, self.variables)
             call.command.function(self, call)
 
     def attempt(self, line: str | Sequence[Word], position: str | None = None) -> int:
-        """Do it, show what went wrong, and return its exit code: nothing but leaving escapes.
+        """Execute one line and show its error. Returns its exit code.
 
-        `position` is its `file:line` in a script, where an interrupt ends everything.
+        `position` is its `file:line` in a script. Raises ExitShell and OutputClosed; in a script or
+        after SIGTERM also Interrupted.
         """
         self.position = position
         try:
@@ -135,21 +136,21 @@ class Session:
 
     @property
     def workflow(self) -> OpenWorkflow:
-        """The open workflow. Raises UsageError when there is none."""
+        """The open workflow. Raises UsageError when none is loaded."""
         if self.open_workflow is None:
             raise UsageError("no workflow is loaded", hints=["load NAME"])
         return self.open_workflow
 
     @property
     def files(self) -> WorkflowFiles:
-        """Workflow files as the settings are now."""
+        """Workflow files under the current settings and permissions."""
         return WorkflowFiles(
             self.settings, self.permissions, self.client.next_id, self.monitor.request
         )
 
     @property
     def permissions(self) -> Permissions:
-        """What a workflow may do: by the settings, and by `--trust`."""
+        """What the settings and `--trust` allow a workflow to do."""
         permissions = self.settings.permissions
         return replace(permissions, trust=True) if self.options.trust else permissions
 
@@ -176,14 +177,14 @@ class Session:
         return self.client.status().state != "none"
 
     def stop_worker(self) -> None:
-        """Let the worker leave, if there is one; its models go with it."""
+        """Stop the worker, if one is running; its models are lost."""
         if self.has_worker:
             self.renderer.status("Shutting down worker process...")
             self.client.stop()
         self.worker_workflow = None
 
     def goodbye(self) -> None:
-        """The end of the session, as the user sees it: no process of ours is left."""
+        """End the session and all its processes, and show that to the user."""
         if self.has_worker:
             self.renderer.status("Shutting down worker process...")
         self.client.close()
@@ -191,7 +192,7 @@ class Session:
 
 
 def _marked(error: DwError, line: str | Sequence[Word]) -> DwError:
-    """A word that cannot be read is shown in its line, with a mark below it."""
+    """The error; a syntax error shows its line, with a mark below the column."""
     if isinstance(error, LexError) and isinstance(line, str):
         text = line.split("\n")[error.line - 1]
         mark = " " * (error.column - 1) + "^"

@@ -20,7 +20,7 @@ class LastRun:
 
 @dataclass
 class Variables:
-    """`status` is the exit code of the last command that was tried."""
+    """`status` is the exit code of the last command that `try` ran."""
 
     user: dict[str, str] = field(default_factory=dict)
     run: LastRun | None = None
@@ -31,7 +31,7 @@ class Variables:
         return word.expand(self.lookup)
 
     def value(self, word: Word) -> Any:
-        """What stands after the `=`: text, the value of a JSON text, or either from a file."""
+        """The value after the `=`: text, the value of a JSON text, or either from a file."""
         return Assignment(str(word.name), self.expand(word), word.form).value()
 
     def lookup(self, name: str) -> str:

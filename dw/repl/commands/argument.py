@@ -42,7 +42,7 @@ def arg(session: Session, call: Call) -> None:
 
 
 def _change(session: Session, unset: list[str], pairs: dict[str, Any]) -> None:
-    """Set and unset, all or nothing: names are unset once every value was accepted."""
+    """Set and unset, all or none: names are unset only after every value was accepted."""
     workflow = session.workflow
     if both := [name for name in unset if name in pairs]:
         raise UsageError(f"{both[0]} cannot be set and unset at once")

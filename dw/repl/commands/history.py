@@ -1,4 +1,4 @@
-"""`history`, `show`: past runs, those of other sessions too, from their records in `output_dir`."""
+"""`history`, `show`: past runs of all sessions, from their records in `output_dir`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The registry of commands, which the parser, completion, `help` and the README's table read.
 
-A command is a function with a name, a line of help, what it takes and an example, registered by the
+A command is a function with a name, a line of help, parameters and an example, registered by the
 decorator `command`. Importing `dw.repl.commands.all` fills the registry.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A completion: the word it makes, and a few words that explain it."""
+    """A completion: the text to insert and a short explanation."""
 
     text: str
     meta: str = ""
@@ -29,14 +29,14 @@ class Candidate:
 Words = Sequence[str]
 
 Source = Callable[["Session", str, Words], Iterable[Candidate]]
-"""What may stand here, given what was typed of it so far and the plain words before it."""
+"""The candidates for a word, given its typed beginning and the plain words before it."""
 
 CommandFunction = Callable[["Session", "Call"], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One thing that a command takes.
+    """One parameter of a command.
 
     `word` is a plain word, `pairs` any number of `name=value`, `flag` an option such as `--hard`,
     `option` one with a value (`--timeout SECONDS`), `rest` a whole command.
@@ -79,9 +79,9 @@ class ShellCommand:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One use of a command: what it was given, checked for number and names.
+    """One call of a command with its arguments, whose number and names are checked.
 
-    `given` are the pairs of `name=value` in their order. `rest` is a whole command, as written.
+    `given` are the pairs of `name=value` in the order given. `rest` is a whole command, as written.
     """
 
     command: ShellCommand
@@ -115,7 +115,7 @@ GROUPED: dict[str, dict[str, tuple[str, ...]]] = {
     "memory": {"show": ("memory",), "clear": ("clear",)},
     "config": {"set": ("config",), "show": ("config",)},
 }
-"""The grouped grammar: what two words, such as `workflow load`, stand for."""
+"""The grouped grammar: the command that two words, such as `workflow load`, stand for."""
 
 
 def command(
@@ -141,10 +141,10 @@ def find_command(name: str) -> ShellCommand:
 
 
 def parse(words: Sequence[Word], variables: Variables | None = None) -> Call:
-    """The call that these words, at least one, ask for. Raises UsageError.
+    """The call that these words, at least one, make. Raises UsageError.
 
-    With `variables` they are replaced and files are read; without, only the grammar is checked and
-    words stay as written.
+    With `variables` each `${name}` is replaced and files are read; without, only the grammar is
+    checked and words stay as written.
     """
     words = _ungrouped(words)
     if words[0].name is not None:
@@ -179,7 +179,7 @@ def _ungrouped(words: Sequence[Word]) -> Sequence[Word]:
 
 
 def _sort(found: ShellCommand, given: Sequence[Word], variables: Variables | None) -> Call:
-    """Each word to its kind of parameter, and a check that none is missing, unknown or too many."""
+    """The words by kind of parameter. Raises UsageError for a missing, unknown or surplus one."""
     words: list[Word] = []
     pairs: list[Word] = []
     flags: list[tuple[str, Word | None]] = []
@@ -213,7 +213,7 @@ def _as_written(word: Word) -> str:
 
 
 def _option(found: ShellCommand, word: Word) -> Parameter | None:
-    """The flag or option that `word` is. Raises UsageError when it only looks like one."""
+    """The flag or option that `word` is. Raises UsageError for an unknown option."""
     if word.is_quoted or word.name is not None or not word.text.startswith("-"):
         return None
     known = {parameter.flag: parameter for parameter in found.of_kind("flag", "option")}
@@ -238,7 +238,7 @@ def _check_number(found: ShellCommand, words: Sequence[Word], pairs: Sequence[Wo
 
 
 def _stray(found: ShellCommand, word: Word, pairs: Sequence[Word]) -> UsageError:
-    """One word too many: most likely a value with blanks in it that was not quoted."""
+    """The error for a surplus word: most likely part of an unquoted value with blanks in it."""
     before = [pair for pair in pairs if pair.end < word.start and not pair.is_quoted]
     if before:
         fixed = f'{before[-1].name}="{before[-1].text} {word.text}"'

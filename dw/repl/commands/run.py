@@ -1,5 +1,5 @@
 """`run`: the open workflow, as its file is now, with the arguments that were set, once or for each
-value of a sweep; `retry`: the last run once more.
+value of a sweep; `retry`: repeats the last run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`source`, `let`, `try`: commands for scripts, which the prompt also takes."""
+"""`source`, `let`, `try`: commands for scripts, also available at the prompt."""
 
 from __future__ import annotations
 

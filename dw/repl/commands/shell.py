@@ -8,7 +8,7 @@ from dw.repl.commands.registry import COMMANDS, Call, Parameter, ShellCommand, c
 from dw.repl.session import ExitShell, Session
 from dw.terminal.table import aligned, indented
 
-MAX_EXIT_CODE = 125  # above it a shell means signals and its own trouble
+MAX_EXIT_CODE = 125  # shells use higher codes for signals and their own errors
 
 
 @command(

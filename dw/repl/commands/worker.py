@@ -1,4 +1,4 @@
-"""`status`, `worker`: the state of the worker process, and starting and stopping it."""
+"""`status`, `worker`: show, start and stop the worker process."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _where(session: Session, *, is_full: bool) -> str:
 
 
 def _start(session: Session) -> None:
-    """Start a standby that has its imports done: the first run makes it the worker."""
+    """Start a standby and wait for its imports; the first run turns it into the worker."""
     if session.has_worker:
         session.renderer.status("A worker is running")
         return

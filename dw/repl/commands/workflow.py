@@ -72,7 +72,7 @@ def _warn(session: Session, workflow: OpenWorkflow) -> None:
 
 
 def _summarize(session: Session, workflow: OpenWorkflow) -> None:
-    """The workflow on one screen."""
+    """Show the workflow on one screen."""
     document, width = workflow.document, session.renderer.width
     title = f"{document.id}: {document.description}" if document.description else document.id
     session.renderer.status(title)
