@@ -117,7 +117,7 @@ def test_a_first_word_that_is_no_program_is_a_workflow(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["nothing", "-c", "status"]) == 2
-    assert "there is no workflow 'nothing'" in capsys.readouterr().err
+    assert "unknown workflow 'nothing'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def choose_device(wanted: str | None, *, live_bytes: Callable[[], int]) -> Devic
         return Mps("mps", "asked for")
     if kind == "cuda" and (index or "0").isdigit() and int(index or 0) < torch.cuda.device_count():
         return Cuda(f"cuda:{int(index or 0)}", "asked for")
-    raise UsageError(f"there is no device {wanted!r} here; there is {', '.join(available())}")
+    raise UsageError(f"device {wanted!r} is not available; available are {', '.join(available())}")
 
 
 def available() -> list[str]:

@@ -30,8 +30,8 @@ def require_builtin(reference: str) -> Path:
     if (path := builtin_path(name)) is not None:
         return path
     known = builtin_names()
-    hint = did_you_mean(name.removesuffix(".json"), known) or f"; there are {', '.join(known)}"
-    raise WorkflowError(f"there is no built-in workflow {name!r}{hint}")
+    hint = did_you_mean(name.removesuffix(".json"), known) or f"; known are {', '.join(known)}"
+    raise WorkflowError(f"unknown built-in workflow {name!r}{hint}")
 
 
 def is_builtin(name: str) -> bool:
@@ -47,8 +47,8 @@ def unknown_model(reference: str) -> str | None:
     name = reference.removeprefix(PREFIX)
     if name in (known := model_names()):
         return None
-    hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
-    return f"there is no built-in model {name!r}{hint}"
+    hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
+    return f"unknown built-in model {name!r}{hint}"
 
 
 def require_model(reference: str) -> Path:

@@ -53,7 +53,7 @@ def _find_below(name: str, workflow_dir: Path) -> Path:
     if not found:
         names = workflow_names(workflow_dir)
         raise UsageError(
-            f"there is no workflow {name!r}{_nearest(wanted, (*names, *builtin_names()))}",
+            f"unknown workflow {name!r}{_nearest(wanted, (*names, *builtin_names()))}",
             hints=[
                 *_known(names, workflow_dir),
                 f"built in: {', '.join(builtin_names())}",
@@ -77,10 +77,10 @@ def _nearest(name: str, names: tuple[str, ...]) -> str:
 
 def _known(names: tuple[str, ...], workflow_dir: Path) -> Iterator[Hint]:
     if not workflow_dir.is_dir():
-        yield f"there is no folder {str(workflow_dir)!r}"
+        yield f"folder {str(workflow_dir)!r} does not exist"
         yield SetWorkflowDir()
     elif not names:
-        yield f"there is no workflow in {str(workflow_dir)!r}"
+        yield f"no workflows in {str(workflow_dir)!r}"
     elif len(names) <= MOST_NAMES:
         yield f"in {str(workflow_dir)!r}: {', '.join(names)}"
     else:

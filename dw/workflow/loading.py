@@ -154,7 +154,7 @@ class _Loader:
         file = _child_file(name, parent.parent)
         chain = (*self.chain, parent)
         if not os.path.isfile(file):
-            raise WorkflowError(f"there is no workflow file {name!r}")
+            raise WorkflowError(f"workflow file {name!r} does not exist")
         if not may_read(file, self.permissions, parent.parent, FOLDER):
             raise WorkflowError(outside(name))
         if any(os.path.samefile(file, above) for above in chain if above.exists()):

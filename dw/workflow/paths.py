@@ -60,7 +60,7 @@ def _media_error(document: Document, name: str, *, bounded: bool) -> str | None:
     folder = document.path.parent
     path = resolve(name, folder)
     if not os.path.isfile(path):
-        return f"there is no file {name!r}"
+        return f"file {name!r} does not exist"
     return outside(name) if bounded and not may_read(path, document.permissions, folder) else None
 
 
@@ -71,7 +71,7 @@ def _model_error(document: Document, name: str, *, bounded: bool) -> str | None:
     path = resolve(name, folder)
     if not os.path.exists(path):
         missing = is_path(name)  # else it is a hub id
-        return f"there is no model {name!r}: no such file or folder" if missing else None
+        return f"model file or folder {name!r} does not exist" if missing else None
     return outside(name) if bounded and not may_read(path, document.permissions, folder) else None
 
 

@@ -91,7 +91,7 @@ def check_variables(data: dict[str, Any], uses: Mapping[JsonPath, str]) -> Diagn
         elif name not in declared:
             known = f"declared are {', '.join(declared)}" if declared else "none is declared"
             hint = did_you_mean(name, declared) or f"; {known}"
-            yield DataDiagnostic(path, f"there is no variable {name!r}{hint}")
+            yield DataDiagnostic(path, f"unknown variable {name!r}{hint}")
 
 
 def check_steps(data: dict[str, Any]) -> Diagnostics:
@@ -120,7 +120,7 @@ def _check_previous(path: JsonPath, text: str, names: Sequence[Any]) -> Diagnost
     if found is None:
         name = text.removeprefix(PREVIOUS)
         hint = did_you_mean(name, known) or did_you_mean(name.split(".")[0], known)
-        yield DataDiagnostic(path, f"there is no step {name!r}{hint}")
+        yield DataDiagnostic(path, f"unknown step {name!r}{hint}")
     elif found[0] == names[index]:
         yield DataDiagnostic(path, f"step {found[0]!r} cannot use its own result")
     elif found[0] not in names[:index]:

@@ -35,5 +35,5 @@ def test_what_is_not_here_is_refused_with_what_is(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(UsageError, match="there is cuda:0, cuda:1, cpu"):
+    with pytest.raises(UsageError, match="available are cuda:0, cuda:1, cpu"):
         choose_device(wanted, live_bytes=lambda: 0)

@@ -77,7 +77,7 @@ def test_a_missing_file_is_warned_of_once_and_not_when_another_is_named(shell: S
     )
     *_, warning = shell.say("load FluxDev").splitlines()
     assert re.fullmatch(
-        r"warning: examples/FluxDev\.json:\d+:\d+: there is no file 'none\.png'.*", warning
+        r"warning: examples/FluxDev\.json:\d+:\d+: file 'none\.png' does not exist.*", warning
     )
     Path("good.png").touch()
     assert "warning" not in shell.say("load FluxDev img=good.png")

@@ -228,13 +228,13 @@ KEYS = [
 REFERENCES = [
     (
         pipe(call=', "num_inference_steps": ¶"variable:stpes"'),
-        "there is no variable 'stpes' (did you mean 'steps'?)",
+        "unknown variable 'stpes' (did you mean 'steps'?)",
     ),
     (
         pipe(call=', "width": ¶"variable:width"'),
-        "there is no variable 'width'; declared are steps, n",
+        "unknown variable 'width'; declared are steps, n",
     ),
-    (pipe(call=', "width": ¶"variable:"'), "there is no variable ''; declared are steps, n"),
+    (pipe(call=', "width": ¶"variable:"'), "unknown variable ''; declared are steps, n"),
     (
         '{"id": ¶"variable:n", "variables": {"n": "w"}, "steps": [' + TASK + "]}",
         "'id' cannot be a variable",
@@ -247,11 +247,11 @@ REFERENCES = [
     (steps('{"name": "a", "workflow": {"path": ¶"variable:n"}}'), "'path' cannot be a variable"),
     (
         steps(task('{"image": ¶"previous_result:gne"}', "a"), task("{}", "gen")),
-        "there is no step 'gne' (did you mean 'gen'?)",
+        "unknown step 'gne' (did you mean 'gen'?)",
     ),
     (
         steps(task("{}", "gen"), task('{"image": ¶"previous_result:gem.mask"}')),
-        "there is no step 'gem.mask' (did you mean 'gen'?)",
+        "unknown step 'gem.mask' (did you mean 'gen'?)",
     ),
     (
         steps(task('{"image": ¶"previous_result:b"}', "a"), task("{}", "b")),

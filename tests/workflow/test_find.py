@@ -63,13 +63,13 @@ def test_the_file_nearest_to_the_top_wins(folder: Path) -> None:
 def test_an_unknown_name_is_answered_with_the_nearest(folder: Path, name: str, meant: str) -> None:
     with pytest.raises(UsageError) as caught:
         find_workflow(name, folder)
-    assert str(caught.value) == f"there is no workflow {name!r} (did you mean {meant!r}?)"
+    assert str(caught.value) == f"unknown workflow {name!r} (did you mean {meant!r}?)"
     assert caught.value.hints[0] == f"in '{folder}': FluxDev, ltx, twin, wan"
 
 
 @pytest.mark.parametrize("name", ["secret", "", ".", "/", "a\0b", "x" * 5000, "video"])
 def test_what_is_no_workflow_is_not_found(folder: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="there is no workflow"):
+    with pytest.raises(UsageError, match="unknown workflow"):
         find_workflow(name, folder)
 
 
@@ -91,10 +91,10 @@ def test_another_kind_of_file_is_refused(folder: Path) -> None:
 def test_a_missing_or_empty_folder_is_named(folder: Path) -> None:
     with pytest.raises(UsageError) as caught:
         find_workflow("x", Path("nowhere"))
-    assert caught.value.hints[:2] == ("there is no folder 'nowhere'", SetWorkflowDir())
+    assert caught.value.hints[:2] == ("folder 'nowhere' does not exist", SetWorkflowDir())
     with pytest.raises(UsageError) as caught:
         find_workflow("x", Path.cwd())
-    assert caught.value.hints[0].startswith("there is no workflow in ")
+    assert caught.value.hints[0].startswith("no workflows in ")
 
 
 def test_what_is_built_in_is_found_after_the_users_own(folder: Path) -> None:

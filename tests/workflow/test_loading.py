@@ -103,7 +103,7 @@ def test_text_finds_its_sub_workflows_by_its_path(tmp_path: Path) -> None:
 def test_a_missing_sub_workflow_is_named_at_its_place(tmp_path: Path) -> None:
     path = write(tmp_path / "w.json", calling("child.json"))
     error = refusal(path)
-    assert error.message == "there is no workflow file 'child.json'"
+    assert error.message == "workflow file 'child.json' does not exist"
     assert path.read_text()[error.problems[0].column - 1 :].startswith('"child.json"')
 
 
@@ -200,7 +200,7 @@ def test_a_sub_workflow_outside_needs_trust(
 def test_a_folder_or_a_broken_name_is_no_sub_workflow(tmp_path: Path) -> None:
     for name in (".", "\0", "x" * 5000):
         error = refusal(write(tmp_path / "w.json", calling(name)))
-        assert "there is no workflow file" in error.message
+        assert error.message == f"workflow file {name!r} does not exist"
 
 
 # ------------------------------------------------------------------ built-in workflows
@@ -223,8 +223,8 @@ def test_an_unknown_built_in_workflow_is_answered_with_the_nearest(tmp_path: Pat
         refusal(write(tmp_path / "w.json", calling(f"builtin:{name}.json"))).message
         for name in ("tset", "../../secret")
     )
-    assert near == "there is no built-in workflow 'tset.json' (did you mean 'test'?)"
-    assert far.startswith("there is no built-in workflow '../../secret.json'; there are ")
+    assert near == "unknown built-in workflow 'tset.json' (did you mean 'test'?)"
+    assert far.startswith("unknown built-in workflow '../../secret.json'; known are ")
 
 
 def test_the_arguments_of_a_built_in_workflow_are_checked(tmp_path: Path) -> None:

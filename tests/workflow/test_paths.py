@@ -66,17 +66,17 @@ MISSING = ["dog.png", {"location": "dog.png"}, ["cat.png", "dog.png"], [{"locati
 
 @pytest.mark.parametrize("image", MISSING)
 def test_missing_media_are_named(folder: Path, image: Any) -> None:
-    assert refusals(save(folder, of_task(image=image))) == ["there is no file 'dog.png'"]
+    assert refusals(save(folder, of_task(image=image))) == ["file 'dog.png' does not exist"]
     assert refusals(save(folder, of_pipeline(arguments={"video": image})))
 
 
 def test_media_of_a_task_with_inputs_are_checked(folder: Path) -> None:
     step = {"name": "t", "task": {"command": "x", "inputs": [{"image": "dog.png"}]}}
-    assert refusals(save(folder, workflow(step))) == ["there is no file 'dog.png'"]
+    assert refusals(save(folder, workflow(step))) == ["file 'dog.png' does not exist"]
 
 
 def test_a_folder_is_not_an_image(folder: Path) -> None:
-    assert refusals(save(folder, of_task(image="."))) == ["there is no file '.'"]
+    assert refusals(save(folder, of_task(image="."))) == ["file '.' does not exist"]
 
 
 @pytest.mark.parametrize("name", ["\0", "x" * 5000, "~nobody-of-that-name/x.png"])
@@ -108,7 +108,7 @@ def test_a_missing_default_is_a_warning_until_the_arguments_are_known(folder: Pa
     (warning,) = document.warnings
     assert (warning.severity, warning.message) == (
         "warning",
-        "there is no file 'dog.png' (argument 'image')",
+        "file 'dog.png' does not exist (argument 'image')",
     )
     assert [each.severity for each in check_files(document, {})] == ["error"]
     assert check_files(document, {"image": "cat.png"}) == ()
@@ -131,7 +131,7 @@ def test_results_are_no_files(folder: Path) -> None:
 @pytest.mark.parametrize("key", ["model_name", "from_single_file"])
 def test_a_missing_model_folder_is_named(folder: Path, key: str, name: str) -> None:
     path = save(folder, of_pipeline(from_pretrained_arguments={key: name}))
-    assert refusals(path) == [f"there is no model {name!r}: no such file or folder"]
+    assert refusals(path) == [f"model file or folder {name!r} does not exist"]
 
 
 def test_a_rehearsal_needs_no_models(folder: Path) -> None:
@@ -179,15 +179,15 @@ def test_a_missing_lora_and_component_are_named(folder: Path) -> None:
     }
     data = of_pipeline(loras=[{"model_name": "./lora.safetensors"}], vae=vae)
     assert refusals(save(folder, data)) == [
-        "there is no model './lora.safetensors': no such file or folder",
-        "there is no model './vae': no such file or folder",
+        "model file or folder './lora.safetensors' does not exist",
+        "model file or folder './vae' does not exist",
     ]
 
 
 @pytest.mark.parametrize("key", ["model_name", "sam_model_name"])
 def test_a_missing_model_of_a_task_is_named(folder: Path, key: str) -> None:
     assert refusals(save(folder, of_task(**{key: "./sam2"}))) == [
-        "there is no model './sam2': no such file or folder"
+        "model file or folder './sam2' does not exist"
     ]
 
 

@@ -245,7 +245,7 @@ def _local(name: str, access: FileAccess) -> Path | None:
         or "\\" in name
     ):
         raise RunFailed(
-            f"there is no model folder {name!r}",
+            f"model folder {name!r} does not exist",
             hints=[f"relative names start at {access.folder} or at the current folder"],
         )
     return None
@@ -293,7 +293,7 @@ def _file_in(folder: Path, file_name: str | None) -> Path:
     if file_name is not None:
         if (path := folder / _inside(file_name)).is_file():
             return path
-        raise RunFailed(f"there is no file {file_name!r} in {str(folder)!r}")
+        raise RunFailed(f"{str(folder)!r} has no file {file_name!r}")
     weights = sorted(p for p in folder.iterdir() if p.suffix == ".safetensors")
     if len(weights) == 1:
         return weights[0]

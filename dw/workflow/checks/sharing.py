@@ -43,7 +43,7 @@ def _reference_error(name: str, earlier: Sequence[Any], steps: Sequence[Any]) ->
         return f"step {name!r} is not an earlier step: its pipeline does not exist yet"
     with_pipeline = [s["name"] for s in earlier if isinstance(s, dict) and s.get("pipeline")]
     hint = did_you_mean(name, with_pipeline)
-    return f"there is no step {spell_value(name)}{hint}"
+    return f"unknown step {spell_value(name)}{hint}"
 
 
 def _releases(step: Any, name: str) -> bool:

@@ -43,20 +43,22 @@ def test_a_built_in_adapter_is_its_file(sources: Sources, tmp_path: Path) -> Non
 
 
 def test_one_that_dw_does_not_have_is_an_error(sources: Sources, tmp_path: Path) -> None:
-    with pytest.raises(WorkflowError, match=r"no built-in model 'shape' \(did you mean 'shapes'\?"):
+    with pytest.raises(
+        WorkflowError, match=r"unknown built-in model 'shape' \(did you mean 'shapes'\?"
+    ):
         sources.pipeline("builtin:shape", access=FileAccess(tmp_path), options={})
 
 
 @pytest.mark.parametrize(
     ("workflow", "message"),
     [
-        (text_to_image("builtin:shape"), "there is no built-in model 'shape' (did you mean"),
-        (text_to_image("builtin:../test"), "there is no built-in model '../test'"),
+        (text_to_image("builtin:shape"), "unknown built-in model 'shape' (did you mean"),
+        (text_to_image("builtin:../test"), "unknown built-in model '../test'"),
         (
             text_to_image("builtin:x", loras=[OUTLINE]),
-            "there is no built-in model 'x'; there are shapes, shapes-outline",
+            "unknown built-in model 'x'; known are shapes, shapes-outline",
         ),
-        (shapes(loras=[{"model_name": "builtin:outline"}]), "there is no built-in model 'outline'"),
+        (shapes(loras=[{"model_name": "builtin:outline"}]), "unknown built-in model 'outline'"),
     ],
 )
 @pytest.mark.parametrize("rehearse", [False, True])

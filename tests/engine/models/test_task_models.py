@@ -93,10 +93,10 @@ def test_a_device_that_is_not_here_is_told(session: Session, cat: Path) -> None:
     elsewhere = step("depth_estimator", PNG, image="cat.png", device="cuda:7")
     session.run(workflow(elsewhere), rehearse=True)
     [warning] = session.warnings
-    assert warning.startswith("there is no device 'cuda:7' here")
+    assert warning.startswith("device 'cuda:7' is not available")
     assert warning.endswith("; rehearsing on cpu")
     error = session.fail(workflow(elsewhere))
-    assert error.message.startswith("there is no device 'cuda:7' here")
+    assert error.message.startswith("device 'cuda:7' is not available")
 
 
 class TestRelease:

@@ -21,8 +21,8 @@ def again(reference: str, *, name: str = "again", more: str = "") -> str:
 
 
 REFERENCES = [
-    (steps(GEN, again('¶"gne"')), "there is no step 'gne' (did you mean 'gen'?)"),
-    (steps(GEN, again('¶"xyz"')), "there is no step 'xyz'"),
+    (steps(GEN, again('¶"gne"')), "unknown step 'gne' (did you mean 'gen'?)"),
+    (steps(GEN, again('¶"xyz"')), "unknown step 'xyz'"),
     (
         steps(again('¶"gen"'), GEN),
         "step 'gen' is not an earlier step: its pipeline does not exist yet",

@@ -71,7 +71,7 @@ def of_chain(arguments: dict[str, Any] | None = None, **chain: Any) -> dict[str,
             {"match_audio": True},
             "'match_audio' needs a list of references with audio in the argument 'references'",
         ),
-        ({"segments": 3, "prompts": ["previous_result:story"]}, "there is no step 'story'"),
+        ({"segments": 3, "prompts": ["previous_result:story"]}, "unknown step 'story'"),
         (
             {"segments": 3, "segment_argument": "previous_result:story"},
             "'segment_argument' cannot be a result: only 'arguments' and 'inputs' take results",

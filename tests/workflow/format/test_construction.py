@@ -78,7 +78,7 @@ def test_an_object_has_one_class_and_one_source(value: Any, constructor: str | N
         ),
         (
             built(from_previous_result="frist"),
-            "there is no step 'frist' (did you mean 'first'?)",
+            "unknown step 'frist' (did you mean 'first'?)",
         ),
         (built(from_previous_result="t"), "step 't' cannot use its own result"),
         (
