@@ -239,7 +239,7 @@ class Engine:
     # ------------------------------------------------------------------ before a run
 
     def check(self, document: Document) -> tuple[Diagnostic, ...]:
-        """Every misfit between the document, its sub-workflows and the installed classes, as far
+        """All that does not fit the installed classes in the document and its sub-workflows, as far
         as they have the right shape. Loads no model."""
         document, unknown = with_constants(document)
         return merge_stages(unknown, _check_classes(document))
@@ -307,7 +307,7 @@ def _validated(
     files = check_files(document, arguments, rehearse=rehearse)
     workflow, problems = document.validate(given)
     part = document.partial(given) if workflow is None else workflow
-    misfits = check_workflow(document, part, trust=trust)
-    raise_on_errors(document.path, merge_stages(problems, unknown, files, misfits))
+    findings = check_workflow(document, part, trust=trust)
+    raise_on_errors(document.path, merge_stages(problems, unknown, files, findings))
     assert workflow is not None  # else there are errors
     return document, workflow

@@ -52,7 +52,7 @@ def smaller(
     return found
 
 
-def told(arguments: Mapping[str, Any], replaced: Mapping[str, Any]) -> str | None:
+def replacement_note(arguments: Mapping[str, Any], replaced: Mapping[str, Any]) -> str | None:
     """The warning about replaced arguments; None if the workflow gives none of them."""
     parts = [
         f"{name}={value} instead of {arguments[name]}"

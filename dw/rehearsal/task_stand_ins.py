@@ -31,9 +31,9 @@ class Enlarger(StandIn):
 
     def __init__(self, name: str = "", **_: Any) -> None:
         super().__init__()
-        told = re.search(r"x([2-8])|([2-8])x", Path(name).name.lower())
+        scale = re.search(r"x([2-8])|([2-8])x", Path(name).name.lower())
         is_of_faces = re.search("gfpgan|codeformer|restoreformer", name.lower())
-        self.scale = int(told[1] or told[2]) if told else 1 if is_of_faces else 4
+        self.scale = int(scale[1] or scale[2]) if scale else 1 if is_of_faces else 4
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.interpolate(pixels, scale_factor=self.scale, mode="nearest")

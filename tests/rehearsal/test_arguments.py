@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dw.rehearsal.arguments import chosen, smaller, told
+from dw.rehearsal.arguments import chosen, replacement_note, smaller
 
 
 def parameters(**defaults: Any) -> dict[str, Parameter]:
@@ -63,10 +63,10 @@ def test_a_size_of_the_pipelines_own_choice_is_refused() -> None:
 
 
 def test_only_what_was_asked_for_is_told() -> None:
-    assert told({"height": 1024}, {"height": 256, "use_resolution_binning": False}) == (
+    assert replacement_note({"height": 1024}, {"height": 256, "use_resolution_binning": False}) == (
         "rehearsed with height=256 instead of 1024"
     )
-    assert told({}, {"height": 256}) is None
+    assert replacement_note({}, {"height": 256}) is None
 
 
 def test_an_argument_is_chosen_when_its_variable_is() -> None:

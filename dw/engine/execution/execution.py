@@ -35,7 +35,7 @@ from dw.engine.python.signatures import call_parameters
 from dw.engine.tasks import TaskContext, borrowed_by, models_of, require_fit, run_task
 from dw.engine.tasks.generation import GeneratedTokens
 from dw.events import Executing, StepStarted
-from dw.rehearsal.arguments import FRAMES, FRAMES_OF, GIVEN, chosen, smaller, told
+from dw.rehearsal.arguments import FRAMES, FRAMES_OF, GIVEN, chosen, replacement_note, smaller
 from dw.workflow import Document, Workflow
 from dw.workflow.format.model import ACTIONS, Step, Task
 from dw.workflow.format.pipeline import Pipeline
@@ -161,7 +161,7 @@ class Execution:
         kept = {*chosen(self._call(index), self._chosen), *(["num_frames"] if step.chain else [])}
         frames = FRAMES_OF.get(cls.__name__, FRAMES)
         replaced = smaller(parameters, arguments, kept, frames=frames)
-        if note := told(arguments, replaced):
+        if note := replacement_note(arguments, replaced):
             self._run.warn(f"step {self._run.step!r}: {note}")
         return {**GIVEN.get(cls.__name__, {}), **arguments, **replaced}
 

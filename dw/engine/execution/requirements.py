@@ -30,7 +30,7 @@ def requirements(
     such a step.
 
     Finds and downloads what a call needs besides, so that it is not missing after a long load.
-    Raises WorkflowError for misfits that show only here.
+    Raises WorkflowError for what is found only here.
     """
     planner = run.planner.beside(document.path.parent)
     for index, step in enumerate(workflow.steps):
