@@ -17,7 +17,7 @@ from dw.engine.files.access import FileAccess
 from dw.engine.media.audio import Audio, as_audio
 from dw.engine.media.video import as_video, plain
 from dw.engine.python import resolve
-from dw.engine.python.annotations import type_error
+from dw.engine.python.annotations import evaluated_signature, type_error
 from dw.errors import RunFailed, WorkflowError, did_you_mean
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.construction import (
@@ -109,9 +109,7 @@ def accepts(function: Callable[..., Any], name: str) -> bool:
 def signature(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The parameters of a function; any are accepted where they are unknown, as in C code."""
     try:
-        return inspect.signature(function, eval_str=True).parameters
-    except NameError:
-        return inspect.signature(function).parameters
+        return evaluated_signature(function).parameters
     except ValueError:
         return {"arguments": inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)}
 

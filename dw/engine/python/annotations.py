@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -23,6 +24,18 @@ _NAMES: dict[type, str] = {
 """The types of JSON values and their names in messages."""
 
 _AS_JSON: dict[Any, type] = {tuple: list, Sequence: list, Mapping: dict}
+
+
+def evaluated_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature with annotations evaluated, or as text where one of them cannot be.
+
+    Raises ValueError when the signature is unknown, as in C code.
+    """
+    try:
+        return inspect.signature(function, eval_str=True)
+    except (AttributeError, NameError, TypeError):
+        # It may name what its module imports for type checkers only, or join a text with `|`.
+        return inspect.signature(function)
 
 
 def type_error(parameter: Parameter, value: Any) -> str | None:

@@ -15,6 +15,7 @@ from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_loading_utils import _maybe_remap_transformers_class
 
 from dw.engine.python import resolve
+from dw.engine.python.annotations import evaluated_signature
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,7 @@ def component_types(cls: Any, name: str) -> tuple[type, ...]:
 @lru_cache(maxsize=256)
 def call_parameters(cls: Any, method: str = "__call__") -> Mapping[str, inspect.Parameter]:
     """The parameters of a pipeline's `__call__`, or of another method, without `self`."""
-    try:
-        signature = inspect.signature(getattr(cls, method), eval_str=True)
-    except NameError:  # a name that its module imports for type checkers only
-        signature = inspect.signature(getattr(cls, method))
-    parameters = dict(signature.parameters)
+    parameters = dict(evaluated_signature(getattr(cls, method)).parameters)
     parameters.pop("self", None)
     return parameters
 
