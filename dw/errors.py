@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 if TYPE_CHECKING:
     from dw.types import Diagnostic
@@ -277,6 +277,11 @@ class Interrupted(DwError):
 class Bug(DwError):
     kind = "bug"
     exit_code = 70
+
+    @classmethod
+    def from_exception(cls, error: Exception) -> Self:
+        """The error to show for an exception that is not a DwError."""
+        return cls(f"a bug in dw: {type(error).__name__}: {error}")
 
 
 KINDS: dict[Kind, type[DwError]] = {

@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import dw
-from dw.errors import EXIT_SIGPIPE, DwError, UsageError, did_you_mean
+from dw.errors import EXIT_SIGPIPE, Bug, DwError, UsageError, did_you_mean
 from dw.terminal.remedies import PROGRAM
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
 
@@ -120,8 +121,14 @@ def exit_code(work: Callable[[Stream, Stream], int]) -> int:
     try:
         try:
             return work(out, err)
+        except OutputClosed:
+            raise
         except DwError as error:
             return report(error, err)
+        except Exception as error:
+            code = report(Bug.from_exception(error), err)
+            err.line(traceback.format_exc())
+            return code
     except OutputClosed:
         return EXIT_SIGPIPE
 

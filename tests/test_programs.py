@@ -11,7 +11,8 @@ import pytest
 
 import dw
 from dw.__main__ import main
-from dw.programs import EXIT_CODES, PROGRAMS
+from dw.errors import Bug
+from dw.programs import EXIT_CODES, PROGRAMS, exit_code
 
 ROOT = Path(__file__).parents[1]
 
@@ -105,6 +106,15 @@ def test_both_spellings_have_the_same_exit_code(
     other = python("-m", f"dw.{name}", *rest)
     assert main(words) == other.returncode == code
     assert (other.stdout, other.stderr) == capsys.readouterr()
+
+
+def test_a_bug_in_a_program_is_one_error_line_and_its_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert exit_code(lambda out, err: 1 // 0) == Bug.exit_code
+    message, *trace = capsys.readouterr().err.splitlines()
+    assert message.startswith("error: a bug in dw: ZeroDivisionError: ")
+    assert trace[0].startswith("Traceback")
 
 
 @pytest.mark.parametrize("module", ["dw", "dw.repl"])

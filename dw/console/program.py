@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from dw.console.options import OutputOptions, ProgramOptions
 from dw.console.signals import Signals, end_by
 from dw.errors import EXIT_SIGPIPE, Bug, DwError, Interrupted
-from dw.jobs.outcome import bug
 from dw.settings import Settings, load_settings
 from dw.terminal.capabilities import Terminal
 from dw.terminal.ndjson import JsonRenderer
@@ -113,6 +112,6 @@ class Program:
                 self.renderer.error(error)
             return error.exit_code
         except Exception as error:
-            self.renderer.error(bug(error))
+            self.renderer.error(Bug.from_exception(error))
             self.renderer.warning(traceback.format_exc())
             return Bug.exit_code

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from dw import events
 from dw.errors import (
     KINDS,
-    Bug,
     DwError,
     Hint,
     Interrupted,
@@ -45,11 +44,6 @@ class Outcome:
     event: TerminalEvent
     error: DwError | None
     trace: str = ""
-
-
-def bug(error: Exception) -> Bug:
-    """The error to show for an exception that is not a DwError."""
-    return Bug(f"a bug in dw: {type(error).__name__}: {error}")
 
 
 def follow(

@@ -16,7 +16,6 @@ from dw.console.run_keys import Keys
 from dw.console.run_monitor import Ask, RunMonitor
 from dw.console.signals import Signals
 from dw.errors import EXIT_OK, Bug, DwError, Interrupted, UsageError
-from dw.jobs.outcome import bug
 from dw.jobs.request import RunRequest
 from dw.jobs.validation import WorkflowFiles
 from dw.jobs.worker import WorkerClient
@@ -127,7 +126,7 @@ class Session:
         text = "".join(traceback.format_exception(error))
         number = self.client.next_id()
         self.monitor.tracebacks.keep(number, text)
-        self.renderer.error(bug(error), position=position, trace=number)
+        self.renderer.error(Bug.from_exception(error), position=position, trace=number)
         if self.options.is_script:
             self.renderer.warning(text)
         return Bug.exit_code
