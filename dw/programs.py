@@ -76,7 +76,7 @@ def shell_parser() -> argparse.ArgumentParser:
 
 def misspelt_program(word: str) -> UsageError | None:
     """The error for a word that is nearly the name of a program, where no workflow has it."""
-    if not (nearest := did_you_mean(word, PROGRAMS)):
+    if word.startswith("-") or not (nearest := did_you_mean(word, PROGRAMS)):
         return None
     from dw.settings import load_settings
     from dw.workflow.builtin import builtin_names

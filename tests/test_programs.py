@@ -143,6 +143,11 @@ def test_a_misspelt_program_is_corrected(
     ]
 
 
+def test_an_option_is_no_misspelt_program(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--rehearse", "-c", "config rehearse"]) == 0
+    assert "\nrehearse\ton\t" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("path", ["ruin.json", "examples/ruin.json", "examples/inner/ruin.json"])
 def test_a_workflow_with_nearly_the_name_of_a_program_is_one(
     here: Path, monkeypatch: pytest.MonkeyPatch, path: str
