@@ -33,6 +33,8 @@ def read(name: str) -> Script:
     """The script in a file, or for `-` on standard input. Raises UsageError if it is unreadable."""
     try:
         if name == "-":
+            if sys.stdin is None:
+                raise UsageError("cannot read -: standard input is closed")
             return Script("<stdin>", _normal(sys.stdin.buffer.read()))
         path = Path(name).expanduser()
         return Script(name, _normal(path.read_bytes()), path.resolve())

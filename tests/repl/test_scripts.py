@@ -56,6 +56,17 @@ def test_an_empty_standard_input_is_an_empty_script(dw: Dw) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_closed_standard_input_is_an_error_of_usage(folder: Path) -> None:
+    close = f"exec {sys.executable} -m tests.repl.fake_shell succeeds <&-"
+    done = subprocess.run(
+        ["sh", "-c", close], env=os.environ | {"PYTHONPATH": ROOT}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: cannot read -: standard input is closed\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("how", "commands", "code"),
     [
