@@ -147,7 +147,7 @@ def cancel_latencies_outside_of_denoising() -> list[Row]:
         in_decode = _row("cancel in a decode of tiles", latencies, step_s)
         Image.effect_noise((512, 512), 90).save(folder / "picture.png")
         task = Cancels(engine, TASK % ", ".join(map(str, range(512, 768))), folder)
-        in_task = _row("cancel in a task of 256 pictures", task.latencies(task.timed()))
+        in_task = _row("cancel in a task of 256 images", task.latencies(task.timed()))
     return [in_decode, in_task]
 
 

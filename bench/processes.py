@@ -28,7 +28,7 @@ def first_image() -> list[Row]:
     ratio = median(a / b for a, b in zip(ours, bare, strict=True))
     return [
         Row(
-            "start to first picture saved, whole process",
+            "start to first image saved, whole process",
             f"{seconds(median(ours))} ({ratio:.2f}x)",
             f"bare script {seconds(median(bare))}",
             "≤ the bare script",

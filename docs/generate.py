@@ -1,5 +1,5 @@
 """`python docs/generate.py` writes what is generated: parts of README.md and of the pages beside
-it, README's picture, and the JSON Schema of workflow files.
+it, README's image, and the JSON Schema of workflow files.
 
 A test compares them, so that they cannot lag behind the code.
 """
@@ -92,7 +92,7 @@ def transcript(readme: str) -> list[str]:
 
 
 def draw(lines: list[str]) -> None:
-    """README's session as a picture of a terminal."""
+    """README's session as an image of a terminal."""
     console = Console(record=True, width=90, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
     for line in lines:
         console.print(Text(line, style="bold green" if line.startswith("dw> ") else ""))

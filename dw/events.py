@@ -38,7 +38,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class TimedMessage(Message):
-    """What every event is. `time`, Unix time, is when it was made; comparisons ignore it."""
+    """What all events share. `time` is the Unix time of creation; comparisons ignore it."""
 
     time: float = field(default_factory=now, kw_only=True, compare=False)
 

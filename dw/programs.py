@@ -66,8 +66,8 @@ def shell_parser() -> argparse.ArgumentParser:
     )
     parser = _parser(
         "dw",
-        "A shell for diffusers workflows. Without a terminal or with -c, a script.",
-        f"example: dw FluxDev --set steps=4 -c run\n\n"
+        "A shell for diffusers workflows. Runs a script with -c, --script or without a terminal.",
+        f"example: dw FluxDev --set num_inference_steps=4 -c run\n\n"
         f"programs, each with an example; dw PROGRAM --help shows the options of one:\n{programs}",
     )
     parser.usage = "dw [OPTION ...] [WORKFLOW]\n       dw PROGRAM ..."

@@ -62,7 +62,12 @@ def add_program_options(parser: argparse.ArgumentParser) -> None:
         "--rehearse", action="store_true", help="tiny stand-ins for the real models"
     )
     parser.add_argument("--trust", action="store_true", help="allow code and paths from anywhere")
-    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    parser.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="whether messages have colours",
+    )
     parser.add_argument("--plain", action="store_true", help="lines only, nothing that moves")
 
 

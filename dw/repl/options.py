@@ -34,7 +34,7 @@ def shell_options(argv: Sequence[str] | None) -> ShellOptions:
         action="append",
         type=lambda text: ("-c", text),
         metavar="CMD",
-        help="run this; repeatable",
+        help="run this command; repeatable",
     )
     scripts.add_argument(
         "--script",
@@ -52,7 +52,7 @@ def shell_options(argv: Sequence[str] | None) -> ShellOptions:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="${NAME} in scripts, and with WORKFLOW an argument that it must declare",
+        help="sets ${NAME} in scripts, and with WORKFLOW also its argument NAME",
     )
     parser.add_argument("-k", "--keep-going", action="store_true", help="do not stop at a failure")
     parser.add_argument("--echo", action="store_true", help="show each command before it runs")

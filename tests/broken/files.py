@@ -1,4 +1,4 @@
-"""The broken files, and what validation tells of them."""
+"""The broken files, and what validation reports about them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def expectation(path: Path) -> Path:
 
 
 def problems(path: Path) -> tuple[Diagnostic, ...]:
-    """All that is wrong at any stage, told as to somebody who stands in the folder."""
+    """All that is wrong at any stage, as reported to a user in that folder."""
     with chdir(FOLDER):
-        judged = validate_file(Path(path.name))
-        if judged.document is None:
-            return judged.problems
-        return judged.with_more(_engine().check(judged.document)).problems
+        result = validate_file(Path(path.name))
+        if result.document is None:
+            return result.problems
+        return result.with_more(_engine().check(result.document)).problems
 
 
 @cache
@@ -33,7 +33,7 @@ def _engine() -> Engine:
     return Engine()
 
 
-def told(path: Path) -> str:
+def reported(path: Path) -> str:
     """A line for each problem: `line:column: severity: message`, in a file of its own with it."""
     lines = (str(each).removeprefix(f"{path.name}:") for each in problems(path))
     return "".join(f"{line}\n" for line in lines)

@@ -1,4 +1,4 @@
-"""Each broken file tells exactly what is wrong with it, where, and at once."""
+"""Each broken file reports exactly what is wrong with it, where, and at once."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.broken.files import FILES, FOLDER, expectation, told
+from tests.broken.files import FILES, FOLDER, expectation, reported
 
 LONGEST_S = 2.0
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
 @every_file
-def test_what_is_told_is_what_is_expected(path: Path) -> None:
+def test_what_is_reported_is_what_is_expected(path: Path) -> None:
     began = time.process_time()
-    found = told(path).splitlines()
+    found = reported(path).splitlines()
     seconds = time.process_time() - began
     wanted = expectation(path).read_text(encoding="utf-8").splitlines()
-    difference = unified_diff(wanted, found, "expected", "told", n=0, lineterm="")
+    difference = unified_diff(wanted, found, "expected", "reported", n=0, lineterm="")
     assert found == wanted, "\n".join(["python -m tests.broken --write", *difference])
     assert seconds < LONGEST_S
 

@@ -1,4 +1,4 @@
-"""Outcomes: which error a terminal event stands for, and who is told what on the way."""
+"""Outcomes: which error a terminal event stands for, and which events arrive on the way."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class Stream:
 
 
 def outcome(*found: Event | Interrupt) -> tuple[Outcome, list[str]]:
-    """The outcome, and what was told on the way to it."""
-    told: list[str] = []
+    """The outcome, and what arrived on the way to it."""
+    arrived: list[str] = []
     end = follow(
         Stream(*found),
-        on_event=lambda event: told.append(type(event).__name__),
-        on_interrupt=lambda: told.append("interrupt"),
+        on_event=lambda event: arrived.append(type(event).__name__),
+        on_interrupt=lambda: arrived.append("interrupt"),
     )
-    return end, told
+    return end, arrived
 
 
 def test_every_event_and_every_interrupt_is_told_in_order() -> None:
-    end, told = outcome(events.Executing(1, "demo"), INTERRUPTED, events.RunCancelled(1, 2, 4))
-    assert told == ["Executing", "interrupt", "RunCancelled"]
+    end, arrived = outcome(events.Executing(1, "demo"), INTERRUPTED, events.RunCancelled(1, 2, 4))
+    assert arrived == ["Executing", "interrupt", "RunCancelled"]
     assert isinstance(end.error, Interrupted)
     assert "cancelled at step 2 of 4" in str(end.error)
 

@@ -115,8 +115,8 @@ def test_what_the_classes_say_of_a_broken_file_is_told_with_the_rest(
     shell.say("load FluxDev")
     shell.edit(seed="x")
     shell.client.problems = (Diagnostic("examples/FluxDev.json", 9, 9, "no argument 'promt'"),)
-    told = [each for each in shell.say(line).splitlines() if each.startswith("examples/")]
-    assert told == [
+    printed = [each for each in shell.say(line).splitlines() if each.startswith("examples/")]
+    assert printed == [
         "examples/FluxDev.json:9:9: error: no argument 'promt'",
         "examples/FluxDev.json:31:10: error: 'seed' must be an integer, got 'x'",
     ]

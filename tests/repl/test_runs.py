@@ -1,4 +1,4 @@
-"""What a run is given, and what is told of it."""
+"""What a run is given, and what is reported about it."""
 
 from __future__ import annotations
 

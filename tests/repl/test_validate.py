@@ -49,9 +49,9 @@ def test_a_file_that_cannot_be_read_is_not_valid(
 ) -> None:
     Path("examples/bytes.json").write_bytes(b'{"id": "\xff"}')
     assert main(["bytes", *options]) == 3
-    told = capsys.readouterr().out
-    assert "the file is not UTF-8 text" in told
-    assert "is valid" not in told
+    printed = capsys.readouterr().out
+    assert "the file is not UTF-8 text" in printed
+    assert "is valid" not in printed
 
 
 def test_a_folder_stands_for_the_workflows_in_it(
@@ -62,8 +62,8 @@ def test_a_folder_stands_for_the_workflows_in_it(
     Path("examples/FluxDev.json").unlink()
     Path("examples/sdxl.json").unlink()
     assert main(["examples"]) == 3
-    told = capsys.readouterr().out
-    assert told.index("examples/a.json:") < told.index("examples/b.json:")
+    printed = capsys.readouterr().out
+    assert printed.index("examples/a.json:") < printed.index("examples/b.json:")
 
 
 def validated(capsys: pytest.CaptureFixture[str], *names: str) -> list[str]:

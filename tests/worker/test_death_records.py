@@ -75,7 +75,7 @@ def test_a_disk_that_hangs_keeps_nobody(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_every_way_to_die_is_entered(make_client, tmp_path):
-    """By the client, as soon as it is told, and while it leaves."""
+    """By the client, as soon as it learns of it, and while it leaves."""
     client = make_client("takes_up_runs", grace_s=0.1)
 
     def taken_up(name: str):

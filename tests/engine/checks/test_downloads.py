@@ -1,4 +1,4 @@
-"""What would be downloaded is told, and nobody waits for the hub."""
+"""What would be downloaded is reported without waiting for the hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether models fit is told before anything loads, at the place where they are named."""
+"""Whether models fit is reported before anything loads, at the place where they are named."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def model(sd15: Path, session: Session) -> Path:
     return big(session.folder / "model", sd15, unet=20 * GB)
 
 
-def told(
+def reported(
     session: Session, *steps: Any, device: Device = GPU, trust: bool = False, **more: Any
 ) -> list[Diagnostic]:
     def found(wanted: str | None) -> Device:
@@ -98,7 +98,7 @@ def step(name: str = "gen", **changes: Any) -> Any:
 
 
 def test_what_is_too_large_is_told_at_its_name(session: Session, model: Path) -> None:
-    [problem] = told(session, step())
+    [problem] = reported(session, step())
     assert str(problem).startswith(
         f"{session.folder}/workflow.json:11:20: warning: the weights take 29.0 GB on cuda:0, which "
         "has 24.0 GB: gen.unet (20.0 GB), gen.text_encoder (9.0 GB), gen.vae ("
@@ -120,7 +120,7 @@ def test_what_is_too_large_is_told_at_its_name(session: Session, model: Path) ->
 def test_what_fits_or_gets_smaller_is_not_told(
     session: Session, model: Path, configuration: dict[str, Any]
 ) -> None:
-    assert told(session, step(configuration=configuration)) == []
+    assert reported(session, step(configuration=configuration)) == []
 
 
 @pytest.mark.parametrize(
@@ -134,20 +134,20 @@ def test_what_fits_or_gets_smaller_is_not_told(
 def test_what_nobody_knows_is_not_told(
     session: Session, model: Path, options: dict[str, str]
 ) -> None:
-    assert told(session, step(from_pretrained_arguments=options), trust=True) == []
+    assert reported(session, step(from_pretrained_arguments=options), trust=True) == []
 
 
 def test_without_a_meter_nothing_is_told(session: Session, model: Path) -> None:
-    assert told(session, step(), device=Silent("cuda:0", "for the test", lambda: 0)) == []
+    assert reported(session, step(), device=Silent("cuda:0", "for the test", lambda: 0)) == []
 
 
 def test_what_is_known_is_told_whatever_else_is_not(session: Session, model: Path) -> None:
     sparse(model / "text_encoder" / "model.safetensors", 30 * GB)
     casting = {"enable_layerwise_casting": {}}
-    [problem] = told(session, step(configuration=casting))
+    [problem] = reported(session, step(configuration=casting))
     assert "the weights take 30.0 GB" in problem.message
     assert "unet" not in problem.message
-    [problem] = told(session, step(configuration={"offload": "model"}))
+    [problem] = reported(session, step(configuration={"offload": "model"}))
     assert problem.message.endswith(LAYERS)
 
 
@@ -160,7 +160,7 @@ def test_a_component_of_its_own_is_told_where_it_is_named(session: Session, mode
     }
     document = workflow(step(unet=unet))
     text = json.dumps(document, indent=1)
-    [problem] = told(session, step(unet=unet))
+    [problem] = reported(session, step(unet=unet))
     line = text.split("\n")[problem.line - 1]
     assert line[problem.column - 1 :] == '"model",'
     assert text.split("\n")[problem.line].strip().startswith('"subfolder"')
@@ -173,21 +173,21 @@ def test_models_of_two_steps_are_there_together_unless_one_is_released(
     for name in ("model", "other"):
         big(session.folder / name, sd15, unet=10 * GB)
     other = {**generate("other", from_pretrained_arguments=BF16), "name": "refine"}
-    [problem] = told(session, step(), other)
+    [problem] = reported(session, step(), other)
     assert "the weights take 38.0 GB" in problem.message
-    assert told(session, {**step(), "release_pipeline": True}, other) == []
+    assert reported(session, {**step(), "release_pipeline": True}, other) == []
 
 
 def test_a_model_of_a_variable_is_told_with_it(session: Session, model: Path) -> None:
     named = step(from_pretrained_arguments={"model_name": "variable:which"})
-    [problem] = told(session, named, variables={"which": "model"})
+    [problem] = reported(session, named, variables={"which": "model"})
     assert problem.message.endswith("(argument 'which')")
 
 
 def test_a_model_of_a_sub_workflow_is_told_in_its_file(session: Session, model: Path) -> None:
     child = session.folder / "child.json"
     child.write_text(json.dumps(workflow(step())))
-    [problem] = told(session, {"name": "sub", "workflow": {"path": "child.json"}})
+    [problem] = reported(session, {"name": "sub", "workflow": {"path": "child.json"}})
     assert problem.path == str(child)
     assert "sub.gen.unet (20.0 GB)" in problem.message
 
@@ -196,7 +196,7 @@ def test_models_of_commands_are_told_too(session: Session, stand_ins: None) -> N
     shutil.copytree(stand_in_model("language"), session.folder / "writer")
     sparse(session.folder / "writer" / "model.safetensors", 30 * GB)
     write = {"command": "text_generation", "arguments": {"prompt": "a", "model_name": "writer"}}
-    [problem] = told(session, {"name": "write", "task": write})
+    [problem] = reported(session, {"name": "write", "task": write})
     assert problem.message == (
         "the weights take 30.0 GB on cuda:0, which has 24.0 GB: write.model (30.0 GB); "
         f"would fit: {NO_SMALLER}"

@@ -1,4 +1,4 @@
-"""What weights take is told by the headers of their files."""
+"""The size of weights, read from the headers of their files."""
 
 from __future__ import annotations
 

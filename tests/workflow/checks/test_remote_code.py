@@ -1,4 +1,4 @@
-"""Code that a workflow or its models bring along is told before it could run."""
+"""Code that a workflow or its models bring along is reported before it could run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects that a workflow builds, and media by their `media_type`: what is told at load."""
+"""Objects that a workflow builds, and media by their `media_type`: what is reported at load."""
 
 from __future__ import annotations
 
