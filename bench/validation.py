@@ -19,9 +19,9 @@ def validations() -> list[Row]:
     engine, seconds = Engine(), []
     for path in EXAMPLES:
         began = time.perf_counter()
-        judged = validate_file(path)
-        assert judged.document is not None
-        engine.check(judged.document)
+        result = validate_file(path)
+        assert result.document is not None
+        engine.check(result.document)
         seconds.append(time.perf_counter() - began)
     what = f"validation of one of {len(EXAMPLES)} examples, median (worst)"
     dw = f"{milliseconds(median(seconds))} ({milliseconds(max(seconds))})"

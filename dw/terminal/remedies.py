@@ -24,7 +24,7 @@ _WORDS: Mapping[type[Remedy], tuple[str, str]] = {
         "config workflow_dir=FOLDER   sets another",
         "DW_WORKFLOW_DIR=FOLDER   sets another",
     ),
-    errors.ListWorkflows: ("load and Tab list them", ""),
+    errors.ListWorkflows: ("Tab after load lists them", ""),
     errors.LoadPath: ("load {0.path}", "name it by its path: {0.path}"),
     errors.LoadAnyPath: ("load PATH   loads a file from anywhere", "a path names any file"),
     errors.ListArguments: ("arg   lists the arguments", "its arguments are {0.listed}"),

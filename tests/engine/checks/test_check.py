@@ -117,7 +117,7 @@ def test_a_value_that_the_annotation_allows_is_fine(warm: Session, arguments: An
     assert messages(warm, text_to_image("any/model", arguments=arguments)) == []
 
 
-def test_an_argument_of_the_run_is_judged_before_anything_loads(warm: Session) -> None:
+def test_an_argument_of_the_run_is_checked_before_anything_loads(warm: Session) -> None:
     document = workflow(
         generate("nobody/no-such-model", arguments={"width": "variable:side"}),
         variables={"side": None},
@@ -171,9 +171,9 @@ def test_what_is_wrong_in_one_place_hides_nothing_in_another(warm: Session) -> N
     )
     path = warm.folder / "broken.json"
     path.write_text(text)
-    judged = validate_file(path)
-    assert judged.document is not None
-    found = judged.with_more(warm.engine.check(judged.document)).problems
+    result = validate_file(path)
+    assert result.document is not None
+    found = result.with_more(warm.engine.check(result.document)).problems
     lines = text.splitlines()
     assert [next(w for w in WORDS if w in lines[each.line - 1]) for each in found] == list(WORDS)
 

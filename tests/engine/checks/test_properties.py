@@ -54,11 +54,11 @@ class Bench:
 
     def valid(self, data: Any) -> Document:
         """The document, if nothing is wrong with it at any stage; else the example is given up."""
-        judged = validate_text(json.dumps(data), self.folder / "drawn.json")
-        found = () if judged.document is None else self.engine.check(judged.document)
-        problems = merge_stages(judged.problems, found)
+        result = validate_text(json.dumps(data), self.folder / "drawn.json")
+        found = () if result.document is None else self.engine.check(result.document)
+        problems = merge_stages(result.problems, found)
         assume(all(each.severity != "error" for each in problems))
-        return judged.document_or_raise()
+        return result.document_or_raise()
 
     def plan(self, document: Document) -> list[StepRequirement]:
         path, outputs = str(document.path), str(self.folder / "outputs")
@@ -150,10 +150,10 @@ def test_planning_touches_no_file_that_it_may_not(
     drawn = data.draw(documents(st.sampled_from([*ways, "link/cat.png", "~/x", "/etc/passwd"])))
     disk.paths, disk.is_watched = [], True
     try:
-        judged = validate_text(json.dumps(drawn), bench.folder / "drawn.json")
-        if judged.document is not None:
-            bench.engine.check(judged.document)
-            bench.plan(judged.document_or_raise())
+        result = validate_text(json.dumps(drawn), bench.folder / "drawn.json")
+        if result.document is not None:
+            bench.engine.check(result.document)
+            bench.plan(result.document_or_raise())
     except DwError:
         pass  # refused, which is what it should be
     finally:

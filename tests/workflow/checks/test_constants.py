@@ -1,4 +1,4 @@
-"""`constant:NAME`, judged without importing anything."""
+"""`constant:NAME`, checked without importing anything."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_constant_may_stand_where_the_format_wants_its_type() -> None:
     ]
 
 
-def test_a_constant_of_a_default_is_judged_where_it_is_used() -> None:
+def test_a_constant_of_a_default_is_checked_where_it_is_used() -> None:
     data = of_pipeline(arguments={"sigmas": "variable:s"}) | {"variables": {"s": "constant:a-b"}}
     assert messages(data) == [
         "a constant is named by identifiers and dots, got 'constant:a-b' (argument 's')"
