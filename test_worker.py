@@ -91,7 +91,6 @@ def client() -> Iterator[LocalWorkerClient]:
     client.close()
 
 
-@pytest.mark.xdist_group("test_worker")
 @pytest.mark.parametrize("test", TESTS.values(), ids=TESTS)
 def test_worker(
     test: Callable[[LocalWorkerClient, Path], None], client: LocalWorkerClient, tmp_path: Path

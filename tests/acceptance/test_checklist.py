@@ -11,8 +11,6 @@ from PIL import Image
 
 from tests.acceptance.conftest import Shell, completed, memory
 
-pytestmark = pytest.mark.xdist_group("checklist")
-
 
 def assert_transcript(shown: list[str], expected: list[str]) -> None:
     """Each expected line (a regular expression) is shown, whole and in this order."""

@@ -20,8 +20,6 @@ from dw.worker.client import LocalWorkerClient
 from tests.acceptance.conftest import Shell, a_run, denoised, write_examples
 from tests.repl.screen import Screen
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 LONG = {"num_inference_steps": 400}
 TOLD_WITHIN_S = 0.5
 

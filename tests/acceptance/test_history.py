@@ -19,8 +19,6 @@ from dw.worker.client import LocalWorkerClient
 from tests.acceptance.conftest import Shell, a_run, denoised
 from tests.processes import footprint, grown
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 LONG = {"num_inference_steps": 2000}
 
 

@@ -20,8 +20,6 @@ from tests.acceptance.test_checklist import CACHED_RUN, FIRST_RUN, assert_transc
 from tests.processes import assert_gone
 from tests.repl.screen import Screen
 
-pytestmark = pytest.mark.xdist_group("shell")
-
 CTRL_C = "\x03"
 REPL = (sys.executable, "-m", "dw.repl", "--rehearse")
 WITH_STANDBY = {"DW_WORKFLOW_DIR": "."}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +18,7 @@ def as_in_a_worker(stand_ins: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         torch.set_num_threads(1)  # several would wait for each other beside other test processes
-        gc.collect()
-        gc.freeze()  # as the worker does: a collection takes 300 ms before it
         yield
-        gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

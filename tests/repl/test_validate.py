@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,11 @@ from dw.validate import main
 from tests.repl.conftest import FLUX, write
 
 
-def test_a_valid_workflow_is_compared_with_the_installed_classes(folder: Path) -> None:
-    command = [sys.executable, "-m", "dw.validate", "FluxDev", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
+def test_a_valid_workflow_is_compared_with_the_installed_classes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["FluxDev", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
     assert (found["file"], found["valid"]) == ("examples/FluxDev.json", True)
 
 

@@ -24,10 +24,7 @@ from models.shapes.scene import Group, Scene
 SHAPES, OUTLINE = MODELS / "shapes", MODELS / "shapes-outline"
 CIRCLE = Scene((Group(1, "large", "red", "circle"),), "blue")
 
-pytestmark = [
-    pytest.mark.xdist_group("shapes"),  # one model in memory, one hundred images
-    pytest.mark.timeout(300),
-]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,6 @@ from models.shapes.card import weight
 from models.shapes.fitting import Lane, fit
 from models.shapes.train import QUICK, train
 
-pytestmark = pytest.mark.xdist_group("training")  # it is trained once
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
