@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from platformdirs import user_cache_path, user_config_path, user_log_path
 
-from dw.errors import ListSettings, UsageError, did_you_mean
+from dw.errors import DwError, ListSettings, UsageError, did_you_mean
 from dw.types import Permissions
 
 
@@ -113,7 +113,8 @@ def load_settings() -> Settings:
 def save_setting(name: str, value: object) -> Path:
     """Write one setting to the config file, whose comments and other values stay.
 
-    Raises UsageError when the file is not TOML, and leaves it as it is.
+    Raises UsageError when the file is not TOML and DwError when it cannot be written, and leaves it
+    as it is.
     """
     check_setting(name)
     import tomlkit  # used here only; the prompt starts without it
@@ -122,12 +123,15 @@ def save_setting(name: str, value: object) -> Path:
     _read(path)
     document = tomlkit.parse(path.read_bytes()) if path.exists() else tomlkit.document()
     document[name] = value
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(tomlkit.dumps(document).encode())
-    if path.exists():
-        shutil.copymode(path, temporary)
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(tomlkit.dumps(document).encode())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        temporary.replace(path)
+    except OSError as error:  # as in a home folder that is mounted read-only
+        raise DwError(f"cannot write {path}: {error.strerror}") from error
     return path
 
 
@@ -136,6 +140,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(
             f"not valid TOML: {error}", where=str(path), hints=["repair or remove the file"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dw import settings
-from dw.errors import UsageError
+from dw.errors import DwError, UsageError
 from dw.settings import Settings, load_settings, save_setting
 
 WRITTEN = """\
@@ -106,6 +106,13 @@ def test_a_write_that_fails_leaves_the_file_as_it_is(
 
     file.write_text(WRITTEN)
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DwError, match=f"cannot write {file}: No space left"):
         save_setting("grace", 5.0)
     assert file.read_text() == WRITTEN
+
+
+def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
+    file.mkdir()
+    with pytest.raises(UsageError, match="cannot be read: ") as failed:
+        load_settings()
+    assert failed.value.where == str(file)
