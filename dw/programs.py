@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import dw
 from dw.errors import EXIT_SIGPIPE, Bug, DwError, UsageError, did_you_mean
@@ -140,8 +140,20 @@ def report(error: DwError, err: Stream) -> int:
     return error.exit_code
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse's parser, which also names the option that a misspelt one is nearest to."""
+
+    def error(self, message: str) -> NoReturn:
+        # Both ways of parsing, parse_args and parse_intermixed_args, end here.
+        _, is_unknown, words = message.partition("unrecognized arguments: ")
+        if is_unknown and words.startswith("-"):
+            options = [option for option in self._option_string_actions if option.startswith("--")]
+            message += did_you_mean(words.split()[0].partition("=")[0], options)
+        super().error(message)
+
+
 def _parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog,
         description=description,
         epilog=f"{epilog}\n\n{EXIT_CODES}",

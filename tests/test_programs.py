@@ -200,3 +200,27 @@ def test_only_the_chosen_program_is_imported(words: list[str], without: set[str]
 def test_the_module_that_the_worker_imports_again_is_light() -> None:
     code = "import sys, dw.__main__; print(*(n for n in sys.modules if n.startswith('dw')))"
     assert python("-c", code).stdout.split() == ["dw", "dw.__main__"]
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["run", "FluxDev", "--rehaerse"], "'--rehearse'"),
+        (["validate", "examples", "--jsn"], "'--json'"),
+        (["--josn"], "'--json'"),
+        (["rehearse", "examples", "--output-dri=x"], "'--output-dir'"),
+    ],
+)
+def test_a_misspelt_option_is_answered_with_the_nearest(
+    words: list[str], nearest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    assert exit_.value.code == 2
+    assert f"(did you mean {nearest}?)" in capsys.readouterr().err
+
+
+def test_an_option_like_no_other_is_named_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["schema", "--zzz"])
+    assert capsys.readouterr().err.endswith("unrecognized arguments: --zzz\n")
