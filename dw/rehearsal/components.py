@@ -119,4 +119,6 @@ def token_values(tokenizer: Any) -> dict[str, Any]:
     known = tokenizer.get_vocab()
     for name, tokens in _IMAGE_TOKENS.items():
         ids[name] = next((known[token] for token in tokens if token in known), None)
-    return {"vocab_size": len(tokenizer), **{n: v for n, v in ids.items() if v is not None}}
+    values = {name: value for name, value in ids.items() if value is not None}
+    # A tokenizer may have no such token; the default of a class lies outside of a small vocabulary.
+    return {"vocab_size": len(tokenizer), "bos_token_id": None, **values}

@@ -228,7 +228,7 @@ SINS = [
 ]
 
 
-def test_two_hundred_runs_with_a_fault_in_each_tenth_leave_the_shell_as_it_was(make_client):
+def test_runs_with_a_fault_in_each_tenth_leave_the_shell_as_it_was(make_client):
     client = make_client("sins_on_request", grace_s=0.05)
     chance = random.Random(3)
     ends = {}

@@ -122,7 +122,7 @@ class TestRefusals:
             session.run(text_to_image(sd15), promt="a cat")
 
     def test_a_device_that_is_not_here_is_a_usage_error(self, session: Session, sd15: Path) -> None:
-        with pytest.raises(UsageError, match="there is cpu"):
+        with pytest.raises(UsageError, match="available are cpu"):
             session.run(text_to_image(sd15), device="cuda:7")
 
     def test_a_missing_model_is_named_with_what_to_do(self, session: Session) -> None:
