@@ -20,7 +20,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dw.errors import EXIT_OK, DwError, RunFailed
-from dw.events import Event, Run, Warned
+from dw.events import Event, Warned
+from dw.jobs.request import run_request
+from dw.jobs.workflow_arguments import OpenWorkflow
 from dw.programs import add_workflow_files, exit_code, named_files, program_parser
 from dw.settings import Settings, load_settings
 from dw.terminal.messages import display_path
@@ -81,7 +83,7 @@ def error_in_one_line(error: DwError) -> str:
 
 
 def _rehearse(given: Namespace, out: Stream, err: Stream) -> int:
-    settings = load_settings()
+    settings = replace(load_settings(), rehearse=True, device="cpu")
     if given.trust:
         settings = replace(settings, trust=True)
     files = [path for name in given.workflows for path in named_files(name, settings)]
@@ -116,17 +118,11 @@ def _each(files: Iterable[Path], output_dir: Path, settings: Settings) -> Iterat
         failure = None
         try:
             document = load_document(path, permissions=settings.permissions, rehearse=True)
-            request = Run(
-                0,
-                str(path),
-                document.text,
-                {},
-                str(output_dir),
-                seed=0,
-                device="cpu",
-                rehearse=True,
+            workflow = OpenWorkflow(document, seed=0)
+            request = run_request(
+                workflow, settings, settings.permissions, run_id=0, output_dir=output_dir
             )
-            result = engine.run(document, request, control=RunControl(), emit=emitted.append)
+            result = engine.run(document, request.run, control=RunControl(), emit=emitted.append)
             outputs = result.outputs
         except DwError as error:
             failure = error.with_traceback(None)

@@ -39,12 +39,14 @@ def run_request(
     run_id: int,
     timeout_s: float | None = None,
     drawn_seed: int | None = None,
+    output_dir: Path | None = None,
 ) -> RunRequest:
     """The request to run a workflow with the arguments that are set for it.
 
     The deadline is `timeout_s`, else the workflow's own `timeout`, else the setting. `drawn_seed`
     is for a run in which neither the user nor the workflow names a seed; without one it is drawn
-    here. Raises UsageError for an argument that no longer fits.
+    here. `output_dir` is taken as it is; without one it is the setting's, made absolute. Raises
+    UsageError for an argument that no longer fits.
     """
     drawn_seed = draw_seed() if drawn_seed is None else drawn_seed
     timeouts_s = (
@@ -57,7 +59,7 @@ def run_request(
         path=str(workflow.path.absolute()),
         text=workflow.document.text,
         arguments=dict(workflow.overrides),
-        output_dir=str(Path(settings.output_dir).expanduser().absolute()),
+        output_dir=str(output_dir or Path(settings.output_dir).expanduser().absolute()),
         seed=drawn_seed if workflow.seed == "random" else workflow.seed,
         drawn_seed=drawn_seed,
         device=None if settings.device == "auto" else settings.device,
