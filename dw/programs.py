@@ -140,7 +140,7 @@ def report(error: DwError, err: Stream) -> int:
     return error.exit_code
 
 
-class _Parser(argparse.ArgumentParser):
+class _ProgramParser(argparse.ArgumentParser):
     """argparse's parser, which also names the option that a misspelt one is nearest to."""
 
     def error(self, message: str) -> NoReturn:
@@ -153,7 +153,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = _ProgramParser(
         prog,
         description=description,
         epilog=f"{epilog}\n\n{EXIT_CODES}",
