@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from PIL import Image
 
+from dw.engine.files.access import FileAccess
 from dw.engine.files.inputs import read_image
 from dw.engine.tasks.registry import TaskContext, task
 from dw.errors import RunFailed, did_you_mean
 from dw.workflow.media import EXTENSIONS
+
+T = TypeVar("T")
 
 
 @task()
@@ -20,16 +23,7 @@ def gather_images(
 ) -> list[Image.Image]:
     """The images that match a pattern, relative to the workflow's folder or else the current one,
     sorted by name; then those at the URLs."""
-    images, places = [], matches(glob, context.access.folder, EXTENSIONS["image"])
-    access = context.access.extended(glob, places)
-    for place in [*places, *urls]:
-        context.check()
-        images.append(read_image(place, access))
-    if not images:
-        raise RunFailed(
-            f"no images match {glob!r}" if glob else "gather_images needs 'glob' or 'urls'"
-        )
-    return images
+    return gather("image", read_image, context, glob, urls)
 
 
 @task(takes_whole=True)
@@ -42,6 +36,27 @@ def get_dict_value(dict: Mapping[str, Any], key: str) -> Any:  # noqa: A002  # t
     if key not in dict:
         raise RunFailed(f"unknown key {key!r}{did_you_mean(key, dict)}; known: {', '.join(dict)}")
     return dict[key]
+
+
+def gather(
+    kind: Literal["image", "video"],
+    read: Callable[[str, FileAccess], T],
+    context: TaskContext,
+    glob: str | None,
+    urls: Sequence[str],
+) -> list[T]:
+    """What `read` makes of each match and then of each URL. Raises RunFailed when there is none."""
+    places = matches(glob, context.access.folder, EXTENSIONS[kind])
+    access = context.access.extended(glob, places)
+    found = []
+    for place in [*places, *urls]:
+        context.check()
+        found.append(read(place, access))
+    if not found:
+        raise RunFailed(
+            f"no {kind}s match {glob!r}" if glob else f"gather_{kind}s needs 'glob' or 'urls'"
+        )
+    return found
 
 
 def matches(glob: str | None, folder: Path, extensions: Sequence[str]) -> list[str]:

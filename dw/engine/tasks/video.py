@@ -15,10 +15,9 @@ from dw.engine.media.audio import as_audio
 from dw.engine.media.joining import joined_videos
 from dw.engine.media.video import Video, as_video
 from dw.engine.tasks.arguments import Count, Positive
-from dw.engine.tasks.gather import matches
+from dw.engine.tasks.gather import gather
 from dw.engine.tasks.registry import TaskContext, task
 from dw.errors import RunFailed
-from dw.workflow.media import EXTENSIONS
 
 Milliseconds = Annotated[float, Field(ge=0, le=60_000)]
 Rate = Annotated[float, Field(gt=0, le=1000)]
@@ -32,17 +31,7 @@ def gather_videos(
 ) -> list[Video]:
     """The videos, with their audio, that match a pattern, relative to the workflow's folder or else
     the current one, sorted by name; then those at the URLs."""
-    places = matches(glob, context.access.folder, EXTENSIONS["video"])
-    access = context.access.extended(glob, places)
-    videos = []
-    for place in [*places, *urls]:
-        context.check()
-        videos.append(read_video(place, access))
-    if not videos:
-        raise RunFailed(
-            f"no videos match {glob!r}" if glob else "gather_videos needs 'glob' or 'urls'"
-        )
-    return videos
+    return gather("video", read_video, context, glob, urls)
 
 
 @task()
