@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from platformdirs import user_cache_path, user_config_path, user_log_path
 
 from dw.errors import DwError, ListSettings, UsageError, did_you_mean
+from dw.text_files import NotUtf8, read_text
 from dw.types import Permissions
 
 
@@ -121,7 +122,7 @@ def save_setting(name: str, value: object) -> Path:
 
     path = config_file().resolve()  # a symbolic link stays one
     _read(path)
-    document = tomlkit.parse(path.read_bytes()) if path.exists() else tomlkit.document()
+    document = tomlkit.parse(read_text(path)) if path.exists() else tomlkit.document()
     document[name] = value
     temporary = path.with_suffix(".tmp")
     try:
@@ -137,12 +138,15 @@ def save_setting(name: str, value: object) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except NotUtf8 as error:
+        hints = ["repair or remove the file"]
+        raise UsageError(str(error), where=error.where(path), hints=hints) from None
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(
             f"not valid TOML: {error}", where=str(path), hints=["repair or remove the file"]
         ) from None

@@ -10,7 +10,10 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted(ROOT.glob("dw/**/*.py"))
 FILES = [*MODULES, *sorted(ROOT.glob("tests/**/*.py"))]
 
-FLOOR = {"types", "errors", "extras", "events", "codec", "settings", "run_record"}
+FLOOR = {
+    *("types", "errors", "extras", "events", "codec", "settings", "run_record"),
+    *("seeds", "text_files"),
+}
 LAYERS: dict[str, set[str]] = {
     "workflow": FLOOR,
     "rehearsal": FLOOR | {"workflow"},

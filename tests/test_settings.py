@@ -68,9 +68,9 @@ def test_a_file_that_is_not_there_is_made(file: Path) -> None:
 @pytest.mark.parametrize("data", [b"grace = # nothing\n", b"grace = 5\ngrace = 6\n", b"# \xff\n"])
 def test_a_file_that_is_not_toml_is_named_and_left_as_it_is(file: Path, data: bytes) -> None:
     file.write_bytes(data)
-    with pytest.raises(UsageError, match="not valid TOML") as caught:
+    with pytest.raises(UsageError, match=r"not valid TOML|not UTF-8") as caught:
         save_setting("grace", 5.0)
-    assert caught.value.where == str(file)
+    assert str(caught.value.where).startswith(str(file))
     assert file.read_bytes() == data
     assert os.listdir(file.parent) == ["config.toml"]
 

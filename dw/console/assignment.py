@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dw.errors import UsageError
+from dw.text_files import NotUtf8, read_text
 
 Form = Literal["text", "json", "file", "json-file"]
 """The value is the text itself, JSON, or the text or JSON of the file that it names."""
@@ -61,10 +62,12 @@ def decode_json(text: str) -> Any:
 def _read(path: str, name: str) -> str:
     """The text of a file, without the newline that an editor puts at its end."""
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except UnicodeDecodeError:
+        text = read_text(Path(path).expanduser())
+    except NotUtf8 as error:
         raise UsageError(
-            f"{path} is not a text file", hints=[f"{name}={path}   passes the path"]
+            str(error),
+            where=error.where(path),
+            hints=[f"{name}={path}   passes the path"],
         ) from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None

@@ -25,6 +25,7 @@ from dw.repl.lexer import Word, lex_script, quote
 from dw.run_record import past
 from dw.settings import Settings
 from dw.terminal.table import in_one_line
+from dw.text_files import NotUtf8, read_text
 
 if TYPE_CHECKING:
     from dw.repl.session import Session
@@ -119,8 +120,8 @@ def _description(path: Path) -> str:
     from dw.workflow.jsonc import JsonError, parse_json
 
     try:
-        data = parse_json(path.read_text(encoding="utf-8")).data
-    except (JsonError, OSError, UnicodeDecodeError):
+        data = parse_json(read_text(path)).data
+    except (JsonError, OSError, NotUtf8):
         return ""
     return str(data.get("description") or "")[:META_LENGTH] if isinstance(data, dict) else ""
 

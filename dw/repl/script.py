@@ -15,6 +15,7 @@ from dw.errors import EXIT_OK, DwError, UsageError
 from dw.repl.commands.registry import parse
 from dw.repl.lexer import LexError, Statement, lex_script
 from dw.repl.session import ExitShell, Session
+from dw.text_files import NotUtf8, decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +39,15 @@ def read(name: str) -> Script:
             return Script("<stdin>", _normal(sys.stdin.buffer.read()))
         path = Path(name).expanduser()
         return Script(name, _normal(path.read_bytes()), path.resolve())
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not UTF-8 text: byte {error.start} is not") from None
+    except NotUtf8 as error:
+        raise UsageError(str(error), where=error.where(name)) from None
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}") from None
 
 
 def _normal(data: bytes) -> str:
-    """Text without a byte order mark and with plain newlines."""
-    return data.decode("utf-8-sig").replace("\r\n", "\n")
+    """Its text with plain newlines. Raises NotUtf8."""
+    return decoded(data).replace("\r\n", "\n")
 
 
 def commands(texts: Sequence[str]) -> list[Script]:

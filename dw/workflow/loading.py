@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dw import text_files
 from dw.errors import WorkflowError
+from dw.text_files import NotUtf8
 from dw.types import DEFAULT_PERMISSIONS, Permissions
 from dw.workflow.builtin import FOLDER, PREFIX, builtin_path, require_builtin
 from dw.workflow.checks.all import sub_workflows, validate
@@ -182,15 +184,12 @@ def read_text(path: Path) -> str:
             raise WorkflowError(f"{str(path)!r} is not a file")
         if path.stat().st_size > LARGEST_FILE:
             raise WorkflowError(f"{str(path)!r} is larger than {LARGEST_FILE // 2**20} MB")
-        content = path.read_bytes()
+        return text_files.read_text(path)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise WorkflowError(f"cannot read {str(path)!r}: {reason}") from None
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise WorkflowError("the file is not UTF-8 text", where=f"{path}:{line}") from None
+    except NotUtf8 as error:
+        raise WorkflowError(str(error), where=error.where(path)) from None
 
 
 def _check(

@@ -49,7 +49,7 @@ def test_a_file_that_cannot_be_read_is_not_valid(
     Path("examples/bytes.json").write_bytes(b'{"id": "\xff"}')
     assert main(["bytes", *options]) == 3
     printed = capsys.readouterr().out
-    assert "the file is not UTF-8 text" in printed
+    assert "not UTF-8 text: byte 0xff at offset 8" in printed
     assert "is valid" not in printed
 
 

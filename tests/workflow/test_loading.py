@@ -63,7 +63,10 @@ def test_broken_json_has_its_line_and_column(tmp_path: Path) -> None:
 def test_another_encoding_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "w.json"
     path.write_bytes('{\n "id": "café"}'.encode("latin-1"))
-    assert str(refusal(path)) == f"{path}:2: the file is not UTF-8 text"
+    assert str(refusal(path)) == (
+        f"{path}:2:12: not UTF-8 text: byte 0xe9 at offset 13, which is 'é' in Windows-1252; "
+        "save it as UTF-8"
+    )
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
