@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dw.events import Run
+from dw.seeds import MAX_SEED
 
 if TYPE_CHECKING:
     from dw.jobs.workflow_arguments import OpenWorkflow
@@ -70,5 +71,5 @@ def run_request(
 
 
 def draw_seed() -> int:
-    """A random seed, short enough to be typed again."""
-    return random.SystemRandom().randrange(2**32)
+    """A random seed."""
+    return random.SystemRandom().randint(0, MAX_SEED)

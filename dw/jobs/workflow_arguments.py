@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dw.errors import DwError, Hint, ListArguments, UsageError, did_you_mean
+from dw.seeds import require_seed
 
 if TYPE_CHECKING:
     from dw.types import Diagnostic
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
 SeedArgument = int | Literal["random"] | None
 
-MAX_SEED = 2**63 - 1
 TYPES = {
     bool: "boolean",
     int: "integer",
@@ -146,7 +147,15 @@ class OpenWorkflow:
 
     def _convert(self, name: str, value: Any) -> Any:
         self._check_known(name)
-        return self.document.convert(name, value)
+        converted = self.document.convert(name, value)
+        if converted is None or not self._is_seed(name):
+            return converted
+        return require_seed(_number(converted))  # a default of null allows any text
+
+    def _is_seed(self, name: str) -> bool:
+        """Whether the file takes a seed of its own from the variable, or one of a step."""
+        paths = (path for path, used in self.document.uses.items() if used == name)
+        return any(path[-1] == "seed" and "arguments" not in path for path in paths)
 
     def _check_known(self, name: str) -> None:
         names = [*self.document.variables, "seed"]
@@ -166,13 +175,13 @@ def _seed(value: Any, last: int | None) -> SeedArgument:
         return "random"
     if value == "last" and last is not None:
         return last
-    try:
-        seed = int(value) if isinstance(value, str) else value
-    except ValueError:
-        seed = None
-    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
-        meant = " (there was no run yet)" if value == "last" else ""
-        raise UsageError(
-            f"seed must be a whole number from 0, random or last, got {value!r}{meant}"
-        )
-    return seed
+    if value == "last":
+        raise UsageError("seed cannot be last: there was no run yet")
+    return require_seed(_number(value), or_else=", random or last")
+
+
+def _number(value: Any) -> Any:
+    """The integer that a text says; another value as it is."""
+    with suppress(ValueError):
+        return int(value) if isinstance(value, str) else value
+    return value

@@ -14,6 +14,8 @@ from dw.workflow import Diagnostic, Document, parse_document
 from dw.workflow.jsonc import line_column
 
 PATH = Path("w.json")
+SEEDS = f"'seed' must be an integer from 0 to {2**32 - 1}"
+DRAWN = "; without a seed each run draws one"
 MARK = "¶"
 
 PIPELINE: dict[str, Any] = {

@@ -15,7 +15,9 @@ from dw.types import Permissions
 from dw.workflow import Diagnostic, parse_document
 from dw.workflow.json_path import walk
 from tests.workflow.samples import (
+    DRAWN,
     PATH,
+    SEEDS,
     messages,
     of_pipeline,
     of_task,
@@ -69,18 +71,9 @@ SHAPE = [
         steps('{"name": ¶"..", "task": {"command": "x"}}'),
         "'name' is part of a file name and cannot hold / or \\, got '..'",
     ),
-    (
-        steps('{"name": "a", "seed": ¶"5", "task": {"command": "x"}}'),
-        "'seed' must be an integer, got '5'",
-    ),
-    (
-        steps('{"name": "a", "seed": ¶5.0, "task": {"command": "x"}}'),
-        "'seed' must be an integer, got 5.0",
-    ),
-    (
-        steps('{"name": "a", "seed": ¶true, "task": {"command": "x"}}'),
-        "'seed' must be an integer, got true",
-    ),
+    (steps('{"name": "a", "seed": ¶"5", "task": {"command": "x"}}'), f"{SEEDS}, got '5'"),
+    (steps('{"name": "a", "seed": ¶5.0, "task": {"command": "x"}}'), f"{SEEDS}, got 5.0"),
+    (steps('{"name": "a", "seed": ¶true, "task": {"command": "x"}}'), f"{SEEDS}, got true"),
     (steps('{"name": "a", "task": ¶{}}'), "'task' needs 'command'"),
     (
         steps('{"name": "a", "task": {"command": ¶["x"]}}'),
@@ -172,7 +165,8 @@ SHAPE = [
         ),
         "a component needs 'model_name' or 'from_single_file'",
     ),
-    (pipe(more=f', "seed": ¶{2**64}'), f"'seed' must be below {2**64}, got {2**64}"),
+    (pipe(more=', "seed": ¶-1'), f"{SEEDS}, got -1{DRAWN}"),
+    (pipe(more=f', "seed": ¶{2**32 + 7}'), f"{SEEDS}, got {2**32 + 7}; 7 draws the same"),
     (
         pipe(more='}, "result": {"content_type": ¶"image/jpg"'),
         "'content_type' cannot be 'image/jpg' (did you mean 'image/jpeg'?)",
@@ -392,8 +386,8 @@ ACCEPTED = [
     of_pipeline(vae=None),
     of_pipeline(transformer_2=pipeline(), text_encoder_4=pipeline()),
     workflow({"name": "a b.c-1", "task": {"command": "x", "inputs": [{"a": 1}]}}),
-    workflow(seed=2**64 - 1),
-    workflow(seed=-5),
+    workflow(seed=2**32 - 1),
+    workflow(seed=0),
 ]
 
 

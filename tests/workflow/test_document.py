@@ -11,7 +11,15 @@ import pytest
 
 from dw.errors import UsageError, WorkflowError
 from dw.workflow import Diagnostic, Document, Workflow
-from tests.workflow.samples import PATH, of_pipeline, of_task, parse, pipeline, workflow
+from tests.workflow.samples import (
+    PATH,
+    SEEDS,
+    of_pipeline,
+    of_task,
+    parse,
+    pipeline,
+    workflow,
+)
 
 TYPICAL = {
     **of_pipeline(
@@ -184,7 +192,11 @@ def test_convert_gives_the_declared_type(typical: Document) -> None:
 
 
 BAD_ARGUMENTS = [
-    ({"seed": "x"}, "'seed' must be an integer, got 'x' (argument 'seed')", '"variable:seed"'),
+    (
+        {"seed": "x"},
+        f"{SEEDS}, got 'x' (argument 'seed')",
+        '"variable:seed"',
+    ),
     (
         {"dtype": "fp16"},
         "'torch_dtype' must be a torch dtype, got 'fp16' "
@@ -215,7 +227,7 @@ def test_a_bad_argument_is_named_at_its_place_in_the_file(
 def test_a_default_that_does_not_fit_is_named_as_an_argument() -> None:
     with pytest.raises(WorkflowError) as caught:
         parse(workflow(seed="variable:s", variables={"s": "five"}))
-    assert caught.value.message == "'seed' must be an integer, got 'five' (argument 's')"
+    assert caught.value.message == (f"{SEEDS}, got 'five' (argument 's')")
 
 
 def test_what_a_null_default_leaves_open_is_reported_when_it_stays_open() -> None:

@@ -128,6 +128,6 @@ def seeded_generator(seed: int) -> torch.Generator:
     well: some schedulers draw from them.
     """
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed)
     random.seed(seed)
     return torch.Generator("cpu").manual_seed(seed)

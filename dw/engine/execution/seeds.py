@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from dw.errors import DwError
+from dw.seeds import require_seed
 from dw.workflow import Document, Workflow
 from dw.workflow.format.model import Step
 from dw.workflow.references import result_references
@@ -26,11 +27,14 @@ def run_seed(
     drawn: int,
     warn: Callable[[str], None],
 ) -> int:
-    """The seed of a run: the one that the user typed, the workflow's, or else `drawn`.
+    """The seed of a run: the one that the user typed, the workflow's, or else `drawn`. Raises
+    UsageError for one out of range.
 
     When every step has a seed of its own, it is that of the first step; `warn` gets a message about
     a typed seed that has no effect.
     """
+    if typed is not None:
+        require_seed(typed)
     seeds = list(_seeds(document, workflow))
     named = [seed for _, seed in seeds if seed is not None]
     if named and len(named) == len(seeds):

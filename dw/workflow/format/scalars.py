@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSch
 from pydantic_core import PydanticCustomError
 
 from dw.errors import did_you_mean
+from dw.seeds import MAX_SEED, SEEDS, is_seed, seed_hint
 from dw.workflow.module_source import enum_values
 
 _DEVICE = re.compile(r"auto|(cpu|mps|cuda|xpu|npu|hpu)(:\d+)?")
@@ -38,6 +39,13 @@ def _backend(text: str) -> str:
     return text
 
 
+def _seed(value: object) -> object:
+    if not is_seed(value):
+        context = {"seeds": SEEDS, "hint": seed_hint(value)}
+        raise PydanticCustomError("seed", "must be {seeds}", context)
+    return value
+
+
 def _number(value: object) -> object:
     try:
         return float(value) if isinstance(value, str) else value
@@ -46,7 +54,11 @@ def _number(value: object) -> object:
 
 
 Many = Annotated[tuple[T, ...], Strict(False)]  # JSON has only lists, and the models are immutable
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]  # what torch.Generator.manual_seed takes
+Seed = Annotated[
+    int,
+    BeforeValidator(_seed),
+    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_SEED}),
+]
 FileName = Annotated[str, AfterValidator(_file_name)]
 Name = Annotated[str, Field(min_length=1), AfterValidator(_file_name)]
 Number = Annotated[

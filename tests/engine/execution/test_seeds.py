@@ -4,8 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
 from dw.engine import RunResult
+from dw.engine.calls.calling import seeded_generator
+from dw.errors import UsageError
 from dw.events import Started
+from dw.seeds import MAX_SEED
 from tests.engine.session import Json, Session, generate, workflow
 
 MODEL = "any/model"
@@ -51,3 +57,14 @@ def test_the_seed_of_a_sub_workflow_counts(warm: Session) -> None:
 def test_without_pipelines_the_typed_seed_is_shown(warm: Session) -> None:
     task = {"name": "t", "task": {"command": "gather_inputs", "inputs": [1]}}
     assert warm.run(workflow(task), seed=8).seed == 8
+
+
+def test_a_seed_out_of_range_is_refused_before_there_is_a_run(warm: Session) -> None:
+    for seed in (-1, 2**32):
+        with pytest.raises(UsageError, match=f"seed must be an integer from 0 .*, got {seed}"):
+            warm.run(workflow(generate(MODEL)), seed=seed)
+
+
+def test_no_two_seeds_of_the_range_draw_the_same_noise() -> None:
+    noise = [torch.rand(8, generator=seeded_generator(seed)) for seed in (0, 1, 2**31, MAX_SEED)]
+    assert len({tuple(each.tolist()) for each in noise}) == len(noise)

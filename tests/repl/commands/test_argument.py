@@ -98,11 +98,25 @@ def test_a_declared_seed_is_an_argument_like_any_other(shell: Shell) -> None:
 
 def test_seeds_are_numbers_random_or_last(shell: Shell) -> None:
     shell.say("load FluxDev")
-    assert "got 'last' (there was no run yet)" in shell.say("run seed=last")
+    assert "seed cannot be last: there was no run yet" in shell.say("run seed=last")
     shell.say("run seed=9", "run seed=last")
     assert shell.last_run.seed == 9
     shell.say("run seed=random")
     assert shell.last_run.seed not in (None, 9)
-    assert [
-        shell.code(f"arg seed={text}") for text in ("x", "-1", "1.5", "9223372036854775808")
-    ] == [2] * 4
+    assert [shell.code(f"arg seed={text}") for text in ("x", "-1", "1.5", "4294967296", "1e3")] == [
+        2
+    ] * 5
+
+
+def test_a_seed_out_of_range_is_refused_with_what_to_do(shell: Shell) -> None:
+    shell.edit(variables=FLUX["variables"] | {"s": None}, seed="variable:s")
+    shell.say("load FluxDev")
+    for name in ("seed", "s"):
+        assert "must be an integer from 0 to 4294967295" in shell.say(f"arg {name}=-1"), (
+            "a declared one as well"
+        )
+        assert "; without a seed each run draws one" in shell.say(f"run {name}=-1")
+        assert "got 4294967303; 7 draws the same" in shell.say(f"arg {name}=4294967303")
+    assert "got -1" in shell.say("run seed=-1..1"), "in a sweep before its first run"
+    shell.say("run s=4294967295")
+    assert shell.last_run.arguments["s"] == 2**32 - 1
