@@ -41,6 +41,7 @@ from dw.engine.patches import progress_bars
 from dw.engine.python import resolve
 from dw.engine.python.resolve import argument_value, with_constants
 from dw.engine.tasks import models_of
+from dw.errors import RetryRun, RunFailed
 from dw.events import Event, Executing, Loaded, Planned, Run, Started, Warned
 from dw.types import Memory
 from dw.workflow import Diagnostic, Document, Workflow, check_files
@@ -182,7 +183,20 @@ class Engine:
         with failing(lambda: "writing"):  # in a thread of its own, while the steps ran
             run.collect(self._writer.drain())
         run.timings_s["execute"] = time.monotonic() - begun
+        self._require_unchanged(run)
         self._late_needs.keep(context.document, tuple(run.needs[known:]))
+
+    def _require_unchanged(self, run: RunState) -> None:
+        """Raises RunFailed when a file that is mapped into memory, as weights on the host are, was
+        changed since it was loaded. The models from it are loaded again by the next run."""
+        adapters = (adapter.changed_weights() for adapter in run.adapters)
+        changes = dict.fromkeys([*self._cache.drop_changed(), *filter(None, adapters)])
+        if changes:
+            raise RunFailed(
+                f"{'; '.join(changes)} during the run, whose results may come from half-changed "
+                "weights",
+                hints=["the next run loads them again", RetryRun()],
+            )
 
     def _make_room(self, run: RunState) -> None:
         """Leave nothing of a failed attempt behind."""

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from transformers import CLIPImageProcessor
 
 from dw.engine.models.context import LoadContext, stand_in_folder
+from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.source import refuse_pickles
 from dw.engine.models.spec import ComponentSpec
 from dw.errors import RunFailed
@@ -38,7 +39,7 @@ _MISSING = object()
 class IpAdapterFile:
     """An IP-Adapter for a pipeline. `name` stands for the content of its file."""
 
-    name: str
+    name: Fingerprint
     path: Path
     scale: Any
     title: str
@@ -60,20 +61,20 @@ def find_ip_adapter(
         path = context.sources.file(adapter.model_name, inside, access=context.access, options={})
         if not context.trust:
             refuse_pickles(path)
-    return IpAdapterFile(context.sources.fingerprint(path), path, adapter.scale, title)
+    return IpAdapterFile(Fingerprint.of(path), path, adapter.scale, title)
 
 
 @dataclass(frozen=True, slots=True)
 class _Before:
     """A model without the adapter `name`."""
 
-    name: str
+    name: Fingerprint
     processors: Mapping[str, Any]
     places: Mapping[str, Any]
     kind: Any  # config.encoder_hid_dim_type
 
     @classmethod
-    def of(cls, model: Any, name: str) -> _Before:
+    def of(cls, model: Any, name: Fingerprint) -> _Before:
         places = {place: getattr(model, place, _MISSING) for place in PLACES}
         kind = getattr(model.config, "encoder_hid_dim_type", None)
         return cls(name, dict(model.attn_processors), places, kind)
@@ -121,7 +122,8 @@ class IpAdapters:
         )
         folder, name = str(wanted.path.parent), wanted.path.name
         try:
-            pipeline.load_ip_adapter(folder, subfolder="", weight_name=name, **{encoder: None})
+            with wanted.name.reading():
+                pipeline.load_ip_adapter(folder, subfolder="", weight_name=name, **{encoder: None})
         except BaseException as error:
             for model in _models(pipeline):
                 self._remove(model)

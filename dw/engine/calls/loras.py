@@ -16,6 +16,7 @@ from pathlib import Path
 from diffusers import DiffusionPipeline
 
 from dw.engine.models.context import LoadContext, stand_in_folder
+from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.source import refuse_pickles
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_lora
@@ -28,6 +29,7 @@ class LoraAdapter:
     path: Path
     scale: float
     title: str  # in messages
+    fingerprint: Fingerprint
 
 
 def find_loras(pipeline: Pipeline, context: LoadContext) -> list[LoraAdapter]:
@@ -44,9 +46,9 @@ def find_loras(pipeline: Pipeline, context: LoadContext) -> list[LoraAdapter]:
             path = context.sources.file(lora.model_name, inside, access=context.access, options={})
             if not context.trust:
                 refuse_pickles(path)
-        name = f"dw_{context.sources.fingerprint(path)}"
+        fingerprint = Fingerprint.of(path)
         title = lora.adapter_name or f"{lora.model_name}/{lora.weight_name or ''}".rstrip("/")
-        found.append(LoraAdapter(name, path, lora.scale, title))
+        found.append(LoraAdapter(f"dw_{fingerprint}", path, lora.scale, title, fingerprint))
     return found
 
 
@@ -87,11 +89,12 @@ class LoraAdapters:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # peft warns of a second adapter
                 for adapter in {a.name: a for a in wanted}.values():
-                    pipeline.load_lora_weights(
-                        str(adapter.path.parent),
-                        weight_name=adapter.path.name,
-                        adapter_name=adapter.name,
-                    )
+                    with adapter.fingerprint.reading():
+                        pipeline.load_lora_weights(
+                            str(adapter.path.parent),
+                            weight_name=adapter.path.name,
+                            adapter_name=adapter.name,
+                        )
         except BaseException:
             pipeline.unload_lora_weights()  # half of an adapter would change every later image
             raise

@@ -293,6 +293,9 @@ class Execution:
         loras, ip_adapter = adapters_of(pipeline, spec, self._planner)
         self._context.loras.reconcile(assembled, loras)
         self._context.ip_adapters.reconcile(assembled, ip_adapter)
+        if spec.placement.is_on_host:
+            run.adapters |= {lora.fingerprint for lora in loras}
+            run.adapters |= {ip_adapter.name} if ip_adapter else set()
         return assembled
 
     def _load_late(self, need: StepRequirement) -> None:

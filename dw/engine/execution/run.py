@@ -17,6 +17,7 @@ from dw.engine.cancellation import RunControl
 from dw.engine.device import Device
 from dw.engine.files.outputs import OutputWriter
 from dw.engine.models.cache import ComponentCache, LoadItem, StepRequirement
+from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.planner import Planner
 from dw.engine.patches.progress_bars import Listener
 from dw.events import Event, Loading, Produced, Stepped, Warned
@@ -70,6 +71,7 @@ class RunState:
     outputs: list[OutputFile] = field(default_factory=list)
     scratch: list[Path] = field(default_factory=list)  # files that are of no use after the run
     timings_s: dict[str, float] = field(default_factory=dict)
+    adapters: set[Fingerprint] = field(default_factory=set)  # those in host memory that it used
     warnings: set[str] = field(default_factory=set)  # that were given
 
     def __post_init__(self) -> None:

@@ -161,6 +161,15 @@ class ComponentCache:
         with self._lock:
             self._store.pop(component.spec, None)
 
+    def drop_changed(self) -> list[str]:
+        """Drop the components whose weights may be changed in memory because their file was, and
+        say what happened to each file."""
+        on_host = [c for c in self.components() if c.spec.is_on_host]
+        changes = [(c, change) for c in on_host if (change := c.spec.fingerprint.changed_weights())]
+        for component, _ in changes:
+            self.forget(component)
+        return [change for _, change in changes]
+
     def _content(self, spec: PipelineSpec) -> FileContent:
         file = spec.single_file
         unknown = FileContent({}, {}, {})

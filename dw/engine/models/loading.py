@@ -28,7 +28,9 @@ def default_dtype_kept() -> Iterator[None]:
 
 
 def load_component(spec: ComponentSpec) -> Any:
-    with default_dtype_kept():
+    """Raises RunFailed when its files are other ones afterwards: a key of the cache stands for the
+    bytes that were read."""
+    with default_dtype_kept(), spec.fingerprint.reading():
         if spec.source.is_file():
             value = spec.cls.from_single_file(str(spec.source), **_arguments(spec))
         elif not hasattr(spec.cls, "from_pretrained"):  # transformers.pipeline
@@ -36,7 +38,7 @@ def load_component(spec: ComponentSpec) -> Any:
             return spec.cls(model=str(spec.source), **device, **_arguments(spec))
         else:
             value = spec.cls.from_pretrained(str(spec.source), **_arguments(spec))
-        return apply_changes(value, spec)
+        return apply_changes(value, spec)  # a mapped file is read when it is moved to a device
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,14 @@ def load_single_file(
     file: SingleFile, have: Mapping[str, Any], placement_plan: PlacementPlan
 ) -> tuple[dict[str, Any], FileContent]:
     """The parts of the checkpoint that are not in `have`, which is passed in and not loaded
-    again."""
+    again. Raises RunFailed when the file is another one afterwards."""
+    with file.fingerprint.reading():
+        return _load_single_file(file, have, placement_plan)
+
+
+def _load_single_file(
+    file: SingleFile, have: Mapping[str, Any], placement_plan: PlacementPlan
+) -> tuple[dict[str, Any], FileContent]:
     pipeline = _read(file, file.dtype, have)
     parts = {n: c for n, c in pipeline.components.items() if n not in have and c is not None}
     schedulers = {n: parts.pop(n) for n in list(parts) if isinstance(parts[n], SchedulerMixin)}

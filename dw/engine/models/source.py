@@ -1,14 +1,10 @@
-"""Sources: from the names of models to folders on this machine, and from folders to fingerprints.
+"""Sources: from the names of models to folders on this machine.
 
-A hub id is resolved once, to the folder of its snapshot, and everything is loaded from there. A
-fingerprint stands for the bytes of a component: the names of the hub's blobs, which are hashes of
-their content, or the size, time and inode of plain files, with the content of the small text files
-among them.
+A hub id is resolved once, to the folder of its snapshot, and everything is loaded from there.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -20,12 +16,12 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
 
 from dw.engine.files.access import FileAccess
+from dw.engine.models.fingerprint import WEIGHTS, FileState
 from dw.engine.models.hub_address import hub_file
 from dw.errors import CheckModelName, LoginToHub, Rehearse, RunFailed, TrustWorkflow
 from dw.workflow.builtin import is_builtin, require_model
 from dw.workflow.paths import resolve
 
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "force_download", "token")
 MISSING = (CheckModelName(), Rehearse())
@@ -34,7 +30,6 @@ MODULAR_INDEXES = ("modular_model_index.json", INDEX)
 READ_BY_LOADERS = (*WEIGHTS, ".json", ".model", ".txt", ".jinja")
 
 Json = dict[str, Any]
-Stat = tuple[str, int, int, int]  # name, size in bytes, mtime in ns, inode
 
 
 class Sources:
@@ -45,8 +40,7 @@ class Sources:
 
     def __init__(self, *, downloads: bool = True) -> None:
         self._limits = {} if downloads else {"local_files_only": True}
-        self._json: dict[Path, tuple[Stat, Json]] = {}
-        self._prints: dict[Path, tuple[tuple[Stat, ...], str]] = {}
+        self._json: dict[FileState, Json] = {}
 
     def pipeline(self, name: str, *, access: FileAccess, options: Mapping[str, Any]) -> Path:
         """The folder of a whole pipeline. Downloads it when it is a hub id that is not cached.
@@ -133,19 +127,11 @@ class Sources:
 
     def json(self, path: Path) -> Json:
         """The content of a JSON file, read again when its stat changed. Do not mutate it."""
-        stat = _stat(path)
-        known = self._json.get(path)
-        if known is None or known[0] != stat:
-            known = self._json[path] = (stat, json.loads(path.read_text(encoding="utf-8")))
-        return known[1]
-
-    def fingerprint(self, source: Path) -> str:
-        """A short text that changes when a file in `source` (a folder, or one file) does."""
-        stats = tuple(_stats(source))
-        known = self._prints.get(source)
-        if known is None or known[0] != stats:
-            known = self._prints[source] = (stats, _digest(source, stats))
-        return known[1]
+        file = FileState.of(path)
+        if file not in self._json:
+            self._json = {f: content for f, content in self._json.items() if f.path != path}
+            self._json[file] = json.loads(path.read_text(encoding="utf-8"))
+        return self._json[file]
 
     def _limited(self, access: FileAccess, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """The options of a look-up. A hub cache that the workflow names is written to, so access to
@@ -336,33 +322,3 @@ def _not_found(name: str, error: Exception) -> RunFailed:
         f"and the Hub request failed ({type(error).__name__})",
         hints=MISSING,
     )
-
-
-def _stat(path: Path, name: str = "") -> Stat:
-    status = path.stat()
-    return (name, status.st_size, status.st_mtime_ns, status.st_ino)
-
-
-def _stats(source: Path) -> Iterable[Stat]:
-    if source.is_file():
-        return [_stat(source, source.name)]
-    with os.scandir(source) as entries:
-        found = sorted(
-            (e for e in entries if e.name.endswith(READ_BY_LOADERS) and e.is_file()),
-            key=lambda e: e.name,
-        )
-    return [(e.name, (s := e.stat()).st_size, s.st_mtime_ns, s.st_ino) for e in found]
-
-
-def _digest(source: Path, stats: Iterable[Stat]) -> str:
-    digest = hashlib.sha256()
-    for name, size, mtime_ns, inode in stats:
-        path = source if source.is_file() else source / name
-        if path.is_symlink() and path.resolve().parent.name == "blobs":
-            identity = path.resolve().name
-        elif name.endswith(WEIGHTS):
-            identity = f"{size},{mtime_ns},{inode}"
-        else:
-            identity = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{name}={identity};".encode())
-    return digest.hexdigest()[:16]

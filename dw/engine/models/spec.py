@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.python.signatures import constructor_signature
 
 Offload = Literal["model", "sequential", "group", "on_demand"]
@@ -23,6 +24,10 @@ class Placement:
     device: str
     offload: Offload | None = None
     options: str = "{}"  # further arguments of group offloading, as JSON
+
+    @property
+    def is_on_host(self) -> bool:
+        return self.device == "cpu" or self.offload is not None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -58,7 +63,7 @@ class ComponentSpec:
     bytes in `source`, wherever they are."""
 
     cls: Any
-    fingerprint: str
+    fingerprint: Fingerprint
     dtype: torch.dtype | None  # None for what has no weights: tokenizers, processors
     placement: Placement | None
     variant: str | None = None
@@ -68,6 +73,14 @@ class ComponentSpec:
     quantization: QuantizationSpec | None = None
     changes: tuple[PostLoadChange, ...] = ()  # in the order in which they are made
     source: Path = field(compare=False, default=Path())
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether weights are kept in host memory, at least between calls. They are then the file
+        itself, mapped, as long as nothing has converted them."""
+        return self.placement is not None and (
+            self.placement.is_on_host or self.device_map is not None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +109,20 @@ PartSpec = ComponentSpec | SchedulerSpec | None
 
 @dataclass(frozen=True, slots=True)
 class SingleFile:
-    """A checkpoint that holds a whole pipeline. Its parts are known after its first load."""
+    """A checkpoint that holds a whole pipeline. Its parts are known after its first load.
+    `fingerprint` is that of the file and of the configs."""
 
     cls: Any
     path: Path
-    fingerprint: str
+    fingerprint: Fingerprint
     config: Path | None  # the folder with the configs of its parts; None: diffusers finds one
     dtype: torch.dtype
     dtypes: Mapping[str, torch.dtype]  # of the parts with another dtype
 
     @property
-    def content(self) -> tuple[type, str, Path | None]:
+    def content(self) -> tuple[type, Fingerprint]:
         """What determines the parts."""
-        return self.cls, self.fingerprint, self.config
+        return self.cls, self.fingerprint
 
     def part(self, name: str, cls: type, placement_plan: PlacementPlan) -> ComponentSpec:
         has_weights = issubclass(cls, torch.nn.Module)

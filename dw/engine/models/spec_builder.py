@@ -13,6 +13,7 @@ from diffusers import ModelMixin
 
 from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.dtypes import Dtypes
+from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.ip_adapter import encoder_of
 from dw.engine.models.quantization import (
     component_quantization,
@@ -166,11 +167,12 @@ class SpecBuilder:
         path = context.sources.file(name, None, access=context.access, options=self._hub_options)
         self._refuse_pickles(path)
         dtypes, config = self._dtypes, self._arguments.get("config")
+        folder = None if config is None else self._folder(str(config))
         file = SingleFile(
             cls=cls,
             path=path,
-            fingerprint=context.sources.fingerprint(path),
-            config=None if config is None else self._folder(str(config)),
+            fingerprint=Fingerprint.of(path, configs=folder),
+            config=folder,
             dtype=dtypes.default,
             dtypes=dtypes.named,
         )
@@ -247,7 +249,10 @@ class SpecBuilder:
         sources = self.context.sources
         if getattr(cls, "config_name", None) in MADE_AFRESH:
             return SchedulerSpec(cls, sources.json(source / cls.config_name))
-        fingerprint, variant = sources.fingerprint(source), arguments.get("variant")
+        if (configs := self._configs(source, arguments)) is not None:
+            arguments = {**arguments, "config": str(configs)}
+        fingerprint = Fingerprint.of(source, configs=configs)
+        variant = arguments.get("variant")
         finds_its_class = cls.__name__.startswith("Auto") and not issubclass(cls, ModelMixin)
         runs_code = self.context.trust and arguments.get("trust_remote_code") is True
         code = (("trust_remote_code", runs_code),) if finds_its_class else ()
@@ -270,6 +275,13 @@ class SpecBuilder:
             quantization=self._quantization(name, cls),
             changes=self.placement_plan.changes.get(name, ()),
         )
+
+    def _configs(self, source: Path, arguments: Mapping[str, Any]) -> Path | None:
+        """The folder on this machine with the config of a model in one file, if there is one."""
+        if not source.is_file() or (name := arguments.get("config")) is None:
+            return None
+        folder = self.context.access.path(str(name))
+        return folder if folder.is_dir() else None
 
     def _quantization(self, name: str, cls: Any) -> QuantizationSpec | None:
         if not takes_quantization(cls):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dw.engine.models.context import LoadContext
+from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.source import refuse_pickles
 from dw.engine.models.spec import ComponentSpec, Placement
 from dw.engine.tasks.parts import TaskPart
@@ -26,19 +27,20 @@ class TaskModels:
 def part_spec(part: TaskPart, context: LoadContext, placement: Placement) -> ComponentSpec:
     """The load spec of a part. Raises RunFailed when there is no such model."""
     is_half = part.is_large and not placement.device.startswith("cpu")
-    spec = ComponentSpec(part.cls, fingerprint="", dtype=None, placement=None, options=part.options)
+    none = Fingerprint("")
+    spec = ComponentSpec(part.cls, none, dtype=None, placement=None, options=part.options)
     if part.has_weights:
         dtype = torch.bfloat16 if is_half else torch.float32
         spec = replace(spec, dtype=dtype, placement=placement)
-    return _rehearsed(spec, part, context) if context.rehearse else _found(spec, part, context)
+    return _rehearsed(spec, part) if context.rehearse else _found(spec, part, context)
 
 
-def _rehearsed(spec: ComponentSpec, part: TaskPart, context: LoadContext) -> ComponentSpec:
+def _rehearsed(spec: ComponentSpec, part: TaskPart) -> ComponentSpec:
     if isinstance(part.stand_in, type):
         name = Path(part.source or "", *filter(None, part.files))
-        return replace(spec, cls=part.stand_in, fingerprint=str(name), source=name)
+        return replace(spec, cls=part.stand_in, fingerprint=Fingerprint(str(name)), source=name)
     source = stand_in_model(part.stand_in)
-    return replace(spec, fingerprint=context.sources.fingerprint(source), source=source)
+    return replace(spec, fingerprint=Fingerprint.of(source), source=source)
 
 
 def _found(spec: ComponentSpec, part: TaskPart, context: LoadContext) -> ComponentSpec:
@@ -53,12 +55,11 @@ def _found(spec: ComponentSpec, part: TaskPart, context: LoadContext) -> Compone
         )
     if part.files:
         paths = [sources.file(part.source, name, access=access, options={}) for name in part.files]
-        prints = "-".join(map(sources.fingerprint, paths))
-        return replace(spec, fingerprint=prints, source=paths[0])
+        return replace(spec, fingerprint=Fingerprint.of(*paths), source=paths[0])
     source = sources.component(part.source, None, access=access, options={})
     if part.has_weights and not context.trust:
         refuse_pickles(source)
-    return replace(spec, fingerprint=sources.fingerprint(source), source=source)
+    return replace(spec, fingerprint=Fingerprint.of(source), source=source)
 
 
 def modules(models: Mapping[str, Any]) -> list[torch.nn.Module]:

@@ -16,6 +16,7 @@ import transformers
 
 from dw.engine.models.context import LoadContext
 from dw.engine.models.dtypes import given_dtype
+from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.live_models import modules
 from dw.engine.models.quantization import quantization_of
 from dw.engine.models.source import HUB_OPTIONS, refuse_pickles
@@ -89,7 +90,7 @@ def transformers_spec(
     weighs = has_weights(cls)
     spec = ComponentSpec(
         cls=cls,
-        fingerprint=context.sources.fingerprint(source),
+        fingerprint=Fingerprint.of(source),
         dtype=given_dtype(pipeline) if weighs else None,  # else that of its files
         placement=placement_plan.placement if weighs else None,
         source=source,

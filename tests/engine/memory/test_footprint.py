@@ -16,6 +16,7 @@ from dw.engine.device import Cpu, DeviceMemory
 from dw.engine.memory.footprint import Footprint
 from dw.engine.memory.out_of_memory import HALF, LAYERS, NO_SMALLER, OFFLOAD, QUANTIZED
 from dw.engine.models.cache import LoadItem, StepRequirement
+from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.spec import (
     ComponentSpec,
     Offload,
@@ -61,7 +62,12 @@ def folder(tmp_path: Path) -> Path:
 
 def load(source: Path, offload: Offload | None = None, **more: Any) -> LoadItem:
     placement = Placement("cuda:0", offload)
-    usual = {"fingerprint": "x", "dtype": torch.float32, "placement": placement, "source": source}
+    usual = {
+        "fingerprint": Fingerprint("x"),
+        "dtype": torch.float32,
+        "placement": placement,
+        "source": source,
+    }
     spec = ComponentSpec(torch.nn.Module, **{**usual, **more})
     need = StepRequirement(
         "gen", PipelineSpec(DiffusionPipeline, {}, {}, {}, PlacementPlan(placement))
@@ -122,7 +128,10 @@ def test_what_does_not_fit_is_told_with_what_would(folder: Path) -> None:
 
 def footprint(folder: Path, *offloads: Offload | None, **more: Any) -> Footprint:
     """Of components that are alike."""
-    loads = (load(folder, each, fingerprint=str(n), **more) for n, each in enumerate(offloads))
+    loads = (
+        load(folder, each, fingerprint=Fingerprint(str(n)), **more)
+        for n, each in enumerate(offloads)
+    )
     return Footprint.of(loads, SMALL)
 
 

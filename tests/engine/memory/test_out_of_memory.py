@@ -15,6 +15,7 @@ from diffusers.models.autoencoders.vae import Decoder
 
 from dw.engine.memory.out_of_memory import HALF, LAYERS, OFFLOAD, SMALLER, TILING, OutOfMemoryReport
 from dw.engine.models.cache import CachedComponent
+from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.spec import ComponentSpec, Placement
 from dw.errors import OutOfResources
 from tests.engine.session import Session, generate, on_a_gpu, text_to_image, workflow
@@ -177,7 +178,7 @@ def nothing(*_: Any, **__: Any) -> None:
 
 def components(*sizes: int, dtype: torch.dtype = torch.bfloat16, offload: Any = None) -> Any:
     placement = Placement("cuda:0", offload)
-    spec = ComponentSpec(torch.nn.Linear, "", dtype, placement)
+    spec = ComponentSpec(torch.nn.Linear, Fingerprint(""), dtype, placement)
     found = [CachedComponent(f"gen.{index}", spec, None) for index in range(len(sizes))]
     for component, nbytes in zip(found, sizes, strict=True):
         component.nbytes, component.dtypes = nbytes, frozenset({dtype})

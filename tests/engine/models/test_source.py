@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -145,39 +144,6 @@ def test_a_file_may_lie_in_a_repository(hub: Hub, sd15: Path, tmp_path: Path) ->
             name, inside, access=FileAccess(tmp_path, permissions=TRUSTED), options=hub.options
         )
         assert found == snapshot / "unet" / "config.json"
-
-
-class TestFingerprints:
-    @pytest.fixture
-    def folder(self, sd15: Path, tmp_path: Path) -> Path:
-        return Path(shutil.copytree(sd15 / "unet", tmp_path / "unet"))
-
-    def test_they_change_with_a_weight_file(self, folder: Path) -> None:
-        sources = Sources()
-        before = sources.fingerprint(folder)
-        assert sources.fingerprint(folder) == before
-        os.utime(folder / "diffusion_pytorch_model.safetensors", ns=(5, 5))
-        assert sources.fingerprint(folder) != before
-
-    def test_they_change_with_the_content_of_a_config_alone(self, folder: Path) -> None:
-        sources, config = Sources(), folder / "config.json"
-        before = sources.fingerprint(folder)
-        os.utime(config, ns=(5, 5))
-        assert sources.fingerprint(folder) == before
-        config.write_text(config.read_text().replace("silu", "gelu"))
-        assert sources.fingerprint(folder) != before
-
-    def test_notes_and_images_do_not_count(self, folder: Path) -> None:
-        sources = Sources()
-        before = sources.fingerprint(folder)
-        (folder / "sample.png").write_bytes(b"x")
-        assert sources.fingerprint(folder) == before
-
-    def test_one_blob_in_two_snapshots_is_the_same(self, hub: Hub, sd15: Path) -> None:
-        first = hub.publish("somebody/tiny", sd15)
-        second = hub.publish("somebody/tiny", sd15, revision="2" * 40)
-        sources = Sources()
-        assert sources.fingerprint(first / "unet") == sources.fingerprint(second / "unet")
 
 
 def test_json_is_read_again_when_it_changed(tmp_path: Path) -> None:
