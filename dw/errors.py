@@ -17,7 +17,7 @@ A message is lower case and names the thing, the value, what is allowed and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -281,7 +281,7 @@ class Bug(DwError):
     @classmethod
     def from_exception(cls, error: Exception) -> Self:
         """The error to show for an exception that is not a DwError."""
-        return cls(f"a bug in dw: {type(error).__name__}: {error}")
+        return cls(f"a bug in dw: {told(error, with_type=True)}")
 
 
 KINDS: dict[Kind, type[DwError]] = {
@@ -298,6 +298,51 @@ KINDS: dict[Kind, type[DwError]] = {
     )
 }
 """The class of each kind; a subclass elsewhere has the kind of its base."""
+
+
+# ------------------------------------------------------------------ exceptions of libraries
+
+LONGEST_TEXT = 600
+"""Characters of one exception in a message: a model that does not fit names all of its layers."""
+
+_SENTENCES = (ValueError, RuntimeError, OSError)
+"""What is raised with a sentence for users. The text of others says little without the type."""
+
+_FALLBACKS = (LookupError, AttributeError, UnicodeError, StopIteration)
+"""What code catches to try something else. The error of that is no consequence of them."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that it came from, the nearest first."""
+    seen: set[int] = set()
+    each: BaseException | None = error
+    is_told = True
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        if is_told:
+            yield each
+        context = None if each.__suppress_context__ else each.__context__
+        is_told = each.__cause__ is not None or not isinstance(context, _FALLBACKS)
+        each = each.__cause__ or context
+
+
+def told(error: BaseException, *, with_type: bool = False) -> str:
+    """What an exception says, in one line: all of its text, shortened in the middle of a long list,
+    and what its causes add. `with_type`: name its class also where it says a sentence.
+
+    >>> told(ValueError("the width is odd:\\n  63"))
+    'the width is odd: 63'
+    """
+    said: list[str] = []
+    for each in causes(error):
+        text = " ".join(str(each).split())
+        if len(text) > LONGEST_TEXT:
+            text = f"{text[:LONGEST_TEXT]} ..."
+        if not any(text and text in other for other in said):
+            is_sentence = isinstance(each, (*_SENTENCES, DwError)) and text
+            is_plain = is_sentence and not (with_type and each is error)
+            said.append(text if is_plain else f"{type(each).__name__}: {text}".removesuffix(": "))
+    return "; cause: ".join(said[:3])
 
 
 def did_you_mean(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 
-from dw.errors import Install, RunFailed
+from dw.errors import Install, RunFailed, told
 
 EXTRAS = {
     "bitsandbytes": "bitsandbytes",
@@ -61,6 +61,4 @@ def needing(package: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise RunFailed(
-            f"a library is missing: {' '.join(str(error).split())}", hints=[install(package)]
-        ) from error
+        raise RunFailed(f"a library is missing: {told(error)}", hints=[install(package)]) from error

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from dw.errors import DwError, OutOfResources, RunFailed
+from dw.errors import DwError, OutOfResources, RunFailed, causes, told
 
 OUT_OF_MEMORY_TEXTS = (
     "can't allocate memory",  # torch's CPU allocator
@@ -51,14 +51,14 @@ def failing(where: Callable[[], str]) -> Iterator[None]:
 
 
 def _translated(error: Exception, where: str) -> RunFailed:
-    text = str(error)
-    line = text.strip().splitlines()[0] if text.strip() else ""
-    # With its type where the text alone says little.
-    is_sentence = isinstance(error, ValueError | RuntimeError | OSError) and line
-    message = line if is_sentence else f"{type(error).__name__}: {line}".removesuffix(": ")
-    says_so = isinstance(error, RuntimeError) and any(t in text for t in OUT_OF_MEMORY_TEXTS)
-    if says_so or isinstance(error, torch.OutOfMemoryError | MemoryError):
+    message, found = told(error), tuple(causes(error))
+    if any(map(_is_out_of_memory, found)):
         return OutOfMemory(message, where=where)
-    if isinstance(error, torch.AcceleratorError):
+    if any(isinstance(each, torch.AcceleratorError) for each in found):
         return DeviceDied(message, where=where)
     return RunFailed(message, where=where)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    says_so = isinstance(error, RuntimeError) and any(t in str(error) for t in OUT_OF_MEMORY_TEXTS)
+    return says_so or isinstance(error, torch.OutOfMemoryError | MemoryError)

@@ -14,7 +14,7 @@ from dw.engine.calls import step_cache, teacache
 from dw.engine.calls.denoising import MODELS
 from dw.engine.calls.weighting import takes_weights
 from dw.engine.python.signatures import component_types, constructor_signature
-from dw.errors import RunFailed
+from dw.errors import RunFailed, told
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.configuration import Configuration
 from dw.workflow.json_path import JsonPath
@@ -77,9 +77,8 @@ def usable(
         with attention(backend):
             return configuration
     except (ImportError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
         failure = RunFailed(
-            f"attention_backend {backend!r} cannot be used here: {reason}",
+            f"attention_backend {backend!r} cannot be used here: {told(error)}",
             hints=["native, the default, is there on every machine"],
         )
         if not rehearse:

@@ -17,7 +17,7 @@ from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
 from dw.engine.patches import progress_bars
 from dw.engine.python import resolve
-from dw.errors import RunFailed, did_you_mean
+from dw.errors import RunFailed, did_you_mean, told
 from dw.workflow.format.configuration import Configuration
 
 Wanted = Mapping[str, Any]
@@ -116,7 +116,7 @@ def _method(name: str) -> CallSetting:
         try:
             getattr(module, name)(**(value if isinstance(value, dict) else {}))
         except TypeError as error:
-            raise RunFailed(f"{type(module).__name__}.{name}: {error}") from error
+            raise RunFailed(f"{type(module).__name__}.{name}: {told(error)}") from error
         changed = {n: v for n, v in before.items() if vars(module)[n] is not v}
         return lambda module: module.__dict__.update(changed)
 
@@ -174,7 +174,7 @@ def _attention_backend(module: Any, value: str) -> Undo:
     try:
         module.set_attention_backend(value)
     except (ValueError, ImportError, RuntimeError) as error:
-        raise RunFailed(f"attention_backend {value!r}: {error}") from error
+        raise RunFailed(f"attention_backend {value!r}: {told(error)}") from error
     finally:
         _AttentionBackendRegistry.set_active_backend(active)
     return lambda module: module.reset_attention_backend()

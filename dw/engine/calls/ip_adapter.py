@@ -22,7 +22,7 @@ from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.source import refuse_pickles
 from dw.engine.models.spec import ComponentSpec
-from dw.errors import RunFailed
+from dw.errors import RunFailed, told
 from dw.rehearsal import stand_in_ip_adapter
 from dw.workflow.format.pipeline import Pipeline
 
@@ -129,7 +129,8 @@ class IpAdapters:
                 self._remove(model)
             if isinstance(error, KeyError | RuntimeError | ValueError):
                 raise RunFailed(
-                    f"the IP-Adapter {wanted.title!r} does not fit {type(pipeline).__name__}"
+                    f"the IP-Adapter {wanted.title!r} does not fit {type(pipeline).__name__}: "
+                    + told(error)
                 ) from error
             raise
 

@@ -17,7 +17,7 @@ from dw import run_record
 from dw.engine.cancellation import Cancelled
 from dw.engine.execution.run import RunState
 from dw.engine.files.outputs import write_failure
-from dw.errors import DwError
+from dw.errors import DwError, told
 
 VERSIONS = {"dw": dw.__version__, "python": platform.python_version()} | {
     name: version(name) for name in ("torch", "diffusers", "transformers", "accelerate", "peft")
@@ -86,4 +86,4 @@ def _outcome(error: BaseException | None) -> tuple[run_record.RunStatus, str | N
         case DwError():
             return "failed", str(error)
         case _:
-            return "failed", f"{type(error).__name__}: {error}"
+            return "failed", told(error, with_type=True)

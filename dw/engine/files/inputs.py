@@ -16,7 +16,7 @@ from dw.engine.media.audio import Audio, decode_audio
 from dw.engine.media.containers import opened
 from dw.engine.media.video import Video
 from dw.engine.python import resolve
-from dw.errors import RunFailed
+from dw.errors import RunFailed, told
 from dw.workflow.format.construction import PLAIN_STRINGS, is_class_key, is_dtype_key, is_type_key
 from dw.workflow.media import media_kind
 from dw.workflow.references import is_reference
@@ -100,5 +100,5 @@ def _unreadable(kind: str, place: str, error: Exception) -> RunFailed:
     elif isinstance(error, UnidentifiedImageError | av.error.InvalidDataError):
         reason = f"not a valid {kind} file"
     else:
-        reason = " ".join(str(error).split())
+        reason = told(error)
     return RunFailed(f"cannot read the {kind} {place!r}: {reason}", hints=hints)

@@ -30,7 +30,7 @@ from dw.engine.files.access import FileAccess
 from dw.engine.models.source import Sources
 from dw.engine.models.spec import PipelineSpec
 from dw.engine.python.signatures import library_class
-from dw.errors import RunFailed, TrustWorkflow, WorkflowError, did_you_mean
+from dw.errors import RunFailed, TrustWorkflow, WorkflowError, did_you_mean, told
 from dw.workflow.format.configuration import Configuration
 from dw.workflow.format.modular import RESERVE
 from dw.workflow.format.pipeline import Pipeline
@@ -91,7 +91,7 @@ class Blueprint:
             return self.cls(pretrained_model_name_or_path=str(self.folder), **options)
         except (AttributeError, ImportError, OSError, TypeError, ValueError) as error:
             raise RunFailed(
-                f"{str(self.folder)!r} cannot be built as a modular pipeline: {error}"
+                f"{str(self.folder)!r} cannot be built as a modular pipeline: {told(error)}"
             ) from error
 
 

@@ -14,7 +14,7 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as OF_
 from dw.engine.models.context import LoadContext
 from dw.engine.models.spec import QuantizationSpec
 from dw.engine.python import resolve
-from dw.errors import RunFailed, WorkflowError, did_you_mean
+from dw.errors import RunFailed, WorkflowError, did_you_mean, told
 from dw.extras import EXTRAS, missing_package
 from dw.workflow.format.construction import is_dtype_key, is_type_key
 from dw.workflow.format.placement import Quantization
@@ -99,7 +99,7 @@ def built(spec: QuantizationSpec) -> Any:
     try:
         return spec.cls(**spec.arguments)
     except (TypeError, ValueError, ImportError) as error:
-        raise RunFailed(f"{spec.cls.__name__}: {error}") from error
+        raise RunFailed(f"{spec.cls.__name__}: {told(error)}") from error
 
 
 def is_of_pipelines(quantization: Quantization) -> bool:

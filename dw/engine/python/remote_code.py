@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils.constants import HF_MODULES_CACHE
 from diffusers.utils.dynamic_modules_utils import get_cached_module_file
 
-from dw.errors import RunFailed, TrustWorkflow, WorkflowError
+from dw.errors import RunFailed, TrustWorkflow, WorkflowError, told
 from dw.workflow.json_path import is_path
 from dw.workflow.paths import resolve
 
@@ -38,8 +38,7 @@ def custom_pipeline(name: str, folder: Path, *, trust: bool, revision: str | Non
             name, PIPELINE_FILE, revision=revision, trust_remote_code=True
         )
     except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise RunFailed(f"custom pipeline {name!r} not found: {reason}") from error
+        raise RunFailed(f"custom pipeline {name!r} not found: {told(error)}") from error
     return _pipeline_class(load_file(Path(HF_MODULES_CACHE, inside)), name)
 
 

@@ -19,7 +19,7 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 
-from dw.errors import TrustWorkflow, WorkflowError, did_you_mean
+from dw.errors import TrustWorkflow, WorkflowError, did_you_mean, told
 from dw.extras import missing_package
 from dw.workflow import Diagnostic, Document
 from dw.workflow.checks.classes import TRUSTED_PACKAGES
@@ -227,7 +227,7 @@ def _module(module_name: str, name: str, trust: bool) -> Any:
     try:
         return importlib.import_module(module_name)
     except ImportError as error:
-        message = missing_package(name) or f"{name!r} cannot be imported: {error}"
+        message = missing_package(name) or f"{name!r} cannot be imported: {told(error)}"
         raise WorkflowError(message) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 
-from dw.errors import DwError, OutOfResources, ShowMemory
+from dw.errors import DwError, OutOfResources, ShowMemory, told
 from dw.events import Failed
 
 
@@ -14,7 +14,7 @@ def failed(run_id: int, error: BaseException) -> Failed:
     if isinstance(error, MemoryError):
         error = OutOfResources("the host's memory is exhausted", hints=[ShowMemory()])
     if not isinstance(error, DwError):
-        return Failed(run_id, "bug", f"{type(error).__name__}: {error}", trace=trace)
+        return Failed(run_id, "bug", told(error, with_type=True), trace=trace)
     return Failed(
         run_id,
         error.kind,
