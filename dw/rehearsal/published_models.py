@@ -462,7 +462,6 @@ FAMILIES = (
 )
 
 REFUSED = {
-    "I2VGenXL": "diffusers reads `text_model` of its text encoder, which transformers 5 has not",
     "StableCascade": "diffusers cannot load its decoder, a `PaellaVQModel`, by name any more",
     "Wuerstchen": "diffusers cannot load its decoder, a `PaellaVQModel`, by name any more",
 }

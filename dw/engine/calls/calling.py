@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
 from dw.engine.calls.acceleration import accelerated
+from dw.engine.calls.clip_skip import skipping
 from dw.engine.calls.watching import watching
 from dw.engine.calls.weighting import weighted
 from dw.engine.cancellation import RunControl
@@ -41,6 +42,7 @@ def call(
         torch.inference_mode(),
         watching(pipeline, control),
         accelerated(pipeline, configuration, arguments, warn),
+        skipping(pipeline, arguments.get("clip_skip", call_default(pipeline, "clip_skip"))),
     ):
         if configuration.prompt_weighting:
             arguments = weighted(pipeline, arguments)
