@@ -374,15 +374,16 @@ class LogLine(TimedMessage):
 class CancelRequested(TimedMessage):
     """A run was asked to stop, by `reason`; it is killed after `grace_s`.
 
-    If measured: a denoising step takes `step_s`, and loading the models again after a kill takes
-    `reload_s`.
+    `leaving`: the program ends, for `cause`. If measured: a denoising step takes `step_s`, and
+    loading the models again after a kill takes `reload_s`.
     """
 
     run_id: int
-    reason: Literal["user", "deadline", "stall"]
+    reason: Literal["user", "deadline", "stall", "leaving"]
     grace_s: float
     step_s: float | None = None
     reload_s: float | None = None
+    cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import dw
-from dw.errors import EXIT_SIGPIPE, Bug, DwError, UsageError, did_you_mean
+from dw.console.signals import Signals, run_program
+from dw.errors import Bug, DwError, Interrupted, UsageError, did_you_mean
 from dw.terminal.remedies import PROGRAM
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
 
@@ -115,12 +116,19 @@ def named_files(name: str, settings: Settings) -> Iterator[Path]:
     return workflow_files(name, *folders)
 
 
-def exit_code(work: Callable[[Stream, Stream], int]) -> int:
-    """The exit code of `work`, which writes to standard output and standard error."""
+def exit_code(work: Callable[[Stream, Stream], int], signals: Signals | None = None) -> int:
+    """The exit code of `work`, which writes to standard output and standard error.
+
+    `signals` are for work that ends at one in its own way.
+    """
     out, err = Stream(sys.stdout), Stream(sys.stderr)
-    try:
+
+    def reported(signals: Signals) -> int:
         try:
             return work(out, err)
+        except (KeyboardInterrupt, Interrupted):
+            err.line(signals.cause)
+            raise
         except OutputClosed:
             raise
         except DwError as error:
@@ -129,8 +137,8 @@ def exit_code(work: Callable[[Stream, Stream], int]) -> int:
             code = report(Bug.from_exception(error), err)
             err.line(traceback.format_exc())
             return code
-    except OutputClosed:
-        return EXIT_SIGPIPE
+
+    return run_program(reported, signals)
 
 
 def report(error: DwError, err: Stream) -> int:

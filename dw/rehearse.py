@@ -15,11 +15,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dw.errors import EXIT_OK, DwError, RunFailed
+from dw.console.signals import Signals
+from dw.errors import EXIT_OK, DwError, Interrupted, RunFailed
 from dw.events import Event, Warned
 from dw.jobs.request import run_request
 from dw.jobs.workflow_arguments import OpenWorkflow
@@ -29,6 +31,9 @@ from dw.terminal.messages import display_path
 from dw.terminal.renderer import Stream
 from dw.terminal.table import aligned
 from dw.types import OutputFile
+
+if TYPE_CHECKING:
+    from dw.engine import RunControl
 
 HEADER = ("workflow", "ran", "seconds", "results, or the error")
 
@@ -64,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_workflow_files(parser)
     parser.add_argument("-o", "--output-dir", type=Path, help="keep the results in this folder")
     given = parser.parse_args(argv)
-    return exit_code(lambda out, err: _rehearse(given, out, err))
+    signals = Signals()
+    return exit_code(lambda out, err: _rehearse(given, out, err, signals), signals)
 
 
 def describe(outputs: Sequence[OutputFile]) -> str:
@@ -82,7 +88,7 @@ def error_in_one_line(error: DwError) -> str:
     return f"{error.where}: {error.message}" if error.where else error.message
 
 
-def _rehearse(given: Namespace, out: Stream, err: Stream) -> int:
+def _rehearse(given: Namespace, out: Stream, err: Stream, signals: Signals) -> int:
     settings = replace(load_settings(), rehearse=True, device="cpu")
     if given.trust:
         settings = replace(settings, trust=True)
@@ -93,7 +99,7 @@ def _rehearse(given: Namespace, out: Stream, err: Stream) -> int:
         if output_dir is None:
             temporary = stack.enter_context(TemporaryDirectory(prefix="dw-rehearsal-"))
             output_dir = Path(temporary)
-        for rehearsal in _each(files, output_dir, settings):
+        for rehearsal in _each(files, output_dir, settings, signals):
             done.append(rehearsal)
             if given.json:
                 out.line(json.dumps(rehearsal.as_json(), ensure_ascii=False))
@@ -106,8 +112,11 @@ def _rehearse(given: Namespace, out: Stream, err: Stream) -> int:
     return next((r.error.exit_code for r in done if r.error is not None), EXIT_OK)
 
 
-def _each(files: Iterable[Path], output_dir: Path, settings: Settings) -> Iterator[Rehearsal]:
-    from dw.engine import Engine, RunControl
+def _each(
+    files: Iterable[Path], output_dir: Path, settings: Settings, signals: Signals
+) -> Iterator[Rehearsal]:
+    """Raises Interrupted when a signal has cancelled one."""
+    from dw.engine import Cancelled, Engine, RunControl
     from dw.workflow import load_document
 
     engine = Engine()
@@ -122,15 +131,26 @@ def _each(files: Iterable[Path], output_dir: Path, settings: Settings) -> Iterat
             request = run_request(
                 workflow, settings, settings.permissions, run_id=0, output_dir=output_dir
             )
-            result = engine.run(document, request.run, control=RunControl(), emit=emitted.append)
+            control = RunControl()
+            with signals.waking(partial(_cancel, control, signals)):
+                result = engine.run(document, request.run, control=control, emit=emitted.append)
             outputs = result.outputs
         except DwError as error:
             failure = error.with_traceback(None)
+        except Cancelled:
+            raise Interrupted(signals.cause) from None
         if isinstance(failure, RunFailed):
             engine.recover()
         seconds = time.monotonic() - begun
         notes = tuple(event.message for event in emitted if isinstance(event, Warned))
         yield Rehearsal(display_path(path), seconds, outputs, notes, failure)
+
+
+def _cancel(control: RunControl, signals: Signals) -> None:
+    """At the next place where nothing is half done, or at a second signal at once."""
+    if control.is_cancelled:
+        raise KeyboardInterrupt
+    control.cancel(signals.cause)
 
 
 def _kind(output: OutputFile) -> Iterator[str]:

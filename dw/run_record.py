@@ -44,14 +44,14 @@ def read(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def mark_died(folder: Path, *, cause: str, last_step: str | None) -> None:
-    """Write that a run died with its worker, unless its record already has its end.
+def mark_ended(folder: Path, state: RunStatus, *, cause: str, last_step: str | None) -> None:
+    """Write how a run ended with its worker, unless its record already has its end.
 
     Raises OSError and ValueError, as `read` and `write` do.
     """
     facts = read(folder)
     if facts["state"] == "running":
-        end = {"state": "died", "cause": cause, "last_step": last_step, "ended": now()}
+        end = {"state": state, "cause": cause, "last_step": last_step, "ended": now()}
         write(folder, {**facts, **end})
 
 

@@ -21,8 +21,8 @@ LAYERS: dict[str, set[str]] = {
     "worker": FLOOR | {"workflow", "rehearsal", "engine"},
     "jobs": FLOOR | {"workflow", "worker"},
     "terminal": FLOOR - {"settings", "run_record"},
-    "programs": FLOOR | {"workflow", "terminal"},
     "console": FLOOR | {"workflow", "worker", "jobs", "terminal"},
+    "programs": FLOOR | {"workflow", "terminal", "console"},
 }
 """What each package may import besides itself. The floor imports only itself."""
 

@@ -49,8 +49,8 @@ def test_half_of_a_surrogate_pair_is_kept(folder: Path) -> None:
 
 
 def test_a_run_that_died_says_so_and_keeps_what_was_known(folder: Path) -> None:
-    run_record.mark_died(
-        folder, cause="killed by signal 9 (SIGKILL)", last_step="gen: denoise step 2/4"
+    run_record.mark_ended(
+        folder, "died", cause="killed by signal 9 (SIGKILL)", last_step="gen: denoise step 2/4"
     )
     facts = run_record.read(folder)
     assert facts.pop("ended") <= run_record.now()
@@ -65,7 +65,7 @@ def test_a_run_that_died_says_so_and_keeps_what_was_known(folder: Path) -> None:
 @pytest.mark.parametrize("state", ["finished", "cancelled", "failed", "died"])
 def test_a_run_that_has_ended_stays_as_it_ended(folder: Path, state: str) -> None:
     run_record.write(folder, ended := {**RUNNING, "state": state})
-    run_record.mark_died(folder, cause="too late", last_step=None)
+    run_record.mark_ended(folder, "died", cause="too late", last_step=None)
     assert run_record.read(folder) == ended
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_has_ended_stays_as_it_ended(folder: Path, state: str) -> Non
 def test_what_is_no_record_is_not_touched(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(ValueError, match=r"not a run record|Expecting|Unterminated"):
-        run_record.mark_died(tmp_path, cause="killed", last_step=None)
+        run_record.mark_ended(tmp_path, "died", cause="killed", last_step=None)
     assert (tmp_path / "run.json").read_text() == text
 
 

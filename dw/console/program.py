@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dw.console.options import OutputOptions, ProgramOptions
-from dw.console.signals import Signals, end_by
-from dw.errors import EXIT_SIGPIPE, Bug, DwError, Interrupted
+from dw.console.signals import OUTPUT_CLOSED, Signals, run_program
+from dw.errors import Bug, DwError, Interrupted
 from dw.settings import Settings, load_settings
 from dw.terminal.capabilities import Terminal
 from dw.terminal.ndjson import JsonRenderer
@@ -73,26 +71,16 @@ class Program:
 
     def run(self, work: Work) -> int:
         """Do the work. Returns its exit code, or ends this process by the signal that ended it."""
-        with Signals() as signals:
-            try:
-                return self._announced(signals, work)
-            except OutputClosed:
-                # The reader is gone: let Python flush its output at the end without an error.
-                null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, 1)
-                os.close(null)
-                return EXIT_SIGPIPE
-            except (KeyboardInterrupt, Interrupted):
-                number = signals.received or signal.SIGINT
-        end_by(number)
-        return 128 + number
+        return run_program(lambda signals: self._announced(signals, work))
 
     def _announced(self, signals: Signals, work: Work) -> int:
         code = Bug.exit_code
         try:
             code = self._reported(signals, work)
-        except (KeyboardInterrupt, Interrupted):
-            code = 128 + (signals.received or signal.SIGINT)
+        except (KeyboardInterrupt, Interrupted) as interrupt:
+            code = signals.exit_code
+            if isinstance(interrupt, KeyboardInterrupt):  # the other one has been told
+                self.renderer.status(signals.cause)
             raise
         finally:
             with suppress(OutputClosed, DwError):
@@ -103,8 +91,15 @@ class Program:
         try:
             self.renderer.begin()
             settings = self.options.apply(load_settings())
-            with closing(self.connect(settings)) as client:
+            client = self.connect(settings)
+            cause = "the program has ended"
+            try:
                 return work(client, settings, signals)
+            except OutputClosed:
+                cause = OUTPUT_CLOSED
+                raise
+            finally:
+                client.close(signals.cause if signals.asks_to_leave else cause)
         except (OutputClosed, Interrupted):
             raise
         except DwError as error:

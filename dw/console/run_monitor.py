@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from signal import Signals as Signal
 
 from dw.console.run_keys import Keys
 from dw.console.signals import Signals
@@ -62,10 +63,14 @@ class RunMonitor:
 
         Returns the terminal event, or raises the DwError for it. The first signal cancels a run, a
         second one kills the worker. Raises Interrupted at a signal during any other command, and
-        after an interrupted run in a script or after SIGTERM.
+        after an interrupted run unless the program goes on.
         """
-        stream = self.client.submit(command, timeout_s)
-        outcome = self._follow(stream, path, can_cancel=isinstance(command, Run))
+        early: list[None] = []
+        with self.signals.waking(lambda: early.append(None)):  # there is no stream to wake yet
+            stream = self.client.submit(command, timeout_s)
+            outcome = self._follow(
+                stream, path, can_cancel=isinstance(command, Run), is_interrupted=early
+            )
         if outcome.trace:
             self.tracebacks.keep(stream.run_id, outcome.trace)
         if outcome.error:
@@ -73,28 +78,46 @@ class RunMonitor:
             raise outcome.error
         return outcome.event
 
-    def _follow(self, stream: EventStream, path: str, *, can_cancel: bool) -> Outcome:
-        messages = EventMessages(path, tells_keys=self.keys.are_read and not self._keys_are_known)
-        interrupts = 0
+    @property
+    def goes_on(self) -> bool:
+        """Whether a run that is cancelled leaves the program, and its models, as they are."""
+        return not (self.is_script or self.signals.asks_to_leave)
+
+    def _follow(
+        self, stream: EventStream, path: str, *, can_cancel: bool, is_interrupted: list[None]
+    ) -> Outcome:
+        messages = EventMessages(
+            path,
+            tells_keys=self.keys.are_read and not self._keys_are_known,
+            goes_on=not self.is_script,
+        )
+        received: list[Signal | None] = []
 
         def show(event: Event) -> None:
             self._keys_are_known |= isinstance(event, Executing)
             self.renderer.event(event, messages.lines(event))
 
         def interrupt() -> None:
-            nonlocal interrupts
             if not can_cancel:
-                raise Interrupted("stopped waiting for the worker")
-            interrupts += 1
-            self._interrupt(stream.run_id, is_first=interrupts == 1)
+                leaving = self.signals.asks_to_leave
+                raise Interrupted(
+                    self.signals.cause if leaving else "stopped waiting for the worker"
+                )
+            number = self.signals.received
+            self._interrupt(stream.run_id, is_first=number not in received)
+            received.append(number)
 
         stop = partial(self.client.stop_run, stream.run_id)
         with (
             self.signals.waking(stream.interrupt),
             self.keys.watched(stop) if can_cancel else nullcontext(),
         ):
-            outcome = follow(stream, on_event=show, on_interrupt=interrupt)
-        if interrupts and (self.is_script or self.signals.asks_to_leave):
+            for _ in is_interrupted:
+                stream.interrupt()
+            outcome = follow(
+                stream, on_event=show, on_interrupt=interrupt, goes_on=lambda: self.goes_on
+            )
+        if received and not self.goes_on:
             raise Interrupted(str(outcome.error or "interrupted"))
         return outcome
 
@@ -120,13 +143,22 @@ class RunMonitor:
 
         self.keys.forget()
         if is_first:
-            self.client.cancel(run_id)
+            self._cancel(run_id)
             return
         question = KILL_QUESTION.format(reload_cost(self.client.status().reload_s))
-        kills = self.signals.asks_to_leave or self.ask(question, is_moot=lambda: not is_running())
+        leaves = self.signals.asks_to_leave
+        kills = leaves or self.ask(question, is_moot=lambda: not is_running())
         if not is_running():  # it may have ended while the question was open
             return
-        if kills:
+        if self.signals.asks_to_leave and not leaves:
+            self._cancel(run_id)
+        elif kills:
             self.client.kill()
         else:
             self.renderer.status("The worker goes on")
+
+    def _cancel(self, run_id: int) -> None:
+        if self.signals.asks_to_leave:
+            self.client.cancel(run_id, self.signals.cause)
+        else:
+            self.client.cancel(run_id)

@@ -35,13 +35,13 @@ class RunControl:
     def __init__(self) -> None:
         self.step = 0
         self.steps = 0
-        self._is_cancelled = False
+        self.is_cancelled = False
         self._cause: str | None = None
         self._is_stopping = False
 
     def cancel(self, cause: str | None = None) -> None:
         self._cause = cause
-        self._is_cancelled = True
+        self.is_cancelled = True
 
     def stop(self) -> None:
         """End the denoising early and keep the image. Two before the first is taken are one."""
@@ -56,7 +56,7 @@ class RunControl:
 
     def check(self) -> None:
         """Raises Cancelled once `cancel` was called."""
-        if self._is_cancelled:
+        if self.is_cancelled:
             raise Cancelled(self.step, self.steps, self._cause)
 
     def stepped(self, step: int, steps: int) -> None:

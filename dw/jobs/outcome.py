@@ -51,11 +51,13 @@ def follow(
     *,
     on_event: Callable[[Event], None],
     on_interrupt: Callable[[], None],
+    goes_on: Callable[[], bool] = lambda: True,
 ) -> Outcome:
     """Wait for the end of a command. Returns its outcome.
 
     `on_event` gets every event, the terminal one included. `on_interrupt` is called when the user
-    interrupts; what it raises ends the waiting, not the command.
+    interrupts; what it raises ends the waiting, not the command. `goes_on`: whether the program
+    does after a failure, so that it matters which models are kept.
     """
     for event in stream:
         if isinstance(event, Interrupt):
@@ -63,11 +65,11 @@ def follow(
             continue
         on_event(event)
         if isinstance(event, TERMINAL):
-            return Outcome(event, _error(event), _trace(event))
+            return Outcome(event, _error(event, goes_on=goes_on()), _trace(event))
     raise AssertionError("a stream of events ends with a terminal one")
 
 
-def _error(event: TerminalEvent) -> DwError | None:
+def _error(event: TerminalEvent, *, goes_on: bool) -> DwError | None:
     match event:
         case events.Failed():
             error = KINDS[event.kind](event.message, hints=event.hints, where=event.where)
@@ -77,12 +79,12 @@ def _error(event: TerminalEvent) -> DwError | None:
         case events.Died():
             return _died(event)
         case events.RunTimedOut():
-            return _timed_out(event)
+            return _timed_out(event, goes_on=goes_on)
         case events.RunCancelled():
             where = (
                 f"at step {event.step} of {event.steps}" if event.steps else "before the first step"
             )
-            return Interrupted(f"cancelled {where}; {_fate_of_models(event)}")
+            return Interrupted(f"cancelled {where}{_fate_of_models(event) if goes_on else ''}")
         case _:
             return None
 
@@ -115,12 +117,12 @@ def _died(event: events.Died) -> DwError:
     return error
 
 
-def _timed_out(event: events.RunTimedOut) -> DwError:
+def _timed_out(event: events.RunTimedOut, *, goes_on: bool) -> DwError:
     remedies: dict[str, list[Hint]] = {
         "stall": [RaiseStall()],
         "deadline": [RaiseTimeout(2 * event.after_s), SetTimeout()],
     }
-    message = f"{event.cause}; {_fate_of_models(event)}"
+    message = event.cause + (_fate_of_models(event) if goes_on else "")
     error = TimedOut(message, hints=remedies[event.clock], where=event.last_step)
     if event.stuck_at:
         error.add_note(f"stuck at: {event.stuck_at}")
@@ -128,4 +130,4 @@ def _timed_out(event: events.RunTimedOut) -> DwError:
 
 
 def _fate_of_models(event: events.RunTimedOut | events.RunCancelled) -> str:
-    return "the models are kept" if event.keeps_models else "the models are lost"
+    return f"; the models are {'kept' if event.keeps_models else 'lost'}"

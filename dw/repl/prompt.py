@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +28,7 @@ from dw.repl.completion import complete
 from dw.repl.lexer import lex_script
 from dw.repl.session import Session
 from dw.terminal.capabilities import Terminal
+from dw.terminal.renderer import GONE, OutputClosed
 
 PROMPT = "dw> "
 HOW_TO_LEAVE = "(Ctrl-D or exit to leave)"
@@ -42,6 +45,10 @@ def interact(session: Session, terminal: Terminal) -> int:
         except EOFError:
             session.goodbye()
             return EXIT_OK
+        except OSError as error:
+            if error.errno in GONE:
+                raise OutputClosed from None
+            raise
         except KeyboardInterrupt:
             if session.monitor.signals.asks_to_leave:
                 raise
@@ -165,6 +172,12 @@ def _keys() -> KeyBindings:
             buffer.reset()
         else:
             run_in_terminal(lambda: event.app.output.write(HOW_TO_LEAVE + "\n"))
+
+    if hasattr(signal, "SIGQUIT"):
+
+        @keys.add("c-\\")
+        def _quit(_event: KeyPressEvent) -> None:
+            os.kill(os.getpid(), signal.SIGQUIT)  # as outside the prompt, where it is no key
 
     return keys
 

@@ -99,8 +99,8 @@ class Session:
     def attempt(self, line: str | Sequence[Word], position: str | None = None) -> int:
         """Execute one line and show its error. Returns its exit code.
 
-        `position` is its `file:line` in a script. Raises ExitShell and OutputClosed; in a script or
-        after SIGTERM also Interrupted.
+        `position` is its `file:line` in a script. Raises ExitShell and OutputClosed; in a script,
+        or when a signal ends the shell, also Interrupted.
         """
         self.position = position
         try:
@@ -111,7 +111,7 @@ class Session:
             return error.exit_code
         except Interrupted as error:
             self.renderer.status(str(error))
-            if self.options.is_script or self.monitor.signals.asks_to_leave:
+            if not self.monitor.goes_on:
                 raise
             return error.exit_code
         except DwError as error:

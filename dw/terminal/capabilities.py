@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Literal
 
+from dw.terminal.renderer import OutputClosed
+
 ANSWER_POLL_S = 0.1
 
 ColorChoice = Literal["auto", "always", "never"]
@@ -49,7 +51,15 @@ class Terminal:
 
 
 def ask(question: str, decided: Callable[[], bool | None]) -> bool:
-    """The user's yes or no. `decided` is polled meanwhile and may answer first."""
+    """The user's yes or no. `decided` is polled meanwhile and may answer first. Raises OutputClosed
+    when the terminal is gone."""
+    try:
+        return _ask(question, decided)
+    except OSError:
+        raise OutputClosed from None
+
+
+def _ask(question: str, decided: Callable[[], bool | None]) -> bool:
     sys.stdout.write(question)
     sys.stdout.flush()
     while (answer := decided()) is None:

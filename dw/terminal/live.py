@@ -5,8 +5,10 @@ A bar over a live prompt would corrupt the screen.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from dw import events
 from dw.events import TERMINAL, Event
@@ -102,6 +104,25 @@ BAR, DESCRIPTION = 12, 24
 STYLES: dict[Style, str] = {"error": "red", "warning": "yellow", "dim": "dim"}
 
 
+class _BarOutput:
+    """For the bar, whose thread must not fail where the terminal is gone: the next line says so."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def _bar(color: bool) -> Progress:
     """A bar that disappears when it stops."""
     from rich.console import Console
@@ -117,6 +138,6 @@ def _bar(color: bool) -> Progress:
         BarColumn(bar_width=BAR),
         TextColumn("{task.fields[position]}", markup=False),
         TimeRemainingColumn(elapsed_when_finished=True),
-        console=Console(no_color=not color),
+        console=Console(no_color=not color, file=cast(TextIO, _BarOutput(sys.stdout))),
         transient=True,
     )

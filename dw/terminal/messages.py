@@ -23,12 +23,14 @@ class EventMessages:
     """Turns the events of one command into lines; some lines depend on earlier events.
 
     `path` is the display path of the workflow's file. `tells_keys`: the lines name the keys that
-    work during a run.
+    work during a run. `goes_on`: the program does after a run that is cancelled, so that it matters
+    which models are kept.
     """
 
-    def __init__(self, path: str = "", *, tells_keys: bool = False) -> None:
+    def __init__(self, path: str = "", *, tells_keys: bool = False, goes_on: bool = True) -> None:
         self.path = path
         self.tells_keys = tells_keys
+        self.goes_on = goes_on
         self._loads = False  # whether the plan loads models
         self._activity = ""
         self._load_s = 0.0
@@ -61,9 +63,10 @@ class EventMessages:
                 step = f" with this step{_about(event.step_s)}" if event.step_s else " early"
                 return [f"Stopping: the denoising ends{step}; the image is kept"]
             case events.GraceExpired():
+                lost = f", whose models are lost{reload_cost(event.reload_s)}"
                 return [
-                    f"It did not stop within {event.grace_s:g} s: killing the worker, whose models"
-                    f" are lost{reload_cost(event.reload_s)}"
+                    f"It did not stop within {event.grace_s:g} s: killing the worker"
+                    + (lost if self.goes_on else "")
                 ]
             case events.Finished():
                 early = ", stopped early" if event.stopped_early else ""
@@ -105,18 +108,26 @@ class EventMessages:
 
     def _cancelling(self, event: events.CancelRequested) -> str:
         """What this cancel does and costs, and what a second Ctrl-C would do."""
+        goes_on = self.goes_on and event.reason != "leaving"
+        kept = "; the models are kept" if goes_on else ""
         if self._activity:
             polite = f"stops in {self._activity}, after the tensor that is being read"
         elif event.step_s is not None:
-            polite = f"stops after this step{_about(event.step_s)}; the models are kept"
+            polite = f"stops after this step{_about(event.step_s)}{kept}"
         else:
-            polite = "stops at the next step; the models are kept"
-        reload = reload_cost(event.reload_s)
-        if event.reason == "deadline":
-            return f"Out of time: {polite}; killed after {event.grace_s:g} s{reload}"
-        if event.reason == "stall":
-            return f"No progress for too long: {polite}; killed after {event.grace_s:g} s{reload}"
-        return f"Cancelling: {polite}. Ctrl-C again kills the worker{reload}"
+            polite = f"stops at the next step{kept}"
+        reload = reload_cost(event.reload_s) if goes_on else ""
+        killed = f"{polite}; killed after {event.grace_s:g} s{reload}"
+        match event.reason:
+            case "deadline":
+                return f"Out of time: {killed}"
+            case "stall":
+                return f"No progress for too long: {killed}"
+            case "leaving":
+                return f"Leaving, because {event.cause}: the run {killed}"
+            case "user":
+                does = "kills the worker" if goes_on else "ends it at once"
+                return f"Cancelling: {polite}. Ctrl-C again {does}{reload}"
 
 
 def reload_cost(seconds: float | None) -> str:

@@ -16,6 +16,7 @@ from dw.terminal.remedies import Wording
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all except tab and newline
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+GONE = (errno.EPIPE, errno.EIO)  # the reader of a pipe, the terminal
 
 
 class OutputClosed(Exception):
@@ -94,9 +95,9 @@ class Stream:
         try:
             self._stream.write(f"{before}{without_controls(text)}{after}\n")
             self._stream.flush()
-        except BrokenPipeError:
-            raise OutputClosed from None
         except OSError as error:
+            if isinstance(error, BrokenPipeError) or error.errno in GONE:
+                raise OutputClosed from None
             kind = OutOfResources if error.errno in NO_SPACE else DwError
             raise kind(f"cannot write the output: {error.strerror}") from error
 

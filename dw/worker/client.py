@@ -35,7 +35,7 @@ from dw.worker.process.resources import Free
 from dw.worker.process.stack import StackSummary, summarize
 from dw.worker.supervision.actions import Action, DumpStack, Emit, Kill, QueryGpuMemory, Send, Spawn
 from dw.worker.supervision.command_state import Limits
-from dw.worker.supervision.supervisor import Supervisor
+from dw.worker.supervision.supervisor import LEAVING, Supervisor
 from dw.worker.supervision.worker_state import WorkerState
 
 T = TypeVar("T")
@@ -85,6 +85,7 @@ class RunHandle:
     """The events of one command, in order; the last one is terminal."""
 
     folder: Path | None = None  # of the run, once it has started
+    leaving: str | None = None  # why the program ends, and its run with it
 
     def __init__(self, run_id: int) -> None:
         self.run_id = run_id
@@ -152,9 +153,13 @@ class LocalWorkerClient:
         to_bytes(command)  # raises here, for the caller: it would end the supervisor's thread
         return self._call(lambda: self._submit(command, timeout_s))
 
-    def cancel(self, run_id: int) -> None:
-        """Ask a run to stop at its next consistent point; its models are kept."""
-        self._call(lambda: self._do(self._policy.cancel(run_id, self._clock())))
+    def cancel(self, run_id: int, leaving: str | None = None) -> None:
+        """Ask a run to stop at its next consistent point; its models are kept.
+
+        `leaving`: the program ends as well, for this cause; a load has then no more time to stop
+        than a step.
+        """
+        self._call(lambda: self._cancel(run_id, leaving))
 
     def stop_run(self, run_id: int) -> None:
         """End the denoising of a run early; its image and the models are kept."""
@@ -186,14 +191,20 @@ class LocalWorkerClient:
             before, stack = stack, read or ""
         return self._call(lambda: self._stack_summary(stack))
 
-    def close(self) -> None:
-        """End every process and wait for it. Harmless when called again."""
+    def close(self, cause: str = LEAVING.cause) -> None:
+        """End every process and wait for it; a run is cancelled for `cause`, and killed after its
+        grace or at an interrupt. Harmless when called again.
+        """
         if self._closed:
             return
         self._closed = True
         atexit.unregister(self.close)
-        self._post(lambda: self._do(self._policy.close(self._clock())))
-        self._thread.join()
+        self._post(lambda: self._close(cause))
+        while self._thread.is_alive():
+            try:
+                self._thread.join()
+            except KeyboardInterrupt:  # whatever a signal's handler raises
+                self._post(lambda: self._close(cause))
 
     def apply(self, settings: Settings) -> None:
         """Use new settings, also for the clocks of a run that is under way."""
@@ -315,9 +326,22 @@ class LocalWorkerClient:
             handle.folder = Path(event.output_dir)
         if isinstance(event, TERMINAL):
             del self._handles[event.run_id]
-            if handle.folder and (trouble := record_death(handle.folder, event)):
+            if handle.folder and (trouble := record_death(handle.folder, event, handle.leaving)):
                 handle.put(Warned(event.run_id, trouble))
         handle.put(event)
+
+    def _cancel(self, run_id: int, leaving: str | None) -> None:
+        if leaving is None:
+            self._do(self._policy.cancel(run_id, self._clock()))
+            return
+        if handle := self._handles.get(run_id):
+            handle.leaving = leaving
+        self._do(self._policy.cancel(run_id, self._clock(), "leaving", leaving))
+
+    def _close(self, cause: str) -> None:
+        for handle in self._handles.values():
+            handle.leaving = handle.leaving or cause
+        self._do(self._policy.close(self._clock(), cause))
 
     def _submit(self, command: Command, timeout_s: float) -> RunHandle:
         handle = self._handles[command.run_id] = RunHandle(command.run_id)

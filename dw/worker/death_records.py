@@ -12,9 +12,9 @@ from dw.events import Died, Event, RunTimedOut
 WRITE_LIMIT_S = 0.2  # a record is written in about a millisecond
 
 
-def record_death(folder: Path, end: Event) -> str | None:
+def record_death(folder: Path, end: Event, leaving: str | None = None) -> str | None:
     """Write into the record in `folder` that the run died, if `end` says so. Returns what prevented
-    it.
+    it. `leaving`: the program ended, for this cause, so that the run counts as cancelled.
 
     A thread writes, and is waited for only a moment: a disk that hangs must not block the shell.
     The record is then written when the disk responds again.
@@ -26,11 +26,14 @@ def record_death(folder: Path, end: Event) -> str | None:
             cause = f"killed: {end.cause}"
         case _:
             return None  # the worker goes on: it has written the record itself
+    state: run_record.RunStatus = "died"
+    if leaving is not None:
+        state, cause = "cancelled", f"cancelled: {leaving}; {cause}"
     outcome: SimpleQueue[str | None] = SimpleQueue()
 
     def write() -> None:
         try:
-            run_record.mark_died(folder, cause=cause, last_step=end.last_step)
+            run_record.mark_ended(folder, state, cause=cause, last_step=end.last_step)
             outcome.put(None)
         except (OSError, ValueError) as error:
             outcome.put(getattr(error, "strerror", None) or str(error))

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dw import run_record
@@ -18,6 +19,7 @@ from dw.events import Died, Finished, Launched, RunCancelled, RunTimedOut
 from dw.settings import Settings
 from dw.worker.client import LocalWorkerClient
 from tests.acceptance.conftest import Shell, a_run, denoised, write_examples
+from tests.processes import assert_gone
 from tests.repl.screen import Screen
 
 LONG = {"num_inference_steps": 400}
@@ -188,3 +190,31 @@ def test_s_at_the_terminal_stops_a_run_and_retry_runs_it_again(
         assert screen.wait() == 0
         assert screen.is_as_it_was
     assert len(list(tmp_path.glob("outputs/**/*.png"))) == 2
+
+
+@pytest.mark.parametrize("end", ["all at once", "hangup", "loading"])
+def test_a_real_run_is_cancelled_when_its_program_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("config", "state"):
+        monkeypatch.setenv(f"XDG_{name.upper()}_HOME", str(tmp_path / name))
+    write_examples(tmp_path)
+    run = ("-m", "dw.run", "test", "num_inference_steps=5000", "--rehearse")
+    with Screen((sys.executable, *run), DW_WORKFLOW_DIR=".", DW_STANDBY="off") as screen:
+        screen.wait_for("Running workflow" if end == "loading" else "/5000")
+        shell = psutil.Process(screen.process.pid)
+        processes = shell.children(recursive=True)
+        if end == "hangup":
+            screen.hang_up()
+            assert screen.process.wait(30) == -signal.SIGHUP
+        else:  # as a service does: with all of its processes
+            for process in [shell, *processes] if end == "all at once" else [shell]:
+                process.send_signal(signal.SIGTERM)
+            assert screen.wait() == -signal.SIGTERM
+            assert screen.is_as_it_was
+        assert_gone(processes)
+    [past] = run_record.past(tmp_path / "outputs")
+    assert past.state == "cancelled"
+    cause = "the terminal was closed" if end == "hangup" else "the program was told to end"
+    assert re.search(rf"cancelled after step \d+ of \d+: {cause}", past.facts["cause"])

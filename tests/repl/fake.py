@@ -93,9 +93,9 @@ class FakeClient:
             handle.events.put(event)
         return handle
 
-    def cancel(self, run_id: int) -> None:
-        events = self.tickets[run_id].events
-        events.put(CancelRequested(run_id, "user", 10.0))
+    def cancel(self, run_id: int, leaving: str | None = None) -> None:
+        events, reason = self.tickets[run_id].events, "leaving" if leaving else "user"
+        events.put(CancelRequested(run_id, reason, 10.0, cause=leaving))
         if not self.ignores_cancel:
             events.put(RunCancelled(run_id, step=2, steps=4))
 
@@ -125,7 +125,7 @@ class FakeClient:
     def apply(self, settings: Settings) -> None:
         self.settings = settings
 
-    def close(self) -> None:
+    def close(self, cause: str = "") -> None:
         self._forget()
         self.is_closed = True
 

@@ -11,6 +11,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import pyte
@@ -47,8 +48,14 @@ class Screen:
     def __exit__(self, *exc: object) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._terminal)
+        self.hang_up()
         os.close(self._inner)
+
+    def hang_up(self) -> None:
+        """Close the terminal, as its window does: the process gets a SIGHUP and reads nothing."""
+        if self._terminal >= 0:
+            os.close(self._terminal)
+        self._terminal = -1
 
     def resize(self, columns: int) -> None:
         fcntl.ioctl(self._inner, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
@@ -73,6 +80,13 @@ class Screen:
             is_over = self.process.poll() is not None or time.monotonic() > deadline
             self._read(POLL_S)
             assert not is_over or self.text.count(text) >= count, f"no {text!r} in:\n{self.text}"
+
+    def wait_for_file(self, path: Path) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not path.exists():
+            is_over = self.process.poll() is not None or time.monotonic() > deadline
+            self._read(POLL_S)
+            assert not is_over, f"no {path} with:\n{self.text}"
 
     def wait_until_read(self) -> None:
         """Until nothing of what was typed is left in the terminal.

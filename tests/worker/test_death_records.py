@@ -46,6 +46,16 @@ def test_a_death_is_entered_with_its_cause(folder: Path, end: Event, cause: str)
     assert facts["last_step"] == end.last_step
 
 
+@pytest.mark.parametrize(("end", "cause"), DEATHS)
+def test_a_death_while_the_program_ends_is_a_cancelled_run(
+    folder: Path, end: Event, cause: str
+) -> None:
+    assert record_death(folder, end, "the terminal was closed (SIGHUP)") is None
+    facts = run_record.read(folder)
+    told = f"cancelled: the terminal was closed (SIGHUP); {cause}"
+    assert (facts["state"], facts["cause"]) == ("cancelled", told)
+
+
 @pytest.mark.parametrize("end", SURVIVED)
 def test_what_a_worker_survived_it_has_entered_itself(folder: Path, end: Event) -> None:
     assert record_death(folder, end) is None
@@ -75,7 +85,7 @@ def test_a_disk_that_hangs_keeps_nobody(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_every_way_to_die_is_entered(make_client, tmp_path):
-    """By the client, as soon as it learns of it, and while it leaves."""
+    """By the client, as soon as it learns of it."""
     client = make_client("takes_up_runs", grace_s=0.1)
 
     def taken_up(name: str):
@@ -96,9 +106,6 @@ def test_every_way_to_die_is_entered(make_client, tmp_path):
     handle, folder = taken_up("asked")
     client.kill()
     assert cause(handle, folder) == "killed on request"
-    handle, folder = taken_up("left")
-    client.close()
-    assert cause(handle, folder) == "the shell is leaving"
 
 
 def test_a_death_that_cannot_be_entered_is_told_before_it(make_client, tmp_path, monkeypatch):

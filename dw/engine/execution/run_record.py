@@ -83,6 +83,8 @@ def _outcome(error: BaseException | None) -> tuple[run_record.RunStatus, str | N
             return "finished", None
         case Cancelled():
             return "cancelled", str(error)
+        case KeyboardInterrupt():
+            return "cancelled", "cancelled: interrupted"
         case DwError():
             return "failed", str(error)
         case _:

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import signal
 import sys
 import threading
 import time
@@ -42,6 +43,7 @@ from dw.worker.process.resources import rss
 from dw.workflow import Document, ValidationResult, validate_text
 
 HEARTBEAT_S = 0.5
+TERM_S = 1.0  # from a SIGTERM of this process alone to its effect
 _began = time.monotonic()
 
 from dw.engine import Cancelled, Engine, RunControl  # noqa: E402  (timed above)
@@ -66,13 +68,25 @@ class WorkerServer:
         # The bootstrap switched it off, which makes the imports a fifth faster.
         gc.freeze()
         gc.enable()
+        signal.signal(signal.SIGTERM, self._told_to_end)
         threading.Thread(target=self._listen, name="control", daemon=True).start()
         self._send(events.Ready(events.VERSION, os.getpid(), time.monotonic() - _began))
         threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True).start()
         while True:
             self._answer(self._work.get())
 
+    def _told_to_end(self, *_: object) -> None:
+        """A service ends all its processes at once: the shell has a moment to cancel the run."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        timer = threading.Timer(TERM_S, self._end)
+        timer.daemon = True
+        timer.start()
+
     # ------------------------------------------------------------------ the other threads
+
+    def _end(self) -> None:
+        if not any(control.is_cancelled for control in self._controls.values()):
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _listen(self) -> None:
         with contextlib.suppress(EOFError, OSError):

@@ -12,7 +12,8 @@ from typing import Literal
 
 from dw.events import Command, Event, Executing, Loading, Run, Stepped, StepStarted
 
-CancelReason = Literal["user", "deadline", "stall"]
+CancelReason = Literal["user", "deadline", "stall", "leaving"]
+"""`leaving`: the program ends, and its run with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,27 +91,39 @@ class Supervisor:
                 return self.stop(command.run_id)
         return self._dispatch(now)
 
-    def cancel(self, run_id: int, now: float, reason: CancelReason = "user") -> list[Action]:
-        """Ask a run to stop; no action if it is over, unknown or already asked."""
+    def cancel(
+        self, run_id: int, now: float, reason: CancelReason = "user", cause: str | None = None
+    ) -> list[Action]:
+        """Ask a run to stop; no action if it is over, unknown or already asked.
+
+        `leaving`, for `cause`, also replaces an earlier request, whose grace may be longer.
+        """
         if waiting := next((job for job in self._waiting if job.run_id == run_id), None):
             self._waiting.remove(waiting)
             return [Emit(events.RunCancelled(run_id, 0, 0))]
-        worker = self._running(run_id)
+        worker = self._executing(run_id)
         if worker is None or worker.job is None:
             return []
-        worker.become(State.CANCELLING)
+        if worker.state is State.RUNNING:
+            worker.become(State.CANCELLING)
+        elif reason != "leaving" or worker.job.cancel_reason == "leaving":
+            return []
         worker.job.cancel_reason = reason
         worker.job.cancelled_at = now
+        cause = cause or clock_cause(worker.job, self.limits)
         costs, grace_s = worker.costs, self.limits.grace_s
         return [
-            Emit(events.CancelRequested(run_id, reason, grace_s, costs.step_s, costs.reload_s)),
-            Send(worker.number, Cancel(run_id, clock_cause(worker.job, self.limits))),
+            Emit(
+                events.CancelRequested(run_id, reason, grace_s, costs.step_s, costs.reload_s, cause)
+            ),
+            Send(worker.number, Cancel(run_id, cause)),
         ]
 
     def stop(self, run_id: int) -> list[Action]:
         """End the denoising of a run early; no action if it waits or was already asked."""
-        worker = self._running(run_id)
-        if worker is None or worker.job is None or worker.job.is_stopping:
+        worker = self._executing(run_id)
+        is_running = worker is not None and worker.state is State.RUNNING
+        if worker is None or worker.job is None or not is_running or worker.job.is_stopping:
             return []
         worker.job.is_stopping = True
         return [
@@ -140,13 +152,18 @@ class Supervisor:
         self.standby.schedule(now)
         return []
 
-    def close(self, now: float) -> list[Action]:
-        """Kill the standby; shut the active worker down, or kill it if it is busy."""
-        self._closing = True
+    def close(self, now: float, cause: str = LEAVING.cause) -> list[Action]:
+        """Kill the standby, cancel the run and shut the active worker down after it. Whatever else
+        keeps that busy is killed, and a second call kills the run as well.
+        """
+        insists, self._closing = self._closing, True
         actions = self._kill(self.standby.worker, LEAVING, now) if self.standby.worker else []
         if self.active is None:
             return actions
-        if self.active.job is not None or not self.active.is_ready:
+        job = self.active.job
+        if job is not None and isinstance(job.command, Run) and not insists:
+            return actions + self.cancel(job.run_id, now, "leaving", cause)
+        if job is not None or not self.active.is_ready:
             return actions + self._kill(self.active, LEAVING, now)
         return actions + self._shut_down(Shutdown(), now)
 
@@ -366,6 +383,8 @@ class Supervisor:
             poisoned = Reason("its CUDA context is beyond repair", "poisoned")
             actions += self._kill(worker, poisoned, now)
         actions.append(Emit(event))
+        if worker is self.active and self._closing:
+            return actions + self._shut_down(Shutdown(), now)
         if worker is self.active and self.standby.due_at == NEVER and not self.standby.trouble:
             self.standby.schedule(now + self.limits.standby_delay_s)
         return actions + self._dispatch(now)
@@ -466,9 +485,8 @@ class Supervisor:
     def _find(self, number: int) -> WorkerState | None:
         return next((worker for worker in self._workers() if worker.number == number), None)
 
-    def _running(self, run_id: int) -> WorkerState | None:
-        """The active worker, if it is executing that run and the run was not cancelled."""
+    def _executing(self, run_id: int) -> WorkerState | None:
+        """The active worker, if it is executing that run."""
         worker = self.active
-        if worker is None or worker.job is None or worker.job.run_id != run_id:
-            return None
-        return worker if worker.state is State.RUNNING else None
+        is_executing = worker is not None and worker.job and worker.job.run_id == run_id
+        return worker if is_executing else None
