@@ -15,9 +15,17 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 from dw.errors import Hint, Kind
-from dw.types import DEFAULT_PERMISSIONS, Diagnostic, Memory, OutputFile, Permissions
+from dw.types import (
+    DEFAULT_PERMISSIONS,
+    Diagnostic,
+    ExitKind,
+    FileState,
+    Memory,
+    OutputFile,
+    Permissions,
+)
 
-VERSION = 3
+VERSION = 4
 """Raised on a breaking change; a worker whose `Ready` has another version is refused."""
 
 COUNTED_IN_BYTES = ("read", "move", "download")
@@ -197,6 +205,15 @@ class Loading(TimedMessage):
     class_name: str
     index: int
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped(TimedMessage):
+    """Files of weights that the worker may map into its memory from now on: it ends when one of
+    them is cut. For its client only."""
+
+    run_id: int
+    files: tuple[FileState, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,7 +430,7 @@ class Died(TimedMessage):
     """
 
     run_id: int
-    kind: Literal["signal", "oom-killer", "exit", "boot", "killed", "poisoned", "version"]
+    kind: ExitKind
     cause: str
     pid: int
     last_step: str | None = None
@@ -461,6 +478,7 @@ Event = (
     | Started
     | Planned
     | Loading
+    | Mapped
     | Loaded
     | Executing
     | StepStarted

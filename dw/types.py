@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
+ExitKind = Literal[
+    "signal", "oom-killer", "cut-file", "exit", "boot", "killed", "poisoned", "version"
+]
+"""How a worker ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,38 @@ class Permissions:
 
 
 DEFAULT_PERMISSIONS = Permissions()
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file at one time. `status`: its device, inode, size in bytes, mtime and ctime in ns."""
+
+    path: Path
+    status: tuple[int, int, int, int, int]
+
+    @classmethod
+    def of(cls, path: Path) -> FileState:
+        """Raises OSError when there is no such file."""
+        s = path.stat()
+        return cls(path, (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns))
+
+    @property
+    def nbytes(self) -> int:
+        return self.status[2]
+
+    def change(self) -> str | None:
+        """What happened to the file since then: `was removed`; None when its stat is the same."""
+        try:
+            now = FileState.of(self.path).status
+        except OSError:
+            return "was removed"
+        if now == self.status:
+            return None
+        if now[:2] != self.status[:2]:
+            return "was replaced"
+        if now[2] < self.nbytes:
+            return f"was cut from {self.nbytes} to {now[2]} bytes"
+        return "was changed"
 
 
 @dataclass(frozen=True, slots=True)

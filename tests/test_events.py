@@ -14,7 +14,7 @@ import pytest
 from dw import events
 from dw.codec import from_bytes, from_json, to_bytes, to_json
 from dw.events import COMMANDS, EVENTS, VERSION
-from dw.types import ComponentRow, Diagnostic, Memory, OutputFile, Permissions
+from dw.types import ComponentRow, Diagnostic, FileState, Memory, OutputFile, Permissions
 
 GOLDEN = Path(__file__).parent / "golden" / "events.json"
 
@@ -48,6 +48,7 @@ EXAMPLES = [
     events.Started(1, "w", 7, "/out/w/0001"),
     events.Planned(1, "changed", ("gen.unet",), ("gen.vae",), ("gen.vae",)),
     events.Loading(1, "gen.vae", "AutoencoderKL", 1, 1),
+    events.Mapped(1, (FileState(Path("/m/vae.safetensors"), (8, 131, 512, 10**18 + 1, 2**63)),)),
     events.Loaded(1, "w", 3.25),
     events.Executing(1, "w"),
     events.StepStarted(1, "gen", 1, 2),

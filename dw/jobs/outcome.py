@@ -30,6 +30,8 @@ _LOST = {"boot": "the worker could not start", "killed": "the worker is gone"}
 _AFTER_DEATH: dict[str, Hint] = {
     "boot": ShowTraceback(),
     "version": Restart(),
+    "cut-file": "put the file right and run again; a new one is renamed into the place of one in "
+    "use, not written over it",
     "oom-killer": 'a cheaper placement needs less: "offload": "model" in the workflow',
 }
 _WITHOUT_TRACE = ("usage", "workflow")  # kinds whose message is enough

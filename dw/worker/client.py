@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from dw.codec import to_bytes
 from dw.errors import DwError, WorkerLost
-from dw.events import TERMINAL, Command, Died, Event, Shutdown, Started, Warned
+from dw.events import TERMINAL, Command, Died, Event, Mapped, Shutdown, Started, Warned
 from dw.settings import Settings, log_dir
 from dw.worker.child.bootstrap import WorkerOptions
 from dw.worker.death_records import record_death
@@ -270,6 +270,9 @@ class LocalWorkerClient:
             return
         try:
             for event in process.events.receive():
+                if isinstance(event, Mapped):
+                    process.maps(event.files)
+                    continue
                 if isinstance(event, TERMINAL):
                     lines = process.output.drain()
                     self._do(self._policy.output_received(number, lines, self._clock()))

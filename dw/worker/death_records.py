@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from dw import run_record
 from dw.events import Died, Event, RunTimedOut
-
-WRITE_LIMIT_S = 0.2  # a record is written in about a millisecond
+from dw.worker.bounded import bounded
 
 
 def record_death(folder: Path, end: Event, leaving: str | None = None) -> str | None:
@@ -29,18 +26,13 @@ def record_death(folder: Path, end: Event, leaving: str | None = None) -> str | 
     state: run_record.RunStatus = "died"
     if leaving is not None:
         state, cause = "cancelled", f"cancelled: {leaving}; {cause}"
-    outcome: SimpleQueue[str | None] = SimpleQueue()
 
-    def write() -> None:
+    def write() -> str | None:
         try:
             run_record.mark_ended(folder, state, cause=cause, last_step=end.last_step)
-            outcome.put(None)
         except (OSError, ValueError) as error:
-            outcome.put(getattr(error, "strerror", None) or str(error))
+            return getattr(error, "strerror", None) or str(error)
+        return None
 
-    threading.Thread(target=write, name="death-record", daemon=True).start()
-    try:
-        trouble = outcome.get(timeout=WRITE_LIMIT_S)
-    except Empty:
-        trouble = "the disk does not respond"
+    trouble = bounded(write, "the disk does not respond")
     return trouble and f"{str(folder / run_record.RECORD)!r} does not record this death: {trouble}"

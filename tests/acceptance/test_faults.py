@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,7 @@ import pytest
 
 from dw import run_record
 from dw.events import Died, Finished, Launched, RunCancelled, RunTimedOut
+from dw.rehearsal import stand_in
 from dw.settings import Settings
 from dw.worker.client import LocalWorkerClient
 from tests.acceptance.conftest import Shell, a_run, denoised, write_examples
@@ -63,6 +66,27 @@ def test_the_shell_tells_the_cause_and_the_next_run_works(shell: Shell, client: 
     assert "Models loaded for workflow: test" in shell("run")
     [_, died] = shell("history died")
     assert "killed by signal 9 (SIGKILL)" in died
+
+
+def test_weights_that_are_cut_in_mid_run_are_named(
+    shell: Shell, client: LocalWorkerClient, stand_ins: Path
+):
+    model = Path(shutil.copytree(stand_in("StableDiffusionPipeline", ""), shell.folder / "model"))
+    unet = model / "unet" / "diffusion_pytorch_model.safetensors"
+    size = unet.stat().st_size
+    document = shell.document("test")
+    document["steps"][0]["pipeline"]["from_pretrained_arguments"] = {"model_name": str(model)}
+    run = replace(a_run(shell, **LONG), text=json.dumps(document), rehearse=False)
+    for event in client.submit(run):
+        if denoised(event):
+            os.truncate(unet, 0)
+    assert isinstance(event, Died)
+    assert event.cause.endswith(
+        f"(SIGBUS): {str(unet)!r} was cut from {size} to 0 bytes while it was in use"
+    )
+    [record] = [json.loads(path.read_text()) for path in shell.folder.rglob("run.json")]
+    assert (record["state"], record["cause"]) == ("died", event.cause)
+    assert finished(shell).outputs
 
 
 def test_an_image_after_a_cancel_equals_one_before_it(shell: Shell, client: LocalWorkerClient):

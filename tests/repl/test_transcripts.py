@@ -236,6 +236,15 @@ Current thread 0x1 (most recent call first):
              '  a cheaper placement needs less: "offload": "model" in the workflow'],
         ),
         (
+            {"kind": "cut-file", "cause": "killed by signal 7 (SIGBUS): 'a' was cut from 9 to 3 "
+             "bytes while it was in use", "last_step": "gen: denoise step 3/4"},
+            ["error: the worker died: killed by signal 7 (SIGBUS): 'a' was cut from 9 to 3 bytes "
+             "while it was in use",
+             "  last step: gen: denoise step 3/4",
+             "  put the file right and run again; a new one is renamed into the place of one in "
+             "use, not written over it"],
+        ),
+        (
             {"kind": "boot", "cause": "exited with code 1 before it was ready",
              "tail": ("ImportError: libcudart.so.13",)},
             ["error: the worker could not start: exited with code 1 before it was ready",

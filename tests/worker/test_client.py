@@ -1,4 +1,5 @@
 import re
+import signal
 import threading
 import time
 
@@ -19,6 +20,7 @@ from dw.events import (
     Launched,
     Launching,
     LogLine,
+    Mapped,
     Prepare,
     Prepared,
     Report,
@@ -78,6 +80,21 @@ def test_a_crash_leaves_its_stack(make_client):
     died = client.submit(a_run(client)).result()
     assert isinstance(died, Died)
     assert "segfaults.py" in died.stack
+
+
+def test_a_mapped_file_that_is_cut_is_named(make_client, tmp_path):
+    weights = tmp_path / "unet.safetensors"
+    weights.write_bytes(b"x" * 8192)
+    client = make_client("loses_its_file")
+    events = list(client.submit(a_run(client, file=str(weights))))
+    died = events[-1]
+    assert isinstance(died, Died)
+    assert (died.kind, died.cause) == (
+        "cut-file",
+        f"killed by signal {signal.SIGBUS} (SIGBUS): {str(weights)!r} was cut from 8192 to 0 bytes "
+        "while it was in use",
+    )
+    assert not any(isinstance(event, Mapped) for event in events)  # it is for the client only
 
 
 def test_a_boot_failure_shows_what_was_said(make_client):

@@ -12,7 +12,7 @@ import pytest
 
 from dw import run_record
 from dw.events import Died, Event, Executing, Failed, RunCancelled, RunTimedOut, Warned
-from dw.worker import death_records
+from dw.worker import bounded
 from dw.worker.death_records import record_death
 from tests.worker.conftest import a_run
 
@@ -76,7 +76,7 @@ def test_what_kept_it_from_being_entered_is_told(
 
 def test_a_disk_that_hangs_keeps_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     goes_on, write = threading.Event(), run_record.write
-    monkeypatch.setattr(death_records, "WRITE_LIMIT_S", 0.05)
+    monkeypatch.setattr(bounded, "LIMIT_S", 0.05)
     monkeypatch.setattr(run_record, "write", lambda *facts: (goes_on.wait(), write(*facts)))
     assert "the disk does not respond" in str(record_death(folder, DIED))
     goes_on.set()

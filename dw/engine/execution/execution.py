@@ -291,11 +291,14 @@ class Execution:
             replace_scheduler(assembled, name, scheduler, self._access)
         self._context.call_settings.reconcile(assembled, pipeline.configuration)
         loras, ip_adapter = adapters_of(pipeline, spec, self._planner)
+        adapters = {lora.fingerprint for lora in loras} | (
+            {ip_adapter.name} if ip_adapter else set()
+        )
+        if spec.placement.is_on_host:
+            run.adapters |= adapters
+        run.map(*adapters)
         self._context.loras.reconcile(assembled, loras)
         self._context.ip_adapters.reconcile(assembled, ip_adapter)
-        if spec.placement.is_on_host:
-            run.adapters |= {lora.fingerprint for lora in loras}
-            run.adapters |= {ip_adapter.name} if ip_adapter else set()
         return assembled
 
     def _load_late(self, need: StepRequirement) -> None:

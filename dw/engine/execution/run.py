@@ -20,7 +20,7 @@ from dw.engine.models.cache import ComponentCache, LoadItem, StepRequirement
 from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.planner import Planner
 from dw.engine.patches.progress_bars import Listener
-from dw.events import Event, Loading, Produced, Stepped, Warned
+from dw.events import Event, Loading, Mapped, Produced, Stepped, Warned
 from dw.types import OutputFile
 from dw.workflow import Document, Workflow
 
@@ -114,7 +114,13 @@ class RunState:
     def loading(self, load: LoadItem, index: int, total: int) -> None:
         self.context.control.check()
         self.step = load.label
+        self.map(load.fingerprint)
         self.context.emit(Loading(self.context.run_id, load.label, load.cls.__name__, index, total))
+
+    def map(self, *files: Fingerprint) -> None:
+        """Tell whoever sees this process end which files may be mapped into its memory."""
+        if weights := tuple(file for each in files for file in each.weights):
+            self.context.emit(Mapped(self.context.run_id, weights))
 
     def collect(self, finished: Iterator[tuple[str, OutputFile]]) -> None:
         for step, output in finished:

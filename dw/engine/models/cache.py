@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.live_models import LiveModels, base_dtypes, tensor_bytes, tensors
 from dw.engine.models.loading import FileContent, load_component, load_single_file
 from dw.engine.models.spec import ComponentSpec, PipelineSpec, SchedulerSpec
@@ -38,6 +39,13 @@ class LoadItem:
     cls: type
     spec: ComponentSpec | None
     need: StepRequirement
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Of what it is loaded from."""
+        source = self.spec or self.need.pipeline.single_file
+        assert source is not None
+        return source.fingerprint
 
 
 @dataclass(frozen=True, slots=True)

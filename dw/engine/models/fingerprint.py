@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from dw.errors import RetryRun, RunFailed
+from dw.types import FileState
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
 NOT_READ = (".md", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif", ".mp4", ".pdf", ".lock")
@@ -32,45 +33,13 @@ TICK_NS = 20_000_000
 on most file systems): a second write within one leaves no trace."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """A file at one time. `status`: its device, inode, size in bytes, mtime and ctime in ns."""
+def is_weights(file: FileState) -> bool:
+    return file.path.name.endswith(WEIGHTS) or file.nbytes > LARGE
 
-    path: Path
-    status: tuple[int, int, int, int, int]
 
-    @classmethod
-    def of(cls, path: Path) -> FileState:
-        """Raises OSError when there is no such file."""
-        s = path.stat()
-        return cls(path, (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns))
-
-    @property
-    def nbytes(self) -> int:
-        return self.status[2]
-
-    @property
-    def is_weights(self) -> bool:
-        return self.path.name.endswith(WEIGHTS) or self.nbytes > LARGE
-
-    @property
-    def identity(self) -> str:
-        """Equal for equal bytes."""
-        return ",".join(map(str, self.status)) if self.is_weights else _content(self)
-
-    def change(self) -> str | None:
-        """What happened to the file since then: `was removed`; None when its stat is the same."""
-        try:
-            now = FileState.of(self.path).status
-        except OSError:
-            return "was removed"
-        if now == self.status:
-            return None
-        if now[:2] != self.status[:2]:
-            return "was replaced"
-        if now[2] < self.nbytes:
-            return f"was cut from {self.nbytes} to {now[2]} bytes"
-        return "was changed"
+def identity(file: FileState) -> str:
+    """Equal for equal bytes."""
+    return ",".join(map(str, file.status)) if is_weights(file) else _content(file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +61,12 @@ class Fingerprint:
         """Raises OSError when a source is missing."""
         found = [(source, _settled(source)) for source in sources]
         if configs is not None:
-            found.append((configs, [f for f in _settled(configs) if not f.is_weights]))
+            found.append((configs, [f for f in _settled(configs) if not is_weights(f)]))
         digest = hashlib.sha256()
         for source, files in found:
             for file in files:
                 name = os.path.relpath(file.path, source if source.is_dir() else source.parent)
-                digest.update(f"{name}={file.identity};".encode())
+                digest.update(f"{name}={identity(file)};".encode())
             digest.update(b"\n")
         read = tuple(file for _, files in found for file in files)
         return cls(digest.hexdigest()[:16], sources, configs, read)
@@ -113,9 +82,13 @@ class Fingerprint:
             raise
         self._require_unchanged()
 
+    @property
+    def weights(self) -> tuple[FileState, ...]:
+        return tuple(file for file in self.files if is_weights(file))
+
     def changed_weights(self) -> str | None:
         """The first file of weights that is not what it was, and what happened to it."""
-        changes = ((file, file.change()) for file in self.files if file.is_weights)
+        changes = ((file, file.change()) for file in self.weights)
         return next((f"{str(file.path)!r} {change}" for file, change in changes if change), None)
 
     def _require_unchanged(self) -> None:
@@ -127,7 +100,7 @@ class Fingerprint:
             raise RunFailed(f"{self._difference(now)} while it was being read", hints=[RetryRun()])
 
     def _difference(self, now: Fingerprint) -> str:
-        before, after = ({f.path: f.identity for f in each.files} for each in (self, now))
+        before, after = ({f.path: identity(f) for f in each.files} for each in (self, now))
         path = next(p for p in {**before, **after} if before.get(p) != after.get(p))
         if path not in before:
             return f"{str(path)!r} was added"

@@ -16,9 +16,10 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
 
 from dw.engine.files.access import FileAccess
-from dw.engine.models.fingerprint import WEIGHTS, FileState
+from dw.engine.models.fingerprint import WEIGHTS
 from dw.engine.models.hub_address import hub_file
 from dw.errors import CheckModelName, LoginToHub, Rehearse, RunFailed, TrustWorkflow
+from dw.types import FileState
 from dw.workflow.builtin import is_builtin, require_model
 from dw.workflow.paths import resolve
 

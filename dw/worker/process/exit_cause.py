@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-ExitKind = Literal["signal", "oom-killer", "exit", "boot", "killed", "poisoned", "version"]
+from dw.types import ExitKind, FileState
 
 SIGKILL, SIGTERM = 9, 15  # Windows names only the second, and ends processes with it
 OOM_KILLED = "killed by the kernel's OOM-killer: the host ran out of memory"
@@ -25,6 +25,7 @@ class ExitStatus:
     stack: str = ""
     tail: tuple[str, ...] = ()
     start_error: str | None = None  # why no process could be started
+    cut_file: str | None = None  # a file that was mapped into its memory, and what happened to it
 
     @property
     def was_killed(self) -> bool:
@@ -35,6 +36,8 @@ class ExitStatus:
     def kind(self) -> ExitKind:
         if self.oom_killed:
             return "oom-killer"
+        if self.cut_file:
+            return "cut-file"
         return "signal" if self.exit_code < 0 else "exit"
 
     @property
@@ -45,7 +48,8 @@ class ExitStatus:
         if self.oom_killed:
             return OOM_KILLED
         if self.exit_code < 0:
-            return f"killed by signal {-self.exit_code} ({signal_name(-self.exit_code)})"
+            told = f"killed by signal {-self.exit_code} ({signal_name(-self.exit_code)})"
+            return f"{told}: {self.cut_file} while it was in use" if self.cut_file else told
         return f"exited with code {self.exit_code}"
 
 
@@ -54,6 +58,15 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return "unknown"
+
+
+def cut_file(exit_code: int, mapped: Iterable[FileState]) -> str | None:
+    """Which of the mapped files ended a process that a SIGBUS ended, and what happened to it: one
+    that is shorter, or else one that was written to, as a file is when it is saved anew."""
+    if signal_name(-exit_code) != "SIGBUS":
+        return None
+    found = [f"{str(file.path)!r} {change}" for file in mapped if (change := file.change())]
+    return next((each for each in found if " was cut " in each), next(iter(found), None))
 
 
 def oom_kills() -> int:

@@ -12,11 +12,12 @@ import select
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
 from dw.codec import to_bytes
+from dw.worker.bounded import bounded
 from dw.worker.child import bootstrap
 from dw.worker.process import exit_cause
 from dw.worker.process.event_reader import event_reader
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dw.events import Command
+    from dw.types import FileState
 
 COMMANDS_ROOM = 1 << 20  # bytes; a workflow's text must fit, or a stopped worker stops the shell
 LONGEST_STACK = 1 << 20  # bytes
@@ -53,6 +55,7 @@ class WorkerProcess:
         )
         self._oom_kills = exit_cause.oom_kills()
         self._dump_begin: int | None = None
+        self._mapped: dict[Path, FileState] = {}
         _widen(self._commands.fileno())
         with _blocked_signals():
             self._process.start()
@@ -94,6 +97,10 @@ class WorkerProcess:
     def send(self, command: Command) -> None:
         """Raises OSError when the worker has exited; `exit_watch` then reports that too."""
         self._commands.send_bytes(to_bytes(command))
+
+    def maps(self, files: Iterable[FileState]) -> None:
+        """Remember the files that it maps into memory, for the cause of its end."""
+        self._mapped |= {file.path: file for file in files}
 
     def kill(self) -> None:
         """SIGKILL to the worker and everything it started. Harmless when it has exited.
@@ -141,6 +148,7 @@ class WorkerProcess:
             oom_killed=exit_code == -exit_cause.SIGKILL and was_oom_kill,
             stack=stack,
             tail=tuple(self.output.tail),
+            cut_file=bounded(lambda: exit_cause.cut_file(exit_code, self._mapped.values()), None),
         )
 
     def abandon(self) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from dw.events import Died, Event, Exited, RunTimedOut
-from dw.worker.process.exit_cause import ExitKind, ExitStatus
+from dw.types import ExitKind
+from dw.worker.process.exit_cause import ExitStatus
 from dw.worker.process.stack import summarize
 from dw.worker.supervision.command_state import CommandState, Limits
 from dw.worker.supervision.cost_estimates import CostEstimates

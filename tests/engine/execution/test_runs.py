@@ -11,7 +11,17 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 
 from dw.errors import Rehearse, RunFailed, UsageError, WorkflowError
-from dw.events import Executing, Loaded, Loading, Planned, Produced, Started, Stepped, StepStarted
+from dw.events import (
+    Executing,
+    Loaded,
+    Loading,
+    Mapped,
+    Planned,
+    Produced,
+    Started,
+    Stepped,
+    StepStarted,
+)
 from tests.engine.session import Session, generate, text_to_image, workflow
 
 # The Euler scheduler of SDXL, with numpy 2.
@@ -60,17 +70,19 @@ def test_events_come_in_the_order_of_the_run(session: Session, sd15: Path) -> No
     others = [event for event in session.events if not isinstance(event, Stepped)]
     kinds = [type(event) for event in (*others[:-1], *steps, others[-1])]
     assert list(dict.fromkeys(kinds)) == [
-        *(Started, Planned, Loading, Loaded, Executing),
+        *(Started, Planned, Mapped, Loading, Loaded, Executing),
         *(StepStarted, Stepped, Produced),
     ]
     assert {(event.name, event.phase, event.total) for event in steps} == {("gen", "denoise", 4)}
     assert (steps[0].done, steps[-1].done) == (0, 4)
+    weights = {file.path for event in session.seen(Mapped) for file in event.files}
+    assert weights == set(sd15.glob("*/*.safetensors"))
 
 
 def test_a_warm_run_says_nothing_of_loading(session: Session, sd15: Path) -> None:
     session.run(text_to_image(sd15))
     session.run(text_to_image(sd15))
-    assert session.seen(Loading) == session.seen(Loaded) == []
+    assert session.seen(Loading) == session.seen(Loaded) == session.seen(Mapped) == []
 
 
 class TestSeeds:

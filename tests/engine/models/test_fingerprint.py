@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dw.engine.models.fingerprint import LARGE, FileState, Fingerprint
+from dw.engine.models.fingerprint import LARGE, Fingerprint, is_weights
 from dw.errors import RetryRun, RunFailed
+from dw.types import FileState
 
 WEIGHTS = "model.safetensors"
 
@@ -164,10 +165,10 @@ class TestWhatIsAnother:
 def test_a_large_file_is_told_by_its_stat(tmp_path: Path) -> None:
     with (tmp_path / "model.onnx").open("wb") as file:
         file.truncate(LARGE)
-    assert not FileState.of(tmp_path / "model.onnx").is_weights
+    assert not is_weights(FileState.of(tmp_path / "model.onnx"))
     with (tmp_path / "model.onnx").open("ab") as file:
         file.write(b"x")
-    assert FileState.of(tmp_path / "model.onnx").is_weights
+    assert is_weights(FileState.of(tmp_path / "model.onnx"))
 
 
 class TestReading:
