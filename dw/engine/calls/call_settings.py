@@ -162,7 +162,7 @@ def _attn_processor(module: Any, value: str) -> Undo:
     if not hasattr(module, "set_attn_processor"):
         return _nothing(module, "set_attn_processor")
     processors = dict(module.attn_processors)
-    module.set_attn_processor(resolve.resolve(value)())
+    module.set_attn_processor(resolve.attention_processor(value)())
     return lambda module: module.set_attn_processor(dict(processors))
 
 

@@ -62,7 +62,7 @@ def check_objects(arguments: Any, path: JsonPath, *, trust: bool) -> Diagnostics
         if (found := construction(value)) is None or not isinstance(found.cls, str):
             continue
         try:
-            cls = resolve.python_class(found.cls, trust=trust)
+            cls = resolve.object_class(found.cls, trust=trust)
         except WorkflowError as error:
             yield DataDiagnostic((*here, found.type_key), error.message)
             continue

@@ -13,7 +13,7 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as OF_
 
 from dw.engine.models.context import LoadContext
 from dw.engine.models.spec import QuantizationSpec
-from dw.engine.python import resolve
+from dw.engine.python import kinds, resolve
 from dw.errors import RunFailed, WorkflowError, did_you_mean, told
 from dw.extras import EXTRAS, missing_package
 from dw.workflow.format.construction import is_dtype_key, is_type_key
@@ -64,11 +64,8 @@ def _missing(config_type: str) -> str | None:
 
 def config_class(name: str, *, trust: bool = False) -> Any:
     """Raises WorkflowError for a class that is not a quantization config."""
-    found = resolve.resolve(name, trust=trust)
-    bases = {base.__name__ for base in getattr(found, "__mro__", ())}
-    if found is PipelineQuantizationConfig or "QuantizationConfigMixin" in bases:
-        return found
-    raise WorkflowError(f"{name!r} is not a quantization config, such as {', '.join(PACKAGES)}")
+    kind = f"a quantization config, such as {', '.join(PACKAGES)}"
+    return resolve.resolve(name, kinds.is_quantization, kind, trust=trust)
 
 
 def quantization_of(
@@ -156,5 +153,6 @@ def _value(name: str, value: Any, trust: bool) -> Any:
         return value[1:-1]
     if is_dtype_key(name):
         return resolve.dtype(value)
-    found = resolve.resolve(value, trust=trust)
+    kind = "a type of quantization, such as torchao.quantization.Int8WeightOnlyConfig"
+    found = resolve.resolve(value, kinds.is_quantization_type, kind, trust=trust)
     return found() if isinstance(found, type) else found

@@ -1,29 +1,34 @@
 """Python names: the classes, dtypes and constants that a workflow names, imported.
 
 A name without a dot is an attribute of diffusers, one with dots is `module.attribute`. Importing
-runs code, so only known packages are imported unless the user trusts the workflow. What a name
-stands for must be of the kind that its place requires.
+runs code, so only known modules are imported unless the user trusts the workflow. What a name
+stands for must be of the kind that its place requires: see `dw.engine.python.kinds`.
 """
 
 from __future__ import annotations
 
 import copy
 import importlib
+import inspect
+from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum, EnumType
 from functools import lru_cache
-from importlib.util import find_spec
-from types import ModuleType
+from types import ModuleType, NoneType
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import DiffusionPipeline
 
+from dw.engine.python import kinds
 from dw.errors import TrustWorkflow, WorkflowError, did_you_mean, told
 from dw.extras import missing_package
 from dw.workflow import Diagnostic, Document
-from dw.workflow.checks.classes import TRUSTED_PACKAGES
-from dw.workflow.checks.constants import constant_error, constant_path
+from dw.workflow.checks.constants import constant_error, constant_path, module_of
+from dw.workflow.checks.modules import class_error, module_error
+from dw.workflow.module_source import find_module
 from dw.workflow.references import constants_in
 from dw.workflow.substitution import substitute
 
@@ -35,22 +40,45 @@ AUTO_CLASSES = {
 }
 """The mapping of diffusers in which each looks its pipelines up, and the task in their names."""
 
-_OF_VALUES = ("builtins", "collections", "numpy")
-"""Packages whose classes hold plain values."""
+_PLAIN = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    NoneType,
+    torch.dtype,
+    torch.Tensor,
+    np.ndarray,
+    np.number,
+)
+_PLAIN_GROUPS = (list, tuple, set, frozenset)
 
 
 # ------------------------------------------------------------------ classes and dtypes
 
 
-def resolve(name: str, *, trust: bool = False) -> Any:
-    """The object that `name` names; a name in braces is its own text.
+def resolve(name: str, is_kind: Callable[[Any], bool], kind: str, *, trust: bool = False) -> Any:
+    """The class or dtype that `name` names, which must be of a kind; messages call that `kind`.
 
-    Raises WorkflowError, without a position, for an unknown package and for an unknown name.
+    Raises WorkflowError, without a position, for a name that is unknown, of another kind, or not
+    allowed without trust.
     """
-    if name.startswith("{") and name.endswith("}"):
-        return name[1:-1]
+    if not trust and (error := class_error(name)):
+        raise _distrusted(name, error)
     module_name, _, attribute = name.rpartition(".")
-    return _attribute(_module(module_name or "diffusers", name, trust), attribute)
+    found = _attribute(_module(module_name or "diffusers", name), attribute)
+    try:
+        is_right = is_kind(found)
+    except ImportError as error:  # a class in the place of one that needs another package
+        raise WorkflowError(f"{name!r} cannot be used: {' '.join(str(error).split())}") from None
+    if not is_right:
+        raise WorkflowError(f"{name!r} is not {kind}")
+    package = (module_name or "diffusers").partition(".")[0]
+    owner = getattr(found, "__module__", package).partition(".")[0]
+    if not trust and owner != package:  # a known package may import others for itself
+        raise _distrusted(name, f"which is of the package {owner!r} and is named as one of that")
+    return found
 
 
 def dtype(value: Any) -> torch.dtype:
@@ -70,43 +98,51 @@ def dtype(value: Any) -> torch.dtype:
 
 def python_class(name: str, *, trust: bool = False) -> Any:
     """The class that an argument names, or a dtype."""
-    found = resolve(name, trust=trust)
-    if isinstance(found, torch.dtype):
-        return found
-    if not isinstance(found, type):
-        raise WorkflowError(f"{name!r} is not a class")
-    _require_trusted(found.__module__, name, trust)  # a known package may import unknown ones
-    return found
+
+    def is_kind(found: Any) -> bool:
+        is_class = isinstance(found, type | torch.dtype)
+        return is_class and (trust or kinds.is_known(found))
+
+    return resolve(name, is_kind, "a class that a workflow may use", trust=trust)
+
+
+def object_class(name: str, *, trust: bool = False) -> Any:
+    """The class of an object that a workflow makes."""
+
+    def is_kind(found: Any) -> bool:
+        return isinstance(found, type) and (trust or kinds.is_object(found))
+
+    return resolve(name, is_kind, "a class of objects that a workflow may make", trust=trust)
 
 
 def pipeline_class(name: str, *, trust: bool = False) -> Any:
     """The class of a pipeline; `is_generic` ones stand for that of the model's index."""
-    found = resolve(name, trust=trust)
-    if is_generic(found) or is_modular(found) or is_from_transformers(found):
-        return found
-    if isinstance(found, type) and issubclass(found, DiffusionPipeline):
-        return found
-    raise WorkflowError(f"{name!r} is not a diffusers pipeline")
+    return resolve(name, kinds.is_pipeline, "a diffusers pipeline", trust=trust)
 
 
 def scheduler_class(name: str, *, trust: bool = False) -> Any:
-    found = resolve(name, trust=trust)
-    if isinstance(found, type) and issubclass(found, SchedulerMixin):
-        return found
-    raise WorkflowError(f"{name!r} is not a diffusers scheduler")
+    return resolve(name, kinds.is_scheduler, "a diffusers scheduler", trust=trust)
 
 
 def component_class(name: str, *, trust: bool = False) -> Any:
     """The class of a component, which has `from_pretrained`."""
-    found = resolve(name, trust=trust)
-    if isinstance(found, type) and hasattr(found, "from_pretrained"):
-        return found
-    raise WorkflowError(f"{name!r} is not a class with from_pretrained")
+
+    def is_kind(found: Any) -> bool:
+        is_loaded = isinstance(found, type) and hasattr(found, "from_pretrained")
+        return is_loaded and (trust or kinds.is_component(found))
+
+    return resolve(name, is_kind, "a class of components", trust=trust)
+
+
+def attention_processor(name: str) -> Any:
+    return resolve(name, kinds.is_attention_processor, "an attention processor of diffusers")
 
 
 def import_module(name: str, *, trust: bool = False) -> None:
     """Import a module for its side effects. Raises WorkflowError as `resolve` does."""
-    _module(name, name, trust)
+    if not trust and (error := module_error(name)):
+        raise _distrusted(name, error)
+    _module(name, name)
 
 
 def is_generic(cls: Any) -> bool:
@@ -178,40 +214,37 @@ def argument_value(value: Any, *, trust: bool) -> Any:
 
 
 def constant(text: str, *, trust: bool = False) -> Any:
-    """The value of `constant:NAME`. A list, set, dict or tensor is a copy, so that a run cannot
-    change the module's own.
+    """The value of `constant:NAME`: numbers, text, dtypes, members of enums, tensors, and lists and
+    objects of them. It is a copy, so that a run cannot change the module's own.
 
     Raises WorkflowError, without a position, for an unknown name, for one that must not be imported
-    and for a module, a function or a class.
+    and for anything else, such as a module, a function or a class.
     """
     if message := constant_error(text, trust=trust):
         raise WorkflowError(message)
-    found, rest = _longest_module(constant_path(text), text, trust)
+    path = constant_path(text)
+    _, rest = find_module(path)
+    found = _module(module_of(path, rest), text)
     for attribute in rest:
-        found = _attribute(found, attribute)
-        if isinstance(found, ModuleType):  # os is an attribute of torch
-            _require_trusted(found.__name__, text, trust)
+        found = _attribute(found, attribute, getattr if trust else _static)
+        if isinstance(found, ModuleType) and not trust:  # os is an attribute of torch
+            raise _distrusted(text, f"which leads into the module {found.__name__!r}")
     if callable(found) or isinstance(found, ModuleType):
         kind = "module" if isinstance(found, ModuleType) else "function or a class"
         raise WorkflowError(f"{text!r} is a {kind}, not a value")
-    if (owner := type(found).__module__) not in _OF_VALUES:  # os.environ may be imported anywhere
-        _require_trusted(owner, text, trust)
+    if not trust and not _is_plain(found):
+        raise _distrusted(text, f"which is a {type(found).__name__} and no plain value")
     return copy.deepcopy(found) if isinstance(found, list | dict | set | torch.Tensor) else found
 
 
-def _longest_module(path: list[str], text: str, trust: bool) -> tuple[Any, list[str]]:
-    """The longest leading part that can be imported, and the attributes that follow it."""
-    found = _module(path[0], text, trust)
-    for index in range(1, len(path)):
-        name = ".".join(path[: index + 1])
-        try:
-            is_module = find_spec(name) is not None
-        except ModuleNotFoundError:  # the parent is not a package
-            is_module = False
-        if not is_module:
-            return found, path[index:]
-        found = _module(name, text, trust)
-    return found, []
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Enum):
+        return kinds.is_own(type(value))
+    if type(value) is dict:
+        return all(_is_plain(each) for pair in value.items() for each in pair)
+    if type(value) in _PLAIN_GROUPS:
+        return all(map(_is_plain, value))
+    return type(value) in _PLAIN or isinstance(value, np.number)
 
 
 # ------------------------------------------------------------------ imports
@@ -222,8 +255,7 @@ def _diffusers_names() -> list[str]:
     return [name for name in dir(diffusers) if not name.startswith("_")]
 
 
-def _module(module_name: str, name: str, trust: bool) -> Any:
-    _require_trusted(module_name, name, trust)
+def _module(module_name: str, name: str) -> Any:
     try:
         return importlib.import_module(module_name)
     except ImportError as error:
@@ -231,21 +263,29 @@ def _module(module_name: str, name: str, trust: bool) -> Any:
         raise WorkflowError(message) from None
 
 
-def _require_trusted(module_name: str, name: str, trust: bool) -> None:
-    package = module_name.partition(".")[0]
-    if package not in TRUSTED_PACKAGES and not trust:
-        raise WorkflowError(
-            f"{name!r} would import the package {package!r}, which is not one of the known ones",
-            hints=[TrustWorkflow(), f"known: {', '.join(TRUSTED_PACKAGES)}"],
-        )
+def _distrusted(name: str, error: str) -> WorkflowError:
+    return WorkflowError(f"a workflow may not name {name!r}, {error}", hints=[TrustWorkflow()])
 
 
-def _attribute(module: Any, attribute: str) -> Any:
+def _attribute(owner: Any, attribute: str, look_up: Callable[[Any, str], Any] = getattr) -> Any:
     try:
-        return getattr(module, attribute)
+        return look_up(owner, attribute)
     except AttributeError:
-        known = _diffusers_names() if module is diffusers else dir(module)
-        owner = getattr(module, "__name__", type(module).__name__)
+        known = _diffusers_names() if owner is diffusers else dir(owner)
+        name = getattr(owner, "__name__", type(owner).__name__)
         raise WorkflowError(
-            f"{owner} has no {attribute!r}{did_you_mean(attribute, known)}"
+            f"{name} has no {attribute!r}{did_you_mean(attribute, known)}"
         ) from None
+
+
+def _static(owner: Any, attribute: str) -> Any:
+    """An attribute that is there already, or a class that a package exports: to look up any other
+    could run code. Raises AttributeError."""
+    if isinstance(owner, EnumType) and attribute in owner.__members__:
+        return owner.__members__[attribute]
+    try:
+        return inspect.getattr_static(owner, attribute)
+    except AttributeError:
+        if isinstance(owner, ModuleType) and attribute[:1].isupper():
+            return getattr(owner, attribute)
+        raise

@@ -9,13 +9,13 @@ from functools import lru_cache
 from types import NoneType
 from typing import Any
 
-import diffusers.pipelines
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_loading_utils import _maybe_remap_transformers_class
 
 from dw.engine.python import resolve
 from dw.engine.python.annotations import evaluated_signature
+from dw.workflow.module_source import find_module
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def has_weights(cls: Any) -> bool:
 
 def library_class(library: str, class_name: str, *, trust: bool = False) -> Any:
     """The class that a model's index names, in a library or in a pipeline module of diffusers."""
-    if hasattr(diffusers.pipelines, library):
-        return getattr(getattr(diffusers.pipelines, library), class_name)
+    if library.isidentifier() and not find_module(["diffusers", "pipelines", library])[1]:
+        library = f"diffusers.pipelines.{library}"
     if library == "transformers":
         class_name = _maybe_remap_transformers_class(class_name) or class_name
     return resolve.component_class(f"{library}.{class_name}", trust=trust)

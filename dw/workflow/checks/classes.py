@@ -1,8 +1,8 @@
 """Classes: names of Python objects in a workflow, checked without importing them.
 
 A bare name is looked up among the public names of the installed diffusers, read from the text of
-its `__init__.py` (1 ms; importing it costs seconds). A dotted name must begin with a known package,
-because resolving it imports that package.
+its `__init__.py` (1 ms; importing it costs seconds). A dotted name must lie in one of the known
+modules, because resolving it imports that module; of what kind the class is, the engine judges.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from dw.errors import did_you_mean
 from dw.extras import missing_package
+from dw.workflow.checks.modules import DTYPES, TRUSTED_PACKAGES, class_error, module_error
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.construction import (
     CONSTRUCTORS,
@@ -32,29 +33,6 @@ from dw.workflow.json_path import JsonPath, spell_value, walk
 from dw.workflow.media import extension_error
 from dw.workflow.references import PREVIOUS, is_reference
 
-TRUSTED_PACKAGES = (
-    "accelerate",
-    "bitsandbytes",
-    "controlnet_aux",
-    "diffusers",
-    "gguf",
-    "optimum",
-    "peft",
-    "sdnq",
-    "torch",
-    "torchao",
-    "transformers",
-)
-"""The packages that a workflow may import without the user's trust."""
-
-# fmt: off
-DTYPES = frozenset((
-    "bfloat16", "bool", "complex64", "complex128", "double", "float", "float16", "float32",
-    "float64", "float4_e2m1fn_x2", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2",
-    "float8_e5m2fnuz", "float8_e8m0fnu", "half", "int8", "int16", "int32", "int64", "uint8",
-    "uint16", "uint32", "uint64",
-))
-# fmt: on
 _ABBREVIATIONS = {
     "fp8": "float8_e4m3fn",
     "float8": "float8_e4m3fn",
@@ -136,8 +114,7 @@ def _name_error(path: JsonPath, value: Any, *, trust: bool) -> str | None:
     if _is_module(path):  # which is imported because it registers something
         if not _DOTTED.fullmatch(value):
             return f"{spell_value(value)} is not the name of a module"
-        is_allowed = trust or value.partition(".")[0] in TRUSTED_PACKAGES
-        return None if is_allowed else distrust(_MODULES, value)
+        return None if trust else distrust(_MODULES, value, module_error(value))
     if len(path) > 1 and is_dtype_key(str(path[-2])):  # dtypes of components by name
         return _dtype_error(str(key), value)
     if not isinstance(key, str) or not is_type_key(key):
@@ -166,8 +143,10 @@ def _class_error(key: str, name: str, *, trust: bool) -> str | None:
     package, _, rest = name.partition(".")
     if not rest:
         return _diffusers_error(key, name)
+    if not trust and (message := distrust(key, name, class_error(name))):
+        return message
     if package not in TRUSTED_PACKAGES:
-        return None if trust else distrust(key, name)
+        return None
     if key not in _OPTIONAL_KEYS and (message := missing_package(name)):
         return message
     if package == "diffusers" and "." not in rest:
@@ -198,11 +177,9 @@ def _diffusers_error(key: str, name: str) -> str | None:
     return f"{message}; a plain string is written '{{{name}}}'"
 
 
-def distrust(key: str, name: str) -> str:
-    return (
-        f"{key!r} would import {name!r}, which is not in the known packages "
-        f"({', '.join(TRUSTED_PACKAGES)}); the setting 'trust' allows it"
-    )
+def distrust(key: str, name: str, error: str | None) -> str | None:
+    """The message for a name that only the user's trust allows; None without an error."""
+    return error and f"{key!r} would import {name!r}, {error}; the setting 'trust' allows it"
 
 
 @cache

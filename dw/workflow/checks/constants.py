@@ -14,7 +14,8 @@ from typing import Any
 
 from dw.errors import did_you_mean
 from dw.extras import is_installed
-from dw.workflow.checks.classes import TRUSTED_PACKAGES, diffusers_names, distrust
+from dw.workflow.checks.classes import diffusers_names, distrust
+from dw.workflow.checks.modules import module_error
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.json_path import JsonPath, spell_value
 from dw.workflow.module_source import find_module, read_module
@@ -36,13 +37,21 @@ def constant_error(text: str, *, trust: bool) -> str | None:
     if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         return f"a constant is named by identifiers and dots, got {spell_value(text)}"
     package, *_ = path = constant_path(text)
-    if not trust and package not in TRUSTED_PACKAGES:
-        return distrust(text, name)
-    if not trust and any(part.startswith("__") for part in path):
+    if not trust and (message := distrust(text, name, module_error(package))):
+        return message
+    if not trust and any(part.startswith("_") for part in path):
         return f"{text!r} names a private attribute of Python; the setting 'trust' allows it"
     if not is_installed(package):
         return f"{text!r} needs the package {package!r}, which is not installed"
-    return _value_error(text, *find_module(path))
+    file, rest = find_module(path)
+    if not trust and (message := distrust(text, name, module_error(module_of(path, rest)))):
+        return message
+    return _value_error(text, file, rest)
+
+
+def module_of(path: list[str], rest: list[str]) -> str:
+    """The dotted name of the module in the path of a constant, whose attributes are `rest`."""
+    return ".".join(path[: len(path) - len(rest)])
 
 
 def check_constants(data: Any, path: JsonPath, *, trust: bool) -> Diagnostics:

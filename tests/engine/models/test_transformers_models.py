@@ -161,7 +161,9 @@ def test_a_component_beside_a_model_that_is_loaded_whole_is_told(
     assert problem.message == "'tokenizer' cannot be beside a 'model': pipeline is loaded whole"
 
 
-@pytest.mark.parametrize("name", ["torch.nn.Linear", "transformers.set_seed", "torch.hub.load"])
+@pytest.mark.parametrize(
+    "name", ["transformers.Trainer", "transformers.TextStreamer", "torch.Generator"]
+)
 def test_what_is_nothing_to_load_is_told(warm: Session, name: str) -> None:
     document = workflow(step("x", name, {"model_name": "a/b"}, {}))
     problems = warm.engine.check(warm.document(document))

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from diffusers.pipelines.ltx2 import utils
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
+from transformers.image_utils import OPENAI_CLIP_MEAN
 
 from dw.engine.python import resolve
 from dw.errors import WorkflowError
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 LTX = "diffusers.pipelines.ltx2.utils"
 SIGMAS = f"constant:{LTX}.STAGE_2_DISTILLED_SIGMA_VALUES"
+KARRAS = "diffusers.schedulers.scheduling_utils.KarrasDiffusionSchedulers.DDIMScheduler"
 VALUES = utils.STAGE_2_DISTILLED_SIGMA_VALUES
 COMPUTED = "constant:diffusers.pipelines.stable_diffusion_xl.watermark.WATERMARK_BITS"
 BITS = [1 if bit == "1" else 0 for bit in f"{0b101100111110110010010000011110111011000110011110:b}"]
@@ -56,12 +59,13 @@ def test_trust_reaches_every_package() -> None:
         ("constant:torch.nobody.X", "torch has no 'nobody'"),
         ("constant:torch.float16.nobody", "dtype has no 'nobody'"),
         (f"constant:{LTX}.nobody", "utils has no constant 'nobody'"),
-        ("constant:torch.cuda", "'constant:torch.cuda' is a module, not a value"),
-        ("constant:torch.hub.load", "is a function or a class, not a value"),
-        ("constant:torch.os.environ", "would import the package 'os'"),
-        ("constant:torch.hub.os.sep", "would import the package 'os'"),
-        ("constant:diffusers.utils.logging.sys.modules", "would import the package 'sys'"),
-        ("constant:torch.hub.os", "would import the package 'os'"),
+        ("constant:torch.save", "is a function or a class, not a value"),
+        ("constant:torch.cuda", "is not in a module of models and their configurations"),
+        ("constant:torch.hub.load", "is not in a module of models and their configurations"),
+        ("constant:torch.os.environ", "which leads into the module 'os'"),
+        (f"constant:{LTX}.torch.pi", "which leads into the module 'torch'"),
+        ("constant:diffusers.utils.logging.sys.modules", "is not in a module of models"),
+        ("constant:diffusers.hooks.hooks.logger", "which is a Logger and no plain value"),
         ("constant:torch._C.__loader__", "names a private attribute of Python"),
     ],
 )
@@ -76,9 +80,33 @@ def test_an_object_that_a_known_package_imported_for_itself_is_refused(
 ) -> None:
     import os
 
-    monkeypatch.setattr(utils, "DEFAULT_NEGATIVE_PROMPT", os.environ)
-    with pytest.raises(WorkflowError, match="would import the package 'os'"):
-        resolve.constant(f"constant:{LTX}.DEFAULT_NEGATIVE_PROMPT")
+    for hidden in (os.environ, [os.environ], {"a": (1, os.environ)}, {os: 1}):
+        monkeypatch.setattr(utils, "DEFAULT_NEGATIVE_PROMPT", hidden)
+        with pytest.raises(WorkflowError, match="and no plain value"):
+            resolve.constant(f"constant:{LTX}.DEFAULT_NEGATIVE_PROMPT")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("constant:torch.pi", torch.pi),
+        ("constant:transformers.image_utils.OPENAI_CLIP_MEAN", OPENAI_CLIP_MEAN),
+        (f"constant:{KARRAS}", KarrasDiffusionSchedulers.DDIMScheduler),
+    ],
+)
+def test_numbers_and_members_of_enums_are_values(text: str, value: Any) -> None:
+    assert resolve.constant(text) == value
+
+
+def test_a_value_is_read_without_running_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Made:
+        @property
+        def value(self) -> int:
+            raise AssertionError("it ran")
+
+    monkeypatch.setattr(utils, "DEFAULT_NEGATIVE_PROMPT", Made())
+    with pytest.raises(WorkflowError, match="which is a property and no plain value"):
+        resolve.constant(f"constant:{LTX}.DEFAULT_NEGATIVE_PROMPT.value")
 
 
 class TestInAWorkflow:

@@ -18,26 +18,27 @@ from dw.errors import TrustWorkflow, WorkflowError
         ("diffusers.FluxPipeline", diffusers.FluxPipeline),
         ("transformers.T5EncoderModel", transformers.T5EncoderModel),
         ("torch.bfloat16", torch.bfloat16),
-        ("{latent}", "latent"),
+        ("diffusers.hooks.LayerSkipConfig", diffusers.LayerSkipConfig),
     ],
 )
 def test_names_stand_for_python_objects(name: str, value: object) -> None:
-    assert resolve.resolve(name) is value or resolve.resolve(name) == value
+    assert resolve.python_class(name) is value
 
 
 def test_a_package_that_is_not_known_is_not_imported() -> None:
-    with pytest.raises(WorkflowError, match="would import the package 'subprocess'") as caught:
-        resolve.resolve("subprocess.check_output")
+    with pytest.raises(WorkflowError, match="which is not in the known packages") as caught:
+        resolve.python_class("subprocess.Popen")
     assert caught.value.remedies == (TrustWorkflow(),)
 
 
 def test_trust_allows_it() -> None:
-    assert resolve.resolve("collections.OrderedDict", trust=True) is collections.OrderedDict
+    found = resolve.python_class("collections.OrderedDict", trust=True)
+    assert found is collections.OrderedDict
 
 
 def test_a_missing_name_is_told_with_the_nearest() -> None:
     with pytest.raises(WorkflowError, match="did you mean 'FluxPipeline'"):
-        resolve.resolve("FluxPipelin")
+        resolve.pipeline_class("FluxPipelin")
 
 
 @pytest.mark.parametrize(

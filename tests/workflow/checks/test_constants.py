@@ -68,8 +68,9 @@ KNOWN = (
             "the setting 'trust' allows it",
         ),
         (
-            "constant:optimum.X",
-            "'constant:optimum.X' needs the package 'optimum', which is not installed",
+            "constant:controlnet_aux.X",
+            "'constant:controlnet_aux.X' needs the package 'controlnet_aux', "
+            "which is not installed",
         ),
     ],
 )
@@ -88,8 +89,8 @@ def test_a_value_that_is_written_out_is_known_before_anything_is_imported() -> N
 @pytest.mark.parametrize(
     ("text", "known"),
     [
-        ("X = [1, 2]", {"constant:torch.m.X": [1, 2]}),
-        ("X: tuple = (1, 'a')", {"constant:torch.m.X": (1, "a")}),
+        ("X = [1, 2]", {"constant:diffusers.models.m.X": [1, 2]}),
+        ("X: tuple = (1, 'a')", {"constant:diffusers.models.m.X": (1, "a")}),
         ("X = [1]\nX = [2]", {}),
         ("X = 1\nX += 1", {}),
         ("X = len('a')", {}),
@@ -101,8 +102,8 @@ def test_a_value_is_known_when_it_is_given_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, known: dict[str, Any]
 ) -> None:
     (tmp_path / "m.py").write_text(text)
-    monkeypatch.setattr(constants, "find_module", lambda path: (tmp_path / "m.py", path[2:]))
-    assert literals("constant:torch.m.X", trust=False) == known
+    monkeypatch.setattr(constants, "find_module", lambda path: (tmp_path / "m.py", path[3:]))
+    assert literals("constant:diffusers.models.m.X", trust=False) == known
 
 
 def test_a_default_has_the_type_of_the_constant() -> None:
