@@ -12,7 +12,7 @@ FILES = [*MODULES, *sorted(ROOT.glob("tests/**/*.py"))]
 
 FLOOR = {
     *("types", "errors", "extras", "events", "codec", "settings", "run_record"),
-    *("seeds", "text_files"),
+    *("seeds", "text_files", "pixels"),
 }
 LAYERS: dict[str, set[str]] = {
     "workflow": FLOOR,

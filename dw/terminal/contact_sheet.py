@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from dw.errors import RunFailed
+from dw.pixels import allowing, eight_bits
 
 _LARGEST = 256
 """Pixels of a thumbnail, each way; a smaller image keeps its size."""
@@ -62,8 +63,8 @@ def save_contact_sheet(images: Sequence[tuple[Path, str]], path: Path) -> None:
 
 def _thumbnail(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            thumb = image.convert("RGB")
+        with allowing(), Image.open(path) as image:
+            thumb = eight_bits(image).convert("RGB")
     except OSError as error:
         raise RunFailed(f"cannot read the image {path}: {error}") from error
     thumb.thumbnail((_LARGEST, _LARGEST))

@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.segment import Segment, Segments
 from rich.style import Style
 
+from dw.pixels import allowing, eight_bits
+
 ImageProtocol = Literal["kitty", "iterm2", "sixel", "blocks"]
 
 _KITTY = frozenset({"xterm-kitty", "xterm-ghostty"})
@@ -51,8 +53,8 @@ def image_protocol(environment: Mapping[str, str], setting: str = "auto") -> Ima
 
 def render_file(path: Path, protocol: ImageProtocol, columns: int) -> str:
     """The image in a file as `render` makes it."""
-    with Image.open(path) as image:
-        return render(image, protocol, columns)
+    with allowing(), Image.open(path) as image:
+        return render(eight_bits(image), protocol, columns)
 
 
 def render(image: Image.Image, protocol: ImageProtocol, columns: int) -> str:

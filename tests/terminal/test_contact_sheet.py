@@ -55,3 +55,17 @@ def test_a_sheet_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_an_image_that_is_gone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="cannot read the image"):
         contact_sheet([(tmp_path / "gone.png", "")])
+
+
+def test_a_grey_of_16_bits_is_not_white(tmp_path: Path) -> None:
+    path = tmp_path / "depth.png"
+    Image.new("I;16", (64, 64), 100 * 257).save(path)
+    assert contact_sheet([(path, "depth")]).getpixel((40, 40)) == (100, 100, 100)
+
+
+def test_a_result_is_shown_whatever_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = images(tmp_path, 1, (200, 200))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200 * 200 // 4)
+    assert contact_sheet(found).getpixel((40, 40)) == (255, 0, 0)

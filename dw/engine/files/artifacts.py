@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.utils import BaseOutput
+from PIL import Image
 
 from dw.engine.media.audio import Audio, as_audio
+from dw.engine.media.image import as_image
 from dw.engine.media.video import Video
 from dw.errors import RunFailed
 from dw.workflow.references import split_previous_result
@@ -33,6 +36,9 @@ def artifacts(result: Any) -> list[Any]:
             if name == "frames":
                 return _videos(found, getattr(result, "audio", None), result)
             return list(found)
+    if (found := getattr(result, "prediction", None)) is not None:  # Marigold's maps
+        is_signed = "Normals" in type(result).__name__
+        return [_map(each, is_signed=is_signed) for each in found]
     if (found := getattr(result, "audios", None)) is not None:
         return [as_audio(each, getattr(result, RATE, None)) for each in found]
     if (found := getattr(result, "video", None)) is not None:  # Cosmos makes one video at a time
@@ -48,6 +54,18 @@ def artifacts(result: Any) -> list[Any]:
         rest = {name: value for name, value in result.items() if name != "images"}
         return [*result["images"], rest] if rest else list(result["images"])
     return list(result) if isinstance(result, list) else [result]
+
+
+def _map(values: Any, *, is_signed: bool) -> Image.Image:
+    """A map of Marigold, (height, width, channels) or as a tensor (channels, height, width): one of
+    a single channel as a grey of 16 bits, as its authors save it; normals from -1 to 1 as colours.
+    """
+    if isinstance(values, torch.Tensor):
+        values = values.float().cpu().movedim(0, -1).numpy()
+    values = ((values + 1) / 2 if is_signed else values).clip(0, 1)
+    if values.shape[-1] == 1:
+        values = (values * 65535).round().astype(np.uint16)
+    return as_image(values)
 
 
 def _videos(videos: Iterable[Any], audios: Iterable[Any] | None, output: Any) -> list[Any]:

@@ -12,14 +12,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from PIL import Image
 
+from dw.engine.media.animation import FASTEST_GIF_FPS, encode_gif
 from dw.engine.media.audio import FORMATS as AUDIO_FORMATS
 from dw.engine.media.audio import audio_extent, encode_audio
 from dw.engine.media.image import FORMATS as IMAGE_FORMATS
-from dw.engine.media.image import as_image, encode_gif, encode_image, image_extent
+from dw.engine.media.image import as_image, encode_image, image_extent, rgb
 from dw.engine.media.media_info import MediaInfo, kind_of
 from dw.engine.media.video import CONTAINERS, FPS, Video, as_video, encode_video, video_extent
+from dw.engine.patches import progress_bars
 from dw.errors import RunFailed
+from dw.pixels import allowing
 from dw.workflow.format.result import Result
 
 EXTENSIONS = {
@@ -68,8 +72,13 @@ def encode(value: Any, spec: Result, metadata: Mapping[str, Any] | None = None) 
         return Encoded(*encode_video(video, content_type, spec.fps or video.fps or FPS))
     if content_type == "image/gif":
         video = as_video(value, content_type)
-        frames = [frame.convert("RGB") for frame in video]
-        return Encoded(*encode_gif(frames, spec.fps or video.fps or FPS))
+        fps = spec.fps or video.fps or FPS
+        if fps > FASTEST_GIF_FPS and len(video) > 1:
+            progress_bars.warn(
+                f"a GIF of {fps:g} frames per second is slow in most viewers: they show what is "
+                f"above {FASTEST_GIF_FPS} at 10"
+            )
+        return Encoded(*encode_gif([rgb(frame) for frame in video], fps))
     if content_type == "application/json":
         try:
             text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
@@ -103,8 +112,9 @@ def verify(file: BinaryIO, content_type: str, expected: MediaInfo) -> None:
         raise RunFailed("the file is empty")
     file.seek(0)
     try:
-        found = _reader(content_type)(file)
-    except (OSError, ValueError, SyntaxError) as error:
+        with allowing((expected.width or 0) * (expected.height or 0)):
+            found = _reader(content_type)(file)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise RunFailed(f"the file cannot be read back: {error}") from error
     if not expected.fits(found):
         raise RunFailed(f"the file was read back as {found}, not as {expected}")

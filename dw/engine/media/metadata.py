@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -11,9 +13,47 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dw.engine.patches import progress_bars
+
+LONGEST_TEXTS = (4096, 1024, 256, 64, 16)
+"""Characters of each text in metadata that a file cannot hold whole: the most that fits."""
+
+
+def embedded(metadata: Mapping[str, Any], fits: Callable[[str], bool] = bool) -> str:
+    """The metadata as JSON; what does not fit is shortened, with a warning: long texts first, then
+    all arguments. The JSON says so under `shortened`."""
+    whole = as_json(metadata)
+    if fits(text := _text(whole)):
+        return text
+    progress_bars.warn(
+        "the metadata of an image is longer than its format holds, and is shortened; a PNG holds "
+        "all of it"
+    )
+    for longest in LONGEST_TEXTS:
+        if fits(text := _text({**_shortened(whole, longest), "shortened": True})):
+            return text
+    rest = {name: value for name, value in whole.items() if name != "arguments"}
+    return _text({**_shortened(rest, LONGEST_TEXTS[-1]), "shortened": True})
+
+
+def _text(data: Any) -> str:
+    """Half of a surrogate pair, which no file can hold as text, becomes its JSON escape."""
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+def _shortened(value: Any, longest: int) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _shortened(member, longest) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_shortened(item, longest) for item in value]
+    is_long = isinstance(value, str) and len(value) > longest
+    return f"{value[: longest - 1]}…" if is_long else value
+
 
 def as_json(value: Any) -> Any:
     """Images and arrays become the hash of their content, classes their name."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such numbers
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):

@@ -7,6 +7,7 @@ from typing import Annotated
 from PIL import Image
 from pydantic import Field
 
+from dw.engine.media.image import rgb
 from dw.engine.tasks.arguments import Count, Side
 from dw.engine.tasks.registry import task
 from dw.errors import RunFailed
@@ -58,7 +59,7 @@ def _bordered(
             f"an overlap of {overlap} leaves nothing of an image of {image.width}x{image.height}"
         )
     canvas = Image.new("RGB", size)
-    canvas.paste(image.convert("RGB"), offset)
+    canvas.paste(rgb(image), offset)
     mask = Image.new("L", size, 255)
     left, top = offset
     kept = (

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dw.engine.media.image import rgb
 from dw.engine.tasks.arguments import Side
 from dw.engine.tasks.parts import TaskPart, TaskParts
 from dw.engine.tasks.registry import TaskContext, task
@@ -75,7 +76,7 @@ def zoe_depth(image: Image.Image, model_name: str = ZOE, *, context: TaskContext
 
 def _estimated(image: Image.Image, context: TaskContext) -> torch.Tensor:
     """The model's output (height, width), of a size that the model chooses."""
-    inputs = context.models["processor"](images=image.convert("RGB"), return_tensors="pt")
+    inputs = context.models["processor"](images=rgb(image), return_tensors="pt")
     pixels = context.on_device(inputs["pixel_values"])
     [found] = context.models["model"](pixel_values=pixels).predicted_depth
     return found.float().cpu()  # type: ignore[no-any-return]

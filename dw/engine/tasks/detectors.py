@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dw.engine.media.image import rgb
 from dw.engine.tasks.parts import TaskPart, TaskParts
 from dw.engine.tasks.registry import TaskContext, task
 from dw.extras import needing
@@ -29,7 +30,7 @@ def canny_cv(
     above the high threshold of the gradient and continues above the low one."""
     with needing("cv2"):
         import cv2
-    edges = cv2.Canny(np.asarray(image.convert("RGB")), low_threshold, high_threshold)
+    edges = cv2.Canny(np.asarray(rgb(image)), low_threshold, high_threshold)
     return Image.fromarray(edges).convert("RGB")
 
 
@@ -139,7 +140,7 @@ def _command(name: str, declared: Declaration) -> Callable[..., Image.Image]:
         **options: Any,
     ) -> Image.Image:
         given = {**dict(declared.options), **options}
-        found: Image.Image = context.models["model"](image.convert("RGB"), **given)
+        found: Image.Image = context.models["model"](rgb(image), **given)
         return found
 
     detect.__name__ = name

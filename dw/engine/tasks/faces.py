@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dw.engine.media.image import rgb
 from dw.engine.patches.progress_bars import counting
 from dw.engine.tasks.arguments import Count, Positive
 from dw.engine.tasks.parts import TaskPart, TaskParts
@@ -99,7 +100,7 @@ def _restored(face: Any, context: TaskContext) -> Any:
 
 
 def _bgr(image: Image.Image) -> Any:
-    return _flipped(np.asarray(image.convert("RGB")))
+    return _flipped(np.asarray(rgb(image)))
 
 
 def _flipped(colours: Any) -> Any:

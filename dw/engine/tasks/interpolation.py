@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
-from dw.engine.media.image import as_image, as_pixels
+from dw.engine.media.image import as_image, as_pixels, rgb
 from dw.engine.media.video import FPS, Video, as_video
 from dw.engine.patches.progress_bars import Bar
 from dw.engine.tasks.parts import TaskPart, TaskParts
@@ -45,7 +45,7 @@ def interpolate_frames(
     frames: list[Image.Image] = []
     last: torch.Tensor | None = None
     for each in Bar(clip, total=len(clip), phase="frame"):
-        frame = each.convert("RGB")
+        frame = rgb(each)
         pixels = context.on_device(as_pixels(frame))
         if last is not None:
             if frame.size != frames[-1].size:

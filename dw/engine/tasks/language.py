@@ -10,6 +10,7 @@ from PIL import Image
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from dw.engine.media.image import rgb
 from dw.engine.python.keywords import unknown_generation_argument
 from dw.engine.tasks.arguments import Positive
 from dw.engine.tasks.generation import GeneratedTokens
@@ -104,13 +105,13 @@ def _describe(
     context: TaskContext,
 ) -> str:
     processor = context.models["processor"]
-    rgb = image.convert("RGB")
+    colours = rgb(image)
     if getattr(processor, "chat_template", None) is None:
         text = {} if prompt is None else {"text": prompt}
-        inputs = processor(images=rgb, return_tensors="pt", **text)
+        inputs = processor(images=colours, return_tensors="pt", **text)
     else:
         question = {"type": "text", "text": prompt or "Describe the picture."}
-        content = [{"type": "image", "image": rgb}, question]
+        content = [{"type": "image", "image": colours}, question]
         inputs = _chat(processor, content, system_prompt)
     return _generate(inputs, processor, options, context)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dw.engine.media.image import rgb
 from dw.engine.tasks.arguments import Share
 from dw.engine.tasks.parts import TaskPart, TaskParts
 from dw.engine.tasks.registry import TaskContext, task
@@ -68,11 +69,11 @@ def segment(
 ) -> Image.Image:
     """A mask, white where the objects of the prompt are: `a cat. a hat.` Grounding DINO finds those
     with a score above `threshold`, and SAM 2 their outlines. The mask is black if none is found."""
-    rgb = image.convert("RGB")
-    boxes = _boxes(rgb, prompt, threshold, context)
-    found = torch.zeros(rgb.height, rgb.width, dtype=torch.bool)
+    colours = rgb(image)
+    boxes = _boxes(colours, prompt, threshold, context)
+    found = torch.zeros(colours.height, colours.width, dtype=torch.bool)
     if len(boxes):
-        found = _outlines(rgb, boxes, context)
+        found = _outlines(colours, boxes, context)
     return Image.fromarray(((found ^ invert).numpy() * 255).astype(np.uint8))
 
 
@@ -129,11 +130,11 @@ def remove_background(
 ) -> Image.Image:
     """The image with an alpha channel that hides its background. The model's code is downloaded
     from the hub with it, so the workflow must be trusted."""
-    pixels = context.on_device(_pixels(image.convert("RGB"), 1024))
+    pixels = context.on_device(_pixels(rgb(image), 1024))
     logits = context.models["model"](pixels)[-1]  # (1, 1, 1024, 1024)
     opacity = (logits.sigmoid()[0, 0].float().cpu() * 255).round().to(torch.uint8)
     mask = Image.fromarray(opacity.numpy()).resize(image.size, Image.Resampling.BILINEAR)
-    cut = image.convert("RGB")
+    cut = rgb(image)
     cut.putalpha(mask)
     return cut
 
@@ -154,7 +155,7 @@ def segmentation(
 ) -> Image.Image:
     """Each pixel in the colour of its ADE20K class, the input of segmentation ControlNets."""
     processor = context.models["processor"]
-    inputs = processor(images=image.convert("RGB"), return_tensors="pt")
+    inputs = processor(images=rgb(image), return_tensors="pt")
     output = context.models["model"](pixel_values=context.on_device(inputs["pixel_values"]))
     sizes = [(image.height, image.width)]
     [classes] = processor.post_process_semantic_segmentation(output, target_sizes=sizes)

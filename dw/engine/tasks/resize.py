@@ -58,7 +58,9 @@ def crop_square(image: Image.Image) -> Image.Image:
     """The largest square in the center."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+    # `crop` has Pillow's limit on the pixels of files of others, which a result may exceed.
+    box = (left, top, left + side, top + side)
+    return image.resize((side, side), Image.Resampling.NEAREST, box)
 
 
 @task()

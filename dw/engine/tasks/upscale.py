@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
-from dw.engine.media.image import as_image, as_pixels
+from dw.engine.media.image import as_image, as_pixels, rgb
 from dw.engine.patches.progress_bars import counting
 from dw.engine.tasks.arguments import Count, Positive
 from dw.engine.tasks.parts import TaskPart, TaskParts
@@ -63,7 +63,7 @@ def upscale(
 ) -> Image.Image:
     """The image enlarged by the factor of the model: the file `filename` of the hub id
     `model_name`, or a file. Tiles of `tile_size` pixels are blended over `tile_overlap` of them."""
-    pixels = context.on_device(as_pixels(image.convert("RGB")))
+    pixels = context.on_device(as_pixels(rgb(image)))
     larger = in_tiles(context.models["model"], pixels, tile_size, tile_overlap)
     return as_image(larger[0])
 
@@ -136,7 +136,7 @@ def diffusion_upscale(
     extra = {"noise_level": noise_level} if mode == "x4" else {}
     made = context.models["pipeline"](
         prompt=prompt,
-        image=image.convert("RGB"),
+        image=rgb(image),
         negative_prompt=negative_prompt,
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,

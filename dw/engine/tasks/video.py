@@ -12,6 +12,7 @@ from pydantic import Field
 
 from dw.engine.files.inputs import read_video
 from dw.engine.media.audio import as_audio
+from dw.engine.media.image import rgb
 from dw.engine.media.joining import joined_videos
 from dw.engine.media.video import Video, as_video
 from dw.engine.tasks.arguments import Count, Positive
@@ -56,7 +57,7 @@ def get_last_frame(video: Any) -> Image.Image:
 @task()
 def video_frames(video: Any) -> npt.NDArray[np.uint8]:
     """All frames as one array (frames, height, width, 3)."""
-    return np.stack([np.asarray(frame.convert("RGB")) for frame in as_video(video)])
+    return np.stack([np.asarray(rgb(frame)) for frame in as_video(video)])
 
 
 @task()

@@ -9,6 +9,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from dw.engine.tasks.arguments import Byte, Count
 from dw.engine.tasks.registry import task
+from dw.pixels import eight_bits
 
 Position = Literal["top-left", "top-right", "bottom-left", "bottom-right", "center"]
 
@@ -25,6 +26,7 @@ def add_watermark(
 ) -> Image.Image:
     """Write a text on the image. An `opacity` of 255 is opaque; a `font_size` of 0 is a twentieth
     of the short side; `margin` is in pixels; `color` is a name, `#rrggbb` or [r, g, b]."""
+    image = eight_bits(image)
     layer = Image.new("RGBA", image.size)
     draw = ImageDraw.Draw(layer)
     font = ImageFont.load_default(size=font_size or max(10, min(image.size) // 20))

@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers.pipelines.ltx2.pipeline_output import LTX2PipelineOutput
+from diffusers.pipelines.marigold import (
+    MarigoldDepthOutput,
+    MarigoldIntrinsicsOutput,
+    MarigoldNormalsOutput,
+)
 from diffusers.pipelines.pipeline_utils import AudioPipelineOutput
 from diffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from diffusers.pipelines.wan.pipeline_output import WanPipelineOutput
@@ -125,3 +130,28 @@ def test_a_pipeline_gets_frames_and_waveforms() -> None:
     assert pipeline.arguments["video"] is IMAGES
     assert pipeline.arguments["audio"].shape == (2, 9)  # (channels, samples)
     assert pipeline.arguments["n"] == 3
+
+
+class TestMarigold:
+    """The outputs of its pipelines, whose maps are between 0 and 1 and normals from -1."""
+
+    VALUES = np.array([[0, 0.25, 0.5, 1]], np.float32)
+
+    @pytest.mark.parametrize("form", ["np", "pt"])
+    def test_depth_has_16_bits(self, form: str) -> None:
+        values = self.VALUES[None, ..., None]
+        prediction = values if form == "np" else torch.from_numpy(values).movedim(-1, 1)
+        [image] = artifacts(MarigoldDepthOutput(prediction, None, None))
+        assert image.mode == "I;16"
+        assert np.asarray(image).tolist() == [[0, 16384, 32768, 65535]]
+
+    def test_normals_are_colours(self) -> None:
+        normals = np.stack([self.VALUES * 2 - 1] * 3, -1)[None]
+        [image] = artifacts(MarigoldNormalsOutput(normals, None, None))
+        assert image.mode == "RGB"
+        assert np.asarray(image)[0, :, 0].tolist() == [0, 64, 128, 255]
+
+    def test_intrinsics_are_colours(self) -> None:
+        colours = np.stack([self.VALUES] * 3, -1)[None]
+        found = artifacts(MarigoldIntrinsicsOutput(np.repeat(colours, 2, 0), None, None))
+        assert [np.asarray(image)[0, :, 0].tolist() for image in found] == [[0, 64, 128, 255]] * 2

@@ -13,6 +13,7 @@ from dw.engine.files.access import FileAccess
 from dw.engine.tasks import TaskContext, check_task, run_task
 from dw.errors import RunFailed
 from dw.extras import install
+from dw.pixels import eight_bits
 
 CONTEXT = TaskContext(FileAccess(Path()), lambda: None)
 WIDE = Image.linear_gradient("L").resize((200, 100)).convert("RGB")
@@ -231,3 +232,30 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 def test_a_missing_key_is_named_with_the_nearest() -> None:
     with pytest.raises(RunFailed, match="did you mean 'width'"):
         run("get_dict_value", dict={"width": 1}, key="widht")
+
+
+RAMP = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+DEEP = Image.fromarray(RAMP.astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("resize_rescale", {"width": 256, "height": 64}),
+        ("resize_center_crop", {"width": 256, "height": 64}),
+        ("strip_exif", {}),
+        ("add_watermark", {"text": " "}),
+        ("add_border_and_mask_with_size", {"width": 256, "height": 64}),
+    ],
+)
+def test_greys_of_16_bits_are_not_clipped(command: str, arguments: Any) -> None:
+    made = run(command, image=DEEP, **arguments)
+    image = made["bordered_image"] if isinstance(made, dict) else made
+    assert np.array_equal(np.asarray(eight_bits(image).convert("L")), RAMP)
+
+
+def test_a_square_of_a_large_image_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64)
+    image = Image.fromarray(RAMP)
+    square = np.asarray(run("crop_square", image=image))
+    assert np.array_equal(square, RAMP[:, 96:160])
