@@ -4,19 +4,23 @@ pipeline takes.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import av
-from diffusers.utils import load_image
 from PIL import Image, UnidentifiedImageError
 
 from dw.engine.files.access import FileAccess
-from dw.engine.media.audio import Audio, decode_audio
+from dw.engine.media.animation import FORMATS as ANIMATIONS
+from dw.engine.media.animation import decode_animation
+from dw.engine.media.audio import Audio
+from dw.engine.media.audio_reading import decode_audio
+from dw.engine.media.colour_profile import as_read
 from dw.engine.media.containers import opened
-from dw.engine.media.video import Video
+from dw.engine.media.video import Video, decode_frames
 from dw.engine.python import resolve
-from dw.errors import RunFailed, told
+from dw.errors import OutOfResources, RunFailed, told
 from dw.workflow.format.construction import PLAIN_STRINGS, is_class_key, is_dtype_key, is_type_key
 from dw.workflow.media import media_kind
 from dw.workflow.references import is_reference
@@ -54,24 +58,27 @@ def realize(value: Any, *, access: FileAccess, key: str = "") -> Any:
 
 
 def read_image(place: str, access: FileAccess) -> Image.Image:
-    """An image from a path or URL, as RGB and upright."""
+    """An image from a path or URL as its maker meant it: upright, in sRGB, as RGB."""
     try:
         with Image.open(access.source(place)) as image:
-            return load_image(image)  # type: ignore[no-any-return]
+            return as_read(image)
     except (OSError, ValueError, RunFailed, Image.DecompressionBombError) as error:
         raise _unreadable("image", place, error) from error
 
 
 def read_video(place: str, access: FileAccess) -> Video:
-    """A video from a path or URL, with its audio."""
+    """A video from a path or URL, with its audio. An animation is one."""
     try:
-        with opened(access.source(place)) as container:
-            stream = container.streams.video[0]
-            frames = [frame.to_image() for frame in container.decode(stream)]
-            fps = float(stream.average_rate or 0) or None
+        source = access.source(place)
+        if (image := _animation(source)) is not None:
+            with image:
+                frames, fps = decode_animation(image, access.check)
+                return Video(frames, fps=fps)
+        with opened(source) as container:
+            frames, fps = decode_frames(container, access.check)
             container.seek(0)  # it was read to its end
-            return Video(frames, decode_audio(container), fps)
-    except (OSError, ValueError, IndexError, RunFailed) as error:
+            return Video(frames, decode_audio(container, access.check), fps)
+    except (OSError, ValueError, IndexError, RunFailed, Image.DecompressionBombError) as error:
         raise _unreadable("video", place, error) from error
 
 
@@ -79,11 +86,21 @@ def read_audio(place: str, access: FileAccess) -> Audio:
     """Audio from a path or URL, which may be of a video."""
     try:
         with opened(access.source(place)) as container:
-            if (audio := decode_audio(container)) is None:
+            if (audio := decode_audio(container, access.check)) is None:
                 raise RunFailed("it has no audio stream")
             return audio
     except (OSError, ValueError, RunFailed) as error:
         raise _unreadable("audio", place, error) from error
+
+
+def _animation(source: str | io.BytesIO) -> Image.Image | None:
+    """The file as an image of Pillow, None if it is a video."""
+    try:
+        return Image.open(source, formats=ANIMATIONS)
+    except UnidentifiedImageError:
+        if isinstance(source, io.BytesIO):
+            source.seek(0)
+        return None
 
 
 _LOADERS: dict[str, Callable[[str, FileAccess], Any]] = {
@@ -100,5 +117,6 @@ def _unreadable(kind: str, place: str, error: Exception) -> RunFailed:
     elif isinstance(error, UnidentifiedImageError | av.error.InvalidDataError):
         reason = f"not a valid {kind} file"
     else:
-        reason = told(error)
-    return RunFailed(f"cannot read the {kind} {place!r}: {reason}", hints=hints)
+        reason = error.message if isinstance(error, RunFailed) else told(error)
+    failure = OutOfResources if isinstance(error, OutOfResources) else RunFailed
+    return failure(f"cannot read the {kind} {place!r}: {reason}", hints=hints)

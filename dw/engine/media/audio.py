@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain
 from typing import Any, BinaryIO
 
 import av
@@ -128,8 +127,11 @@ def as_audio(value: Any, rate: int | None = None) -> Audio:
         raise RunFailed(f"audio cannot be made from {kind_of(value)}")
     samples = value[:, None] if value.ndim == 1 else value
     samples = samples.T if samples.shape[0] < samples.shape[1] else samples
-    scale = 1 if samples.dtype.kind == "f" else -float(np.iinfo(samples.dtype).min)
-    return Audio((samples / scale).astype(np.float32), rate)
+    if samples.dtype.kind != "f":
+        steps = np.iinfo(samples.dtype)
+        middle = (int(steps.max) + int(steps.min) + 1) // 2  # silence: 128 in bytes, 0 in int16
+        samples = (samples - float(middle)) / (int(steps.max) + 1 - middle)
+    return Audio(samples.astype(np.float32), rate)
 
 
 def waveforms(value: Any) -> list[Any] | None:
@@ -195,19 +197,6 @@ def audio_extent(file: BinaryIO) -> MediaInfo:
             return MediaInfo(samples=samples, sample_rate=audio.samplerate)
     except soundfile.SoundFileError as error:
         raise ValueError(_reason(error)) from error
-
-
-def decode_audio(container: av.container.InputContainer) -> Audio | None:
-    """The audio of an open file, None if it has none; reads the container to its end."""
-    stream = next(iter(container.streams.audio), None)
-    if stream is None:
-        return None
-    resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-    frames = chain(container.decode(stream), [None])  # None: what the resampler still holds
-    parts = [part.to_ndarray().T for frame in frames for part in resampler.resample(frame)]
-    if not parts:
-        return None
-    return Audio(np.concatenate(parts).astype(np.float32, copy=False), stream.rate)
 
 
 def _reproducible(data: bytes, form: str) -> bytes:

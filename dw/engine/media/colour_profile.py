@@ -10,6 +10,7 @@ from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from dw.engine.media.image import warn_of_range
 from dw.engine.patches import progress_bars
+from dw.errors import told
 from dw.pixels import eight_bits
 
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
@@ -31,8 +32,7 @@ def as_read(image: Image.Image) -> Image.Image:
         try:
             found = _converted(turned, data)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            progress_bars.warn(f"an image is read without its colour profile: {reason}")
+            progress_bars.warn(f"an image is read without its colour profile: {told(error)}")
     found = found.convert("RGB")
     found.info = {}
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice
@@ -16,9 +17,12 @@ import torch
 from PIL import Image
 
 from dw.engine.media.audio import Audio, codec_rate
-from dw.engine.media.image import as_image
+from dw.engine.media.image import as_image, rgb
 from dw.engine.media.media_info import MediaInfo, kind_of
+from dw.engine.media.memory_share import MemoryShare
+from dw.engine.patches import progress_bars
 from dw.errors import RunFailed
+from dw.pixels import eight_bits
 
 FPS = 8  # if the source of a video gives none
 
@@ -41,6 +45,18 @@ by the processor: with AVX-512, eight encodings of one video were six different 
 THREADS = 4
 """The encoders divide a frame among them: with the machine's own number the bytes would depend on
 it."""
+
+_TURNS = {
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+}
+"""The signs of a display matrix (ISO 14496-12, 6.2.2: where the axes x and y point), and what they
+do to a frame."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,12 +125,15 @@ class Reel(Sequence[Image.Image]):
 
 
 def plain(value: Any, rate: int | None = None) -> Any:
-    """Videos and audio, alone or in a list, as pipelines take them: the frames, and the waveform
-    (channels, samples), resampled to `rate`."""
+    """Videos, audio and images, alone or in a list, as pipelines take them: the frames, the
+    waveform (channels, samples), resampled to `rate`, and greys of 8 bits, as libraries clip
+    others."""
     if isinstance(value, Video):
         return list(value.frames) if isinstance(value.frames, Reel) else value.frames
     if isinstance(value, Audio):
         return (value if rate is None else value.at(rate)).tensor
+    if isinstance(value, Image.Image):
+        return eight_bits(value)
     return [plain(item, rate) for item in value] if isinstance(value, list) else value
 
 
@@ -133,18 +152,48 @@ def as_video(value: Any, content_type: str = "a video") -> Video:
     raise RunFailed(f"{content_type} cannot hold {kind_of(value)}")
 
 
+def decode_frames(
+    container: Any, check: Callable[[], None]
+) -> tuple[list[Image.Image], float | None]:
+    """The frames of an open file, turned as its display matrix says, and their rate if it is known.
+
+    `check` raises when the run was cancelled. Raises OutOfResources when they need too much memory.
+    """
+    stream = container.streams.video[0]
+    share = MemoryShare("the video")
+    frames = []
+    for frame in container.decode(stream):
+        check()
+        share.take_pixels(frame.width, frame.height)
+        frames.append(_upright(frame))
+    return frames, float(stream.average_rate or 0) or None
+
+
+def _upright(frame: Any) -> Image.Image:
+    image: Image.Image = frame.to_image()
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))
+            turn = _TURNS.get(tuple((value > 0) - (value < 0) for value in (a, b, c, d)))
+            return image if turn is None else image.transpose(turn)
+    return image
+
+
 def encode_video(
     video: Video, content_type: str, fps: float, *, crf: int | None = None
 ) -> tuple[bytes, MediaInfo]:
     """The encoded video, converted frame by frame, so that no second copy of the frames is made.
     `crf` replaces the default quality; 0 is the best.
 
-    4:2:0 chroma needs even sides: an odd one loses its last line.
+    H.264 with 4:2:0 chroma, which every player shows, has even sides: the last line of an odd one
+    is there twice.
     """
     container, codec, audio_codec = CONTAINERS[content_type]
-    frames = (frame.convert("RGB") for frame in video)
+    frames = (rgb(frame) for frame in video)
     first = next(frames)
-    size = width, height = first.width & ~1, first.height & ~1
+    size = width, height = coded_size(first.size, content_type)
+    if size != first.size:
+        progress_bars.warn(padding_note(first.size, content_type))
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container, options={"fflags": "+bitexact"}) as file:
         options = OPTIONS[codec] if crf is None else {**OPTIONS[codec], "crf": str(crf)}
@@ -154,7 +203,7 @@ def encode_video(
         stream.codec_context.thread_count = THREADS
         track = None if video.audio is None else _Track(file, video.audio, audio_codec)
         for number, frame in enumerate(chain([first], frames), start=1):
-            image = av.VideoFrame.from_image(frame.crop((0, 0, *size)))
+            image = av.VideoFrame.from_image(_padded(frame, size))
             file.mux(stream.encode(image))
             if track is not None:
                 track.write_until(number / fps)
@@ -165,6 +214,30 @@ def encode_video(
     if track is not None:
         extent = replace(extent, samples=track.samples, sample_rate=track.rate)
     return buffer.getvalue(), extent
+
+
+def coded_size(size: tuple[int, int], content_type: str) -> tuple[int, int]:
+    """The size of a video of this type with frames of this size."""
+    width, height = size
+    is_even = CONTAINERS[content_type][1] == "libx264"
+    return (width + width % 2, height + height % 2) if is_even else size
+
+
+def padding_note(size: tuple[int, int], content_type: str) -> str:
+    made, coded = ("{}x{}".format(*each) for each in (size, coded_size(size, content_type)))
+    return (
+        f"a video of {made} is written as {coded}: H.264 needs even sides, so its last line is "
+        "repeated; video/webm keeps its size"
+    )
+
+
+def _padded(frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The frame, as large as `size` or a line smaller, with its last line repeated."""
+    if frame.size == size:
+        return frame
+    pixels = np.asarray(frame)
+    below, right = size[1] - frame.height, size[0] - frame.width
+    return Image.fromarray(np.pad(pixels, ((0, below), (0, right), (0, 0)), "edge"))
 
 
 class _Track:

@@ -158,3 +158,12 @@ def test_an_mp3_may_spread_its_bits() -> None:
         encode(STEREO, Result(content_type="audio/mpeg", bitrate_mode=mode)).data for mode in modes
     )
     assert constant != variable
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int32])
+def test_integers_of_any_kind_are_scaled(dtype: Any) -> None:
+    steps = np.iinfo(dtype)
+    middle = (int(steps.max) + int(steps.min) + 1) // 2
+    values = np.array([[steps.min, middle, steps.max] * 2], dtype)
+    found = as_audio(values).samples[:3, 0]
+    assert found == pytest.approx([-1, 0, 1], abs=0.01)

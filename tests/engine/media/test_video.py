@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dw.engine.media.audio import Audio, decode_audio
+from dw.engine.media.audio import Audio
+from dw.engine.media.audio_reading import decode_audio
 from dw.engine.media.encoding import encode, is_muted, verify
 from dw.engine.media.media_info import MediaInfo
 from dw.engine.media.video import CONTAINERS, Video, as_video
@@ -102,9 +103,22 @@ def test_frames_of_any_form_are_a_video(frames: Any) -> None:
     assert encode(frames, MP4).extent == MediaInfo(32, 16, 5)
 
 
-def test_odd_sides_lose_a_line() -> None:
-    odd = [frame.crop((0, 0, 47, 31)) for frame in FRAMES]
-    assert encode(odd, MP4).extent == MediaInfo(46, 30, 12)
+@pytest.mark.parametrize(
+    ("content_type", "size"), [("video/mp4", (48, 32)), ("video/webm", (47, 31))]
+)
+def test_odd_sides_lose_no_line(
+    content_type: str, size: tuple[int, int], warnings: list[str]
+) -> None:
+    odd = [Image.new("RGB", (47, 31), (200, 40, 40))] * 3
+    encoded = encode(odd, Result(content_type=content_type))
+    assert encoded.extent == MediaInfo(*size, 3)
+    verify(io.BytesIO(encoded.data), content_type, encoded.extent)
+    with av.open(io.BytesIO(encoded.data)) as file:
+        frame = next(file.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+    assert np.abs(frame - (200, 40, 40)).max() < 12  # to the last line
+    assert [note.split(":")[0] for note in warnings] == (
+        ["a video of 47x31 is written as 48x32"] if size == (48, 32) else []
+    )
 
 
 def test_a_gif_has_the_frames_alone() -> None:
