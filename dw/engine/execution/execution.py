@@ -12,6 +12,7 @@ from dw.engine.calls.acceleration import usable
 from dw.engine.calls.calling import call, method_of, seeded_generator, takes_generator
 from dw.engine.calls.chain import Runner
 from dw.engine.calls.remote_encoder import encoded
+from dw.engine.calls.strangers import require_harmless
 from dw.engine.calls.watching import watched, watching_modules
 from dw.engine.errors import failing
 from dw.engine.execution.chain_runner import chain_runner
@@ -69,6 +70,7 @@ class Execution:
         self._chosen = chosen
         self._planner = run.planner.beside(document.path.parent)
         self._access = self._planner.context.access
+        self._trust = self._access.permissions.trust
         self._results = Results(step.name for step in workflow.steps)
         self._arguments: list[Any] = []
 
@@ -224,6 +226,7 @@ class Execution:
             if configuration.generate:
                 counted = GeneratedTokens(given.get("max_new_tokens"), run.stop.cut)
                 given = {"stopping_criteria": [counted], **given}
+            require_harmless(given, target=prepared, trust=self._trust)
             output = call(
                 prepared, given, self._context.control, configuration=configuration, warn=run.warn
             )
@@ -236,6 +239,7 @@ class Execution:
         generator = seeded_generator(seed)
 
         def runner(arguments: Any) -> list[Any]:
+            require_harmless(arguments, trust=self._trust)
             require_fit(command, arguments)
             models, placement = self._models(task, arguments)
             if models:

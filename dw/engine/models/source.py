@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from diffusers import DiffusionPipeline
 from huggingface_hub import hf_hub_download, snapshot_download
@@ -18,9 +19,11 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntry
 from dw.engine.files.access import FileAccess
 from dw.engine.models.fingerprint import WEIGHTS
 from dw.engine.models.hub_address import hub_file
+from dw.engine.models.model_files import ModelFiles
 from dw.errors import CheckModelName, LoginToHub, Rehearse, RunFailed, TrustWorkflow
 from dw.types import FileState
 from dw.workflow.builtin import is_builtin, require_model
+from dw.workflow.checks.options import option_error
 from dw.workflow.paths import resolve
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -31,6 +34,26 @@ MODULAR_INDEXES = ("modular_model_index.json", INDEX)
 READ_BY_LOADERS = (*WEIGHTS, ".json", ".model", ".txt", ".jinja")
 
 Json = dict[str, Any]
+Find = TypeVar("Find", bound=Callable[..., Path])
+
+
+def _judged(find: Find) -> Find:
+    """A method that finds the folder of a model; without trust its files are judged."""
+
+    @wraps(find)
+    def judged(
+        self: Sources, name: str, *where: Any, access: FileAccess, options: Mapping[str, Any]
+    ) -> Path:
+        folder = find(self, name, *where, access=access, options=options)
+        if not access.permissions.trust:
+            is_local = is_builtin(name) or resolve(name, access.folder).is_dir()
+            is_own = not is_local and options.get("cache_dir") is None
+            if not is_own and not is_builtin(name):
+                access.require(folder, name)  # it may be a link
+            self.files.require_harmless(folder, name, access, is_own=is_own)
+        return folder
+
+    return cast(Find, judged)
 
 
 class Sources:
@@ -42,7 +65,9 @@ class Sources:
     def __init__(self, *, downloads: bool = True) -> None:
         self._limits = {} if downloads else {"local_files_only": True}
         self._json: dict[FileState, Json] = {}
+        self.files = ModelFiles()
 
+    @_judged
     def pipeline(self, name: str, *, access: FileAccess, options: Mapping[str, Any]) -> Path:
         """The folder of a whole pipeline. Downloads it when it is a hub id that is not cached.
 
@@ -71,6 +96,7 @@ class Sources:
             return self._is_pipeline(snapshot, variant)
         return self._is_component(snapshot / str(subfolder or ""), variant)
 
+    @_judged
     def modular(self, name: str, *, access: FileAccess, options: Mapping[str, Any]) -> Path:
         """The folder of a modular pipeline's index. Its components may be elsewhere."""
         options = self._limited(access, options)
@@ -81,6 +107,7 @@ class Sources:
             folder = _download(name, [*MODULAR_INDEXES, "modular_config.json", "*.py"], options)
         return _with_index(folder, name, MODULAR_INDEXES)
 
+    @_judged
     def component(
         self, name: str, subfolder: str | None, *, access: FileAccess, options: Mapping[str, Any]
     ) -> Path:
@@ -113,10 +140,14 @@ class Sources:
             file = _file_in(access.path(name), file_name)
             access.require(file, name)  # it may be a link
             return file
-        file_name = None if file_name is None else _inside(file_name)
         found = hub_file(name)
         revision = {} if found.revision is None else {"revision": found.revision}
-        return _download_file(found.repository, found.path or file_name, {**options, **revision})
+        inside = found.path or file_name
+        return _download_file(
+            found.repository,
+            None if inside is None else _inside(inside),
+            self._limited(access, {**options, **revision}),
+        )
 
     def index(self, folder: Path) -> Json:
         """The model_index.json of a pipeline's folder."""
@@ -136,7 +167,9 @@ class Sources:
 
     def _limited(self, access: FileAccess, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """The options of a look-up. A hub cache that the workflow names is written to, so access to
-        it is checked."""
+        it is checked. A revision is a part of paths in the cache."""
+        if error := option_error("revision", options.get("revision")):
+            raise RunFailed(error)
         if (folder := options.get("cache_dir")) is not None:
             access.require(Path(folder), str(folder))
         return {**options, **self._limits}

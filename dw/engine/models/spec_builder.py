@@ -280,8 +280,13 @@ class SpecBuilder:
         """The folder on this machine with the config of a model in one file, if there is one."""
         if not source.is_file() or (name := arguments.get("config")) is None:
             return None
-        folder = self.context.access.path(str(name))
-        return folder if folder.is_dir() else None
+        access, name = self.context.access, str(name)
+        folder = access.path(name)
+        if not folder.is_dir():
+            return None
+        if not self.context.trust:
+            self.context.sources.files.require_harmless(folder, name, access, is_own=False)
+        return folder
 
     def _quantization(self, name: str, cls: Any) -> QuantizationSpec | None:
         if not takes_quantization(cls):

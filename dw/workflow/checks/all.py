@@ -9,7 +9,7 @@ from dw.errors import UsageError, did_you_mean
 from dw.workflow.checks.classes import check_classes
 from dw.workflow.checks.constants import check_constants
 from dw.workflow.checks.keys import check_keys
-from dw.workflow.checks.remote_code import check_remote_code
+from dw.workflow.checks.options import check_options
 from dw.workflow.checks.shape import check_shape
 from dw.workflow.checks.sharing import check_pipeline_references, check_reused
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
@@ -39,7 +39,7 @@ def validate(
         *check_classes(data, trust=trust),
         *check_constants(data.get("steps"), ("steps",), trust=trust),
         *check_media(data),
-        *check_remote_code(data, trust=trust),
+        *check_options(data, trust=trust),
         *check_sub_arguments(data, children),
     )
 
