@@ -1,16 +1,29 @@
-"""Pixels: grey images of any depth as 8 or 16 bits, and the limit on the size of an image."""
+"""Pixels: the opening of image files, grey images of any depth as 8 or 16 bits, and the limit on the
+size of an image."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
+from typing import BinaryIO
 
 from PIL import Image
 
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""Pillow's names of what dw reads. A file is known by its content, whatever it is called, and some
+of the other formats are opened by programs outside."""
+
 FULL_16 = (0, 65535)
 _limit = Lock()
+
+
+def open_image(file: str | Path | BinaryIO, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """The image in a file, which is the only way to open one. Raises OSError, ValueError and
+    DecompressionBombError."""
+    return Image.open(file, formats=formats)
 
 
 def grey_range(image: Image.Image) -> tuple[float, float] | None:

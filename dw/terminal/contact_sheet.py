@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from dw.errors import RunFailed
-from dw.pixels import allowing, eight_bits
+from dw.pixels import allowing, eight_bits, open_image
 
 _LARGEST = 256
 """Pixels of a thumbnail, each way; a smaller image keeps its size."""
@@ -63,7 +63,7 @@ def save_contact_sheet(images: Sequence[tuple[Path, str]], path: Path) -> None:
 
 def _thumbnail(path: Path) -> Image.Image:
     try:
-        with allowing(), Image.open(path) as image:
+        with allowing(), open_image(path) as image:
             thumb = eight_bits(image).convert("RGB")
     except OSError as error:
         raise RunFailed(f"cannot read the image {path}: {error}") from error

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.segment import Segment, Segments
 from rich.style import Style
 
-from dw.pixels import allowing, eight_bits
+from dw.pixels import allowing, eight_bits, open_image
 
 ImageProtocol = Literal["kitty", "iterm2", "sixel", "blocks"]
 
@@ -53,7 +53,7 @@ def image_protocol(environment: Mapping[str, str], setting: str = "auto") -> Ima
 
 def render_file(path: Path, protocol: ImageProtocol, columns: int) -> str:
     """The image in a file as `render` makes it."""
-    with allowing(), Image.open(path) as image:
+    with allowing(), open_image(path) as image:
         return render(eight_bits(image), protocol, columns)
 
 

@@ -21,6 +21,7 @@ from dw.engine.media.containers import opened
 from dw.engine.media.video import Video, decode_frames
 from dw.engine.python import resolve
 from dw.errors import OutOfResources, RunFailed, told
+from dw.pixels import open_image
 from dw.workflow.format.construction import PLAIN_STRINGS, is_class_key, is_dtype_key, is_type_key
 from dw.workflow.media import media_kind
 from dw.workflow.references import is_reference
@@ -60,7 +61,7 @@ def realize(value: Any, *, access: FileAccess, key: str = "") -> Any:
 def read_image(place: str, access: FileAccess) -> Image.Image:
     """An image from a path or URL as its maker meant it: upright, in sRGB, as RGB."""
     try:
-        with Image.open(access.source(place)) as image:
+        with open_image(access.source(place)) as image:
             return as_read(image)
     except (OSError, ValueError, RunFailed, Image.DecompressionBombError) as error:
         raise _unreadable("image", place, error) from error
@@ -96,7 +97,7 @@ def read_audio(place: str, access: FileAccess) -> Audio:
 def _animation(source: str | io.BytesIO) -> Image.Image | None:
     """The file as an image of Pillow, None if it is a video."""
     try:
-        return Image.open(source, formats=ANIMATIONS)
+        return open_image(source, ANIMATIONS)
     except UnidentifiedImageError:
         if isinstance(source, io.BytesIO):
             source.seek(0)

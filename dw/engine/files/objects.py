@@ -13,12 +13,16 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
+from PIL import Image
+
 from dw.engine.files.access import FileAccess
 from dw.engine.media.audio import Audio, as_audio
+from dw.engine.media.containers import opened
 from dw.engine.media.video import as_video, plain
-from dw.engine.python import resolve
+from dw.engine.python import kinds, resolve
 from dw.engine.python.annotations import evaluated_signature, type_error
-from dw.errors import RunFailed, WorkflowError, did_you_mean
+from dw.errors import RunFailed, TrustWorkflow, WorkflowError, did_you_mean, told
+from dw.pixels import open_image
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.construction import (
     FROM_ARGUMENTS,
@@ -28,6 +32,7 @@ from dw.workflow.format.construction import (
     construction,
 )
 from dw.workflow.json_path import JsonPath, walk
+from dw.workflow.media import EXTENSIONS
 from dw.workflow.references import result_references
 
 KINDS = ("image", "video", "audio")
@@ -49,6 +54,11 @@ def built(value: Any, access: FileAccess) -> Any:
     found = construction(members)
     if found is None or not isinstance(found.cls, type) or any(result_references(members)):
         return members if _differ(members.values(), value.values()) else value
+    if not (access.permissions.trust or kinds.is_object(found.cls)):
+        raise RunFailed(
+            f"{found.cls.__name__} is not a class of objects that a workflow may make",
+            hints=[TrustWorkflow()],
+        )
     if found.constructor == FROM_ARGUMENTS:
         return found.cls(**{name: plain(argument) for name, argument in found.source.items()})
     if found.constructor == FROM_FILE:
@@ -129,6 +139,8 @@ def _from_file(found: Construction, access: FileAccess) -> Any:
     """Further keys are arguments of `from_file`, or attributes where it does not accept them."""
     given = {n: v for n, v in found.extra.items() if accepts(found.cls.from_file, n)}
     with _on_disk(found.source, access) as path:
+        if not access.permissions.trust:
+            _require_media(found, path)
         made = found.cls.from_file(path, **given)
     for name in found.extra.keys() - given.keys():
         known = attributes(found.cls)
@@ -136,6 +148,21 @@ def _from_file(found: Construction, access: FileAccess) -> Any:
             raise RunFailed(no_attribute(found.cls, name))
         setattr(made, name, found.extra[name])
     return made
+
+
+def _require_media(found: Construction, path: str) -> None:
+    """Raises RunFailed unless the file is of a format that dw reads: the class opens any."""
+    kind = getattr(found.cls, "kind", None) or _kind_of(path)
+    try:
+        with open_image(path) if kind == "image" else opened(path):
+            pass
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise RunFailed(f"cannot read the {kind} {found.source!r}: {told(error)}") from error
+
+
+def _kind_of(path: str) -> str:
+    extension = PurePath(path).suffix[1:].lower()
+    return next((kind for kind in KINDS if extension in EXTENSIONS[kind]), "image")
 
 
 def no_attribute(cls: type, name: str) -> str:

@@ -15,7 +15,7 @@ from dw.engine.media.media_info import MediaInfo, kind_of
 from dw.engine.media.metadata import embedded
 from dw.engine.patches import progress_bars
 from dw.errors import RunFailed
-from dw.pixels import FULL_16, eight_bits, grey_range, sixteen_bits
+from dw.pixels import FULL_16, eight_bits, grey_range, open_image, sixteen_bits
 
 FORMATS = {
     "image/png": "PNG",
@@ -145,7 +145,7 @@ def image_extent(file: BinaryIO) -> MediaInfo:
 
     Raises OSError, ValueError or SyntaxError.
     """
-    with Image.open(file) as image:
+    with open_image(file) as image:
         frames = getattr(image, "n_frames", 1)
         for index in range(frames):
             image.seek(index)

@@ -18,15 +18,18 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import save_file
 from torch import zeros
 
+import dw
 from dw.engine.execution.iterations import iterations
 from dw.engine.files import download
 from dw.engine.files.access import FileAccess
-from dw.engine.files.inputs import read_image, read_video
+from dw.engine.files.inputs import read_audio, read_image, read_video
 from dw.engine.media import containers
 from dw.errors import RunFailed, TrustWorkflow, WorkflowError
+from dw.pixels import FORMATS
 from tests.engine.session import TRUSTED, Json, Session, generate, text_to_image, workflow
 
 # ------------------------------------------------------------------ code
@@ -283,6 +286,48 @@ def test_media_of_others_are_opened_in_one_place() -> None:
     engine = Path(containers.__file__).parents[1]
     users = [p.name for p in engine.rglob("*.py") if "av.open(" in p.read_text(encoding="utf-8")]
     assert sorted(users) == ["containers.py", "video.py"]
+
+
+def test_images_are_opened_in_one_place() -> None:
+    package = Path(dw.__file__).parent
+    users = [p.name for p in package.rglob("*.py") if "Image.open(" in p.read_text("utf-8")]
+    assert users == ["pixels.py"]
+
+
+def saved(folder: Path, form: str) -> str:
+    """An image in this format of Pillow, under the name of a PNG."""
+    Image.new("L", (8, 8)).convert("1" if form in ("MSP", "XBM") else "L").save(
+        folder / "cat.png", form
+    )
+    return "cat.png"
+
+
+@pytest.mark.parametrize("form", ["DDS", "EPS", "ICO", "JPEG2000", "MSP", "PCX", "PPM"])
+@pytest.mark.parametrize("read", [read_image, read_video])
+def test_an_image_of_another_format_is_not_opened(tmp_path: Path, form: str, read: Any) -> None:
+    name = saved(tmp_path, form)
+    with pytest.raises(RunFailed, match=r"not a valid image file|no format that is read"):
+        read(name, FileAccess(tmp_path))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_image_of_a_known_format_is_read_under_any_name(tmp_path: Path, form: str) -> None:
+    assert read_image(saved(tmp_path, form), FileAccess(tmp_path)).size == (8, 8)
+
+
+@pytest.mark.parametrize("form", ["asf", "caf", "flv", "nut", "w64"])
+def test_a_video_of_another_format_is_not_opened(tmp_path: Path, form: str) -> None:
+    with av.open(tmp_path / "film.mp4", "w", format=form) as container:
+        codec = "aac" if form in ("asf", "flv", "nut") else "pcm_s16le"
+        stream = container.add_stream(codec, rate=44_100)
+        samples = np.zeros((1, 1024), np.int16)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.rate = 44_100
+        for each in (frame, None):
+            container.mux(stream.encode(each))
+    for read in (read_audio, read_video):
+        with pytest.raises(RunFailed, match="its content is of no format that is read"):
+            read("film.mp4", FileAccess(tmp_path))
 
 
 def test_a_video_is_read_all_the_same(video: Path) -> None:

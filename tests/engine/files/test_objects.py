@@ -8,7 +8,11 @@ from typing import Any, ClassVar
 import av
 import numpy as np
 import pytest
-from diffusers.modular_pipelines.minimax_h3 import MiniMaxH3AudioReference, MiniMaxH3VideoReference
+from diffusers.modular_pipelines.minimax_h3 import (
+    MiniMaxH3AudioReference,
+    MiniMaxH3ImageReference,
+    MiniMaxH3VideoReference,
+)
 from PIL import Image
 
 from dw.engine.files import download
@@ -17,7 +21,7 @@ from dw.engine.files.objects import built
 from dw.engine.media.audio import Audio
 from dw.engine.media.video import Video
 from dw.errors import RunFailed
-from tests.engine.session import PNG, Json, Session, generate, workflow
+from tests.engine.session import PNG, TRUSTED, Json, Session, generate, workflow
 
 MODULE = "diffusers.modular_pipelines.minimax_h3"
 IMAGE, VIDEO, AUDIO = (f"{MODULE}.MiniMaxH3{kind}Reference" for kind in ("Image", "Video", "Audio"))
@@ -100,7 +104,18 @@ class TestFromFile:
         (session.folder / "a.png").touch()
         value = {"a_type": Taking, "from_file": "a.png", "size": 5}
         path = str(session.folder / "a.png")
-        assert built(value, FileAccess(session.folder)) == {"path": path, "size": 5}
+        access = FileAccess(session.folder, permissions=TRUSTED)
+        assert built(value, access) == {"path": path, "size": 5}
+        with pytest.raises(RunFailed, match="Taking is not a class of objects that a workflow may"):
+            built(value, FileAccess(session.folder))
+
+    @pytest.mark.parametrize("cls", [MiniMaxH3ImageReference, MiniMaxH3VideoReference])
+    def test_a_file_is_of_a_known_format(self, session: Session, cls: Any) -> None:
+        Image.new("RGB", (8, 8)).save(session.folder / "a.tga")
+        (session.folder / "a.tga").rename(session.folder / "cat.png")
+        value = {"a_type": cls, "from_file": "cat.png"}
+        with pytest.raises(RunFailed, match=f"cannot read the {cls.kind} 'cat.png'"):
+            built(value, FileAccess(session.folder))
 
     def test_a_file_outside_is_refused(self, session: Session, tmp_path_factory: Any) -> None:
         outside = tmp_path_factory.mktemp("other") / "cat.png"

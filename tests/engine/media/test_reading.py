@@ -47,10 +47,9 @@ class TestGreys:
         found = saved(image, tmp_path / f"grey.{suffix}")
         assert np.array_equal(found, np.stack([RAMP] * 3, -1))
 
-    def test_of_16_bits_in_a_pgm_are_scaled(self, tmp_path: Path) -> None:
-        wide = (RAMP.astype(np.uint16) * 257).astype(">u2")
-        (tmp_path / "grey.pgm").write_bytes(b"P5 256 4 65535\n" + wide.tobytes())
-        assert np.array_equal(pixels(tmp_path / "grey.pgm")[..., 0], RAMP)
+    def test_of_16_bits_in_integers_of_32_are_scaled(self, tmp_path: Path) -> None:
+        image = Image.fromarray(RAMP.astype(np.int32) * 257)
+        assert np.array_equal(saved(image, tmp_path / "grey.tiff")[..., 0], RAMP)
 
     def test_of_floats_are_scaled(self, tmp_path: Path, warnings: list[str]) -> None:
         image = Image.fromarray(RAMP.astype(np.float32) / 255)
