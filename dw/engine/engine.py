@@ -11,9 +11,6 @@ from typing import Any, Literal
 
 from diffusers import DiffusionPipeline
 
-from dw.engine.calls.call_settings import CallSettings
-from dw.engine.calls.ip_adapter import IpAdapters
-from dw.engine.calls.loras import LoraAdapters
 from dw.engine.cancellation import RunControl
 from dw.engine.checks.downloads import check_downloads
 from dw.engine.checks.memory_fit import check_memory_fit
@@ -56,10 +53,6 @@ class Engine:
         self._live_models = LiveModels()
         self._cache = ComponentCache(self._live_models)
         self._sources = Sources()
-        # What sits on the models of the cache since the last call.
-        self._loras = LoraAdapters()
-        self._ip_adapters = IpAdapters()
-        self._call_settings = CallSettings()
         self._writer = OutputWriter()
         self._device: Device | None = None  # of the last run
         self._pipeline: DiffusionPipeline | None = None  # of a run that ended badly
@@ -127,9 +120,6 @@ class Engine:
             emit=emit,
             chosen=frozenset(request.arguments),
             cache=self._cache,
-            loras=self._loras,
-            ip_adapters=self._ip_adapters,
-            call_settings=self._call_settings,
             writer=self._writer,
         )
 
@@ -297,7 +287,6 @@ class Engine:
         if self._is_poisoned:
             return
         pipeline, self._pipeline = self._pipeline, None
-        self._call_settings.put_back()
         cleanup.recover(pipeline, self._cache, self._device or self._find_device(None))
 
     def _find_device(self, wanted: str | None) -> Device:

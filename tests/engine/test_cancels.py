@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from diffusers import DiffusionPipeline, FluxTransformer2DModel, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    FluxTransformer2DModel,
+    UNet2DConditionModel,
+)
 from diffusers.models.autoencoders.vae import Decoder
 from diffusers.models.unets.unet_2d_blocks import UpDecoderBlock2D
 from huggingface_hub.utils import tqdm as HubBar  # noqa: N812
@@ -119,11 +124,14 @@ def test_between_the_blocks_of_a_decode(warm: Session, sd15: Path, cancels: Canc
     assert warm.hashes(text_to_image(sd15)) == before
 
 
-def test_between_the_tiles_of_a_decode(session: Session, sd15: Path, cancels: Cancels) -> None:
+def test_between_the_tiles_of_a_decode(
+    session: Session, sd15: Path, cancels: Cancels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_small_tiles(vae: Any) -> None:
+        vae.use_tiling, vae.tile_latent_min_size, vae.tile_sample_min_size = True, 4, 32
+
+    monkeypatch.setattr(AutoencoderKL, "enable_tiling", in_small_tiles)
     document = text_to_image(sd15, configuration={"vae": {"enable_tiling": True}})
-    session.run(document)
-    vae = next(c.value for c in session.engine._cache.components() if c.label == "gen.vae")
-    vae.tile_latent_min_size, vae.tile_sample_min_size = 4, 32
     before = session.hashes(document)
     cancels.at(Decoder, "forward", 2)
     session.cancel(document, cancels.control)

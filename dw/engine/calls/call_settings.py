@@ -1,175 +1,109 @@
-"""Call settings: what is set on models for a call and can be put back, such as tiling, slicing,
-memory formats and attention.
-
-The models are shared by every pipeline, so the settings of the last call are still there; those
-that the next call does not want are put back first.
-"""
+"""Call settings: what a configuration sets on models for its calls, such as tiling, memory formats,
+attention processors and backends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
+from dw.engine.models.model_state import Change, Layer
 from dw.engine.patches import progress_bars
 from dw.engine.python import resolve
 from dw.errors import RunFailed, did_you_mean, told
 from dw.workflow.format.configuration import Configuration
 
-Wanted = Mapping[str, Any]
-"""The settings of one module: name to value."""
 
-Undo = Callable[[Any], None]
-"""Puts a module back as it was. Holds no reference to a module, which would keep it alive."""
-
-
-class CallSetting(Protocol):
-    def __call__(self, module: Any, value: Any, /) -> Undo: ...
-
-
-class CallSettings:
-    """Gives models the settings that they should have."""
-
-    def __init__(self) -> None:
-        self._set: WeakKeyDictionary[torch.nn.Module, tuple[Wanted, list[Undo]]]
-        self._set = WeakKeyDictionary()
-
-    def reconcile(self, pipeline: DiffusionPipeline, configuration: Configuration) -> None:
-        """Raises RunFailed for an unknown module and for a setting with a wrong value."""
-        wanted = wanted_settings(pipeline, configuration)
-        modules = [inner for model in _models(pipeline) for inner in model.modules()]
-        for module in modules if self._set else ():
-            if module in self._set and self._set[module][0] != wanted.get(module, {}):
-                self._put_back(module)
-        for module, settings in wanted.items():
-            if settings and module not in self._set:
-                undone: list[Undo] = []
-                self._set[module] = settings, undone  # first: one that fails leaves some to undo
-                for name, value in settings.items():
-                    undone.append(_SETTINGS[name](module, value))
-
-    def put_back(self) -> None:
-        """Put every module back as it was loaded."""
-        for module in list(self._set):
-            self._put_back(module)
-
-    def _put_back(self, module: torch.nn.Module) -> None:
-        _, undone = self._set.pop(module)
-        for undo in reversed(undone):
-            undo(module)
+def setting_changes(configuration: Configuration, models: Mapping[str, Any]) -> Iterator[Change]:
+    """`models`: of the pipeline, by the name of their component. Warns of a setting that a model
+    does not have. Raises RunFailed for an unknown module."""
+    for path, settings in _wanted(configuration, models).items():
+        component, _, inside = path.partition(".")
+        module = _find(models[component], inside)
+        for name, value in settings.items():
+            layer, method, apply = _SETTINGS[name]
+            if not hasattr(module, method):
+                progress_bars.warn(f"{type(module).__name__} has no {method}: it does nothing")
+                continue
+            put = partial(_apply, path=path, value=value, apply=apply)
+            yield Change(layer, name, (inside, value), frozenset({component}), put)
 
 
-def wanted_settings(
-    pipeline: DiffusionPipeline, configuration: Configuration
-) -> dict[torch.nn.Module, dict[str, Any]]:
-    wanted: dict[torch.nn.Module, dict[str, Any]] = {}
-    if slices_attention(pipeline, configuration):
-        sliced = (m for m in _models(pipeline) if hasattr(m, "set_attention_slice"))
-        wanted = {module: {"attention_slicing": True} for module in sliced}
-    named = {name: block.switches for name, block in configuration.settings.items()}
+def _wanted(configuration: Configuration, models: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of the pipeline's components and of modules in them, by path."""
+    found: dict[str, dict[str, Any]] = {}
+    if slices_attention(configuration, models):
+        sliced = (name for name, m in models.items() if hasattr(m, "set_attention_slice"))
+        found = {name: {"attention_slicing": True} for name in sliced}
+    for name, block in configuration.settings.items():
+        found.setdefault(name, {}).update(block.switches)
     for name, entry in configuration.components.items():
         given = {"enable_tiling": entry.enable_tiling, "attention_backend": entry.attention_backend}
-        named[name] = named.get(name, {}) | {n: v for n, v in given.items() if v}
-    for name, settings in named.items():
-        if settings and (module := _find(pipeline, name)) is not None:
-            wanted.setdefault(module, {}).update(settings)
-    return wanted
+        found.setdefault(name, {}).update({n: v for n, v in given.items() if v})
+    return {path: each for path, each in found.items() if path.partition(".")[0] in models}
 
 
-def slices_attention(pipeline: DiffusionPipeline, configuration: Configuration) -> bool:
+def slices_attention(configuration: Configuration, models: Mapping[str, Any]) -> bool:
     """Slicing is on by default on MPS, whose memory is small."""
     if configuration.enable_attention_slicing or configuration.disable_attention_slicing:
         return configuration.enable_attention_slicing
-    return torch.backends.mps.is_available() and pipeline.device.type == "mps"
+    if not torch.backends.mps.is_available():
+        return False
+    weights = (next(model.parameters(), None) for model in models.values())
+    return any(weight is not None and weight.device.type == "mps" for weight in weights)
 
 
-def _find(pipeline: DiffusionPipeline, name: str) -> torch.nn.Module | None:
-    """The module at a dotted path; None when the pipeline runs without that component."""
-    component, _, path = name.partition(".")
-    module = pipeline.components.get(component)
-    if not isinstance(module, torch.nn.Module):
-        return None
+def _find(model: torch.nn.Module, path: str) -> torch.nn.Module:
     try:
-        return module.get_submodule(path)
+        return model.get_submodule(path)
     except AttributeError:
-        known = [inner for inner, _ in module.named_modules()]
+        known = [inner for inner, _ in model.named_modules()]
         raise RunFailed(
-            f"{type(module).__name__} has no module {path!r}{did_you_mean(path, known)}"
+            f"{type(model).__name__} has no module {path!r}{did_you_mean(path, known)}"
         ) from None
 
 
-def _models(pipeline: DiffusionPipeline) -> list[torch.nn.Module]:
-    return [m for m in pipeline.components.values() if isinstance(m, torch.nn.Module)]
+Apply = Callable[[Any, Any], None]
+"""Gives a module the value of a setting. Raises RunFailed for a wrong one."""
 
 
-def _method(name: str) -> CallSetting:
-    """A method that only sets plain attributes of its model; these are put back."""
+def _apply(pipeline: Any, *, path: str, value: Any, apply: Apply) -> None:
+    component, _, inside = path.partition(".")
+    apply(getattr(pipeline, component).get_submodule(inside), value)
 
-    def apply(module: Any, value: Any) -> Undo:
-        if not hasattr(module, name):
-            return _nothing(module, name)
-        before = dict(vars(module))
+
+def _method(name: str) -> Apply:
+    def apply(module: Any, value: Any) -> None:
         try:
             getattr(module, name)(**(value if isinstance(value, dict) else {}))
         except TypeError as error:
             raise RunFailed(f"{type(module).__name__}.{name}: {told(error)}") from error
-        changed = {n: v for n, v in before.items() if vars(module)[n] is not v}
-        return lambda module: module.__dict__.update(changed)
 
     return apply
 
 
-def _nothing(module: Any, name: str) -> Undo:
-    progress_bars.warn(f"{type(module).__name__} has no {name}: it does nothing")
-    return lambda _: None
-
-
-def _attention_slicing(module: Any, _: Any) -> Undo:
-    processors = dict(getattr(module, "attn_processors", {}))
+def _attention_slicing(module: Any, _: Any) -> None:
+    """Slices all attention but that of an IP-Adapter, whose processors would be replaced."""
+    processors = getattr(module, "attn_processors", {})
+    kept = {name: each for name, each in processors.items() if "IPAdapter" in type(each).__name__}
     module.set_attention_slice("auto")
-
-    def undo(module: Any) -> None:
-        module.set_attention_slice(None)
-        if processors:
-            module.set_attn_processor(dict(processors))
-
-    return undo
+    if kept:
+        module.set_attn_processor({**module.attn_processors, **kept})
 
 
-def _channels_last(module: Any, _: Any) -> Undo:
+def _channels_last(module: Any, _: Any) -> None:
     module.to(memory_format=torch.channels_last)
-    return lambda module: module.to(memory_format=torch.contiguous_format)
 
 
-def _forward_chunking(module: Any, _: Any) -> Undo:
-    if not hasattr(module, "enable_forward_chunking"):
-        return _nothing(module, "enable_forward_chunking")
-    module.enable_forward_chunking()
-
-    def undo(module: Any) -> None:
-        for inner in module.modules():
-            if hasattr(inner, "set_chunk_feed_forward"):
-                inner.set_chunk_feed_forward(None, dim=0)  # some take it by name alone
-
-    return undo
-
-
-def _attn_processor(module: Any, value: str) -> Undo:
-    if not hasattr(module, "set_attn_processor"):
-        return _nothing(module, "set_attn_processor")
-    processors = dict(module.attn_processors)
+def _attn_processor(module: Any, value: str) -> None:
     module.set_attn_processor(resolve.attention_processor(value)())
-    return lambda module: module.set_attn_processor(dict(processors))
 
 
-def _attention_backend(module: Any, value: str) -> Undo:
+def _attention_backend(module: Any, value: str) -> None:
     """diffusers also makes the backend that of all models; this is undone at once."""
-    if not hasattr(module, "set_attention_backend"):
-        return _nothing(module, "set_attention_backend")
     active = _AttentionBackendRegistry._active_backend
     try:
         module.set_attention_backend(value)
@@ -177,15 +111,19 @@ def _attention_backend(module: Any, value: str) -> Undo:
         raise RunFailed(f"attention_backend {value!r}: {told(error)}") from error
     finally:
         _AttentionBackendRegistry.set_active_backend(active)
-    return lambda module: module.reset_attention_backend()
 
 
-_SETTINGS: dict[str, CallSetting] = {
-    "attention_slicing": _attention_slicing,
-    "enable_slicing": _method("enable_slicing"),
-    "enable_tiling": _method("enable_tiling"),
-    "channels_last": _channels_last,
-    "enable_forward_chunking": _forward_chunking,
-    "attn_processor_type": _attn_processor,
-    "attention_backend": _attention_backend,
+_SETTINGS: dict[str, tuple[Layer, str, Apply]] = {
+    "attn_processor_type": (Layer.PROCESSOR, "set_attn_processor", _attn_processor),
+    "enable_slicing": (Layer.SETTING, "enable_slicing", _method("enable_slicing")),
+    "enable_tiling": (Layer.SETTING, "enable_tiling", _method("enable_tiling")),
+    "enable_forward_chunking": (
+        Layer.SETTING,
+        "enable_forward_chunking",
+        _method("enable_forward_chunking"),
+    ),
+    "channels_last": (Layer.SETTING, "to", _channels_last),
+    "attention_slicing": (Layer.ATTENTION, "set_attention_slice", _attention_slicing),
+    "attention_backend": (Layer.ATTENTION, "set_attention_backend", _attention_backend),
 }
+"""Each setting: its layer, the method that a module with it has, and how it is set."""

@@ -1,33 +1,27 @@
-"""IP-Adapters: images as prompts. Before each call, the adapter on a pipeline's denoiser is changed
-to the one that the workflow names.
-
-An adapter replaces the attention processors of a model that other pipelines share. It is named by
-the content of its file. The very objects that it replaces are kept and put back.
-"""
+"""IP-Adapters: images as prompts. An adapter replaces the attention processors of a pipeline's
+denoiser. It is named by the content of its file."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
-import torch
 from diffusers.loaders import FluxIPAdapterMixin
 from safetensors import safe_open
 from transformers import CLIPImageProcessor
 
 from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.fingerprint import Fingerprint
+from dw.engine.models.model_state import Change, Layer
 from dw.engine.models.source import refuse_pickles
 from dw.engine.models.spec import ComponentSpec
 from dw.errors import RunFailed, told
 from dw.rehearsal import stand_in_ip_adapter
 from dw.workflow.format.pipeline import Pipeline
-
-PLACES = ("encoder_hid_proj", "text_encoder_hid_proj", "image_proj")
-"""Where models keep the layers that make tokens of the image."""
 
 IMAGE_SIZE = 224
 """Pixels of CLIP's images, for adapters without an encoder."""
@@ -64,106 +58,62 @@ def find_ip_adapter(
     return IpAdapterFile(Fingerprint.of(path), path, adapter.scale, title)
 
 
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """A model without the adapter `name`."""
-
-    name: Fingerprint
-    processors: Mapping[str, Any]
-    places: Mapping[str, Any]
-    kind: Any  # config.encoder_hid_dim_type
-
-    @classmethod
-    def of(cls, model: Any, name: Fingerprint) -> _Before:
-        places = {place: getattr(model, place, _MISSING) for place in PLACES}
-        kind = getattr(model.config, "encoder_hid_dim_type", None)
-        return cls(name, dict(model.attn_processors), places, kind)
-
-
-class IpAdapters:
-    """Gives pipelines the adapter that they should have."""
-
-    def __init__(self) -> None:
-        self._before: WeakKeyDictionary[torch.nn.Module, _Before] = WeakKeyDictionary()
-
-    def reconcile(self, pipeline: Any, wanted: IpAdapterFile | None) -> None:
-        """Raises RunFailed when the adapter does not fit the pipeline, which then has none."""
-        for model in _models(pipeline):
-            before = self._before.get(model)
-            if before is not None and not (wanted and before.name == wanted.name and _is_on(model)):
-                self._remove(model)
-        if wanted is None:
-            return
-        if not hasattr(pipeline, "load_ip_adapter"):
-            raise RunFailed(f"{type(pipeline).__name__} takes no IP-Adapter")
-        self._prepare_images(pipeline)
-        if not any(model in self._before for model in _models(pipeline)):
-            self._load(pipeline, wanted)
-        try:
-            pipeline.set_ip_adapter_scale(1.0 if wanted.scale is None else wanted.scale)
-        except (TypeError, ValueError) as error:
-            raise RunFailed(
-                f"the scale {wanted.scale} of the IP-Adapter {wanted.title!r} names blocks that "
-                f"{type(pipeline).__name__} does not have",
-                hints=[
-                    'a number, or for a UNet {"down": {"block_2": [0, 1]}, "mid": 1, "up": 0.5}'
-                ],
-            ) from error
-
-    def _load(self, pipeline: Any, wanted: IpAdapterFile) -> None:
-        _reject_face_id(wanted)
-        for model in _models(pipeline):
-            if hasattr(model, "_load_ip_adapter_weights"):
-                self._before[model] = _Before.of(model, wanted.name)
-        # None stops diffusers from loading the image encoder, which is a component.
-        is_flux = isinstance(pipeline, FluxIPAdapterMixin)
-        encoder = (
-            "image_encoder_pretrained_model_name_or_path" if is_flux else "image_encoder_folder"
-        )
-        folder, name = str(wanted.path.parent), wanted.path.name
-        try:
-            with wanted.name.reading():
-                pipeline.load_ip_adapter(folder, subfolder="", weight_name=name, **{encoder: None})
-        except BaseException as error:
-            for model in _models(pipeline):
-                self._remove(model)
-            if isinstance(error, KeyError | RuntimeError | ValueError):
-                raise RunFailed(
-                    f"the IP-Adapter {wanted.title!r} does not fit {type(pipeline).__name__}: "
-                    + told(error)
-                ) from error
-            raise
-
-    def _remove(self, model: torch.nn.Module) -> None:
-        before = self._before.pop(model, None)
-        if before is None:
-            return
-        model.set_attn_processor(dict(before.processors))  # type: ignore[operator]
-        for name, value in before.places.items():
-            if value is not _MISSING:
-                setattr(model, name, value)
-            elif hasattr(model, name):
-                delattr(model, name)
-        model.config.encoder_hid_dim_type = before.kind  # type: ignore[union-attr]
-
-    @staticmethod
-    def _prepare_images(pipeline: Any) -> None:
-        """Give a pipeline the processor that scales images to the encoder's size, as diffusers does
-        when it loads an adapter with its encoder."""
-        if getattr(pipeline, "feature_extractor", _MISSING) is None:
-            encoder = getattr(pipeline, "image_encoder", None)
-            size = IMAGE_SIZE if encoder is None else encoder.config.image_size
-            pipeline.feature_extractor = CLIPImageProcessor(size=size, crop_size=size)
+def ip_adapter_changes(
+    cls: Any, models: Mapping[str, Any], wanted: IpAdapterFile | None
+) -> Iterator[Change]:
+    """The adapter on a pipeline of this class, and its scale. `models`: by the name of their
+    component. Raises RunFailed for a class that takes none."""
+    if wanted is None:
+        return
+    if not hasattr(cls, "load_ip_adapter"):
+        raise RunFailed(f"{cls.__name__} takes no IP-Adapter")
+    names = frozenset(n for n, model in models.items() if hasattr(model, _LOADER))
+    put = partial(_load, wanted=wanted)
+    yield Change(Layer.IP_ADAPTER, "ip adapter", wanted.name, names, put)
+    scaled = partial(_set_scale, wanted=wanted)
+    # As text: two dicts that are equal may have their blocks in another order, which counts.
+    scale = json.dumps(wanted.scale)
+    yield Change(Layer.IP_ADAPTER_SCALE, "scale", scale, names, scaled)
 
 
-def _models(pipeline: Any) -> Iterator[torch.nn.Module]:
-    return (part for part in pipeline.components.values() if isinstance(part, torch.nn.Module))
+_LOADER = "_load_ip_adapter_weights"
+"""The method of the models that take adapters."""
 
 
-def _is_on(model: Any) -> bool:
-    """Whether the adapter's processors are still there: recovery after a run puts back others."""
-    processors = model.attn_processors.values()
-    return any("IPAdapter" in type(processor).__name__ for processor in processors)
+def _load(pipeline: Any, *, wanted: IpAdapterFile) -> None:
+    _reject_face_id(wanted)
+    # None stops diffusers from loading the image encoder, which is a component.
+    is_flux = isinstance(pipeline, FluxIPAdapterMixin)
+    encoder = "image_encoder_pretrained_model_name_or_path" if is_flux else "image_encoder_folder"
+    folder, name = str(wanted.path.parent), wanted.path.name
+    try:
+        with wanted.name.reading():
+            pipeline.load_ip_adapter(folder, subfolder="", weight_name=name, **{encoder: None})
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise RunFailed(
+            f"the IP-Adapter {wanted.title!r} does not fit {type(pipeline).__name__}: "
+            + told(error)
+        ) from error
+
+
+def _set_scale(pipeline: Any, *, wanted: IpAdapterFile) -> None:
+    try:
+        pipeline.set_ip_adapter_scale(1.0 if wanted.scale is None else wanted.scale)
+    except (TypeError, ValueError) as error:
+        raise RunFailed(
+            f"the scale {wanted.scale} of the IP-Adapter {wanted.title!r} names blocks that "
+            f"{type(pipeline).__name__} does not have",
+            hints=['a number, or for a UNet {"down": {"block_2": [0, 1]}, "mid": 1, "up": 0.5}'],
+        ) from error
+
+
+def prepare_images(pipeline: Any) -> None:
+    """Give a pipeline the processor that scales images to the encoder's size, as diffusers does
+    when it loads an adapter with its encoder."""
+    if getattr(pipeline, "feature_extractor", _MISSING) is None:
+        encoder = getattr(pipeline, "image_encoder", None)
+        size = IMAGE_SIZE if encoder is None else encoder.config.image_size
+        pipeline.feature_extractor = CLIPImageProcessor(size=size, crop_size=size)
 
 
 def _reject_face_id(wanted: IpAdapterFile) -> None:

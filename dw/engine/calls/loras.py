@@ -1,22 +1,21 @@
-"""LoRAs: before each call, the adapters on a pipeline's models are changed to those that the
-workflow names.
+"""LoRAs: the adapters on a pipeline's models that the workflow names.
 
-The models are shared by every pipeline, so the adapters of the last call are still there. They are
-named by the content of their file. Nothing is ever fused: unfusing does not give the same bits
-back.
+They are named by the content of their file. Nothing is ever fused: unfusing does not give the same
+bits back.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from diffusers import DiffusionPipeline
+from typing import Any
 
 from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.fingerprint import Fingerprint
+from dw.engine.models.model_state import Change, Layer
 from dw.engine.models.source import refuse_pickles
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_lora
@@ -52,62 +51,39 @@ def find_loras(pipeline: Pipeline, context: LoadContext) -> list[LoraAdapter]:
     return found
 
 
-class LoraAdapters:
-    """Gives pipelines the adapters that they should have."""
+def lora_changes(cls: Any, wanted: Sequence[LoraAdapter]) -> Iterator[Change]:
+    """The adapters on a pipeline of this class, and their scales. Raises RunFailed for a class that
+    takes none."""
+    if not wanted:
+        return
+    if not hasattr(cls, "load_lora_weights"):
+        raise RunFailed(f"{cls.__name__} takes no LoRA")
+    models = frozenset(cls._lora_loadable_modules)
+    adapters = {adapter.name: adapter for adapter in wanted}  # one file may be named twice
+    scales = dict.fromkeys(adapters, 0.0)
+    for adapter in wanted:
+        scales[adapter.name] += adapter.scale
+    put = partial(_load, adapters=tuple(adapters.values()))
+    yield Change(Layer.LORA, "loras", tuple(adapters), models, put)
+    scaled = partial(_set_scales, scales=scales)
+    yield Change(Layer.LORA_SCALE, "scales", tuple(scales.items()), models, scaled)
 
-    def __init__(self) -> None:
-        # For each adapter, the components that its file has weights for.
-        self._access: dict[str, frozenset[str]] = {}
 
-    def reconcile(self, pipeline: DiffusionPipeline, wanted: Sequence[LoraAdapter]) -> None:
-        """Raises RunFailed when an adapter does not fit the pipeline, which then has none."""
-        if not hasattr(pipeline, "load_lora_weights"):
-            if wanted:
-                raise RunFailed(f"{type(pipeline).__name__} takes no LoRA")
-            # It may share a model with a pipeline that has some.
-            for component in pipeline.components.values():
-                if getattr(component, "peft_config", None) and hasattr(component, "unload_lora"):
-                    component.unload_lora()
-            return
-        if not wanted:
-            if pipeline.get_list_adapters():
-                pipeline.unload_lora_weights()
-            return
-        if _access(pipeline) != {
-            adapter.name: self._access.get(adapter.name) for adapter in wanted
-        }:
-            self._load(pipeline, wanted)
-        scales: dict[str, float] = {}
-        for adapter in wanted:
-            scales[adapter.name] = scales.get(adapter.name, 0.0) + adapter.scale
-        # Always set, as a cancelled call may have left a text encoder's adapter scaled.
-        pipeline.set_adapters(list(scales), adapter_weights=list(scales.values()))
-
-    def _load(self, pipeline: DiffusionPipeline, wanted: Sequence[LoraAdapter]) -> None:
-        try:
-            pipeline.unload_lora_weights()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # peft warns of a second adapter
-                for adapter in {a.name: a for a in wanted}.values():
-                    with adapter.fingerprint.reading():
-                        pipeline.load_lora_weights(
-                            str(adapter.path.parent),
-                            weight_name=adapter.path.name,
-                            adapter_name=adapter.name,
-                        )
-        except BaseException:
-            pipeline.unload_lora_weights()  # half of an adapter would change every later image
-            raise
-        self._access |= _access(pipeline)
-        for adapter in wanted:
-            if not self._access.get(adapter.name):
-                raise RunFailed(
-                    f"the LoRA {adapter.title!r} has no weights for {type(pipeline).__name__}"
+def _load(pipeline: Any, *, adapters: Iterable[LoraAdapter]) -> None:
+    for adapter in adapters:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # peft warns of a second adapter
+            with adapter.fingerprint.reading():
+                pipeline.load_lora_weights(
+                    str(adapter.path.parent),
+                    weight_name=adapter.path.name,
+                    adapter_name=adapter.name,
                 )
+        if not any(adapter.name in names for names in pipeline.get_list_adapters().values()):
+            raise RunFailed(
+                f"the LoRA {adapter.title!r} has no weights for {type(pipeline).__name__}"
+            )
 
 
-def _access(pipeline: DiffusionPipeline) -> dict[str, frozenset[str]]:
-    """For each adapter on the pipeline, the components that it is on."""
-    listed = pipeline.get_list_adapters()
-    adapters = {name for names in listed.values() for name in names}
-    return {a: frozenset(c for c, names in listed.items() if a in names) for a in adapters}
+def _set_scales(pipeline: Any, *, scales: Mapping[str, float]) -> None:
+    pipeline.set_adapters(list(scales), adapter_weights=list(scales.values()))

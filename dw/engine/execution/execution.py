@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import gc
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,13 +12,14 @@ from PIL import Image
 from dw.engine.calls.acceleration import usable
 from dw.engine.calls.calling import call, method_of, seeded_generator, takes_generator
 from dw.engine.calls.chain import Runner
+from dw.engine.calls.ip_adapter import prepare_images
 from dw.engine.calls.remote_encoder import encoded
 from dw.engine.calls.strangers import require_harmless
 from dw.engine.calls.watching import watched, watching_modules
 from dw.engine.errors import failing
 from dw.engine.execution.chain_runner import chain_runner
 from dw.engine.execution.iterations import iterations
-from dw.engine.execution.requirements import adapters_of
+from dw.engine.execution.requirements import Adapters, adapters_of, wanted_changes
 from dw.engine.execution.run import RunState
 from dw.engine.execution.seeds import own_seed
 from dw.engine.files.artifacts import Results, on_host
@@ -29,7 +31,15 @@ from dw.engine.memory.footprint import Footprint
 from dw.engine.models import transformers_models
 from dw.engine.models.assembly import assemble, replace_scheduler
 from dw.engine.models.cache import StepRequirement
-from dw.engine.models.spec import Placement
+from dw.engine.models.model_state import (
+    Change,
+    States,
+    apply,
+    changed_models,
+    constructed,
+    rewind,
+)
+from dw.engine.models.spec import PipelineSpec, Placement
 from dw.engine.models.task_models import TaskModels, visiting
 from dw.engine.python import resolve
 from dw.engine.python.signatures import call_parameters
@@ -279,31 +289,59 @@ class Execution:
     # ------------------------------------------------------------------ models that are needed
 
     def _prepared(self, pipeline: Pipeline) -> Any:
-        """The pipeline, assembled, with its schedulers, call settings and adapters."""
-        run = self._run
+        """The pipeline, assembled, with its schedulers, and its models with what is set on them."""
         sharers = self._workflow.sharers_of(pipeline)
         spec = self._planner.pipeline(pipeline, sharers)
-        self._load_late(StepRequirement(run.step, spec))
-        cache = self._context.cache
-        assembled = assemble(spec, cache.parts(spec), cache.schedulers(spec), cache.scalars(spec))
+        assembled = self._assembled(pipeline, spec)
         if resolve.is_from_transformers(spec.cls):
             return assembled
-        run.pipeline = assembled  # a stop and `recover` need it
         # A pipeline that shares a scheduler takes the one that its owner's step sets.
         theirs = {n: each.schedulers[n] for n, each in sharers.items() if n in each.schedulers}
         for name, scheduler in {**theirs, **pipeline.schedulers}.items():
             replace_scheduler(assembled, name, scheduler, self._access)
-        self._context.call_settings.reconcile(assembled, pipeline.configuration)
-        loras, ip_adapter = adapters_of(pipeline, spec, self._planner)
-        adapters = {lora.fingerprint for lora in loras} | (
-            {ip_adapter.name} if ip_adapter else set()
-        )
-        if spec.placement.is_on_host:
-            run.adapters |= adapters
-        run.map(*adapters)
-        self._context.loras.reconcile(assembled, loras)
-        self._context.ip_adapters.reconcile(assembled, ip_adapter)
+        if pipeline.ip_adapter is not None:
+            prepare_images(assembled)
+        spec.offload(assembled)
         return assembled
+
+    def _assembled(self, pipeline: Pipeline, spec: PipelineSpec) -> Any:
+        """The pipeline of models that are changed as it wants, and in no other way."""
+        run, cache = self._run, self._context.cache
+        loras, ip_adapter = adapters = adapters_of(pipeline, spec, self._planner)
+        files = {lora.fingerprint for lora in loras} | ({ip_adapter.name} if ip_adapter else set())
+        if spec.placement.is_on_host:
+            run.adapters |= files
+        run.map(*files)
+
+        def assembled() -> Any:
+            return assemble(spec, cache.parts(spec), cache.schedulers(spec), cache.scalars(spec))
+
+        states, missing = self._rewound(pipeline, spec, adapters)
+        run.pipeline = assembled()  # a stop and `recover` need it
+        if changed := changed_models(run.pipeline, states):
+            # By its constructor: once more, below all other changes.
+            own = [constructed(changed)]
+            states, missing = self._rewound(pipeline, spec, adapters, own)
+            run.pipeline = assembled()
+        apply(run.pipeline, states, missing)
+        return run.pipeline
+
+    def _rewound(
+        self, pipeline: Pipeline, spec: PipelineSpec, adapters: Adapters, own: Sequence[Change] = ()
+    ) -> tuple[States, list[Change]]:
+        """The pipeline's models, loaded, without what it does not want, and what they lack."""
+        cache = self._context.cache
+        while True:
+            self._load_late(StepRequirement(self._run.step, spec))
+            models = cache.models(spec)
+            states = {name: model.state for name, model in models.items()}
+            wanted = wanted_changes(spec, pipeline.configuration, models, adapters)
+            missing, lost = rewind(states, [*own, *wanted])
+            if not lost:
+                return states, missing
+            cache.forget(*(models[name] for name in lost))
+            del models, states, wanted, missing  # old and new are never in memory together
+            gc.collect()
 
     def _load_late(self, need: StepRequirement) -> None:
         """Load what is needed because of the results of earlier steps, or what an earlier step

@@ -7,17 +7,22 @@ from contextlib import suppress
 from typing import Any
 
 from dw.engine.calls.acceleration import usable
-from dw.engine.calls.ip_adapter import IpAdapterFile, find_ip_adapter
-from dw.engine.calls.loras import LoraAdapter, find_loras
+from dw.engine.calls.call_settings import setting_changes
+from dw.engine.calls.ip_adapter import IpAdapterFile, find_ip_adapter, ip_adapter_changes
+from dw.engine.calls.loras import LoraAdapter, find_loras, lora_changes
+from dw.engine.calls.offloading import offload_changes
 from dw.engine.checks.signatures import check_concrete, check_workflow
 from dw.engine.errors import failing
 from dw.engine.execution.run import RunState
-from dw.engine.models.cache import StepRequirement
+from dw.engine.models.cache import CachedComponent, StepRequirement
+from dw.engine.models.model_state import Change
 from dw.engine.models.planner import Planner
 from dw.engine.models.spec import PipelineSpec
+from dw.engine.python import resolve
 from dw.errors import DwError
 from dw.workflow import Document, Workflow
 from dw.workflow.diagnostics import raise_on_errors
+from dw.workflow.format.configuration import Configuration
 from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.references import result_references
 
@@ -54,13 +59,32 @@ def requirements(
     return False
 
 
-def adapters_of(
-    pipeline: Pipeline, spec: PipelineSpec, planner: Planner
-) -> tuple[list[LoraAdapter], IpAdapterFile | None]:
+Adapters = tuple[list[LoraAdapter], IpAdapterFile | None]
+
+
+def adapters_of(pipeline: Pipeline, spec: PipelineSpec, planner: Planner) -> Adapters:
     """The LoRAs and the IP-Adapter that a pipeline should have; downloads their files."""
     loras = find_loras(pipeline, planner.context)
     encoder = spec.components.get("image_encoder")
     return loras, find_ip_adapter(pipeline, planner.context, encoder)
+
+
+def wanted_changes(
+    spec: PipelineSpec,
+    configuration: Configuration,
+    models: Mapping[str, CachedComponent],
+    adapters: Adapters,
+) -> list[Change]:
+    """All that a pipeline wants changed on its models, in the order in which it is applied. Raises
+    RunFailed for what the pipeline or its models do not have."""
+    changes = list(offload_changes(spec, models))
+    if not resolve.is_from_transformers(spec.cls):
+        values = {name: model.value for name, model in models.items()}
+        loras, ip_adapter = adapters
+        changes += setting_changes(configuration, values)
+        changes += lora_changes(spec.cls, loras)
+        changes += ip_adapter_changes(spec.cls, values, ip_adapter)
+    return sorted(changes, key=lambda change: change.layer)
 
 
 def _of_child(

@@ -10,9 +10,6 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from dw.engine.calls.call_settings import CallSettings
-from dw.engine.calls.ip_adapter import IpAdapters
-from dw.engine.calls.loras import LoraAdapters
 from dw.engine.cancellation import RunControl
 from dw.engine.device import Device
 from dw.engine.files.outputs import OutputWriter
@@ -48,9 +45,6 @@ class RunContext:
     emit: Callable[[Event], None]
     chosen: frozenset[str]  # the variables that the user set
     cache: ComponentCache
-    loras: LoraAdapters
-    ip_adapters: IpAdapters
-    call_settings: CallSettings
     writer: OutputWriter
 
     def warn(self, message: str) -> None:

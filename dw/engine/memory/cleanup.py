@@ -8,14 +8,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from diffusers import DiffusionPipeline
 
 from dw.engine.calls.calling import free_hooks
 from dw.engine.device import Device
 from dw.engine.models.cache import CachedComponent, ComponentCache
-from dw.engine.models.live_models import LiveModels, base_dtypes, tensors
-from dw.engine.models.offload_hooks import bring_home
+from dw.engine.models.live_models import LiveModels, tensors
+from dw.engine.models.model_state import ModelState
 from dw.types import ComponentRow, Memory
 
 
@@ -66,30 +65,18 @@ def recover(pipeline: DiffusionPipeline | None, cache: ComponentCache, device: D
         except (RuntimeError, MemoryError):
             cache.clear()  # no room for that either: what is half moved must be loaded again
     for component in cache.components():
-        if not _restored(component):
+        if not _is_restored(component.state):
             cache.forget(component)
     gc.collect()
     device.empty_cache()
 
 
-def _restored(component: CachedComponent) -> bool:
-    """Give a model back the dtype and attention processors that it was loaded with.
-
-    False when that is impossible: casting a quantized model, or one of several dtypes, does not
-    give the same bits.
-    """
-    model = component.value
-    if not isinstance(model, torch.nn.Module):
-        return True
-    bring_home(model)
-    if base_dtypes(model) != component.dtypes:
-        if len(component.dtypes) != 1 or component.spec.quantization is not None:
-            return False
-        component.value.to(dtype=next(iter(component.dtypes)))
-    processors = getattr(model, "attn_processors", {})
-    if any(component.processors.get(name) is not p for name, p in processors.items()):
-        component.value.set_attn_processor(dict(component.processors))
-    return True
+def _is_restored(state: ModelState) -> bool:
+    """Whether the model is as it was loaded, which is impossible when its weights are lost."""
+    try:
+        return state.rewind(0)
+    except (RuntimeError, MemoryError):
+        return False  # no room for that either
 
 
 def _row(component: CachedComponent) -> ComponentRow:

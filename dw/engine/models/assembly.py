@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from diffusers import DiffusionPipeline
 
 from dw.engine.files.access import FileAccess
@@ -24,11 +23,9 @@ def assemble(
     parts: Mapping[str, Any],
     schedulers: Mapping[str, SchedulerSpec],
     scalars: Mapping[str, Any],
-) -> DiffusionPipeline:
+) -> Any:
     fresh = {name: s.cls.from_config(dict(s.config)) for name, s in schedulers.items()}
-    pipeline = spec.build({**parts, **fresh}, scalars)
-    _place(pipeline, spec)
-    return pipeline
+    return spec.build({**parts, **fresh}, scalars)
 
 
 def replace_scheduler(
@@ -45,31 +42,3 @@ def replace_scheduler(
             raise RunFailed(f"{cls.__name__} has no shift to set")
         fresh.set_shift(float(scheduler.shift))
     setattr(pipeline, name, fresh)
-
-
-def _place(pipeline: Any, spec: PipelineSpec) -> None:
-    """Give an offloaded pipeline its hooks. They are on the modules and belong to the pipeline
-    that set them last, so they are set for each call; those of whole models are cheap."""
-    placement_plan = spec.placement_plan
-    device, offload = placement_plan.placement.device, placement_plan.placement.offload
-    if resolve.is_modular(spec.cls) or resolve.is_from_transformers(spec.cls):
-        return  # it was built with its own hooks, or has none
-    if offload == "model":
-        pipeline.enable_model_cpu_offload(device=device)
-    elif offload == "sequential":
-        pipeline._exclude_from_cpu_offload = [
-            *pipeline._exclude_from_cpu_offload,
-            *placement_plan.own,
-        ]
-        if not _has_sequential_hooks(pipeline):
-            pipeline.enable_sequential_cpu_offload(device=device)
-
-
-def _has_sequential_hooks(pipeline: DiffusionPipeline) -> bool:
-    """Hooks of single layers hold their device themselves, and any pipeline can use them."""
-    modules = [
-        module
-        for name, module in pipeline.components.items()
-        if isinstance(module, torch.nn.Module) and name not in pipeline._exclude_from_cpu_offload
-    ]
-    return bool(modules) and all(hasattr(m, "_hf_hook") for m in modules)

@@ -19,6 +19,7 @@ import torch
 from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.live_models import LiveModels, base_dtypes, tensor_bytes, tensors
 from dw.engine.models.loading import FileContent, load_component, load_single_file
+from dw.engine.models.model_state import ModelState
 from dw.engine.models.spec import ComponentSpec, PipelineSpec, SchedulerSpec
 
 
@@ -59,8 +60,8 @@ class CachePlan:
 
 @dataclass(slots=True)
 class CachedComponent:
-    """A component in memory. `nbytes`, `dtypes` and `processors` are those after its load: a report
-    may read the first while a run changes the model, and recovery restores the others."""
+    """A component in memory. `nbytes` and `dtypes` are those after its load: a report may read them
+    while a run changes the model. `state` has what calls change on it."""
 
     label: str
     spec: ComponentSpec
@@ -68,12 +69,12 @@ class CachedComponent:
     last_used: float = field(default_factory=time.time)  # Unix time, seconds
     nbytes: int = 0
     dtypes: frozenset[torch.dtype] = frozenset()
-    processors: Mapping[str, Any] = field(default_factory=dict)
+    state: ModelState = field(init=False)
 
     def __post_init__(self) -> None:
         self.nbytes = tensor_bytes(tensors(self.value))
         self.dtypes = base_dtypes(self.value)
-        self.processors = dict(getattr(self.value, "attn_processors", {}))
+        self.state = ModelState(self.value)
 
 
 class ComponentCache:
@@ -153,6 +154,12 @@ class ComponentCache:
             parts[name] = None if component is None else component.value
         return parts
 
+    def models(self, spec: PipelineSpec) -> dict[str, CachedComponent]:
+        """The models among them."""
+        parts = {name: part for name, part in self._specs(spec).items() if part is not None}
+        found = {name: self._store[part] for name, part in parts.items()}
+        return {n: c for n, c in found.items() if isinstance(c.value, torch.nn.Module)}
+
     def schedulers(self, spec: PipelineSpec) -> Mapping[str, SchedulerSpec]:
         return {**self._content(spec).schedulers, **spec.schedulers}
 
@@ -164,10 +171,11 @@ class ComponentCache:
             self._store = {}
             self._contents = {}
 
-    def forget(self, component: CachedComponent) -> None:
-        """Drop one component that cannot be restored."""
+    def forget(self, *components: CachedComponent) -> None:
+        """Drop components that cannot be restored."""
         with self._lock:
-            self._store.pop(component.spec, None)
+            for component in components:
+                self._store.pop(component.spec, None)
 
     def drop_changed(self) -> list[str]:
         """Drop the components whose weights may be changed in memory because their file was, and

@@ -13,7 +13,7 @@ from diffusers.hooks import apply_layerwise_casting
 from diffusers.hooks.layerwise_casting import DEFAULT_SKIP_MODULES_PATTERN
 
 from dw.engine.models.offload_hooks import placed
-from dw.engine.models.spec import ComponentSpec, Placement, PostLoadChange
+from dw.engine.models.spec import ComponentSpec, Offload, PostLoadChange
 from dw.engine.patches import progress_bars
 from dw.engine.python import resolve
 from dw.errors import RunFailed, did_you_mean
@@ -89,11 +89,9 @@ def _kept_in_their_dtype(model: Any) -> Iterator[str]:
             yield f"^{re.escape(name)}$"
 
 
-def _place(module: torch.nn.Module, **placement: Any) -> None:
-    wanted = Placement(**placement)
-    # The whole component may have been moved already.
-    home = "cpu" if wanted.offload is not None else wanted.device
-    placed(module.to(home), wanted)
+def _place(module: torch.nn.Module, device: str, offload: Offload | None, **_: Any) -> None:
+    # The whole component may have been moved already. Hooks come after the adapters.
+    module.to(device if offload is None else "cpu")
 
 
 def _optimize_sdnq(module: Any) -> None:

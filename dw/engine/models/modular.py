@@ -110,10 +110,11 @@ class ModularSpec(PipelineSpec):
         pipeline.update_components(**given, **self.configs)
         for loop in _loops(pipeline._blocks):
             loop.loop_step = _skipping(loop.loop_step)
-        placement = self.placement_plan.placement
-        if placement.offload in ("model", "sequential"):
-            _offload(pipeline, placement.device, self.reserve)
         return pipeline
+
+    def offload(self, pipeline: Any) -> None:
+        if self.placement.offload in ("model", "sequential"):
+            _offload(pipeline, self.placement.device, self.reserve)
 
 
 def options(pipeline: Pipeline) -> tuple[tuple[str, Any], ...]:

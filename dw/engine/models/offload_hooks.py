@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from accelerate.utils import send_to_device
 from diffusers import DiffusionPipeline
 from diffusers.hooks import apply_group_offloading
 
-from dw.engine.models.spec import Placement
+from dw.engine.models.offload_folder import own_folder
+from dw.engine.models.spec import DISK, Placement
 from dw.engine.patches.weight_reading import moved
 
 ENTRIES = ("encode", "decode", "generate")
@@ -56,11 +58,6 @@ class OnDemand(ModelHook):  # type: ignore[misc]  # accelerate is not typed
 
         return visiting
 
-    def rest(self, module: torch.nn.Module) -> None:
-        """Back to the host, also when a call was interrupted."""
-        self._calls = 0
-        self._move(module, there=False)
-
     def _move(self, module: torch.nn.Module, *, there: bool) -> None:
         if there != self._is_there:
             module.to(self.execution_device if there else torch.device("cpu"))
@@ -68,40 +65,44 @@ class OnDemand(ModelHook):  # type: ignore[misc]  # accelerate is not typed
 
 
 def placed(value: Any, placement: Placement | None) -> Any:
-    """The component, moved to its placement. One that a whole pipeline offloads stays in host
-    memory; the pipeline's hooks move it when it runs."""
-    if placement is None or not isinstance(value, torch.nn.Module | DiffusionPipeline):
+    """The component, moved to its placement. One that is offloaded stays in host memory; hooks move
+    it when it runs."""
+    if placement is None or placement.offload is not None or placement.device == "cpu":
         return value
-    if placement.offload == "group":
-        _offload_groups(value, placement)
-    elif placement.offload == "on_demand":
-        _visit_on_demand(value, torch.device(placement.device))
-    elif placement.offload is None and placement.device != "cpu":
-        is_model = isinstance(value, torch.nn.Module)
-        return (moved if is_model else DiffusionPipeline.to)(value, torch.device(placement.device))
+    if isinstance(value, torch.nn.Module):
+        return moved(value, torch.device(placement.device))
+    if isinstance(value, DiffusionPipeline):
+        return value.to(torch.device(placement.device))
     return value
 
 
-def bring_home(value: Any) -> None:
-    """Move a module and its submodules back to the host, if they were interrupted on the device."""
-    for module in value.modules() if isinstance(value, torch.nn.Module) else ():
-        if isinstance(hook := getattr(module, "_hf_hook", None), OnDemand):
-            hook.rest(module)
+def offload(module: torch.nn.Module, placement: Placement) -> None:
+    """Hook a module that is kept in host memory, so that it comes to the device when it runs."""
+    assert placement.offload is not None
+    _HOOKS[placement.offload](module, placement)
 
 
 def _offload_groups(module: Any, placement: Placement) -> None:
     arguments = {"onload_device": torch.device(placement.device), **placement.arguments}
     if "offload_device" in arguments:
         arguments["offload_device"] = torch.device(arguments["offload_device"])
+    if (folder := arguments.get(DISK)) is not None:
+        arguments[DISK] = str(own_folder(Path(folder), module))
     if hasattr(module, "enable_group_offload"):
         module.enable_group_offload(**arguments)
     else:
         apply_group_offloading(module, **arguments)
 
 
-def _visit_on_demand(module: Any, device: torch.device) -> None:
-    hook = OnDemand(device)
+def _visit_on_demand(module: Any, placement: Placement) -> None:
+    hook = OnDemand(torch.device(placement.device))
     add_hook_to_module(module, hook)
     for name in ENTRIES:
         if callable(entry := getattr(module, name, None)):
             setattr(module, name, hook.during(module, entry))
+
+
+_HOOKS: dict[str, Callable[[Any, Placement], None]] = {
+    "group": _offload_groups,
+    "on_demand": _visit_on_demand,
+}

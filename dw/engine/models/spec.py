@@ -15,6 +15,9 @@ from dw.engine.python.signatures import constructor_signature
 
 Offload = Literal["model", "sequential", "group", "on_demand"]
 
+DISK = "offload_to_disk_path"
+"""The option of group offloading that has it keep weights in files."""
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -156,3 +159,10 @@ class PipelineSpec:
         """The pipeline around its components and schedulers."""
         left_out = dict.fromkeys(constructor_signature(self.cls).optional)
         return self.cls(**{**left_out, **parts, **scalars})
+
+    def offload(self, pipeline: Any) -> None:
+        """Give the assembled pipeline the hooks that move whole models to the device. They are on
+        the modules and belong to the pipeline that set them last, so they are set for each call,
+        which is cheap."""
+        if self.placement.offload == "model":
+            pipeline.enable_model_cpu_offload(device=self.placement.device)

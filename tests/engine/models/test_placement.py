@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from diffusers.hooks.group_offloading import _is_group_offload_enabled
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
 from dw.engine import Engine
-from dw.engine.calls.call_settings import _SETTINGS
+from dw.engine.calls.call_settings import setting_changes
+from dw.engine.models.model_state import ModelState
 from dw.engine.models.offload_hooks import OnDemand
 from dw.rehearsal import stand_in
+from dw.workflow.format.configuration import Configuration
 from tests.engine.session import CancelsAt, Json, Session, on_a_gpu, text_to_image
 
 FP8 = {"storage_dtype": "torch.float8_e4m3fn"}
@@ -132,9 +135,15 @@ def test_feed_forward_layers_in_parts_are_put_back(stand_ins: None) -> None:
     model = stand_in("StableVideoDiffusionPipeline", "stabilityai/stable-video-diffusion-img2vid")
     unet = UNetSpatioTemporalConditionModel.from_pretrained(model, subfolder="unet")
     layers = [inner for inner in unet.modules() if hasattr(inner, "set_chunk_feed_forward")]
-    undo = _SETTINGS["enable_forward_chunking"](unet, True)
+    wanted = Configuration.model_validate(
+        {"component_type": "x.Y", "unet": {"enable_forward_chunking": True}}
+    )
+    [change] = setting_changes(wanted, {"unet": unet})
+    state = ModelState(unet)
+    change.apply(SimpleNamespace(unet=unet))
+    state.push(change)
     assert {layer._chunk_size for layer in layers} == {1}
-    undo(unet)
+    assert state.rewind(0)
     assert {layer._chunk_size for layer in layers} == {None}
 
 
@@ -196,7 +205,6 @@ class TestOnDemand:
     ) -> None:
         visiting = flux_with(flux, **of("transformer", residency="on_demand"))
         before = gpu.hashes(visiting)
-        hook = component(gpu, "transformer")._hf_hook
 
         def interrupted(*_: Any, **__: Any) -> None:
             raise RuntimeError("in the middle")
@@ -204,7 +212,7 @@ class TestOnDemand:
         with monkeypatch.context() as patch:
             patch.setattr(component(gpu, "transformer"), "_old_forward", interrupted)
             gpu.fail(visiting)
-        assert not hook._is_there
+        assert not hasattr(component(gpu, "transformer"), "_hf_hook")
         gpu.cancel(visiting, CancelsAt(step))
         assert gpu.hashes(visiting) == before
 
