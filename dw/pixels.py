@@ -1,5 +1,4 @@
-"""Pixels: the opening of image files, grey images of any depth as 8 or 16 bits, and the limit on the
-size of an image."""
+"""Pixels: image files opened, greys of any depth as 8 or 16 bits, the limit on an image's size."""
 
 from __future__ import annotations
 

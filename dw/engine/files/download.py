@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from functools import cache
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from types import MappingProxyType
 from typing import Any
 
@@ -33,6 +33,22 @@ MOST_REDIRECTS = 10
 
 HEADERS = {"User-Agent": f"dw/{dw.__version__}", "Accept-Encoding": "identity"}
 """Nothing is decompressed: a small answer could become a large one."""
+
+_AS_IPV4 = tuple(
+    map(
+        IPv6Network,
+        (
+            "::/96",  # IPv4-compatible
+            "::ffff:0:0/96",  # IPv4-mapped
+            "::ffff:0:0:0/96",  # IPv4-translated, RFC 2765
+            "64:ff9b::/96",  # NAT64, RFC 6052
+        ),
+    )
+)
+"""IPv6 addresses that stand for the IPv4 address in their last 32 bits."""
+
+_OF_A_SITE = tuple(map(IPv6Network, ("64:ff9b:1::/48", "fec0::/10")))
+"""NAT64 within a network (RFC 8215), and what came before unique local addresses."""
 
 HTTP_ERRORS = (
     OSError,
@@ -187,8 +203,27 @@ class _PublicBackend(httpcore2.SyncBackend):
 
 
 def _is_public(text: str) -> bool:
+    """Whether an address, in whatever form, is one of the internet, and so is all it leads to."""
     address = ip_address(text.partition("%")[0])
-    return (getattr(address, "ipv4_mapped", None) or address).is_global
+    if isinstance(address, IPv6Address):
+        if any(address in network for network in _AS_IPV4):
+            return _is_on_internet(IPv4Address(int(address) & 0xFFFFFFFF))
+        if any(address in network for network in _OF_A_SITE) or address.teredo:
+            return False
+        if (inner := _tunnelled(address)) is not None and not _is_on_internet(inner):
+            return False
+    return _is_on_internet(address)
+
+
+def _is_on_internet(address: IPv4Address | IPv6Address) -> bool:
+    return address.is_global and not (address.is_multicast or address.is_reserved)
+
+
+def _tunnelled(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address to which the packets for this one are sent: by 6to4 (RFC 3056), or by ISATAP
+    (RFC 5214)."""
+    is_isatap = (int(address) >> 32) & 0xFDFFFFFF == 0x5EFE
+    return IPv4Address(int(address) & 0xFFFFFFFF) if is_isatap else address.sixtofour
 
 
 class _Transport(httpx2.BaseTransport):
