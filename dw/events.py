@@ -23,6 +23,7 @@ from dw.types import (
     Memory,
     OutputFile,
     Permissions,
+    Spoiled,
 )
 
 VERSION = 4
@@ -281,6 +282,16 @@ class Warned(TimedMessage):
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class NotFinite(TimedMessage):
+    """Workflow step `name` computed NaN or an infinity: an error, unless the step allows it."""
+
+    run_id: int
+    name: str
+    value: Spoiled
+    is_allowed: bool
+
+
 # terminal events of the worker
 
 
@@ -461,38 +472,14 @@ class RunTimedOut(TimedMessage):
 
 
 TerminalEvent = (
-    Finished
-    | RunCancelled
-    | Failed
-    | Prepared
-    | Checked
-    | Reported
-    | Cleared
-    | Exited
-    | Died
+    Finished | RunCancelled | Failed | Prepared | Checked | Reported | Cleared | Exited | Died
     | RunTimedOut
-)
+)  # fmt: skip
 Event = (
-    Ready
-    | Heartbeat
-    | Started
-    | Planned
-    | Loading
-    | Mapped
-    | Loaded
-    | Executing
-    | StepStarted
-    | Stepped
-    | Produced
-    | Warned
-    | Launching
-    | Launched
-    | LogLine
-    | CancelRequested
-    | StopRequested
-    | GraceExpired
-    | TerminalEvent
-)
+    Ready | Heartbeat | Started | Planned | Loading | Mapped | Loaded | Executing | StepStarted
+    | Stepped | Produced | Warned | NotFinite | Launching | Launched | LogLine |
+    CancelRequested | StopRequested | GraceExpired | TerminalEvent
+)  # fmt: skip
 
 COMMANDS = get_args(Command)
 EVENTS = get_args(Event)

@@ -118,3 +118,24 @@ class Memory:
     total: int
     runs: int
     components: tuple[ComponentRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiled:
+    """A computed value that is NaN or infinite. `component` computed it, if that is known. `step`
+    of `steps`: of the denoising; 0 of 0 elsewhere. `samples` (from 1) of the `batch`: those that
+    are affected, none where all are."""
+
+    what: str
+    component: str | None = None
+    step: int = 0
+    steps: int = 0
+    samples: tuple[int, ...] = ()
+    batch: int = 1
+
+    def __str__(self) -> str:
+        """`NaN or infinity in the latents, denoising step 3 of 20, number 2 of 4`."""
+        where = f", denoising step {self.step} of {self.steps}" if self.steps else ""
+        numbers = ", ".join(map(str, self.samples))
+        which = f", number {numbers} of {self.batch}" if numbers else ""
+        return f"NaN or infinity in {self.what}{where}{which}"

@@ -14,7 +14,7 @@ import pytest
 from dw import events
 from dw.codec import from_bytes, from_json, to_bytes, to_json
 from dw.events import COMMANDS, EVENTS, VERSION
-from dw.types import ComponentRow, Diagnostic, FileState, Memory, OutputFile, Permissions
+from dw.types import ComponentRow, Diagnostic, FileState, Memory, OutputFile, Permissions, Spoiled
 
 GOLDEN = Path(__file__).parent / "golden" / "events.json"
 
@@ -55,6 +55,7 @@ EXAMPLES = [
     events.Stepped(1, "gen", "denoise", 14, 30),
     events.Produced(1, "gen", OUTPUT),
     events.Warned(1, "step 'up' did nothing"),
+    events.NotFinite(1, "gen", Spoiled("the latents", "unet", 3, 20, (2,), 4), is_allowed=True),
     events.Launching(1),
     events.Launched(1, 77, True),
     events.LogLine(1, "a line"),

@@ -80,6 +80,8 @@ class PlainRenderer:
                     self._write(self._err, f"  | {event.text}", "dim")
             case events.Warned():
                 self.warning(event.message)
+            case events.NotFinite() if event.is_allowed:  # else the error says it
+                self.warning(f"step {event.name!r}: {event.value}")
             case events.Reported() if event.memory.components:
                 self.table(COMPONENT_COLUMNS, component_rows(event.memory))
             case _:

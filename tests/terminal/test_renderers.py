@@ -20,6 +20,7 @@ from dw.events import (
     Loaded,
     Loading,
     LogLine,
+    NotFinite,
     RunCancelled,
     Stepped,
     StepStarted,
@@ -31,6 +32,7 @@ from dw.terminal.ndjson import JsonRenderer
 from dw.terminal.plain import PlainRenderer
 from dw.terminal.remedies import PROGRAM, PROGRAM_WITH_TRACEBACKS, SHELL, Wording
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
+from dw.types import Spoiled
 from dw.workflow import Diagnostic
 
 
@@ -202,3 +204,24 @@ def test_the_bar_goes_away_with_the_last_event(capsys: pytest.CaptureFixture[str
     renderer.event(RunCancelled(1, 2, 8), ["the end"])
     assert capsys.readouterr().out.rstrip() == "warning: odd\nModels loaded for workflow: x"
     assert out.getvalue() == "the end\n"
+
+
+def test_a_value_that_is_not_finite_is_a_warning_where_it_is_allowed() -> None:
+    value = Spoiled("the latents", "unet", 3, 20, (2, 4), 4)
+    allowed, refused = (NotFinite(1, "gen", value, is_allowed=each) for each in (True, False))
+    told = "NaN or infinity in the latents, denoising step 3 of 20, number 2, 4 of 4"
+    out = io.StringIO()
+    live = LiveRenderer(Stream(out), color=False)
+    for event in (allowed, refused):  # of the second the error tells
+        live.event(event, [])
+    assert plain([allowed, refused]) == out.getvalue().splitlines()
+    assert plain([allowed, refused]) == [f"warning: step 'gen': {told}"]
+
+
+def test_a_value_that_is_not_finite_is_a_line_of_json() -> None:
+    out = io.StringIO()
+    value = Spoiled("the output of 'vae'", "vae")
+    JsonRenderer(Stream(out), Stream(out)).event(NotFinite(1, "gen", value, is_allowed=False), [])
+    line = json.loads(out.getvalue())
+    assert (line["event"], line["name"], line["is_allowed"]) == ("NotFinite", "gen", False)
+    assert line["value"]["what"] == "the output of 'vae'"

@@ -13,6 +13,8 @@ from diffusers.utils import BaseOutput
 
 from dw.engine.calls.acceleration import accelerated
 from dw.engine.calls.clip_skip import skipping
+from dw.engine.calls.finite import spoiled, watching_values
+from dw.engine.calls.latent_dtype import any_dtype
 from dw.engine.calls.watching import watching
 from dw.engine.calls.weighting import weighted
 from dw.engine.cancellation import RunControl
@@ -20,6 +22,7 @@ from dw.engine.files.artifacts import on_host
 from dw.engine.media.video import plain
 from dw.engine.python import resolve
 from dw.engine.python.signatures import call_parameters
+from dw.types import Spoiled
 from dw.workflow.format.configuration import Configuration
 
 INVERTED = ("inverted_latents", "image_latents", "latent_image_ids")
@@ -33,20 +36,26 @@ def call(
     *,
     configuration: Configuration,
     warn: Callable[[str], None],
+    tell: Callable[[Spoiled], None],
 ) -> Any:
     """The output of the pipeline, or of the method that the configuration names. Raises Cancelled,
-    and whatever the pipeline raises."""
+    and whatever the pipeline raises, and `tell`, which is called with a value that is not
+    finite."""
     control.stepped(0, 0)
     rate, method = _sample_rate(pipeline), method_of(configuration)
     with (
         torch.inference_mode(),
         watching(pipeline, control),
+        watching_values(pipeline, control, tell),
+        any_dtype(pipeline),
         accelerated(pipeline, configuration, arguments, warn),
         skipping(pipeline, arguments.get("clip_skip", call_default(pipeline, "clip_skip"))),
     ):
         if configuration.prompt_weighting:
             arguments = weighted(pipeline, arguments)
         given = {name: plain(value, rate) for name, value in arguments.items()}
+        for name in filter(lambda name: spoiled(given[name]), given):
+            tell(Spoiled(f"the argument {name!r}"))
         output = _named(getattr(pipeline, method)(**given), method)
     if resolve.is_modular(type(pipeline)):
         from dw.engine.models import modular  # what it imports is needed by few workflows

@@ -12,6 +12,7 @@ from PIL import Image
 from dw.engine.calls.acceleration import usable
 from dw.engine.calls.calling import call, method_of, seeded_generator, takes_generator
 from dw.engine.calls.chain import Runner
+from dw.engine.calls.finite import remedies, spoiled
 from dw.engine.calls.ip_adapter import prepare_images
 from dw.engine.calls.remote_encoder import encoded
 from dw.engine.calls.strangers import require_harmless
@@ -47,6 +48,7 @@ from dw.engine.tasks import TaskContext, borrowed_by, models_of, require_fit, ru
 from dw.engine.tasks.generation import GeneratedTokens
 from dw.events import Executing, StepStarted
 from dw.rehearsal.arguments import FRAMES, FRAMES_OF, GIVEN, chosen, replacement_note, smaller
+from dw.types import Spoiled
 from dw.workflow import Document, Workflow
 from dw.workflow.format.model import ACTIONS, Step, Task
 from dw.workflow.format.pipeline import Pipeline
@@ -70,6 +72,7 @@ class Execution:
         seed: int,
         prefix: str = "",
         chosen: Collection[str] = (),  # the variables that the user set
+        allow_nan: bool = False,  # of the step around, in a sub-workflow
     ) -> None:
         self._run = run
         self._context = run.context
@@ -78,6 +81,7 @@ class Execution:
         self._seed = seed
         self._prefix = prefix
         self._chosen = chosen
+        self._allow_nan = allow_nan
         self._planner = run.planner.beside(document.path.parent)
         self._access = self._planner.context.access
         self._trust = self._access.permissions.trust
@@ -155,6 +159,7 @@ class Execution:
             self._context.control.check()
             each = self._rehearsed(step, index, each)
             for result in runner(each):
+                self._require_finite(step, result)
                 self._save(step, index, result, count, each)
                 count += 1
                 yield result
@@ -191,7 +196,7 @@ class Execution:
 
     def _runner(self, step: Step, index: int) -> Runner:
         if (pipeline := self._workflow.pipeline_of(step)) is not None:
-            runner = self._pipeline_runner(pipeline, self._seed_of(step))
+            runner = self._pipeline_runner(pipeline, step)
             if step.chain is None:
                 return runner
             prompts = [
@@ -203,8 +208,8 @@ class Execution:
         if step.task is not None:
             return self._task_runner(step.task, self._seed_of(step))
         assert step.workflow is not None
-        child, seed = self._document.children[step.workflow.path], self._seed_of(step)
-        return lambda arguments: self._sub_workflow(child, arguments, seed, step.name, index)
+        child = self._document.children[step.workflow.path]
+        return lambda arguments: self._sub_workflow(child, arguments, step, index)
 
     def _seed_of(self, step: Step) -> int:
         own = own_seed(step)
@@ -212,8 +217,8 @@ class Execution:
 
     # ------------------------------------------------------------------ runners
 
-    def _pipeline_runner(self, pipeline: Pipeline, seed: int) -> Runner:
-        prepared, run = self._prepared(pipeline), self._run
+    def _pipeline_runner(self, pipeline: Pipeline, step: Step) -> Runner:
+        prepared, run, seed = self._prepared(pipeline), self._run, self._seed_of(step)
         configuration = usable(
             pipeline.configuration, run.warn, rehearse=self._planner.context.rehearse
         )
@@ -238,7 +243,12 @@ class Execution:
                 given = {"stopping_criteria": [counted], **given}
             require_harmless(given, target=prepared, trust=self._trust)
             output = call(
-                prepared, given, self._context.control, configuration=configuration, warn=run.warn
+                prepared,
+                given,
+                self._context.control,
+                configuration=configuration,
+                warn=run.warn,
+                tell=lambda value: self._spoiled(step, value, prepared),
             )
             return output if isinstance(output, list) else [output]
 
@@ -366,23 +376,37 @@ class Execution:
     # ------------------------------------------------------------------ sub-workflows, results
 
     def _sub_workflow(
-        self, child: Document, arguments: Mapping[str, Any], seed: int, name: str, index: int
+        self, child: Document, arguments: Mapping[str, Any], step: Step, index: int
     ) -> list[Any]:
         bound = child.bind(arguments)
-        own = seed if bound.seed is None else bound.seed
+        own = self._seed_of(step) if bound.seed is None else bound.seed
         outer = self._run.step
         execution = Execution(
             self._run,
             child,
             bound,
             seed=own,
-            prefix=f"{self._prefix}{name}.",
+            prefix=f"{self._prefix}{step.name}.",
             chosen=chosen(self._call(index), self._chosen),
+            allow_nan=self._allow_nan or step.allow_nan,
         )
         execution.prepare()
         results = execution.execute()
         self._run.step = outer  # later iterations and errors belong to the parent's step
         return results
+
+    def _spoiled(self, step: Step, value: Spoiled, pipeline: Any = None) -> None:
+        """Raises RunFailed for a value that is not finite, unless the step allows it."""
+        is_allowed = self._allow_nan or step.allow_nan
+        self._run.spoiled(value, remedies(pipeline, value), is_allowed=is_allowed)
+
+    def _require_finite(self, step: Step, result: Any) -> None:
+        """Raises RunFailed like `_spoiled`. The steps of a sub-workflow have checked their own; a
+        language model may give scores of minus infinity."""
+        pipeline = self._workflow.pipeline_of(step)
+        generates = pipeline is not None and pipeline.configuration.generate
+        if step.workflow is None and not generates and (what := spoiled(result)) is not None:
+            self._spoiled(step, Spoiled(what))
 
     def _save(self, step: Step, index: int, result: Any, result_index: int, arguments: Any) -> None:
         run, spec = self._run, step.result

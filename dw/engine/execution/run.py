@@ -3,7 +3,7 @@ them, those of sub-workflows as well."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,9 @@ from dw.engine.models.cache import ComponentCache, LoadItem, StepRequirement
 from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.planner import Planner
 from dw.engine.patches.progress_bars import Listener
-from dw.events import Event, Loading, Mapped, Produced, Stepped, Warned
-from dw.types import OutputFile
+from dw.errors import RunFailed
+from dw.events import Event, Loading, Mapped, NotFinite, Produced, Stepped, Warned
+from dw.types import OutputFile, Spoiled
 from dw.workflow import Document, Workflow
 
 
@@ -67,6 +68,7 @@ class RunState:
     timings_s: dict[str, float] = field(default_factory=dict)
     adapters: set[Fingerprint] = field(default_factory=set)  # those in host memory that it used
     warnings: set[str] = field(default_factory=set)  # that were given
+    not_finite: list[NotFinite] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.stop = StopControl(self.context.control, self.context.warn)
@@ -80,6 +82,15 @@ class RunState:
         if message not in self.warnings:
             self.warnings.add(message)
             self.context.warn(message)
+
+    def spoiled(self, value: Spoiled, hints: Sequence[str] = (), *, is_allowed: bool) -> None:
+        """Report a value that is not finite. Raises RunFailed unless it is allowed."""
+        event = NotFinite(self.context.run_id, self.step, value, is_allowed)
+        self.not_finite.append(event)
+        self.context.emit(event)
+        if not is_allowed:
+            keep = '"allow_nan": true in the step keeps such a result'
+            raise RunFailed(str(value), hints=[*hints, keep])
 
     def listener(self) -> Listener:
         return Listener(self.count, self.report, self.warn)

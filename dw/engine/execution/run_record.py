@@ -71,6 +71,10 @@ class RunRecord:
             **end,
             "steps": [{"name": name, "seed": seed} for name, seed in run.seeds.items()],
             "stopped_early": run.stop.cuts > 0,
+            "not_finite": [
+                {"name": each.name, **asdict(each.value), "is_allowed": each.is_allowed}
+                for each in run.not_finite
+            ],
             "timings_s": {name: round(seconds, 4) for name, seconds in run.timings_s.items()},
             "outputs": [{**asdict(o), "path": Path(o.path).name} for o in run.outputs],
         }

@@ -83,6 +83,11 @@ class Step(Section):
         description="free the models of all earlier tasks, also of the workflows that run this "
         "one; models of later steps are loaded when these run",
     )
+    allow_nan: bool = Field(
+        False,
+        description="keep results with NaN or infinite values, also those of the workflow that it "
+        "runs; otherwise they are an error",
+    )
     result: Result | None = Field(
         None, description="how results are saved; without it they are kept for later steps only"
     )
