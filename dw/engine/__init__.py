@@ -8,10 +8,17 @@ from dw.engine.patches import progress_bars
 
 progress_bars.install()
 
-from dw.engine.patches import library_warnings, weight_reading  # noqa: E402
+from dw.engine.patches import (  # noqa: E402
+    library_warnings,
+    scaled_fp8,
+    weight_keys,
+    weight_reading,
+)
 
 library_warnings.install()
 weight_reading.install()
+weight_keys.install()
+scaled_fp8.install()
 
 from dw.engine.cancellation import Cancelled, RunControl  # noqa: E402
 from dw.engine.engine import Engine  # noqa: E402

@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from dw.engine.models.modifiers import apply_changes
 from dw.engine.models.quantization import built
 from dw.engine.models.spec import ComponentSpec, PlacementPlan, SchedulerSpec, SingleFile
+from dw.engine.patches.weight_keys import judged
 from dw.engine.python.signatures import constructor_signature
 
 
@@ -28,9 +29,13 @@ def default_dtype_kept() -> Iterator[None]:
 
 
 def load_component(spec: ComponentSpec) -> Any:
-    """Raises RunFailed when its files are other ones afterwards: a key of the cache stands for the
-    bytes that were read."""
-    with default_dtype_kept(), spec.fingerprint.reading():
+    """Raises RunFailed when its files are other ones afterwards, as a key of the cache stands for
+    the bytes that were read, and for weights that the files and the model do not both have."""
+    with (
+        default_dtype_kept(),
+        spec.fingerprint.reading(),
+        judged(spec.source, spec.allowed),
+    ):
         if spec.source.is_file():
             value = spec.cls.from_single_file(str(spec.source), **_arguments(spec))
         elif not hasattr(spec.cls, "from_pretrained"):  # transformers.pipeline
@@ -54,8 +59,8 @@ def load_single_file(
     file: SingleFile, have: Mapping[str, Any], placement_plan: PlacementPlan
 ) -> tuple[dict[str, Any], FileContent]:
     """The parts of the checkpoint that are not in `have`, which is passed in and not loaded
-    again. Raises RunFailed when the file is another one afterwards."""
-    with file.fingerprint.reading():
+    again. Raises RunFailed as `load_component` does."""
+    with file.fingerprint.reading(), judged(file.path, file.allowed):
         return _load_single_file(file, have, placement_plan)
 
 

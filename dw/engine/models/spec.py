@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from dw.engine.models.fingerprint import Fingerprint
+from dw.engine.patches.weight_keys import Allowed
 from dw.engine.python.signatures import constructor_signature
 
 Offload = Literal["model", "sequential", "group", "on_demand"]
@@ -75,6 +76,7 @@ class ComponentSpec:
     device_map: str | None = None  # as JSON
     quantization: QuantizationSpec | None = None
     changes: tuple[PostLoadChange, ...] = ()  # in the order in which they are made
+    allowed: frozenset[Allowed] = frozenset()  # weights that are not in both, model and file
     source: Path = field(compare=False, default=Path())
 
     @property
@@ -121,11 +123,12 @@ class SingleFile:
     config: Path | None  # the folder with the configs of its parts; None: diffusers finds one
     dtype: torch.dtype
     dtypes: Mapping[str, torch.dtype]  # of the parts with another dtype
+    allowed: frozenset[Allowed] = frozenset()  # as of a ComponentSpec
 
     @property
-    def content(self) -> tuple[type, Fingerprint]:
+    def content(self) -> tuple[type, Fingerprint, frozenset[Allowed]]:
         """What determines the parts."""
-        return self.cls, self.fingerprint
+        return self.cls, self.fingerprint, self.allowed
 
     def part(self, name: str, cls: type, placement_plan: PlacementPlan) -> ComponentSpec:
         has_weights = issubclass(cls, torch.nn.Module)
@@ -136,6 +139,7 @@ class SingleFile:
             placement=placement_plan.of(name) if has_weights else None,
             part=name,
             changes=placement_plan.changes.get(name, ()),
+            allowed=self.allowed,
             source=self.path,
         )
 

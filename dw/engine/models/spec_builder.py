@@ -31,6 +31,7 @@ from dw.engine.models.spec import (
     SingleFile,
 )
 from dw.engine.models.transformers_models import transformers_spec
+from dw.engine.patches.weight_keys import KEYS, allowed_by
 from dw.engine.python import remote_code, resolve
 from dw.engine.python.signatures import constructor_signature, has_weights, library_class
 from dw.errors import RunFailed, WorkflowError
@@ -49,6 +50,7 @@ LOADER_ARGUMENTS = (
     *FILE_OPTIONS,
     DEVICE_MAP,
     *CODE_OPTIONS,
+    *KEYS,
 )
 
 MADE_AFRESH = ("scheduler_config.json", "guider_config.json")
@@ -175,6 +177,7 @@ class SpecBuilder:
             config=folder,
             dtype=dtypes.default,
             dtypes=dtypes.named,
+            allowed=allowed_by(self._arguments),
         )
         nulls = {n: None for n in constructor_signature(cls).components if self._is_null(n)}
         return replace(self._spec(cls, {**nulls, **self._overrides}, {}), single_file=file)
@@ -274,6 +277,7 @@ class SpecBuilder:
             device_map=None if device_map is None else json.dumps(device_map, sort_keys=True),
             quantization=self._quantization(name, cls),
             changes=self.placement_plan.changes.get(name, ()),
+            allowed=allowed_by(arguments),
         )
 
     def _configs(self, source: Path, arguments: Mapping[str, Any]) -> Path | None:

@@ -21,6 +21,7 @@ from dw.engine.models.live_models import modules
 from dw.engine.models.quantization import quantization_of
 from dw.engine.models.source import HUB_OPTIONS, refuse_pickles
 from dw.engine.models.spec import ComponentSpec, PartSpec, PipelineSpec, PlacementPlan
+from dw.engine.patches.weight_keys import KEYS, allowed_by
 from dw.engine.python.signatures import has_weights
 from dw.errors import WorkflowError
 from dw.rehearsal import stand_in_model
@@ -30,7 +31,7 @@ PIPELINE = "pipeline"
 """The name of transformers' function that makes a pipeline for a task."""
 
 SOURCES = ("model_name", "from_single_file", "model")
-_NOT_PASSED_ON = (*SOURCES, *HUB_OPTIONS, "subfolder", "torch_dtype", "dtype", "variant")
+_NOT_PASSED_ON = (*SOURCES, *HUB_OPTIONS, "subfolder", "torch_dtype", "dtype", "variant", *KEYS)
 
 _STAND_INS = (
     (r"Tokenizer", "AutoTokenizer", "language"),
@@ -99,6 +100,7 @@ def transformers_spec(
         quantization=quantization_of(cls.__name__, pipeline.quantization, context)
         if weighs
         else None,
+        allowed=allowed_by(arguments),
     )
     return TransformersSpec(cls, {cls.__name__: spec}, {}, {}, placement_plan)
 

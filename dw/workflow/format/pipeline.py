@@ -43,7 +43,8 @@ class Loadable(Section):
     from_pretrained_arguments: dict[str, Any] = Field(
         description="model_name (a hub id, a folder, or a model that comes with dw, as "
         "`builtin:shapes`) or from_single_file, and arguments of from_pretrained: torch_dtype, "
-        "variant, subfolder, ..."
+        "variant, subfolder, ...; allow_missing_weights, allow_unused_weights: true accepts "
+        "weights that the model has and its files lack (they are random), or the other way round"
     )
     group_offload: GroupOffload | None = Field(None, description="the same as in configuration")
     enable_layerwise_casting: LayerwiseCasting | None = Field(
@@ -80,6 +81,10 @@ class Loadable(Section):
                 f"a model comes from one source: {given[0]!r} is given, so {name!r} is not allowed"
             )
             yield DataDiagnostic(("from_pretrained_arguments", name), message, at_key=True)
+        for name in ("allow_missing_weights", "allow_unused_weights"):
+            if not isinstance(arguments.get(name, False), bool):
+                message = f"{name!r} must be true or false, got {spell_value(arguments[name])}"
+                yield DataDiagnostic(("from_pretrained_arguments", name), message)
         if (name := "quantization_config") in arguments:
             message = f"{name!r} goes beside 'from_pretrained_arguments'"
             yield DataDiagnostic(("from_pretrained_arguments", name), message, at_key=True)
