@@ -46,6 +46,21 @@ class CancelsAt(RunControl):
             self.cancel()
 
 
+class CancelsAtLook(RunControl):
+    """A control that is cancelled when the run has looked at it this many times."""
+
+    def __init__(self, look: int | None = None) -> None:
+        super().__init__()
+        self.looks = 0
+        self._at = look
+
+    def check(self) -> None:
+        self.looks += 1
+        if self.looks == self._at:
+            self.cancel()
+        super().check()
+
+
 TRUSTED = Permissions(trust=True)
 
 

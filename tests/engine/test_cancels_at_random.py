@@ -8,9 +8,17 @@ from typing import Any
 import pytest
 from diffusers import FirstBlockCacheConfig
 
-from dw.engine import Cancelled, RunControl
+from dw.engine import Cancelled
 from dw.rehearsal import stand_in, stand_in_lora
-from tests.engine.session import CancelsAt, Json, Session, merged, on_a_gpu, text_to_image
+from tests.engine.session import (
+    CancelsAt,
+    CancelsAtLook,
+    Json,
+    Session,
+    merged,
+    on_a_gpu,
+    text_to_image,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -29,21 +37,6 @@ STEP_CACHES = {
     },
     "teacache": {"teacache": {"rel_l1_thresh": 0.8}},
 }
-
-
-class CancelsAtLook(RunControl):
-    """A control that is cancelled when the run has looked at it this many times."""
-
-    def __init__(self, look: int | None = None) -> None:
-        super().__init__()
-        self.looks = 0
-        self._at = look
-
-    def check(self) -> None:
-        self.looks += 1
-        if self.looks == self._at:
-            self.cancel()
-        super().check()
 
 
 def an_image(family: str, **changes: Any) -> Json:
