@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = import_module(program.module).main(words[1:])
         return code
     if words and (error := misspelt_program(words[0])):
-        return report(error, Stream(sys.stderr))
+        return report(error, Stream(sys.stderr, is_optional=True))
     from dw.repl.app import main as shell
 
     return shell(words)

@@ -11,12 +11,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import dw
 from dw.console.signals import Signals, run_program
 from dw.errors import Bug, DwError, Interrupted, UsageError, did_you_mean
+from dw.refusals import understood
 from dw.terminal.remedies import PROGRAM
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
 
@@ -121,7 +123,7 @@ def exit_code(work: Callable[[Stream, Stream], int], signals: Signals | None = N
 
     `signals` are for work that ends at one in its own way.
     """
-    out, err = Stream(sys.stdout), Stream(sys.stderr)
+    out, err = Stream(sys.stdout), Stream(sys.stderr, is_optional=True)
 
     def reported(signals: Signals) -> int:
         try:
@@ -131,12 +133,13 @@ def exit_code(work: Callable[[Stream, Stream], int], signals: Signals | None = N
             raise
         except OutputClosed:
             raise
-        except DwError as error:
-            return report(error, err)
         except Exception as error:
-            code = report(Bug.from_exception(error), err)
-            err.line(traceback.format_exc())
-            return code
+            told = understood(error)
+            with suppress(DwError):  # the error may concern the stream that shows it
+                report(told, err)
+                if isinstance(told, Bug):
+                    err.line(traceback.format_exc())
+            return told.exit_code
 
     return run_program(reported, signals)
 

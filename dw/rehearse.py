@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import traceback
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,11 +22,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from dw.console.signals import Signals
-from dw.errors import EXIT_OK, DwError, Interrupted, RunFailed
+from dw.errors import EXIT_OK, Bug, DwError, Interrupted, RunFailed
 from dw.events import Event, Warned
 from dw.jobs.request import run_request
 from dw.jobs.workflow_arguments import OpenWorkflow
 from dw.programs import add_workflow_files, exit_code, named_files, program_parser
+from dw.refusals import understood
 from dw.settings import Settings, load_settings
 from dw.terminal.messages import display_path
 from dw.terminal.renderer import Stream
@@ -135,8 +137,10 @@ def _each(
             with signals.waking(partial(_cancel, control, signals)):
                 result = engine.run(document, request.run, control=control, emit=emitted.append)
             outputs = result.outputs
-        except DwError as error:
-            failure = error.with_traceback(None)
+        except Exception as error:
+            failure = understood(error).with_traceback(None)
+            if isinstance(failure, Bug):
+                emitted.append(Warned(0, traceback.format_exc()))
         except Cancelled:
             raise Interrupted(signals.cause) from None
         if isinstance(failure, RunFailed):

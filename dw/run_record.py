@@ -8,16 +8,41 @@ ended was lost together with its shell.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
+from types import NoneType
 from typing import Any, Literal, get_args
+
+from dw.atomic_files import replace_file
 
 RunStatus = Literal["running", "finished", "cancelled", "failed", "died"]
 
 RECORD = "run.json"
+LARGEST = 64 << 20  # bytes; it holds the arguments, among them whole texts
+LONGEST_S = 1e9  # of a timing, thirty years; no NaN is below it
+
+
+_TEXT, _MAYBE = (str,), (str, NoneType)
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "path": _TEXT,
+    "cause": _MAYBE,
+    "last_step": _MAYBE,
+    "started": _TEXT,
+    "ended": _MAYBE,
+    "host": _TEXT,
+    "pid": (int,),
+    "resolved_arguments": (dict,),
+    "timings_s": (dict,),
+    "steps": (list,),
+    "outputs": (list,),
+    "versions": (dict,),
+}
+"""Of what is read here. A record may lack some of them, and has more."""
 
 
 # ------------------------------------------------------------------ one record
@@ -25,23 +50,41 @@ RECORD = "run.json"
 
 def write(folder: Path, facts: Mapping[str, Any]) -> None:
     """Replace a run's record. Raises OSError, and then the old one is unchanged."""
-    beside = folder / f".{RECORD}.part"
     text = json.dumps(facts, indent=2, ensure_ascii=False, default=repr)
-    try:
-        # A lone surrogate, which a name or a prompt may hold, has no UTF-8: it is escaped.
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
-        beside.replace(folder / RECORD)
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
+    # A lone surrogate, which a name or a prompt may hold, has no UTF-8: it is escaped.
+    replace_file(folder / RECORD, text.encode("utf-8", "backslashreplace"), mode=0o600)
 
 
 def read(folder: Path) -> dict[str, Any]:
     """A run's record. Raises OSError, and ValueError when the file is not a record."""
-    facts = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    status = (folder / RECORD).stat()
+    if not S_ISREG(status.st_mode):
+        raise ValueError("not a file")  # a pipe would be waited for, a device never ends
+    if status.st_size > LARGEST:
+        raise ValueError(f"larger than {LARGEST >> 20} MB")
+    try:
+        facts = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(facts, dict) or facts.get("state") not in get_args(RunStatus):
         raise ValueError("not a run record")
+    if wrong := next(_of_another_type(facts), None):
+        raise ValueError(f"not a run record: {wrong!r} has another type")
     return facts
+
+
+def _of_another_type(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The names of values that are not what a run writes."""
+    yield from (name for name in _TYPES if name in facts and type(facts[name]) not in _TYPES[name])
+    if not 0 < facts.get("pid", 1) < 2**31:
+        yield "pid"
+    for seconds in facts.get("timings_s", {}).values():
+        if type(seconds) not in (int, float) or not 0 <= seconds < LONGEST_S:
+            yield "timings_s"
+    for name, key in (("outputs", "path"), ("steps", "name")):
+        for each in facts.get(name, ()):
+            if not isinstance(each, dict) or type(each.get(key)) is not str:
+                yield name
 
 
 def mark_ended(folder: Path, state: RunStatus, *, cause: str, last_step: str | None) -> None:
@@ -105,13 +148,15 @@ class Past:
 def past(output_dir: Path) -> list[Past]:
     """Every run with a record in the output folder, the newest last."""
     found: list[tuple[Path, dict[str, Any]]] = []
-    for path in output_dir.glob(f"*/*/{RECORD}"):
+    for folder in output_dir.glob("*/*"):
+        if not os.path.lexists(folder / RECORD):  # even a link that leads nowhere is a run
+            continue
         try:
-            found.append((path.parent, read(path.parent)))
-        except FileNotFoundError:
-            pass  # it was deleted meanwhile
+            found.append((folder, read(folder)))
         except (OSError, ValueError) as error:
-            found.append((path.parent, {"state": "unreadable", "cause": str(error)}))
+            if os.path.lexists(folder / RECORD):  # it was not deleted meanwhile
+                cause = getattr(error, "strerror", None) or str(error)
+                found.append((folder, {"state": "unreadable", "cause": f"{RECORD}: {cause}"}))
     found.sort(key=lambda each: (str(each[1].get("started", "")), each[0]))
     return [
         Past(number, folder, "lost" if _is_lost(facts) else facts["state"], facts)
@@ -138,6 +183,6 @@ def _is_lost(facts: Mapping[str, Any]) -> bool:
 
 
 def _time(text: Any) -> datetime | None:
-    with suppress(ValueError, TypeError):
-        return datetime.fromisoformat(text)
+    with suppress(ValueError, TypeError, OverflowError):
+        return datetime.fromisoformat(text).astimezone(UTC)
     return None

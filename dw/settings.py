@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from platformdirs import user_cache_path, user_config_path, user_log_path
 
-from dw.errors import DwError, ListSettings, UsageError, did_you_mean
+from dw.atomic_files import replace_file
+from dw.errors import ListSettings, UsageError, did_you_mean
+from dw.refusals import cannot, cures
 from dw.text_files import NotUtf8, read_text
 from dw.types import Permissions
 
@@ -114,8 +115,8 @@ def load_settings() -> Settings:
 def save_setting(name: str, value: object) -> Path:
     """Write one setting to the config file, whose comments and other values stay.
 
-    Raises UsageError when the file is not TOML and DwError when it cannot be written, and leaves it
-    as it is.
+    Raises UsageError when the file is not TOML and RunFailed when it cannot be written, and leaves
+    it as it is.
     """
     check_setting(name)
     import tomlkit  # used here only; the prompt starts without it
@@ -124,15 +125,12 @@ def save_setting(name: str, value: object) -> Path:
     _read(path)
     document = tomlkit.parse(read_text(path)) if path.exists() else tomlkit.document()
     document[name] = value
-    temporary = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(tomlkit.dumps(document).encode())
-        if path.exists():
-            shutil.copymode(path, temporary)
-        temporary.replace(path)
+        replace_file(path, tomlkit.dumps(document).encode())
     except OSError as error:  # as in a home folder that is mounted read-only
-        raise DwError(f"cannot write {path}: {error.strerror}") from error
+        hints = cures(error, of_limits=True) or ("XDG_CONFIG_HOME=FOLDER   names another folder",)
+        raise cannot(f"write {path}", error, *hints) from error
     return path
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from dw.errors import EXIT_OK, DwError, WorkflowError
+from dw.errors import EXIT_OK, Bug, DwError, WorkflowError
 from dw.programs import add_workflow_files, exit_code, named_files, program_parser, report
+from dw.refusals import understood
 from dw.settings import Settings, load_settings
 from dw.terminal.messages import display_path
-from dw.terminal.renderer import Stream
+from dw.terminal.renderer import OutputClosed, Stream
 from dw.types import Diagnostic
 
 
@@ -42,14 +44,29 @@ def _validate(name: str, settings: Settings, out: Stream, err: Stream, *, as_jso
     code = EXIT_OK
     try:
         for path in named_files(name, settings):
-            problems = _problems(path, settings)
-            is_valid = all(problem.severity != "error" for problem in problems)
+            found, problems = _judged(path, settings, err)
+            is_valid = found == EXIT_OK
             for line in _report(display_path(path), problems, is_valid=is_valid, as_json=as_json):
                 out.line(line)
-            code = code if is_valid else WorkflowError.exit_code
+            code = max(code, found)
     except DwError as error:
         return report(error, err)
     return code
+
+
+def _judged(path: Path, settings: Settings, err: Stream) -> tuple[int, tuple[Diagnostic, ...]]:
+    """The exit code for one file, and its problems: one of them is whatever prevents its checks."""
+    try:
+        problems = _problems(path, settings)
+    except OutputClosed:
+        raise
+    except Exception as error:
+        told = understood(error)
+        if isinstance(told, Bug):
+            err.line(traceback.format_exc())
+        return told.exit_code, (Diagnostic(str(path), 1, 1, told.message),)
+    is_valid = all(problem.severity != "error" for problem in problems)
+    return EXIT_OK if is_valid else WorkflowError.exit_code, problems
 
 
 def _problems(path: Path, settings: Settings) -> tuple[Diagnostic, ...]:

@@ -11,6 +11,7 @@ MODULES = sorted(ROOT.glob("dw/**/*.py"))
 FILES = [*MODULES, *sorted(ROOT.glob("tests/**/*.py"))]
 
 FLOOR = {
+    *("atomic_files", "refusals"),
     *("types", "errors", "extras", "events", "codec", "settings", "run_record"),
     *("seeds", "text_files", "pixels"),
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,10 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    def write_text(path: Path, text: str, **_: Any) -> None:
-        path.write_bytes(text.encode()[:10])
+    def fsync(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_text", write_text)
+    monkeypatch.setattr(os, "fsync", fsync)
 
 
 def test_a_record_is_the_only_file_that_a_write_leaves(folder: Path) -> None:
@@ -77,6 +78,60 @@ def test_what_is_no_record_is_not_touched(tmp_path: Path, text: str) -> None:
     assert (tmp_path / "run.json").read_text() == text
 
 
+BAD_SECONDS = ("x", None, float("nan"), float("inf"), 10**400, -1, True)
+Odd = Callable[[Path], object]
+
+
+def text(content: str) -> Odd:
+    return lambda path: path.write_text(content)
+
+
+def wrong(**facts: Any) -> Odd:
+    return text(json.dumps({"state": "finished", **facts}))
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(run_record.LARGEST + 1)
+
+
+ODD = [
+    *[
+        pytest.param(text(each), id=repr(each))
+        for each in ("", "{", "[]", "null", "7", "{}", "NaN")
+    ],
+    pytest.param(text("[" * 100_000), id="deep"),
+    pytest.param(text('{"state": "finished", "seed": ' + "9" * 5000 + "}"), id="digits"),
+    pytest.param(lambda path: path.write_bytes(b"\x80\x00\xff"), id="binary"),
+    pytest.param(lambda path: path.write_bytes("{}".encode("utf-16")), id="utf-16"),
+    pytest.param(huge, id="huge"),
+    pytest.param(Path.mkdir, id="folder"),
+    pytest.param(os.mkfifo, id="pipe"),
+    pytest.param(lambda path: path.symlink_to("/dev/zero"), id="device"),
+    pytest.param(lambda path: path.symlink_to("nowhere"), id="dangling"),
+    pytest.param(lambda path: path.symlink_to("run.json"), id="loop"),
+    *[
+        pytest.param(wrong(**{name: value}), id=f"{name}={value!r}"[:40])
+        for name, values in {
+            "state": ([], {}, None, "odd", 1),
+            "started": (5, None, []),
+            "ended": (5, {}),
+            "host": (5, None),
+            "pid": ("7", None, 0, -1, 2**31, 1.5, True, []),
+            "path": (5, None),
+            "cause": (5, [], {}),
+            "last_step": (5, []),
+            "resolved_arguments": ([], None, "x"),
+            "timings_s": ([], None, *({"load": each} for each in BAD_SECONDS)),
+            "steps": ({}, None, [1], [{}], [{"name": 5}]),
+            "outputs": ({}, None, "x", [None], [{}], [{"path": None}]),
+            "versions": ([], None),
+        }.items()
+        for value in values
+    ],
+]
+
+
 def record(output_dir: Path, name: str, **facts: Any) -> Path:
     folder = output_dir / name
     folder.mkdir(parents=True)
@@ -123,6 +178,45 @@ class TestPast:
         record(tmp_path, "demo/0001", seed=1234, resolved_arguments=arguments, device="a-model")
         [run] = run_record.past(tmp_path)
         assert run.mentions(text) is is_there
+
+    @pytest.mark.parametrize("odd", ODD)
+    def test_an_odd_record_costs_its_own_line(self, tmp_path: Path, odd: Odd) -> None:
+        record(tmp_path, "demo/0001", started="2026-01-01T00:00:00+00:00")
+        (tmp_path / "demo" / "0002").mkdir()
+        odd(tmp_path / "demo" / "0002" / "run.json")
+        runs = {run.name: run for run in run_record.past(tmp_path)}
+        assert {name: run.state for name, run in runs.items()} == {
+            "demo/0001": "finished",
+            "demo/0002": "unreadable",
+        }
+        wrong = runs["demo/0002"]
+        assert wrong.facts["cause"].startswith("run.json: ")
+        assert (wrong.files, wrong.seconds, wrong.started) == ([], None, None)
+        assert wrong.mentions("unreadable")
+
+    @pytest.mark.parametrize("started", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+    def test_a_time_that_is_none_here_is_none(self, tmp_path: Path, started: str) -> None:
+        record(tmp_path, "demo/0001", started=started)
+        [run] = run_record.past(tmp_path)
+        assert (run.state, run.started) == ("finished", None)
+
+    def test_a_time_without_its_zone_is_a_local_one(self, tmp_path: Path) -> None:
+        times = {"started": "2026-01-01T00:00:00", "ended": "2026-01-02T00:00:00+00:00"}
+        record(tmp_path, "demo/0001", **times)
+        [run] = run_record.past(tmp_path)
+        assert run.seconds is not None
+
+    def test_a_record_that_was_deleted_meanwhile_is_no_run(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        record(tmp_path, "demo/0001")
+
+        def read(folder: Path) -> dict[str, Any]:
+            (folder / "run.json").unlink()
+            raise FileNotFoundError
+
+        monkeypatch.setattr(run_record, "read", read)
+        assert run_record.past(tmp_path) == []
 
     def test_a_record_that_cannot_be_read_is_a_run_too(self, tmp_path: Path) -> None:
         (record(tmp_path, "demo/0001") / "run.json").write_text("{")

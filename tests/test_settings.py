@@ -105,7 +105,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_is(
         raise OSError(28, "No space left on device")
 
     file.write_text(WRITTEN)
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DwError, match=f"cannot write {file}: No space left"):
         save_setting("grace", 5.0)
     assert file.read_text() == WRITTEN

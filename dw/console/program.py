@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dw.console.options import OutputOptions, ProgramOptions
 from dw.console.signals import OUTPUT_CLOSED, Signals, run_program
 from dw.errors import Bug, DwError, Interrupted
+from dw.refusals import understood
 from dw.settings import Settings, load_settings
 from dw.terminal.capabilities import Terminal
 from dw.terminal.ndjson import JsonRenderer
@@ -36,7 +37,7 @@ def make_renderer(
     output: OutputOptions, terminal: Terminal, wording: Wording, *, for_people: bool
 ) -> Renderer:
     """JSON for machines, one stream with a bar below it for people, two streams for scripts."""
-    out, err = Stream(sys.stdout), Stream(sys.stderr)
+    out, err = Stream(sys.stdout), Stream(sys.stderr, is_optional=True)
     if output.json:
         return JsonRenderer(out, err, wording)
     color = terminal.color(output.color, for_people=for_people)
@@ -102,11 +103,10 @@ class Program:
                 client.close(signals.cause if signals.asks_to_leave else cause)
         except (OutputClosed, Interrupted):
             raise
-        except DwError as error:
-            with suppress(DwError):  # the error may concern the stream that shows it
-                self.renderer.error(error)
-            return error.exit_code
         except Exception as error:
-            self.renderer.error(Bug.from_exception(error))
-            self.renderer.warning(traceback.format_exc())
-            return Bug.exit_code
+            told = understood(error)
+            with suppress(DwError):  # the error may concern the stream that shows it
+                self.renderer.error(told)
+                if isinstance(told, Bug):
+                    self.renderer.warning(traceback.format_exc())
+            return told.exit_code

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, Self
 
 from dw.errors import EXIT_SIGPIPE, Interrupted
-from dw.terminal.renderer import OutputClosed
+from dw.terminal.renderer import OutputClosed, Stream
 
 CAUSES = {
     getattr(signal, name): f"{cause} ({name})"
@@ -88,12 +88,16 @@ class Signals:
 
 def run_program(work: Callable[[Signals], int], signals: Signals | None = None) -> int:
     """The exit code of `work`. Where a signal has interrupted it, this process ends by that."""
+    _fill_standard_descriptors()
     with signals or Signals() as signals:
         try:
             code = work(signals)
             if not signals.asks_to_leave:
                 return code
         except OutputClosed:
+            if sys.stdout is None:
+                told = "error: cannot write the output: standard output is closed"
+                Stream(sys.stderr, is_optional=True).line(told)
             _discard_output()
             if not signals.asks_to_leave:
                 return EXIT_SIGPIPE
@@ -111,6 +115,15 @@ def end_by(number: signal.Signals) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # SIGQUIT would write one
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+
+
+def _fill_standard_descriptors() -> None:
+    """A pipe of the worker must not get the number of a standard stream that is closed."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
 
 
 def _discard_output() -> None:

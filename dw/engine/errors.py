@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from dw.errors import DwError, OutOfResources, RunFailed, causes, told
+from dw.refusals import refusal
 
 OUT_OF_MEMORY_TEXTS = (
     "can't allocate memory",  # torch's CPU allocator
@@ -56,6 +57,8 @@ def _translated(error: Exception, where: str) -> RunFailed:
         return OutOfMemory(message, where=where)
     if any(isinstance(each, torch.AcceleratorError) for each in found):
         return DeviceDied(message, where=where)
+    if isinstance(refused := refusal(error), OutOfResources):  # a disk, a limit of the user
+        return OutOfResources(message, where=where, hints=refused.hints)
     return RunFailed(message, where=where)
 
 

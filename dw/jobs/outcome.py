@@ -107,7 +107,9 @@ def _trace(event: TerminalEvent) -> str:
 def _died(event: events.Died) -> DwError:
     """At most five lines: the cause, the last step or the stack, the last lines, a remedy."""
     lost = _LOST.get(event.kind, "the worker died")
-    error = WorkerLost(f"{lost}: {event.cause}", hints=[_AFTER_DEATH.get(event.kind, RetryRun())])
+    hint = _AFTER_DEATH.get(event.kind, RetryRun())
+    is_known = event.kind != "boot" or event.tail or event.stack
+    error = WorkerLost(f"{lost}: {event.cause}", hints=[hint] if is_known else [])
     if event.last_step and not event.stuck_at:
         error.add_note(f"last step: {event.last_step}")
     if event.stuck_at:

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dw.errors import RunFailed
+from dw.refusals import cannot, cures
 from dw.settings import cache_dir
 
 _CONTENTS = "contents.json"
@@ -44,10 +44,10 @@ def ensure(place: Path, make: Callable[[Path], None]) -> Path:
             (made / _CONTENTS).write_text(json.dumps(_sizes(made), indent=2), encoding="utf-8")
             _install(made, place)
     except OSError as error:
-        raise RunFailed(
-            f"cannot make the stand-ins in {place.parent}: {error.strerror or error}",
-            hints=["free the disk or make the folder writable; XDG_CACHE_HOME names another one"],
-        ) from error
+        hints = cures(error, of_limits=True) or (
+            "free the disk or make the folder writable; XDG_CACHE_HOME names another one",
+        )
+        raise cannot(f"make the stand-ins in {place.parent}", error, *hints) from error
     return place
 
 

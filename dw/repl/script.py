@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dw.errors import EXIT_OK, DwError, UsageError
+from dw.refusals import reason
 from dw.repl.commands.registry import parse
 from dw.repl.lexer import LexError, Statement, lex_script
 from dw.repl.session import ExitShell, Session
@@ -42,7 +43,7 @@ def read(name: str) -> Script:
     except NotUtf8 as error:
         raise UsageError(str(error), where=error.where(name)) from None
     except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror}") from None
+        raise UsageError(f"cannot read {name}: {reason(error)}") from None
 
 
 def _normal(data: bytes) -> str:

@@ -19,6 +19,7 @@ from dw.errors import EXIT_OK, Bug, DwError, Interrupted, UsageError
 from dw.jobs.request import RunRequest
 from dw.jobs.validation import WorkflowFiles
 from dw.jobs.worker import WorkerClient
+from dw.refusals import refusal
 from dw.repl.commands.registry import parse
 from dw.repl.lexer import LexError, Word, lex
 from dw.repl.variables import Variables
@@ -118,6 +119,9 @@ class Session:
             self.renderer.error(_marked(error, line), position=position, trace=error.trace)
             return error.exit_code
         except Exception as error:
+            if refused := refusal(error):
+                self.renderer.error(refused, position=position)
+                return refused.exit_code
             return self._report_bug(error, position)
         return EXIT_OK
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Sequence
 from math import ceil, sqrt
@@ -9,8 +10,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from dw.atomic_files import replace_file
 from dw.errors import RunFailed
 from dw.pixels import allowing, eight_bits, open_image
+from dw.refusals import cannot
 
 _LARGEST = 256
 """Pixels of a thumbnail, each way; a smaller image keeps its size."""
@@ -53,12 +56,12 @@ def contact_sheet(images: Sequence[tuple[Path, str]]) -> Image.Image:
 def save_contact_sheet(images: Sequence[tuple[Path, str]], path: Path) -> None:
     """Write the sheet as a PNG, whole or not at all. Raises RunFailed."""
     sheet = contact_sheet(images)
-    temporary = path.with_suffix(".part")
+    data = io.BytesIO()
+    sheet.save(data, "PNG")
     try:
-        sheet.save(temporary, "PNG")
-        temporary.replace(path)
+        replace_file(path, data.getvalue())
     except OSError as error:
-        raise RunFailed(f"cannot write the contact sheet {path}: {error.strerror}") from error
+        raise cannot(f"write the contact sheet {path}", error) from error
 
 
 def _thumbnail(path: Path) -> Image.Image:

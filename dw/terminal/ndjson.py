@@ -53,7 +53,13 @@ class JsonRenderer:
     def result(self, text: str) -> None:
         self._emit("result", text=text)
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(
+        self,
+        header: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        wraps: bool = True,  # noqa: ARG002
+    ) -> None:
         self._emit("result", rows=[dict(zip(header, row, strict=True)) for row in rows])
 
     def image(self, path: Path, setting: str) -> None:

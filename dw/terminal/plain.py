@@ -107,9 +107,13 @@ class PlainRenderer:
     def result(self, text: str) -> None:
         self._write(self._out, text)
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        for_people = self._for_people
-        lines = aligned(header, rows, self.width) if for_people else tab_separated(header, rows)
+    def table(
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], *, wraps: bool = True
+    ) -> None:
+        if self._for_people:
+            lines = aligned(header, rows, self.width, wraps=wraps)
+        else:
+            lines = tab_separated(header, rows)
         for line in lines:
             self.result(line)
 

@@ -10,12 +10,12 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Protocol
 
-from dw.errors import DwError, OutOfResources, WorkflowError
+from dw.errors import DwError, WorkflowError
 from dw.events import Event
+from dw.refusals import cannot
 from dw.terminal.remedies import Wording
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all except tab and newline
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 GONE = (errno.EPIPE, errno.EIO)  # the reader of a pipe, the terminal
 
 
@@ -43,8 +43,11 @@ class Renderer(Protocol):
     def result(self, text: str) -> None:
         """A value that the user asked for."""
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Values that the user asked for, in columns."""
+    def table(
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], *, wraps: bool = True
+    ) -> None:
+        """Values that the user asked for, in columns; `wraps`: a row may take several lines of a
+        terminal."""
 
     def image(self, path: Path, setting: str) -> None:
         """Show the image in a file where the output can; `setting` is the value of `images`."""
@@ -69,11 +72,13 @@ class Renderer(Protocol):
 class Stream:
     """A text stream whose reader may close it.
 
-    A write raises OutputClosed then, OutOfResources when the disk is full, and DwError when it
-    fails for another reason.
+    A write raises OutputClosed then, OutOfResources when the disk is full, and RunFailed when it
+    fails for another reason. `is_optional`: a line that cannot be written, because the stream was
+    closed from the start or the disk is full, is dropped: no work fails for a message.
     """
 
-    def __init__(self, stream: IO[str] | None) -> None:
+    def __init__(self, stream: IO[str] | None, *, is_optional: bool = False) -> None:
+        self._is_optional = is_optional
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name may hold any bytes
         self._stream = stream
@@ -91,6 +96,8 @@ class Stream:
     def line(self, text: str, *, before: str = "", after: str = "") -> None:
         """Write a line, without its control characters; `before` and `after` may have some."""
         if self._stream is None:
+            if self._is_optional:
+                return
             raise OutputClosed
         try:
             self._stream.write(f"{before}{without_controls(text)}{after}\n")
@@ -98,8 +105,9 @@ class Stream:
         except OSError as error:
             if isinstance(error, BrokenPipeError) or error.errno in GONE:
                 raise OutputClosed from None
-            kind = OutOfResources if error.errno in NO_SPACE else DwError
-            raise kind(f"cannot write the output: {error.strerror}") from error
+            if self._is_optional:
+                return
+            raise cannot("write the output", error) from error
 
 
 def without_controls(text: str) -> str:

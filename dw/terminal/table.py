@@ -17,17 +17,23 @@ ELLIPSIS = "..."
 
 
 def aligned(
-    header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int | None = None,
+    *,
+    wraps: bool = True,
 ) -> list[str]:
     """Columns side by side, for people.
 
     Where they need more than `width` cells of a terminal, the last column is wrapped and the others
-    are truncated.
+    are truncated; it is truncated as well unless the table `wraps`.
     """
     table = [[" ".join(cell.split()) for cell in row] for row in [header, *rows]]
     widths = [max(map(text_width, column)) for column in zip(*table, strict=True)]
     if width is not None:
         widths = _squeezed(widths, width - len(INDENT) - len(GAP) * (len(widths) - 1))
+    if not wraps:
+        table = [[*cells, truncated(last, widths[-1])] for *cells, last in table]
     return [line for row in table for line in _row_lines(row, widths)]
 
 

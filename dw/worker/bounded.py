@@ -17,7 +17,10 @@ def bounded(act: Callable[[], T], otherwise: E) -> T | E:
     """What `act` returns, or `otherwise` when it takes longer than `LIMIT_S`; it then goes on in
     its thread."""
     answer: SimpleQueue[T] = SimpleQueue()
-    threading.Thread(target=lambda: answer.put(act()), name="bounded", daemon=True).start()
+    try:
+        threading.Thread(target=lambda: answer.put(act()), name="bounded", daemon=True).start()
+    except RuntimeError:  # no further thread may be started
+        return act()
     try:
         return answer.get(timeout=LIMIT_S)
     except Empty:

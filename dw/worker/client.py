@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from dw.codec import to_bytes
 from dw.errors import DwError, WorkerLost
 from dw.events import TERMINAL, Command, Died, Event, Mapped, Shutdown, Started, Warned
+from dw.refusals import cures, reason
 from dw.settings import Settings, log_dir
 from dw.worker.child.bootstrap import WorkerOptions
 from dw.worker.death_records import record_death
@@ -314,8 +315,9 @@ class LocalWorkerClient:
         )
         try:
             self._processes[action.worker] = WorkerProcess(options, log_dir())
-        except OSError as error:  # no memory, no descriptors, no space for a temporary file
-            self._failed_to_start(action, f"the process could not be started: {error}")
+        except OSError as error:  # no memory, no descriptors, no further process
+            why = "; ".join([reason(error).lower(), *cures(error)])
+            self._failed_to_start(action, f"no process could be started: {why}")
 
     def _failed_to_start(self, action: Spawn, cause: str) -> None:
         exit_status = ExitStatus(0, 1, oom_killed=False, start_error=cause)

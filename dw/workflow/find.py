@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from dw import run_record
@@ -16,6 +16,7 @@ from dw.errors import (
     UsageError,
     did_you_mean,
 )
+from dw.refusals import reason
 from dw.workflow.builtin import builtin_names, builtin_path
 
 SUFFIX = ".json"
@@ -95,18 +96,24 @@ def workflow_files(name: str, workflow_dir: Path, output_dir: Path) -> Iterator[
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        yield from workflows_below(folder, besides=output_dir)
+        refused: list[OSError] = []
+        yield from workflows_below(folder, besides=output_dir, refused=refused.append)
+        for error in refused:
+            raise UsageError(f"cannot read {str(error.filename)!r}: {reason(error)}")
     else:
         yield find_workflow(name, workflow_dir)
 
 
-def workflows_below(folder: Path, besides: Path | None = None) -> Iterator[Path]:
+def workflows_below(
+    folder: Path, besides: Path | None = None, refused: Callable[[OSError], None] | None = None
+) -> Iterator[Path]:
     """The workflow files in a folder and its sub-folders.
 
     Passes over hidden folders, models, whose configurations are JSON, the results of runs, which
-    have a copy of their workflow, and the folder `besides`.
+    have a copy of their workflow, and the folder `besides`. `refused` is called for a folder that
+    cannot be read.
     """
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, onerror=refused):
         path = Path(root)
         if _MODEL in files or (path != folder and _holds_results(path, files, besides)):
             folders.clear()

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dw import refusals
 from dw.engine.errors import failing
 from dw.engine.files.artifacts import artifacts
 from dw.engine.media.audio import waveforms
@@ -177,8 +178,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_failure(error: OSError, path: Path) -> RunFailed:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutOfResources(f"no space left for {str(path)!r}", hints=[SetOutputDir()])
-    reason = os.strerror(error.errno).lower() if error.errno else str(error)
-    return RunFailed(f"cannot write {str(path)!r}: {reason}", hints=[SetOutputDir()])
+    failure = refusals.cannot(f"write {str(path)!r}", error)
+    failure.hints = (*refusals.cures(error, of_limits=True), SetOutputDir())
+    return failure
 
 
 def _verified(temporary: Path, encoded: Encoded, content_type: str, path: Path) -> str:

@@ -12,7 +12,7 @@ from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.run_record import Past
 from dw.terminal.messages import display_path
-from dw.terminal.table import as_text
+from dw.terminal.table import as_text, in_one_line
 
 LISTED = 20
 HEADER = ("N", "started", "run", "state", "seconds", "seed", "result")
@@ -36,12 +36,12 @@ def history_(session: Session, call: Call) -> None:
             run.name,
             run.state,
             _seconds(run),
-            as_text(run.facts.get("seed", "")),
+            in_one_line(run.facts.get("seed", "")),
             _result(run),
         )
         for run in listed
     ]
-    session.renderer.table(HEADER, rows)
+    session.renderer.table(HEADER, rows, wraps=False)  # `show` has the whole cause
     if not found:
         session.renderer.status(f"No such run below {display_path(session.output_dir)}")
     elif len(listed) < len(found):
@@ -93,7 +93,7 @@ def _rows(run: Past) -> Iterator[tuple[str, str]]:
         yield f"arg {name}", as_text(value)
     yield "seed", as_text(facts.get("seed", ""))
     for step in facts.get("steps", ()):
-        yield f"seed of {step['name']}", as_text(step["seed"])
+        yield f"seed of {step['name']}", as_text(step.get("seed", ""))
     yield "device", str(facts.get("device", ""))
     if facts.get("rehearse"):
         yield "rehearse", "on"

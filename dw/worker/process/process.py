@@ -44,31 +44,40 @@ class WorkerProcess:
     """
 
     def __init__(self, options: bootstrap.WorkerOptions, log_dir: Path) -> None:
+        """Raises OSError, and then leaves nothing open and no process."""
         context = multiprocessing.get_context("spawn")
-        theirs_commands, self._commands = context.Pipe(duplex=False)
-        ours_events, theirs_events = context.Pipe(duplex=False)
-        output_fd, theirs_output = os.pipe()
-        self._stack, theirs_stack, self._leftover = _file_for_stacks()
-        passed = (theirs_commands, theirs_events, Inherited(theirs_output), Inherited(theirs_stack))
-        self._process = context.Process(
-            target=bootstrap.main, args=(options, *passed), daemon=False
-        )
         self._oom_kills = exit_cause.oom_kills()
         self._dump_begin: int | None = None
         self._mapped: dict[Path, FileState] = {}
-        _widen(self._commands.fileno())
-        with _blocked_signals():
-            self._process.start()
-        # While the parent holds these ends too, it would never read the end of the worker's pipes.
-        theirs_commands.close()
-        theirs_events.close()
-        os.close(theirs_output)
-        os.close(theirs_stack)
-        assert self._process.pid is not None
-        self.pid = self._process.pid
-        self._pidfd = _pidfd(self.pid)
-        self.events = event_reader(ours_events)
-        self.output = OutputReader(output_fd, log_dir / f"worker-{self.pid}.log")
+        # While the parent holds the ends of the child, it would never read the end of its pipes.
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            their_commands, self._commands = context.Pipe(duplex=False)
+            theirs.callback(their_commands.close)
+            ours.callback(self._commands.close)
+            our_events, their_events = context.Pipe(duplex=False)
+            theirs.callback(their_events.close)
+            ours.callback(our_events.close)
+            output, their_output = os.pipe()
+            theirs.callback(os.close, their_output)
+            ours.callback(os.close, output)
+            self._stack, their_stack, self._leftover = _file_for_stacks()
+            theirs.callback(os.close, their_stack)
+            ours.callback(os.close, self._stack)
+            passed = (their_commands, their_events, Inherited(their_output), Inherited(their_stack))
+            self._process = context.Process(
+                target=bootstrap.main, args=(options, *passed), daemon=False
+            )
+            _widen(self._commands.fileno())
+            with _blocked_signals():
+                self._process.start()
+            ours.callback(self._process.join)
+            ours.callback(self._process.kill)
+            assert self._process.pid is not None
+            self.pid = self._process.pid
+            self._pidfd = _pidfd(self.pid)
+            self.events = event_reader(our_events)
+            self.output = OutputReader(output, log_dir / f"worker-{self.pid}.log")
+            ours.pop_all()
 
     @property
     def exit_watch(self) -> int:
@@ -181,6 +190,10 @@ def _file_for_stacks() -> tuple[int, int, str | None]:
     None instead of the name where it could be unlinked: then nothing stays in the file system,
     however the program ends.
     """
+    if hasattr(os, "memfd_create"):  # in memory: there the disk may be full
+        with contextlib.suppress(OSError):
+            theirs = os.memfd_create("dw-stack")
+            return os.open(f"/proc/self/fd/{theirs}", os.O_RDONLY), theirs, None
     theirs, path = tempfile.mkstemp(prefix="dw-stack-")
     ours = os.open(path, os.O_RDONLY)
     try:

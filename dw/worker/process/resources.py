@@ -35,7 +35,10 @@ def free_gpu_bytes() -> Free:
 
 def query_gpu_memory(query: Callable[[], Free], answer: Callable[[Free], None]) -> None:
     """Call `answer` in a thread of its own: a driver that hangs must not block the shell."""
-    threading.Thread(target=lambda: answer(query()), name="gpu-memory", daemon=True).start()
+    try:
+        threading.Thread(target=lambda: answer(query()), name="gpu-memory", daemon=True).start()
+    except RuntimeError:  # no further thread may be started
+        answer({})
 
 
 def rss() -> int:

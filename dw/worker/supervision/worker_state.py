@@ -135,6 +135,8 @@ class WorkerState:
         """How a command ends with this exit."""
         if self.killed and (exit_status.was_killed or self.killed.kind == "poisoned"):
             reason = self.killed  # otherwise it ended by itself before our kill arrived
+        elif exit_status.start_error:
+            reason = Reason(exit_status.start_error, "boot")
         elif not self.is_ready:
             reason = Reason(f"{exit_status.cause} before it was ready", "boot")
         else:

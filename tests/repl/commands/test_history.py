@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,41 @@ def test_a_script_gets_a_column_for_each_fact(scripted: Shell) -> None:
     scripted.session.attempt("history died")
     header, row = scripted.out.getvalue().splitlines()
     assert len(header.split("\t")) == len(row.split("\t")) == 7
+
+
+def test_a_long_cause_is_cut_in_the_list_and_whole_in_show(shell: Shell) -> None:
+    cause = "step 'gen': " + "the width is odd " * 20
+    keep(shell.folder, "wan/0002", GOOD | DEAD | {"cause": cause, "started": "2026-03-03T10:00Z"})
+    shell.session.renderer._out._stream = out = Narrow()
+    shell.session.attempt("history died")
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) == 80
+    assert lines[1].endswith("...")
+    shell.session.attempt("show 3")
+    assert "".join(cause.split()) in "".join(out.getvalue().split())
+
+
+class Narrow(io.StringIO):
+    """A terminal, as far as its width goes."""
+
+    def fileno(self) -> int:
+        return 0
+
+
+@pytest.fixture(autouse=True)
+def columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((80, 24)))
+
+
+@pytest.mark.parametrize(
+    "odd", ["", "null", '{"state": "died", "outputs": 5}', '{"state": "failed", "timings_s": [1]}']
+)
+def test_an_odd_record_is_named_and_the_others_are_listed(shell: Shell, odd: str) -> None:
+    (shell.folder / "outputs/wan/0001/run.json").write_text(odd)
+    shown = shell.say("history")
+    assert shell.session.attempt("history") == 0
+    assert "sd15/0001" in shown
+    assert re.search(r"wan/0001 +unreadable +run\.json: ", shown)
+    number = next(row[0] for row in rows(shown) if "unreadable" in row)
+    assert "run.json: " in shell.say(f"show {number}")
