@@ -13,11 +13,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import dw
 from dw.console.signals import Signals, run_program
-from dw.errors import Bug, DwError, Interrupted, UsageError, did_you_mean
+from dw.errors import EXIT_SIGPIPE, Bug, DwError, Interrupted, UsageError, did_you_mean
 from dw.refusals import understood
 from dw.terminal.remedies import PROGRAM
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
@@ -153,6 +153,16 @@ def report(error: DwError, err: Stream) -> int:
 
 class _ProgramParser(argparse.ArgumentParser):
     """argparse's parser, which also names the option that a misspelt one is nearest to."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """The text of `--help` and `--version` is a result like another."""
+        err = Stream(sys.stderr, is_optional=True)
+        try:
+            (Stream(file) if file is sys.stdout and file else err).line(message.removesuffix("\n"))
+        except OutputClosed:
+            sys.exit(EXIT_SIGPIPE)
+        except DwError as error:
+            sys.exit(report(error, err))
 
     def error(self, message: str) -> NoReturn:
         # Both ways of parsing, parse_args and parse_intermixed_args, end here.

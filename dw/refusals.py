@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 from dw.errors import Bug, DwError, Hint, OutOfResources, RunFailed, ShowMemory, UsageError
@@ -32,6 +33,7 @@ _DENIALS = {
     errno.EIO: "the disk may be broken",
     errno.ESTALE: "the network drive has changed: try again",
 }
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in the words of libraries written in Rust
 _NO_THREAD = "can't start new thread"  # CPython's words
 _NO_TEMPORARY = "No usable temporary directory"  # those of its module tempfile
 
@@ -44,8 +46,11 @@ def refusal(error: BaseException) -> DwError | None:
             return OutOfResources("the host's memory is exhausted", hints=[ShowMemory()])
         if isinstance(each, RuntimeError) and str(each) == _NO_THREAD:
             return cannot("start a thread", OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
-        if isinstance(each, OSError) and (found := _refusal(each)):
-            return found
+        if (found := _OS_ERROR.search(str(each))) and not isinstance(each, OSError):
+            number = int(found[1])
+            each = OSError(number, os.strerror(number))
+        if isinstance(each, OSError) and (refused := _refusal(each)):
+            return refused
         each = each.__cause__
     return None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.history import FileHistory
 from prompt_toolkit.input.typeahead import store_typeahead
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
@@ -24,6 +23,7 @@ from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
 from dw.errors import EXIT_OK
+from dw.refusals import reason
 from dw.repl.completion import complete
 from dw.repl.lexer import lex_script
 from dw.repl.session import Session
@@ -38,8 +38,15 @@ TOOLBAR_REFRESH_S = 1.0  # the state of the worker changes without a key press
 def interact(session: Session, terminal: Terminal) -> int:
     """Read and execute lines until the user leaves. Raises ExitShell at `exit`."""
     prompt = make_prompt(session, terminal)
+    is_told = False
     while True:
         try:
+            trouble = getattr(prompt.history, "trouble", None)
+            if trouble is not None and not is_told:
+                is_told = True
+                session.renderer.warning(
+                    f"the lines that you type are not kept for the next sessions: {reason(trouble)}"
+                )
             type_ahead(prompt, session.monitor.keys.typed_ahead())
             do(session, prompt.prompt(PROMPT))
         except EOFError:
@@ -141,25 +148,33 @@ class _Completer(Completer):
 
 
 class _History(FileHistory):
-    """The typed lines, except those that begin with a blank. A full disk loses only the history."""
+    """The typed lines, except those that begin with a blank, for the next sessions as well.
+
+    `trouble`: why they are not kept any longer, once; a full disk loses only them.
+    """
+
+    trouble: OSError | None = None
 
     def append_string(self, string: str) -> None:
         if not string.startswith(" "):
             super().append_string(string)
 
     def store_string(self, string: str) -> None:
-        with suppress(OSError):
+        try:
             super().store_string(string)
+        except OSError as error:
+            self.trouble = self.trouble or error
 
 
-def _history() -> History:
-    folder = Path(user_state_path("dw", appauthor=False))
+def _history() -> _History:
+    file = Path(user_state_path("dw", appauthor=False), "history")
+    history = _History(str(file))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "history").touch()
-    except OSError:
-        return InMemoryHistory()
-    return _History(str(folder / "history"))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+    except OSError as error:
+        history.trouble = error
+    return history
 
 
 def _keys() -> KeyBindings:

@@ -16,6 +16,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dw.refusals import refusal
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
@@ -77,7 +79,14 @@ def main(
     os.environ.setdefault("DIFFUSERS_VERBOSITY", options.log_level)
     gc.disable()  # imported objects are never garbage; `serve` switches it on again
     module, _, function = options.serve.partition(":")
-    getattr(__import__(module, fromlist=[function]), function)(commands, events)
+    try:
+        serve = getattr(__import__(module, fromlist=[function]), function)
+    except Exception as error:  # what no process can start without is told in one line
+        if (refused := refusal(error)) is None:
+            raise
+        print(refused.message, *map(str, refused.hints), sep="; ", file=sys.stderr)  # noqa: T201
+        os._exit(1)
+    serve(commands, events)
     os._exit(0)
 
 

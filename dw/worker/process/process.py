@@ -6,6 +6,7 @@ A worker is spawned, never forked: the shell has threads, and CUDA does not surv
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import select
@@ -191,9 +192,13 @@ def _file_for_stacks() -> tuple[int, int, str | None]:
     however the program ends.
     """
     if hasattr(os, "memfd_create"):  # in memory: there the disk may be full
-        with contextlib.suppress(OSError):
-            theirs = os.memfd_create("dw-stack")
+        theirs = os.memfd_create("dw-stack")
+        try:
             return os.open(f"/proc/self/fd/{theirs}", os.O_RDONLY), theirs, None
+        except OSError as error:
+            os.close(theirs)
+            if error.errno != errno.ENOENT:  # there is a /proc
+                raise
     theirs, path = tempfile.mkstemp(prefix="dw-stack-")
     ours = os.open(path, os.O_RDONLY)
     try:
