@@ -128,7 +128,7 @@ def free_hooks(pipeline: Any) -> None:
         from dw.engine.models import modular
 
         modular.free_hooks(pipeline)
-    else:
+    elif isinstance(pipeline, DiffusionPipeline):  # models of transformers have no such hooks
         pipeline.maybe_free_model_hooks()
 
 
