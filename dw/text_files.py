@@ -1,8 +1,16 @@
-"""Text files: UTF-8 with or without a byte order mark; what is not is told at its first byte."""
+"""Text files: UTF-8 with or without a byte order mark; what is not is told at its first byte.
+
+A device has no end and a pipe may have no writer, so that only regular files are read, up to a
+limit.
+"""
 
 from __future__ import annotations
 
+import errno
+import stat
 from pathlib import Path
+
+LARGEST = 50 * 2**20  # bytes
 
 _MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -27,7 +35,20 @@ class NotUtf8(ValueError):
 
 def read_text(path: Path) -> str:
     """The text of a file. Raises OSError, and NotUtf8 as `decoded` does."""
-    return decoded(path.read_bytes())
+    return decoded(read_bytes(path))
+
+
+def read_bytes(path: Path, *, may_be_pipe: bool = False) -> bytes:
+    """The content of a regular file, or of a pipe, of at most LARGEST bytes. Raises OSError for any
+    other."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or (may_be_pipe and stat.S_ISFIFO(mode))):
+        raise OSError(errno.EINVAL, "not a file" if stat.S_ISDIR(mode) else "not a regular file")
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)  # the size of a file of /proc is 0
+    if len(data) > LARGEST:
+        raise OSError(errno.EFBIG, f"larger than {LARGEST // 2**20} MB")
+    return data
 
 
 def decoded(data: bytes) -> str:

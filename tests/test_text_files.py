@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from dw import text_files
 from dw.console.assignment import Assignment
 from dw.errors import DwError
 from dw.repl.script import read as read_script
@@ -18,6 +21,36 @@ TEXT = 'id = "w"\ncafé = "Ā"\n'
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_utf8_is_read_with_and_without_a_mark(text: str, mark: bytes) -> None:
     assert decoded(mark + text.encode()) == text
+
+
+def test_a_device_is_not_read_to_the_end_of_memory(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(OSError, match="not a regular file"):
+            read_text(path)
+        with pytest.raises(DwError, match=f"cannot read {path}: not a regular file"):
+            Assignment("prompt", str(path), "file").value()
+    with pytest.raises(DwError, match=f"cannot read {tmp_path}: not a file"):
+        Assignment("prompt", str(tmp_path), "json-file").value()
+
+
+def test_a_file_is_read_to_a_limit_whatever_its_size_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_files, "LARGEST", 2**20)
+    (tmp_path / "text").write_bytes(b"x" * 2**20)
+    assert len(read_text(tmp_path / "text")) == 2**20
+    (tmp_path / "text").write_bytes(b"x" * (2**20 + 1))
+    with pytest.raises(DwError, match="larger than 1 MB"):
+        Assignment("prompt", str(tmp_path / "text"), "file").value()
+
+
+def test_a_script_may_come_through_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("help\n",))
+    writer.start()
+    assert read_script(str(tmp_path / "pipe")).text == "help\n"
+    writer.join()
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])

@@ -50,13 +50,30 @@ def match_head(text: str, offset: int = 0) -> tuple[str, Form, int] | None:
 
 
 def decode_json(text: str) -> Any:
-    """The value of a JSON text. Raises UsageError with the column."""
+    """The value of a JSON text. Raises UsageError with the column, and for one nested too deep."""
+    from dw.workflow.jsonc import DEPTH_LIMIT  # few command lines need it
+
+    too_deep = UsageError(f"objects and lists are nested more than {DEPTH_LIMIT} deep")
     try:
-        return json.loads(text)
+        value = json.loads(text)
+    except RecursionError:
+        raise too_deep from None
     except json.JSONDecodeError as error:
         raise UsageError(
             f"not valid JSON at character {error.pos + 1}: {error.msg.lower()}"
         ) from None
+    if _depth(value) > DEPTH_LIMIT:
+        raise too_deep
+    return value
+
+
+def _depth(value: Any) -> int:
+    """How deep objects and lists are nested; 0 for a plain value."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [m for each in level for m in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _read(path: str, name: str) -> str:

@@ -243,6 +243,8 @@ class _Scanner:
     def _json(self) -> str:
         try:
             _, end = json.JSONDecoder().raw_decode(self.text, self.offset)
+        except RecursionError:
+            raise LexError("the JSON is nested too deep", self.text, self.offset) from None
         except json.JSONDecodeError as error:
             is_open = error.pos >= len(self.text) and self.text[self.offset : self.offset + 1] in {
                 "[",

@@ -16,7 +16,7 @@ from dw.refusals import reason
 from dw.repl.commands.registry import parse
 from dw.repl.lexer import LexError, Statement, lex_script
 from dw.repl.session import ExitShell, Session
-from dw.text_files import NotUtf8, decoded
+from dw.text_files import NotUtf8, decoded, read_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def read(name: str) -> Script:
                 raise UsageError("cannot read -: standard input is closed")
             return Script("<stdin>", _normal(sys.stdin.buffer.read()))
         path = Path(name).expanduser()
-        return Script(name, _normal(path.read_bytes()), path.resolve())
+        return Script(name, _normal(read_bytes(path, may_be_pipe=True)), path.resolve())
     except NotUtf8 as error:
         raise UsageError(str(error), where=error.where(name)) from None
     except OSError as error:

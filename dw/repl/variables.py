@@ -9,6 +9,7 @@ from typing import Any
 from dw.console.assignment import Assignment
 from dw.errors import UsageError, did_you_mean
 from dw.repl.lexer import Word
+from dw.text_files import LARGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,11 @@ class Variables:
     status: int = 0
 
     def expand(self, word: Word) -> str:
-        """The text of a word with its variables replaced. Raises UsageError for an unset one."""
+        """The text of a word with its variables replaced. Raises UsageError for an unset one, and
+        for more text than a file may have: a variable can double with each `let`."""
+        count = sum(len(p if isinstance(p, str) else self.lookup(p.name)) for p in word.pieces)
+        if count > LARGEST:
+            raise UsageError(f"the text has {count} characters; at most {LARGEST} are taken")
         return word.expand(self.lookup)
 
     def value(self, word: Word) -> Any:

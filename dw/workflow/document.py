@@ -17,7 +17,7 @@ from dw.workflow.format.model import Workflow
 from dw.workflow.json_path import JsonPath, locate
 from dw.workflow.jsonc import JsonSource
 from dw.workflow.references import variable_at
-from dw.workflow.substitution import filled, substitute
+from dw.workflow.substitution import extent_error, filled, substitute
 from dw.workflow.variables import convert
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -107,6 +107,8 @@ class Document:
         """A copy of `data` with the values in the places of the variables. Raises UsageError."""
         given = {name: self.convert(name, value) for name, value in arguments.items()}
         values = {**self.variables, **given}
+        if message := extent_error(values, self.uses):
+            raise UsageError(message)
         return filled(self.data, values, constants=self.constants, uses=self.uses)
 
     def convert(self, name: str, value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,11 @@ from dw.workflow.json_path import JsonPath
 from dw.workflow.jsonc import JsonError, JsonSource, line_column, parse_json
 from dw.workflow.paths import check_files, may_read, outside
 from dw.workflow.references import check_variables, variable_at, variable_uses
-from dw.workflow.substitution import filled, substitute
+from dw.workflow.substitution import extent_error, filled, substitute
 from dw.workflow.variables import check_names
 
-LARGEST_FILE = 50 * 2**20  # bytes
 DEEPEST_CHAIN = 16  # sub-workflows of sub-workflows; real ones go 2 deep
+MOST_SUB_WORKFLOWS = 256  # of one workflow, with theirs; one may be there under several names
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -101,6 +101,7 @@ class _Loader:
     with_files: bool  # whether files that are named must exist
     rehearse: bool = False
     chain: tuple[Path, ...] = ()  # the files that led to this one, outermost first
+    read: list[Path] = field(default_factory=list)  # the sub-workflows so far, of all levels
 
     def validate(self, text: str, path: Path) -> ValidationResult:
         try:
@@ -164,6 +165,9 @@ class _Loader:
             raise WorkflowError(f"a workflow cannot run itself: {names}")
         if len(chain) > DEEPEST_CHAIN:
             raise WorkflowError(f"sub-workflows are nested more than {DEEPEST_CHAIN} deep")
+        if len(self.read) >= MOST_SUB_WORKFLOWS:
+            raise WorkflowError(f"there are more than {MOST_SUB_WORKFLOWS} sub-workflows")
+        self.read.append(file)
         return replace(self, chain=chain).validate(read_text(file), file)
 
 
@@ -180,13 +184,10 @@ def _child_file(name: str, folder: Path) -> Path:
 def read_text(path: Path) -> str:
     """The text of a workflow file. Raises WorkflowError when it cannot be read."""
     try:
-        if path.exists() and not path.is_file():
-            raise WorkflowError(f"{str(path)!r} is not a file")
-        if path.stat().st_size > LARGEST_FILE:
-            raise WorkflowError(f"{str(path)!r} is larger than {LARGEST_FILE // 2**20} MB")
         return text_files.read_text(path)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = error.strerror or str(error)
+        reason = reason[0].lower() + reason[1:]
         raise WorkflowError(f"cannot read {str(path)!r}: {reason}") from None
     except NotUtf8 as error:
         raise WorkflowError(str(error), where=error.where(path)) from None
@@ -209,6 +210,9 @@ def _check(
     defaults = substitute(declared, {}, constants) if isinstance(declared, dict) else {}
     yield from check_names(declared)
     yield from check_variables(data, uses)
+    if message := extent_error(defaults, uses):
+        yield DataDiagnostic(("variables",), message)
+        return
     data = filled(data, defaults, constants=constants, uses=uses)
     _, diagnostics = validate(data, children, trust=trust)
     for diagnostic in diagnostics:

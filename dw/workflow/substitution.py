@@ -7,10 +7,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from dw.workflow.json_path import JsonPath
+from dw.workflow.json_path import JsonPath, walk
 from dw.workflow.media import media_kind, media_reference, takes_media
 
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
+MOST_VALUES = 1_000_000
+"""In all places of the variables together; a list of a thousand items may be in a thousand."""
+
+
+def extent_error(values: Mapping[str, Any], uses: Mapping[JsonPath, str]) -> str | None:
+    """The error for variables that fill in too much. `uses`: the variable at each path."""
+    sizes = {name: sum(1 for _ in walk(values.get(name))) for name in set(uses.values())}
+    count = sum(sizes[name] for name in uses.values())
+    if count <= MOST_VALUES:
+        return None
+    return f"the variables stand for {count} values in all places; at most {MOST_VALUES} are filled"
 
 
 def filled(

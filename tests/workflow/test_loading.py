@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,20 @@ def test_another_encoding_is_named_with_its_line(tmp_path: Path) -> None:
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     missing = tmp_path / "w.json"
     assert str(refusal(missing)) == f"cannot read '{missing}': no such file or directory"
-    assert str(refusal(tmp_path)) == f"'{tmp_path}' is not a file"
+    assert str(refusal(tmp_path)) == f"cannot read '{tmp_path}': not a file"
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "w.json"
     with path.open("wb") as file:
         file.truncate(51 * 2**20)
-    assert str(refusal(path)) == f"'{path}' is larger than 50 MB"
+    assert str(refusal(path)) == f"cannot read '{path}': larger than 50 MB"
+
+
+def test_a_device_and_a_pipe_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "w.json")
+    for path in (tmp_path / "w.json", Path("/dev/zero")):
+        assert str(refusal(path)) == f"cannot read '{path}': not a regular file"
 
 
 def test_json_of_any_depth_is_refused_cleanly(tmp_path: Path) -> None:

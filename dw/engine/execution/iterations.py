@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dw.errors import RunFailed
+from dw.workflow.format.model import MOST_ITERATIONS
 from dw.workflow.json_path import JsonPath
 from dw.workflow.references import result_references
-
-MOST_ITERATIONS = 10_000
-"""More is most likely a mistake in the workflow."""
 
 
 def iterations(arguments: Any, values: Callable[[str], list[Any]]) -> Iterator[Any]:

@@ -26,6 +26,7 @@ _WANTED = {
     "list_type": "must be a list",
     "tuple_type": "must be a list",
     "too_short": "needs at least one item",
+    "too_long": "must have at most {max_length} items",
     "greater_than": "must be above {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be below {lt}",
@@ -75,8 +76,8 @@ def describe_error(detail: ErrorDetails) -> str:
             return f"cannot be {spell_value(value)}{hint}"
         listed = ", ".join(map(repr, choices)) or context["expected"]  # 2, 4 or 8
         return f"must be one of {listed}{got}{hint}"
-    if detail["type"] in ("string_too_short", "too_short"):
-        return _WANTED[detail["type"]]
+    if detail["type"] in ("string_too_short", "too_short", "too_long"):
+        return _WANTED[detail["type"]].format(**context)
     wanted = _WANTED.get(detail["type"])
     sentence = wanted.format(**context) if wanted else detail["msg"]
     return f"{sentence}{got}{context.get('hint', '')}"

@@ -18,6 +18,10 @@ from dw.workflow.format.result import Result
 from dw.workflow.format.scalars import Many, Name, Seed, Text
 from dw.workflow.format.section import Section
 
+MOST_STEPS = 1000
+MOST_ITERATIONS = 10_000
+"""Of one step. More is most likely a mistake in the workflow."""
+
 ACTIONS = ("pipeline", "pipeline_reference", "task", "workflow")
 
 
@@ -40,7 +44,9 @@ class Task(Section):
 
     command: Text = Field(description="what to do: resize_center_crop, gather_images, ...")
     arguments: dict[str, Any] | None = Field(None, description="arguments of the command")
-    inputs: list[Any] | None = Field(None, description="the command runs once for each of these")
+    inputs: list[Any] | None = Field(
+        None, max_length=MOST_ITERATIONS, description="the command runs once for each of these"
+    )
     pipeline_reference: Text | None = Field(
         None, description="the earlier step whose processor batch_decode_post_process uses"
     )
@@ -120,7 +126,9 @@ class Workflow(Section):
     timeout: float | None = Field(
         None, gt=0, description="seconds that a run may execute; loading does not count"
     )
-    steps: Many[Step] = Field(min_length=1, description="what to do, in order")
+    steps: Many[Step] = Field(
+        min_length=1, max_length=MOST_STEPS, description="what to do, in order"
+    )
 
     def pipeline_of(self, step: Step) -> Pipeline | None:
         """The pipeline that a step calls: its own, or that of the earlier step that it names."""
