@@ -17,6 +17,9 @@ from dw.workflow.references import is_reference
 if TYPE_CHECKING:
     from dw.workflow.document import Document
 
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
+"""Ends of the names of files with weights."""
+
 _MODELS = ("model_name", "sam_model_name", "from_single_file")
 
 
@@ -70,9 +73,15 @@ def _model_error(document: Document, name: str, *, bounded: bool) -> str | None:
     folder = document.path.parent
     path = resolve(name, folder)
     if not os.path.exists(path):
-        missing = is_path(name)  # else it is a hub id
+        missing = is_local(name)  # else it is a hub id
         return f"model file or folder {name!r} does not exist" if missing else None
     return outside(name) if bounded and not may_read(path, document.permissions, folder) else None
+
+
+def is_local(name: str) -> bool:
+    """Whether a model's name can only be a path of this machine: the hub's ids are OWNER/NAME, and
+    its files OWNER/NAME/FILE."""
+    return is_path(name) or "\\" in name or (name.endswith(WEIGHTS) and name.count("/") < 2)
 
 
 def may_read(path: Path, permissions: Permissions, *folders: Path) -> bool:

@@ -17,8 +17,8 @@ from transformers import CLIPImageProcessor
 from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.model_state import Change, Layer
-from dw.engine.models.source import refuse_pickles
 from dw.engine.models.spec import ComponentSpec
+from dw.engine.models.weights_file import check_weights
 from dw.errors import RunFailed, told
 from dw.rehearsal import stand_in_ip_adapter
 from dw.workflow.format.pipeline import Pipeline
@@ -53,8 +53,7 @@ def find_ip_adapter(
     else:
         inside = "/".join(filter(None, (adapter.subfolder, adapter.weight_name))) or None
         path = context.sources.file(adapter.model_name, inside, access=context.access, options={})
-        if not context.trust:
-            refuse_pickles(path)
+        check_weights(path, "IP-Adapter", trust=context.trust, title=title)
     return IpAdapterFile(Fingerprint.of(path), path, adapter.scale, title)
 
 

@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from inspect import getsource
 from pathlib import Path
 from typing import Any
 
 from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.model_state import Change, Layer
-from dw.engine.models.source import refuse_pickles
+from dw.engine.models.weights_file import Meant, check_weights
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_lora
 from dw.workflow.format.pipeline import Pipeline
@@ -31,24 +32,30 @@ class LoraAdapter:
     fingerprint: Fingerprint
 
 
-def find_loras(pipeline: Pipeline, context: LoadContext) -> list[LoraAdapter]:
-    """The LoRAs that a pipeline should have; downloads their files. Raises RunFailed for a pickle,
-    which needs trust."""
+def find_loras(cls: Any, pipeline: Pipeline, context: LoadContext) -> list[LoraAdapter]:
+    """The LoRAs that a pipeline of class `cls` should have; downloads their files. Raises RunFailed
+    for what is no LoRA, and for a pickle, which needs trust."""
     is_stood_in = bool(pipeline.loras) and context.needs_stand_in(pipeline)
     stand_in = stand_in_folder(pipeline) if is_stood_in else None
     found: list[LoraAdapter] = []
     for lora in pipeline.loras:
+        title = lora.adapter_name or f"{lora.model_name}/{lora.weight_name or ''}".rstrip("/")
         if stand_in is not None:
             path = stand_in_lora(stand_in, lora.model_name, lora.weight_name)
         else:
             inside = "/".join(filter(None, (lora.subfolder, lora.weight_name))) or None
             path = context.sources.file(lora.model_name, inside, access=context.access, options={})
-            if not context.trust:
-                refuse_pickles(path)
+            meant: Meant = "LoKr" if _takes_lokrs(cls) else "LoRA"
+            check_weights(path, meant, trust=context.trust, title=title)
         fingerprint = Fingerprint.of(path)
-        title = lora.adapter_name or f"{lora.model_name}/{lora.weight_name or ''}".rstrip("/")
         found.append(LoraAdapter(f"dw_{fingerprint}", path, lora.scale, title, fingerprint))
     return found
+
+
+def _takes_lokrs(cls: Any) -> bool:
+    """Whether diffusers reads LoKrs for a pipeline, as for those of Flux 2 and Z-Image."""
+    read = getattr(cls, "lora_state_dict", None)
+    return read is not None and "lokr" in getsource(read)
 
 
 def lora_changes(cls: Any, wanted: Sequence[LoraAdapter]) -> Iterator[Change]:

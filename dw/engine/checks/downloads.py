@@ -16,7 +16,8 @@ from huggingface_hub import HfApi, constants
 
 from dw.engine.memory.out_of_memory import size_in_words
 from dw.engine.models.hub_address import HubFile, hub_file
-from dw.engine.models.source import PICKLES, Sources
+from dw.engine.models.source import Sources
+from dw.engine.models.weights_file import PICKLES
 from dw.errors import RunFailed
 from dw.workflow import Diagnostic, Document
 from dw.workflow.json_path import JsonPath

@@ -64,7 +64,7 @@ Adapters = tuple[list[LoraAdapter], IpAdapterFile | None]
 
 def adapters_of(pipeline: Pipeline, spec: PipelineSpec, planner: Planner) -> Adapters:
     """The LoRAs and the IP-Adapter that a pipeline should have; downloads their files."""
-    loras = find_loras(pipeline, planner.context)
+    loras = find_loras(spec.cls, pipeline, planner.context)
     encoder = spec.components.get("image_encoder")
     return loras, find_ip_adapter(pipeline, planner.context, encoder)
 

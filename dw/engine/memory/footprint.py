@@ -16,14 +16,14 @@ import torch
 from dw.engine.device import Device
 from dw.engine.memory.out_of_memory import NO_SMALLER, QUANTIZED, largest, savings, size_in_words
 from dw.engine.models.cache import LoadItem, StepRequirement
-from dw.engine.models.source import weight_files
+from dw.engine.models.component_files import weight_files
 from dw.engine.models.spec import ComponentSpec
 from dw.engine.models.task_models import TaskModels
+from dw.engine.models.weights_file import header
 
 VISITS = ("model", "on_demand")
 """Offloads that bring a whole model to the device; the others bring a small part at a time."""
 
-_LONGEST_HEADER = 100 * 2**20  # bytes; safetensors' own limit
 _FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 
 
@@ -108,7 +108,8 @@ def _at_once(weights: Iterable[Weights]) -> int:
 
 
 def _weights(load: LoadItem, spec: ComponentSpec) -> Weights:
-    files = weight_files(spec.source, spec.variant)
+    pickles = dict(spec.options).get("use_safetensors") is False
+    files = weight_files(spec.source, spec.variant, cls=spec.cls, pickles=pickles)
     config = spec.source / "config.json"
     # What was quantized before it was saved stays as it is.
     is_quantized = config.is_file() and "quantization_config" in json.loads(config.read_bytes())
@@ -128,12 +129,8 @@ def _bytes(file: Path, dtype: torch.dtype | None) -> int:
     header is broken."""
     if file.suffix != ".safetensors":
         return file.stat().st_size
-    with suppress(AttributeError, LookupError, TypeError, ValueError):
-        with file.open("rb") as data:
-            length = int.from_bytes(data.read(8), "little")
-            header = json.loads(data.read(min(length, _LONGEST_HEADER)))
-        entries = (entry for name, entry in header.items() if name != "__metadata__")
-        return sum(_tensor_bytes(entry, dtype) for entry in entries)
+    with suppress(LookupError, TypeError, ValueError):
+        return sum(_tensor_bytes(entry, dtype) for entry in header(file).values())
     return 0
 
 

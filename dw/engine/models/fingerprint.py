@@ -20,8 +20,8 @@ from pathlib import Path
 
 from dw.errors import RetryRun, RunFailed
 from dw.types import FileState
+from dw.workflow.paths import WEIGHTS
 
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
 NOT_READ = (".md", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif", ".mp4", ".pdf", ".lock")
 """Ends of names that no loader reads: notes and samples beside a model."""
 

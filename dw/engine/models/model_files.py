@@ -41,7 +41,7 @@ class ModelFiles:
         may not load. `is_own`: the folder is in the user's own cache of the hub, whose links are
         the hub's."""
         for file in _files(folder):
-            if file.is_symlink() and not is_own:
+            if file.is_symlink() and file.exists() and not is_own:  # else its reader tells
                 access.require(file, name)
             if file.name in _LINKED_MODELS:
                 raise _refused(name, file, "makes the loader load another model")

@@ -14,21 +14,21 @@ from typing import Any, TypeVar, cast
 
 from diffusers import DiffusionPipeline
 from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from dw.engine.files.access import FileAccess
-from dw.engine.models.fingerprint import WEIGHTS
+from dw.engine.models.component_files import has_variant, weight_files
 from dw.engine.models.hub_address import hub_file
 from dw.engine.models.model_files import ModelFiles
-from dw.errors import CheckModelName, LoginToHub, Rehearse, RunFailed, TrustWorkflow
+from dw.engine.models.not_found import missing_path, not_found, not_whole
+from dw.engine.models.weights_file import PICKLES, check_weights
+from dw.errors import RunFailed, did_you_mean
 from dw.types import FileState
 from dw.workflow.builtin import is_builtin, require_model
 from dw.workflow.checks.options import option_error
-from dw.workflow.paths import resolve
+from dw.workflow.paths import WEIGHTS, is_local, resolve
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "force_download", "token")
-MISSING = (CheckModelName(), Rehearse())
 INDEX = "model_index.json"
 MODULAR_INDEXES = ("modular_model_index.json", INDEX)
 READ_BY_LOADERS = (*WEIGHTS, ".json", ".model", ".txt", ".jinja")
@@ -46,8 +46,8 @@ def _judged(find: Find) -> Find:
     ) -> Path:
         folder = find(self, name, *where, access=access, options=options)
         if not access.permissions.trust:
-            is_local = is_builtin(name) or resolve(name, access.folder).is_dir()
-            is_own = not is_local and options.get("cache_dir") is None
+            is_here = is_builtin(name) or resolve(name, access.folder).is_dir()
+            is_own = not is_here and options.get("cache_dir") is None
             if not is_own and not is_builtin(name):
                 access.require(folder, name)  # it may be a link
             self.files.require_harmless(folder, name, access, is_own=is_own)
@@ -79,12 +79,16 @@ class Sources:
         snapshot = _snapshot(name, options)
         if snapshot is not None and self._is_pipeline(snapshot, options.get("variant")):
             return snapshot
+        trouble: Exception | None = None
         try:
             folder = Path(DiffusionPipeline.download(name, **options))
         except (OSError, ValueError) as error:
-            raise _not_found(name, error) from error
-        if not self._is_pipeline(folder, options.get("variant")):  # the hub could not be reached
-            raise RunFailed(f"the model {name!r} is only partly in the hub's cache", hints=MISSING)
+            if snapshot is None:
+                raise not_found(name, options, error, access.folder) from error
+            folder, trouble = snapshot, error
+        # What is whole without the variant is taken: its reader tells the variants that there are.
+        if gaps := self._gaps(folder, options.get("variant")):
+            raise not_whole(name, folder, gaps, options, trouble)
         return folder
 
     def has(self, name: str, subfolder: Any, options: Mapping[str, Any]) -> bool:
@@ -104,7 +108,8 @@ class Sources:
             return _with_index(folder, name, MODULAR_INDEXES)
         folder = _snapshot(name, options)
         if folder is None or not _has_index(folder, MODULAR_INDEXES):
-            folder = _download(name, [*MODULAR_INDEXES, "modular_config.json", "*.py"], options)
+            patterns = [*MODULAR_INDEXES, "modular_config.json", "*.py"]
+            folder = _download(name, patterns, access, options)
         return _with_index(folder, name, MODULAR_INDEXES)
 
     @_judged
@@ -118,9 +123,11 @@ class Sources:
         if root is None:
             root = _snapshot(name, options)
             if root is None or not self._is_component(root / inside, options.get("variant")):
-                root = _download_folder(name, subfolder, options)
+                root = _download_component(name, inside, access, options)
         if not (root / inside).is_dir():
-            raise RunFailed(f"the model {name!r} has no folder {inside!r}")
+            folders = sorted(path.name for path in root.iterdir() if path.is_dir())
+            hint = did_you_mean(inside, folders) or f"; it has {', '.join(folders) or 'none'}"
+            raise RunFailed(f"the model {name!r} has no folder {inside!r}{hint}")
         return root / inside
 
     def file(
@@ -132,20 +139,23 @@ class Sources:
         """
         options = self._limited(access, options)
         if is_builtin(name):
-            return _file_in(require_model(name), file_name)
+            return _file_in(require_model(name), name, file_name)
         path = resolve(name, access.folder)
         if path.is_file():
             return access.path(name)
         if path.is_dir():
-            file = _file_in(access.path(name), file_name)
+            file = _file_in(access.path(name), name, file_name)
             access.require(file, name)  # it may be a link
             return file
+        if is_local(name) or (name.endswith(WEIGHTS) and path.parent.is_dir()):
+            raise missing_path(name, access.folder, "the file")
         found = hub_file(name)
         revision = {} if found.revision is None else {"revision": found.revision}
         inside = found.path or file_name
         return _download_file(
             found.repository,
             None if inside is None else _inside(inside),
+            access,
             self._limited(access, {**options, **revision}),
         )
 
@@ -175,73 +185,37 @@ class Sources:
         return {**options, **self._limits}
 
     def _is_pipeline(self, folder: Path, variant: str | None) -> bool:
-        """Whether a snapshot holds each component that its index names. A partial download does
-        not, and neither does one of another variant."""
-        if not (folder / INDEX).is_file():
+        """Whether a snapshot holds all of a pipeline, in this variant. A partial download does not,
+        and neither does one of another variant."""
+        if self._gaps(folder, variant):
             return False
+        return variant is None or any(has_variant(p, variant) for p in self._parts(folder).values())
+
+    def _gaps(self, folder: Path, variant: str | None) -> list[str]:
+        """What a snapshot lacks of a pipeline: its index, or components that the index names."""
+        if not (folder / INDEX).is_file():
+            return [INDEX]
+        parts = self._parts(folder).items()
+        return [name for name, part in parts if not self._is_component(part, variant)]
+
+    def _parts(self, folder: Path) -> dict[str, Path]:
+        """The folders of the components that an index names."""
         entries = self.index(folder).items()
         listed = {n: v for n, v in entries if isinstance(v, list) and n != "_class_name"}
-        names = [n for n, (library, *_) in listed.items() if library is not None]
-        parts = [folder / name for name in names]
+        parts = {n: folder / n for n, (library, *_) in listed.items() if library is not None}
         if "config.json" in os.listdir(folder):  # a component without a folder is in the root
-            parts = [part if part.is_dir() else folder for part in parts]
-        has_wanted = variant is None or any(has_variant(part, variant) for part in parts)
-        return has_wanted and all(self._is_component(part, variant) for part in parts)
+            parts = {n: part if part.is_dir() else folder for n, part in parts.items()}
+        return parts
 
     def _is_component(self, folder: Path, variant: str | None) -> bool:
         """Whether a folder holds a model's weights with all shards, or one without weights."""
-        names = set(os.listdir(folder)) if folder.is_dir() else set()
-        for index in (n for n in names if n.endswith(".safetensors.index.json")):
-            if not names.issuperset(self.json(folder / index)["weight_map"].values()):
-                return False
-        if "config.json" in names:
-            weights = [n for n in names if n.endswith(WEIGHTS)]
-            return any(_is_of(n, None) for n in weights) or has_variant(folder, variant)
-        return any(n.endswith(READ_BY_LOADERS) for n in names)
-
-
-def has_only_pickles(source: Path) -> bool:
-    """Whether the only weights there are pickles; unpickling can run code."""
-    if source.is_file():
-        return source.name.endswith(PICKLES)
-    names = [n for n in os.listdir(source) if n.endswith(WEIGHTS)]
-    return bool(names) and all(n.endswith(PICKLES) for n in names)
-
-
-def refuse_pickles(source: Path, *, are_preferred: bool = False) -> None:
-    """Raises RunFailed when the weights there are pickles only, or when there are some and
-    `are_preferred`."""
-    has_some = source.is_dir() and any(name.endswith(PICKLES) for name in os.listdir(source))
-    if has_only_pickles(source) or (are_preferred and has_some):
-        raise RunFailed(
-            f"the weights in {str(source)!r} are pickles; reading them can run code",
-            hints=[TrustWorkflow("you trust them"), "or use safetensors files"],
+        names = (
+            {n for n in os.listdir(folder) if (folder / n).exists()} if folder.is_dir() else set()
         )
-
-
-def has_variant(folder: Path, variant: str | None) -> bool:
-    """Whether a component has files for `variant`; otherwise diffusers loads the plain ones."""
-    return (
-        variant is not None
-        and folder.is_dir()
-        and any(_is_of(name, variant) for name in os.listdir(folder))
-    )
-
-
-def weight_files(source: Path, variant: str | None) -> list[Path]:
-    """The files that a component's weights are loaded from. `source`: a file or a folder."""
-    if source.is_file():
-        return [source]
-    names = sorted(os.listdir(source)) if source.is_dir() else ()
-    found = [source / n for n in names if n.endswith(WEIGHTS) and _is_of(n, variant)]
-    return [file for file in found if file.suffix == ".safetensors"] or found
-
-
-def _is_of(name: str, variant: str | None) -> bool:
-    """Whether a file belongs to a variant, or to none: `model.fp16-00001-of-00002.safetensors`."""
-    if variant is None:
-        return "." not in Path(name).stem
-    return f".{variant}." in name or f".{variant}-" in name
+        if "config.json" in names:
+            files = weight_files(folder, variant) or weight_files(folder)
+            return bool(files) and all(file.exists() for file in files)
+        return any(n.endswith(READ_BY_LOADERS) for n in names)
 
 
 def _inside(name: str) -> str:
@@ -258,16 +232,14 @@ def _local(name: str, access: FileAccess) -> Path | None:
     path = resolve(name, access.folder)
     if path.is_dir():
         return access.path(name).resolve()
-    if (
-        Path(name).is_absolute()
-        or name.startswith((".", "~"))
-        or name.count("/") > 1
-        or "\\" in name
-    ):
+    if path.is_file():
+        check_weights(access.path(name), trust=True)  # it may be something else altogether
         raise RunFailed(
-            f"model folder {name!r} does not exist",
-            hints=[f"relative names start at {access.folder} or at the current folder"],
+            f"{name!r} is a file; 'model_name' names a folder or a hub id",
+            hints=[f'"from_single_file": "{name}"   in its place loads the file'],
         )
+    if is_local(name) or name.count("/") > 1:
+        raise missing_path(name, access.folder, "the model folder")
     return None
 
 
@@ -278,10 +250,15 @@ def _has_index(folder: Path, indexes: Iterable[str]) -> bool:
 def _with_index(folder: Path, name: str, indexes: Iterable[str] = (INDEX,)) -> Path:
     if _has_index(folder, indexes):
         return folder
-    raise RunFailed(
-        f"{name!r} is not the folder of a diffusers pipeline: it has no {' or '.join(indexes)}",
-        hints=["a checkpoint in one file is loaded with from_single_file"],
-    )
+    what, hints = f"it has no {' or '.join(indexes)}", []
+    files = sorted(p.name for p in folder.iterdir() if p.suffix in WEIGHTS)
+    if (folder / "config.json").is_file():
+        what = "it holds one component"
+        if _has_index(folder.parent, indexes):
+            hints = [f"{str(Path(name).parent)!r} is a pipeline"]
+    elif files:
+        hints = [f'"from_single_file": "{Path(name, files[0])}"   loads a checkpoint in one file']
+    raise RunFailed(f"{name!r} is not the folder of a diffusers pipeline: {what}", hints=hints)
 
 
 def _snapshot(name: str, options: Mapping[str, Any]) -> Path | None:
@@ -296,32 +273,46 @@ def _hub(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in HUB_OPTIONS if name in options}
 
 
-def _download_folder(name: str, subfolder: str | None, options: Mapping[str, Any]) -> Path:
-    inside = f"{subfolder}/" if subfolder else ""
-    patterns = [f"{inside}*{ending}" for ending in READ_BY_LOADERS if ending not in PICKLES]
-    return _download(name, patterns, options)
+def _download_component(
+    name: str, inside: str, access: FileAccess, options: Mapping[str, Any]
+) -> Path:
+    start = f"{inside}/" if inside else ""
+    patterns = [f"{start}*{ending}" for ending in READ_BY_LOADERS if ending not in PICKLES]
+    return _download(name, patterns, access, options)
 
 
-def _download(name: str, patterns: list[str], options: Mapping[str, Any]) -> Path:
+def _download(
+    name: str, patterns: list[str], access: FileAccess, options: Mapping[str, Any]
+) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=patterns, **_hub(options)))
     except (OSError, ValueError) as error:
-        raise _not_found(name, error) from error
+        raise not_found(name, options, error, access.folder) from error
 
 
-def _file_in(folder: Path, file_name: str | None) -> Path:
+def _file_in(folder: Path, name: str, file_name: str | None) -> Path:
+    """A file of weights in a folder, which messages call `name`."""
+    files = sorted(p.name for p in folder.iterdir() if p.suffix == ".safetensors")
     if file_name is not None:
-        if (path := folder / _inside(file_name)).is_file():
-            return path
-        raise RunFailed(f"{str(folder)!r} has no file {file_name!r}")
-    weights = sorted(p for p in folder.iterdir() if p.suffix == ".safetensors")
-    if len(weights) == 1:
-        return weights[0]
-    found = f"{len(weights)} safetensors files" if weights else "no safetensors file"
-    raise RunFailed(f"{str(folder)!r} has {found}; name one with weight_name")
+        path = folder / _inside(file_name)
+        if not (path.is_file() or path.is_symlink()):
+            raise RunFailed(f"{name!r} has no file {file_name!r}{did_you_mean(file_name, files)}")
+        return path
+    if len(files) == 1:
+        return folder / files[0]
+    if _has_index(folder, MODULAR_INDEXES):
+        raise RunFailed(
+            f"{name!r} is the folder of a whole pipeline, not a file of weights",
+            hints=[f'"model_name": "{name}"   in from_pretrained_arguments loads a pipeline'],
+        )
+    there = ", ".join(files[:5]) + ", ..." * (len(files) > 5)
+    found = f"{len(files)} safetensors files ({there})" if files else "no safetensors file"
+    raise RunFailed(f"{name!r} has {found}; name one with weight_name")
 
 
-def _download_file(repository: str, inside: str | None, options: Mapping[str, Any]) -> Path:
+def _download_file(
+    repository: str, inside: str | None, access: FileAccess, options: Mapping[str, Any]
+) -> Path:
     hub = _hub(options)
     try:
         inside = inside or _only_weights(repository, hub)
@@ -330,29 +321,13 @@ def _download_file(repository: str, inside: str | None, options: Mapping[str, An
         except LocalEntryNotFoundError:
             return Path(hf_hub_download(repository, inside, **hub))
     except (OSError, ValueError) as error:
-        raise _not_found(repository, error) from error
+        raise not_found(repository, options, error, access.folder, inside) from error
 
 
 def _only_weights(repository: str, hub: Mapping[str, Any]) -> str:
     snapshot = _snapshot(repository, hub)
     if snapshot is not None and any(n.endswith(".safetensors") for n in os.listdir(snapshot)):
-        return _file_in(snapshot, None).name
+        return _file_in(snapshot, repository, None).name
     return (
         "pytorch_lora_weights.safetensors"  # the name that diffusers gives to a LoRA that it saves
-    )
-
-
-def _not_found(name: str, error: Exception) -> RunFailed:
-    if isinstance(error, GatedRepoError):
-        return RunFailed(
-            f"the model {name!r} is gated on the hub",
-            hints=[
-                f"ask for access at https://huggingface.co/{name}",
-                LoginToHub(),
-            ],
-        )
-    return RunFailed(
-        f"cannot get the model {name!r}: no local folder of that name, not in the Hub cache, "
-        f"and the Hub request failed ({type(error).__name__})",
-        hints=MISSING,
     )

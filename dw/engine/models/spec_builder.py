@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,12 @@ from typing import Any
 
 from diffusers import ModelMixin
 
+from dw.engine.models.component_files import (
+    check_component,
+    check_variant,
+    has_variant,
+    weight_files,
+)
 from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.dtypes import Dtypes
 from dw.engine.models.fingerprint import Fingerprint
@@ -20,7 +26,7 @@ from dw.engine.models.quantization import (
     quantization_of,
     takes_quantization,
 )
-from dw.engine.models.source import HUB_OPTIONS, has_variant, refuse_pickles
+from dw.engine.models.source import HUB_OPTIONS
 from dw.engine.models.spec import (
     ComponentSpec,
     PartSpec,
@@ -31,6 +37,7 @@ from dw.engine.models.spec import (
     SingleFile,
 )
 from dw.engine.models.transformers_models import transformers_spec
+from dw.engine.models.weights_file import check_weights
 from dw.engine.patches.weight_keys import KEYS, allowed_by
 from dw.engine.python import remote_code, resolve
 from dw.engine.python.signatures import constructor_signature, has_weights, library_class
@@ -89,6 +96,8 @@ class SpecBuilder:
         known = constructor_signature(cls).components
         listed = {n: v for n, v in index.items() if n in known and isinstance(v, list | tuple)}
         parts: dict[str, PartSpec] = {}
+        inside = [folder / n for n, (library, _) in listed.items() if library is not None]
+        self._check_variant([each if each.is_dir() else folder for each in inside])
         for name, (library, class_name) in listed.items():
             if library is not None and not self._is_given(name):
                 own = self._component_class(folder / name, library, class_name)
@@ -167,7 +176,7 @@ class SpecBuilder:
             raise WorkflowError(f"{cls.__name__} cannot load a single file; name the class itself")
         context = self.context
         path = context.sources.file(name, None, access=context.access, options=self._hub_options)
-        self._refuse_pickles(path)
+        self._check_single_file(cls, path)
         dtypes, config = self._dtypes, self._arguments.get("config")
         folder = None if config is None else self._folder(str(config))
         file = SingleFile(
@@ -255,7 +264,7 @@ class SpecBuilder:
         if (configs := self._configs(source, arguments)) is not None:
             arguments = {**arguments, "config": str(configs)}
         fingerprint = Fingerprint.of(source, configs=configs)
-        variant = arguments.get("variant")
+        variant = self._variant(name, source, arguments)
         finds_its_class = cls.__name__.startswith("Auto") and not issubclass(cls, ModelMixin)
         runs_code = self.context.trust and arguments.get("trust_remote_code") is True
         code = (("trust_remote_code", runs_code),) if finds_its_class else ()
@@ -263,7 +272,9 @@ class SpecBuilder:
             return ComponentSpec(
                 cls, fingerprint, dtype=None, placement=None, options=code, source=source
             )
-        self._refuse_pickles(source, are_preferred=arguments.get("use_safetensors") is False)
+        pickles, trust = arguments.get("use_safetensors") is False, self.context.trust
+        if check_component(source, variant, cls=cls, trust=trust, pickles=pickles):
+            arguments = {**arguments, "use_safetensors": False}
         options = (*LOAD_OPTIONS, *FILE_OPTIONS) if source.is_file() else LOAD_OPTIONS
         device_map = arguments.get(DEVICE_MAP)
         return ComponentSpec(
@@ -271,7 +282,7 @@ class SpecBuilder:
             fingerprint=fingerprint,
             dtype=self._dtypes[name],
             placement=self.placement_plan.of(name),
-            variant=variant if source.is_dir() and has_variant(source, variant) else None,
+            variant=variant,
             source=source,
             options=(*code, *((n, arguments[n]) for n in options if n in arguments)),
             device_map=None if device_map is None else json.dumps(device_map, sort_keys=True),
@@ -307,9 +318,33 @@ class SpecBuilder:
         modular = self.pipeline.configuration.load_components
         return None if modular is None else modular.quantization_config.get(name)
 
-    def _refuse_pickles(self, source: Path, *, are_preferred: bool = False) -> None:
-        if not self.context.trust:
-            refuse_pickles(source, are_preferred=are_preferred)
+    def _check_variant(self, folders: Sequence[Path]) -> None:
+        """Raises RunFailed when no component of the pipeline has files of the variant."""
+        if not self.context.rehearse:
+            model = str(self._arguments.get("model_name"))
+            check_variant(self._arguments.get("variant"), model, folders)
+
+    def _variant(self, name: str, source: Path, arguments: Mapping[str, Any]) -> str | None:
+        """The variant to load. Where only some components of a pipeline have it, diffusers loads
+        the plain weights of the others; a component of its own must have it."""
+        variant = arguments.get("variant")
+        if variant is None or not source.is_dir() or has_variant(source, variant):
+            return variant if source.is_dir() else None
+        if not self._is_override(name) and weight_files(source):
+            self.context.warn(f"{name} has no variant {variant!r}: its plain weights are loaded")
+            return None
+        return str(variant)
+
+    def _check_single_file(self, cls: Any, path: Path) -> None:
+        """Raises RunFailed when a file cannot be a whole pipeline."""
+        if check_weights(path, trust=self.context.trust).format == "GGUF":
+            raise RunFailed(
+                f"{str(path)!r} is a GGUF file, which holds one model, not all of {cls.__name__}",
+                hints=[
+                    "name it as a component beside 'configuration', with from_single_file, and "
+                    "the rest of the pipeline with model_name"
+                ],
+            )
 
     def _component_stand_in(self, name: str, cls: Any, component: Component) -> Path:
         arguments = component.from_pretrained_arguments

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from dw.engine.models.component_files import check_component
 from dw.engine.models.context import LoadContext
 from dw.engine.models.fingerprint import Fingerprint
-from dw.engine.models.source import refuse_pickles
 from dw.engine.models.spec import ComponentSpec, Placement
 from dw.engine.tasks.parts import TaskPart
 from dw.errors import RunFailed, TrustWorkflow
@@ -57,8 +57,8 @@ def _found(spec: ComponentSpec, part: TaskPart, context: LoadContext) -> Compone
         paths = [sources.file(part.source, name, access=access, options={}) for name in part.files]
         return replace(spec, fingerprint=Fingerprint.of(*paths), source=paths[0])
     source = sources.component(part.source, None, access=access, options={})
-    if part.has_weights and not context.trust:
-        refuse_pickles(source)
+    if part.has_weights:
+        check_component(source, cls=part.cls, trust=context.trust)
     return replace(spec, fingerprint=Fingerprint.of(source), source=source)
 
 

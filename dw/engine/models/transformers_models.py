@@ -14,12 +14,13 @@ from typing import Any
 import torch
 import transformers
 
+from dw.engine.models.component_files import check_component
 from dw.engine.models.context import LoadContext
 from dw.engine.models.dtypes import given_dtype
 from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.live_models import modules
 from dw.engine.models.quantization import quantization_of
-from dw.engine.models.source import HUB_OPTIONS, refuse_pickles
+from dw.engine.models.source import HUB_OPTIONS
 from dw.engine.models.spec import ComponentSpec, PartSpec, PipelineSpec, PlacementPlan
 from dw.engine.patches.weight_keys import KEYS, allowed_by
 from dw.engine.python.signatures import has_weights
@@ -86,8 +87,10 @@ def transformers_spec(
         cls, source = _stand_in(cls, arguments.get("task"))
     else:
         source = _find(arguments, context)
-        if has_weights(cls) and not context.trust:
-            refuse_pickles(source)
+        if has_weights(cls):
+            variant = arguments.get("variant")
+            if check_component(source, variant, cls=cls, trust=context.trust):
+                options["use_safetensors"] = False
     weighs = has_weights(cls)
     spec = ComponentSpec(
         cls=cls,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from dw.events import Loading
@@ -158,7 +159,7 @@ def test_an_adapter_of_another_model_does_not_fit_and_leaves_the_model_plain(
 
 
 def test_a_pickle_needs_trust(session: Session, sd15: Path) -> None:
-    (session.folder / "adapter.bin").write_bytes(b"a pickle")
+    torch.save({"ip_adapter": torch.zeros(2)}, session.folder / "adapter.bin")
     own = {"model_name": "adapter.bin", "image_encoder_folder": None}
     document = text_to_image(sd15, ip_adapter=own, arguments={"ip_adapter_image": "red.png"})
     assert "are pickles" in session.fail(document).message

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dw.errors import RunFailed
 from dw.events import Loading
@@ -101,7 +102,7 @@ def test_a_missing_file_is_named(session: Session, sd15: Path) -> None:
 
 
 def test_a_pickle_needs_trust(session: Session, sd15: Path) -> None:
-    (session.folder / "lora.bin").write_bytes(b"a pickle")
+    torch.save({"unet.lora.weight": torch.zeros(2)}, session.folder / "lora.bin")
     pickled = text_to_image(sd15, loras=[{"model_name": "lora.bin"}])
     assert "are pickles" in session.fail(pickled).message
     assert session.seen(Loading) == []

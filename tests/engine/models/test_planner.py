@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from dw.errors import RunFailed
 from tests.engine.session import Json, Session, generate, text_to_image, workflow
@@ -70,11 +72,17 @@ def test_a_variant_is_loaded_where_there_is_one(
 
 def test_pickled_weights_need_trust(session: Session, sd15: Path, tmp_path: Path) -> None:
     model = Path(shutil.copytree(sd15, tmp_path / "model"))
-    (model / "vae" / "diffusion_pytorch_model.safetensors").rename(model / "vae" / "x.bin")
+    plain = session.hashes(text_to_image(model))
+    for file in [*model.rglob("*.safetensors")]:
+        is_of_transformers = file.name == "model.safetensors"
+        name = "pytorch_model.bin" if is_of_transformers else "diffusion_pytorch_model.bin"
+        torch.save(load_file(file), file.with_name(name))
+        file.unlink()
     error = session.fail(text_to_image(model))
-    assert "pickles" in error.message
+    assert "are pickles" in error.message
     assert error.where == "step 'gen'"
-    assert os.listdir(session.folder / "outputs" / "demo" / "0001") == ["run.json"]
+    assert os.listdir(session.folder / "outputs" / "demo" / "0002") == ["run.json"]
+    assert session.hashes(text_to_image(model), trust=True) == plain
 
 
 def test_a_rehearsal_stands_in_for_overrides_too(session: Session, sd15: Path) -> None:

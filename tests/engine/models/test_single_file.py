@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from dw.errors import RunFailed, TrustWorkflow, WorkflowError
 from dw.events import Planned
@@ -83,7 +85,8 @@ def test_the_parts_are_loaded_again_after_a_clear(
 
 
 def test_a_pickle_is_refused_without_trust(session: Session, checkpoint: Path, sd15: Path) -> None:
-    pickled = checkpoint.rename(checkpoint.with_suffix(".ckpt"))
+    pickled = checkpoint.with_suffix(".ckpt")
+    torch.save(load_file(checkpoint), pickled)
     error = session.fail(from_file(pickled, sd15))
     assert isinstance(error, RunFailed)
     assert error.remedies == (TrustWorkflow("you trust them"),)
