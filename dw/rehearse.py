@@ -30,6 +30,7 @@ from dw.programs import add_workflow_files, exit_code, named_files, program_pars
 from dw.refusals import understood
 from dw.settings import Settings, load_settings
 from dw.terminal.messages import display_path
+from dw.terminal.remedies import PROGRAM
 from dw.terminal.renderer import Stream
 from dw.terminal.table import aligned
 from dw.types import OutputFile
@@ -82,12 +83,12 @@ def describe(outputs: Sequence[OutputFile]) -> str:
 
 
 def error_in_one_line(error: DwError) -> str:
-    """An error in one line; for a workflow that is not valid its first problem."""
+    """An error and what to do in one line; for a workflow that is not valid its first problem."""
     problems = [p for p in getattr(error, "problems", ()) if p.severity == "error"]
     if problems:
         rest = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         return f"{problems[0]}{rest}"
-    return f"{error.where}: {error.message}" if error.where else error.message
+    return "; ".join([str(error), *PROGRAM.hints(error.hints)])
 
 
 def _rehearse(given: Namespace, out: Stream, err: Stream, signals: Signals) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import dw
 from dw.__main__ import main
 from dw.errors import Bug
 from dw.programs import EXIT_CODES, PROGRAMS, exit_code
+from dw.types import Diagnostic
 
 ROOT = Path(__file__).parents[1]
 
@@ -224,3 +228,94 @@ def test_an_option_like_no_other_is_named_alone(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         main(["schema", "--zzz"])
     assert capsys.readouterr().err.endswith("unrecognized arguments: --zzz\n")
+
+
+# ------------------------------------------------------------------ odd files of a folder
+
+
+def test_odd_files_do_not_end_the_validation_of_their_folder(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is named in its own line, and the exit code is the worst of all."""
+    folder = here / "odd"
+    folder.mkdir()
+    (folder / "a-folder.json").mkdir()
+    (folder / "binary.json").write_bytes(b"\x80\x00")
+    (folder / "device.json").symlink_to("/dev/zero")
+    (folder / "huge.json").touch()
+    os.truncate(folder / "huge.json", 51 << 20)
+    (folder / "loop.json").symlink_to("loop.json")
+    (folder / "nowhere.json").symlink_to("nothing")
+    os.mkfifo(folder / "pipe.json")
+    (folder / "vanishes.json").write_text("{}")
+    (folder / "z-wrong.json").write_text("[]")
+    named = dw.programs.named_files
+
+    def vanishing(*arguments: object) -> Iterator[Path]:
+        for path in named(*arguments):
+            if path.name == "vanishes.json":
+                path.unlink()
+            yield path
+
+    monkeypatch.setattr("dw.validate.named_files", vanishing)
+    assert main(["validate", "odd"]) == 3
+    out, err = capsys.readouterr()
+    names = [
+        re.match(r"\S*odd/([\w-]+)\.json:\d+:\d+: error: ", line)[1] for line in out.splitlines()
+    ]
+    assert names == [
+        *("binary", "device", "huge", "loop", "nowhere", "pipe", "vanishes", "z-wrong"),
+    ]
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (ZeroDivisionError("by zero"), 70, "a bug in dw: ZeroDivisionError: by zero"),
+        (OSError(24, "Too many open files"), 5, "cannot go on: Too many open files"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_check_that_fails_is_a_problem_of_its_file(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+    told: str,
+    as_json: bool,
+) -> None:
+    Path("a.json").write_text("{}")
+    Path("b.json").write_text("[]")
+
+    def problems(path: Path, _: object) -> tuple[Diagnostic, ...]:
+        if path.name == "a.json":
+            raise error
+        return (Diagnostic(str(path), 1, 1, "not an object"),)
+
+    monkeypatch.setattr("dw.validate._problems", problems)
+    assert main(["validate", ".", *(["--json"] if as_json else [])]) == code
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()
+    assert told in first
+    assert "not an object" in second
+    assert ("Traceback" in err) is (code == 70)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("w/inner").mkdir(parents=True)
+    Path("w/wrong.json").write_text("[]")
+    scan = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("inner"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert main(["validate", "w"]) == 2
+    out, err = capsys.readouterr()
+    assert "wrong.json" in out
+    assert err == "error: cannot read 'w/inner': Permission denied\n"

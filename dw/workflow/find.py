@@ -52,6 +52,7 @@ def _find_below(name: str, workflow_dir: Path) -> Path:
     if not found and (builtin := builtin_path(wanted)) is not None:
         return builtin
     if not found:
+        Path.cwd()  # a folder that was deleted explains it better
         names = workflow_names(workflow_dir)
         raise UsageError(
             f"unknown workflow {name!r}{_nearest(wanted, (*names, *builtin_names()))}",

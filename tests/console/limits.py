@@ -13,14 +13,6 @@ NOBODY = 54_321  # a user without any process
 PR_CAPBSET_DROP, CAP_SYS_ADMIN, CAP_SYS_RESOURCE = 24, 21, 24  # linux/prctl.h, linux/capability.h
 
 
-def files(count: int) -> Prepare:
-    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
-
-
-def file_size(nbytes: int) -> Prepare:
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, nbytes))
-
-
 def processes(count: int) -> Prepare:
     """Threads count as well. The real user is another, because the kernel never limits root; the
     effective one stays, so that the files of the test can be read."""

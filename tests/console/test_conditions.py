@@ -6,11 +6,13 @@ folder that is gone, a standard stream that is closed.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import resource
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,13 +34,13 @@ class Condition:
     """What is different for one program: prepared in its process, in its environment, in its
     streams, in its folder."""
 
-    prepare: Prepare | None = None
+    prepare: Prepare | None = None  # for another user
+    limits: Mapping[str, int] = field(default_factory=dict)
     environment: Mapping[str, str | None] = field(default_factory=dict)
     redirection: str = ""
     disk: Any = None  # full_disk or read_only_disk
     mounted: str = ""
     is_in_a_deleted_folder: bool = False
-    is_for_root: bool = False
 
 
 HOME_VARIABLES: Mapping[str, str | None] = dict.fromkeys(
@@ -52,14 +54,15 @@ CONDITIONS = {
     "no temporary folder": Condition(environment={"TMPDIR": "/proc/no/such/folder"}),
     "full outputs": Condition(disk=full_disk, mounted="outputs"),
     "read-only outputs": Condition(disk=read_only_disk, mounted="outputs"),
-    "8 descriptors": Condition(limits.files(8)),
-    "12 descriptors": Condition(limits.files(12)),
-    "16 descriptors": Condition(limits.files(16)),
-    "64 descriptors": Condition(limits.files(64)),
-    "1 process": Condition(limits.processes(1), is_for_root=True),
-    "2 processes": Condition(limits.processes(2), is_for_root=True),
-    "files of 0 bytes": Condition(limits.file_size(0)),
-    "files of 20 kB": Condition(limits.file_size(20_000)),
+    "4 descriptors": Condition(limits={"RLIMIT_NOFILE": 4}),
+    "8 descriptors": Condition(limits={"RLIMIT_NOFILE": 8}),
+    "12 descriptors": Condition(limits={"RLIMIT_NOFILE": 12}),
+    "16 descriptors": Condition(limits={"RLIMIT_NOFILE": 16}),
+    "64 descriptors": Condition(limits={"RLIMIT_NOFILE": 64}),
+    "1 process": Condition(limits.processes(1)),
+    "2 processes": Condition(limits.processes(2)),
+    "files of 0 bytes": Condition(limits={"RLIMIT_FSIZE": 0}),
+    "files of 20 kB": Condition(limits={"RLIMIT_FSIZE": 20_000}),
     "deleted folder": Condition(is_in_a_deleted_folder=True),
     "closed input": Condition(redirection="<&-"),
     "closed output": Condition(redirection=">&-"),
@@ -146,10 +149,8 @@ CELLS: dict[str, dict[str, tuple[int, str]]] = {
 @contextmanager
 def under(condition: Condition, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of a program under a condition, with the environment of this process for it."""
-    if condition.is_for_root and os.geteuid() != 0:
+    if condition.prepare and (sys.platform != "linux" or os.geteuid() != 0):
         pytest.skip("only root can be another user")
-    if condition.prepare is not None and condition.is_for_root and sys.platform != "linux":
-        pytest.skip("Linux only")
     (folder / "home").mkdir()
     monkeypatch.setenv("PYTHONPATH", ROOT)
     monkeypatch.setenv("HOME", str(folder / "home"))
@@ -172,6 +173,8 @@ def ended(words: tuple[str, ...], condition: Condition, here: Path) -> Any:
     def prepare() -> None:
         if condition.is_in_a_deleted_folder:
             here.rmdir()
+        for name, value in condition.limits.items():
+            resource.setrlimit(getattr(resource, name), (value, value))
         if condition.prepare:
             condition.prepare()
 
@@ -223,3 +226,101 @@ def test_a_history_that_cannot_be_kept_is_told_once(
             assert screen.wait() == 0
         told = "warning: the lines that you type are not kept for the next sessions:"
         assert "".join(screen.text.split()).count("".join(told.split())) == 1
+
+
+# ------------------------------------------------------------------ programs with the engine
+
+STREAMS = {
+    "closed input": (None, "out", "err"),
+    "closed output": ("/dev/null", None, "err"),
+    "closed errors": ("/dev/null", "out", None),
+    "closed streams": (None, None, None),
+    "full output": ("/dev/null", "/dev/full", "err"),
+    "full errors": ("/dev/null", "out", "/dev/full"),
+}
+WITH_THE_ENGINE = {
+    "validate": ("validate", "examples/FluxDev.json"),
+    "rehearse": ("rehearse", "examples/FluxDev.json", "-o", "outputs"),
+}
+STORE = r"cannot make the stand-ins in \S+: {}; free the disk or .*XDG_CACHE_HOME names another one"
+HEAVY_CELLS: dict[str, dict[str, tuple[int, str]]] = {
+    "read-only home": {"validate": GOOD, "rehearse": (1, STORE.format(READ_ONLY))},
+    "full home": {"validate": GOOD, "rehearse": (5, STORE.format(FULL))},
+    "no home": {"validate": GOOD, "rehearse": (1, STORE.format("No such file or directory"))},
+    "full temporary folder": dict.fromkeys(WITH_THE_ENGINE, GOOD),
+    "full outputs": {"rehearse": (5, "no space left for '.*outputs/FluxDev/0001/run.json'")},
+    "read-only outputs": {"rehearse": (1, f"cannot write '.*outputs/FluxDev': {READ_ONLY}")},
+    "4 descriptors": {"rehearse": (5, "[Tt]oo many open files.*ulimit -n 1024")},
+    "12 descriptors": dict.fromkeys(WITH_THE_ENGINE, GOOD),
+    "files of 0 bytes": {"validate": GOOD, "rehearse": (5, "File too large.*ulimit -f")},
+    "files of 20 kB": {"rehearse": (5, r"File too large \(os error 27\).*ulimit -f")},
+    "deleted folder": dict.fromkeys(WITH_THE_ENGINE, (2, DELETED)),
+    "closed output": dict.fromkeys(WITH_THE_ENGINE, (141, NO_OUTPUT)),
+    "closed errors": dict.fromkeys(WITH_THE_ENGINE, GOOD),
+    "closed streams": {"validate": (141, "")},
+    "full output": dict.fromkeys(WITH_THE_ENGINE, (5, FULL)),
+    "full errors": dict.fromkeys(WITH_THE_ENGINE, GOOD),
+}
+
+
+@contextmanager
+def pipe(path: Path) -> Iterator[Callable[[], str]]:
+    """A named pipe, no file: limits on the size of files do not count. Yields what reads it."""
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        yield lambda: os.read(reader, 1 << 16).decode()
+    finally:
+        os.close(reader)
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[subprocess.Popen[str]]:
+    path = os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.console.zygote"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.stdin.close()
+
+
+@pytest.mark.parametrize(
+    ("condition", "program"),
+    [(name, program) for name, told in HEAVY_CELLS.items() for program in told],
+)
+def test_the_programs_of_the_engine_tell_it_as_well(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    zygote: subprocess.Popen[str],
+    condition: str,
+    program: str,
+) -> None:
+    code, told = HEAVY_CELLS[condition][program]
+    where = CONDITIONS[condition]
+    streams = STREAMS.get(condition, ("/dev/null", "out", "err"))
+    with (
+        under(where, folder, monkeypatch) as here,
+        pipe(folder / "out") as read_out,
+        pipe(folder / "err") as read_err,
+    ):
+        call = {
+            "words": WITH_THE_ENGINE[program],
+            "environment": {**os.environ, "COLUMNS": "1000"},
+            "folder": str(here),
+            "deletes_folder": where.is_in_a_deleted_folder,
+            "streams": [name and str(folder / name) for name in streams],
+            "limits": where.limits,
+        }
+        zygote.stdin.write(json.dumps(call) + "\n")
+        zygote.stdin.flush()
+        done = int(zygote.stdout.readline())
+        out, err = read_out(), read_err()
+    assert done == code, out + err
+    assert "Traceback" not in err
+    assert "a bug in dw" not in out + err
+    assert re.search(told, out + err, re.DOTALL), out + err
