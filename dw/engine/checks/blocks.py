@@ -41,7 +41,7 @@ def check_modular_step(cls: Any, blocks: Any, step: Step, path: JsonPath) -> Dia
         except WorkflowError as error:
             yield DataDiagnostic((*path, "from_pretrained_arguments", "workflow"), error.message)
     parameters = modular.call_parameters(blocks)
-    yield from check_call(cls.__name__, parameters, cls.__call__, action, path)
+    yield from check_call(cls, parameters, cls.__call__, action, path)
     if step.pipeline is not None:
         yield from _check_pipeline(blocks, step.pipeline, path)
 

@@ -159,7 +159,7 @@ def _check_call_of(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> 
         yield DataDiagnostic((*here, "configuration", key), message, at_key=True)
         return
     parameters = call_parameters(cls, method)
-    yield from check_call(cls.__name__, parameters, getattr(cls, method), action, here)
+    yield from check_call(cls, parameters, getattr(cls, method), action, here)
     if step.pipeline is not None:
         yield from _check_class(cls, step.pipeline, here)
 

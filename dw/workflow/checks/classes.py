@@ -139,7 +139,8 @@ def _is_module(path: JsonPath) -> bool:
 
 def _class_error(key: str, name: str, *, trust: bool) -> str | None:
     if not _DOTTED.fullmatch(name):
-        return f"{key!r} must name a class, got {spell_value(name)}"
+        hint = f"; a plain string is written {spell_value(f'{{{name}}}')}"
+        return f"{key!r} must name a class, got {spell_value(name)}{hint}"
     package, _, rest = name.partition(".")
     if not rest:
         return _diffusers_error(key, name)

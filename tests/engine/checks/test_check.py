@@ -89,8 +89,8 @@ def test_what_does_not_fit_is_named(warm: Session, changes: Any, message: str) -
         ({"width": 64.5}, "'width' must be an integer, got 64.5"),
         ({"height": True}, "'height' must be an integer, got true"),
         ({"guidance_scale": "high"}, "'guidance_scale' must be a number, got 'high'"),
-        ({"prompt": 5}, "'prompt' must be a string or a list, got 5"),
-        ({"timesteps": 5}, "'timesteps' must be a list, got 5"),
+        ({"prompt": 5}, "'prompt' must be a string or a list of strings, got 5"),
+        ({"timesteps": 5}, "'timesteps' must be a list of integers, got 5"),
         ({"num_inference_steps": 0}, "'num_inference_steps' must be at least 1, got 0"),
     ],
 )
