@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,17 @@ def weight_files(
 
 
 def check_component(
-    source: Path, variant: str | None = None, *, cls: Any = None, trust: bool, pickles: bool = False
+    source: Path,
+    variant: str | None = None,
+    *,
+    cls: Any = None,
+    trust: bool,
+    pickles: bool = False,
+    warn: Callable[[str], None],
 ) -> bool:
     """Whether a component's weights are pickles. Raises RunFailed when it has none of this variant,
-    when they are not whole, not what their names say, or pickles without trust."""
+    when they are not whole, not what their names say, or pickles without trust. `warn`: of weights
+    that are there twice."""
     files = weight_files(source, variant, cls=cls, pickles=pickles)
     if not files:
         check_variant(variant, str(source), [source])
@@ -78,6 +85,8 @@ def check_component(
     for file in files:
         if not (file.exists() or file.is_symlink()):
             raise _incomplete(file)
+    if note := _left_over(source, files):
+        warn(note)
     found = [check_weights(file, trust=trust) for file in files]
     return any(file.format == "pickle" for file in found)
 
@@ -119,6 +128,26 @@ def _incomplete(shard: Path) -> RunFailed:
     if others:
         hints = [f"without the index of the shards, {others[0]!r} beside it is loaded"]
     return RunFailed(f"{str(folder)!r} is not whole: {shard.name!r} is missing", hints=hints)
+
+
+def _left_over(source: Path, taken: Sequence[Path]) -> str | None:
+    """What a folder with one file and shards leaves open: a library takes what it prefers, without
+    a word, though the other may be newer. Saving over a model leaves such folders behind."""
+    if source.is_file() or not taken:
+        return None
+    wholes = {re.sub(_SHARD, "", file.name) for file in taken}
+    read = {file.name for file in taken}
+    left = sorted(n for n in _names(source) - read if re.sub(_SHARD, "", n) in wholes)
+    if not left:
+        return None
+    names = [
+        f"{each[0]} and {len(each) - 1} more" if each[1:] else each[0]
+        for each in (sorted(read), left)
+    ]
+    return (
+        f"{str(source)!r} holds weights twice: read is {names[0]}, not {names[1]}; "
+        "remove what is out of date"
+    )
 
 
 def _bases(cls: Any) -> tuple[tuple[str, str], ...]:

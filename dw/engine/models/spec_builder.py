@@ -273,7 +273,9 @@ class SpecBuilder:
                 cls, fingerprint, dtype=None, placement=None, options=code, source=source
             )
         pickles, trust = arguments.get("use_safetensors") is False, self.context.trust
-        if check_component(source, variant, cls=cls, trust=trust, pickles=pickles):
+        if check_component(
+            source, variant, cls=cls, trust=trust, pickles=pickles, warn=self.context.warn
+        ):
             arguments = {**arguments, "use_safetensors": False}
         options = (*LOAD_OPTIONS, *FILE_OPTIONS) if source.is_file() else LOAD_OPTIONS
         device_map = arguments.get(DEVICE_MAP)

@@ -58,7 +58,7 @@ def _found(spec: ComponentSpec, part: TaskPart, context: LoadContext) -> Compone
         return replace(spec, fingerprint=Fingerprint.of(*paths), source=paths[0])
     source = sources.component(part.source, None, access=access, options={})
     if part.has_weights:
-        check_component(source, cls=part.cls, trust=context.trust)
+        check_component(source, cls=part.cls, trust=context.trust, warn=context.warn)
     return replace(spec, fingerprint=Fingerprint.of(source), source=source)
 
 

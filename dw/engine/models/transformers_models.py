@@ -89,7 +89,7 @@ def transformers_spec(
         source = _find(arguments, context)
         if has_weights(cls):
             variant = arguments.get("variant")
-            if check_component(source, variant, cls=cls, trust=context.trust):
+            if check_component(source, variant, cls=cls, trust=context.trust, warn=context.warn):
                 options["use_safetensors"] = False
     weighs = has_weights(cls)
     spec = ComponentSpec(

@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
-from dw.engine.models.component_files import variants_in, weight_files
+from dw.engine.models.component_files import check_component, variants_in, weight_files
 from dw.events import Loading, Warned
 from tests.engine.session import Session, text_to_image
 
@@ -206,3 +206,42 @@ def test_what_is_no_ip_adapter_is_told_before_the_pipeline_loads(
     error = session.fail(text_to_image(model, ip_adapter=adapter, arguments=arguments))
     assert error.message.startswith("the IP-Adapter 'faces.safetensors' is no IP-Adapter: it has ")
     assert session.seen(Loading) == []
+
+
+# ------------------------------------------------------------------ one file and shards
+
+
+@pytest.mark.parametrize("infix", ["", ".fp16"])
+@pytest.mark.parametrize("cls", [UNet2DConditionModel, CLIPTextModel])
+def test_weights_that_are_there_twice_are_told(tmp_path: Path, cls: Any, infix: str) -> None:
+    stem = "model" if cls is CLIPTextModel else "diffusion_pytorch_model"
+    one = f"{stem}{infix}.safetensors"
+    shards = [f"{stem}{infix}-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for name in (one, *shards):
+        save_file({"a.weight": torch.zeros(2, 2), "a.bias": torch.zeros(2)}, tmp_path / name)
+    index = f"{stem}.safetensors.index{infix}.json"
+    (tmp_path / index).write_text(json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}))
+    told: list[str] = []
+    variant = infix.removeprefix(".") or None
+    check_component(tmp_path, variant, cls=cls, trust=False, warn=told.append)
+    names = f"{one}, not {shards[0]} and 1 more"
+    if cls is not CLIPTextModel:
+        names = f"{shards[0]} and 1 more, not {one}"
+    assert told == [
+        f"{str(tmp_path)!r} holds weights twice: read is {names}; remove what is out of date"
+    ]
+    for name in shards if cls is CLIPTextModel else [one]:
+        (tmp_path / name).unlink()
+    told.clear()
+    check_component(tmp_path, variant, cls=cls, trust=False, warn=told.append)
+    assert told == []
+
+
+def test_a_run_warns_of_them(session: Session, model: Path) -> None:
+    folder = model / "text_encoder"
+    save_file({"a": torch.zeros(1)}, folder / "model-00001-of-00001.safetensors")
+    session.run(of(model))
+    assert session.warnings == [
+        f"{str(folder)!r} holds weights twice: read is model.safetensors, "
+        "not model-00001-of-00001.safetensors; remove what is out of date"
+    ]

@@ -114,7 +114,7 @@ def test_generate_gives_the_ids_that_the_model_alone_gives(language: Path) -> No
     model = AutoModelForCausalLM.from_pretrained(language)
     arguments = {"input_ids": tokens["input_ids"], "max_new_tokens": 4, "do_sample": False}
     told = Configuration(component_type="transformers.AutoModelForCausalLM", generate=True)
-    result = call(model, arguments, RunControl(), configuration=told, warn=str)
+    result = call(model, arguments, RunControl(), configuration=told, warn=str, tell=print)
     assert list(result) == ["generated_ids"]
     assert torch.equal(result["generated_ids"], model.generate(**arguments))
 
