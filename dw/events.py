@@ -61,7 +61,8 @@ class Run(Message):
     against it.
 
     `arguments` hold JSON values of the types that the workflow declares. `seed` is the user's and
-    overrides the workflow's; `drawn_seed` counts where neither names one.
+    overrides the workflow's; `drawn_seed` counts where neither names one. `secrets` are values
+    in the arguments that are not written anywhere.
     """
 
     run_id: int
@@ -74,6 +75,7 @@ class Run(Message):
     device: str | None = None  # None: the best one there is
     rehearse: bool = False
     permissions: Permissions = DEFAULT_PERMISSIONS
+    secrets: dict[str, str] = field(default_factory=dict)  # see dw/redaction.py
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ FILES = [*MODULES, *sorted(ROOT.glob("tests/**/*.py"))]
 FLOOR = {
     *("atomic_files", "refusals"),
     *("types", "errors", "extras", "events", "codec", "settings", "run_record"),
-    *("seeds", "text_files", "pixels"),
+    *("seeds", "text_files", "pixels", "redaction"),
 }
 LAYERS: dict[str, set[str]] = {
     "workflow": FLOOR,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dw.events import Finished
 from dw.jobs.request import draw_seed
 from dw.jobs.sweep import combinations, swept
 from dw.jobs.workflow_arguments import OpenWorkflow
+from dw.redaction import Secrets, redacted_arguments
 from dw.terminal.messages import display_path
 from dw.terminal.renderer import Renderer
 from dw.terminal.table import as_text, in_one_line
@@ -31,6 +33,7 @@ def run_each(
     *,
     images: str,
     last_seed: int | None = None,
+    secrets: Secrets = MappingProxyType({}),
 ) -> None:
     """Run the workflow once, or for each combination of the values that are given.
 
@@ -44,7 +47,7 @@ def run_each(
         execute(runs[0], None)
         return
     names = swept(runs) or list(runs[0])[:1]
-    captions = [caption(run, names) for run in runs]
+    captions = [caption(redacted_arguments(run, secrets), names) for run in runs]
     if len(runs) > LISTED:
         for number, text in enumerate(captions, start=1):
             renderer.status(f"{number:>4}  {text}")

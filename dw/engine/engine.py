@@ -40,6 +40,7 @@ from dw.engine.python.resolve import argument_value, with_constants
 from dw.engine.tasks import models_of
 from dw.errors import RetryRun, RunFailed
 from dw.events import Event, Executing, Loaded, Planned, Run, Started, Warned
+from dw.redaction import tokens_in
 from dw.types import Memory
 from dw.workflow import Diagnostic, Document, Workflow, check_files
 from dw.workflow.diagnostics import merge_stages, raise_on_errors
@@ -121,6 +122,7 @@ class Engine:
             chosen=frozenset(request.arguments),
             cache=self._cache,
             writer=self._writer,
+            secrets={**tokens_in(document.filled(request.arguments)), **request.secrets},
         )
 
     def _load_context(self, context: RunContext, device: Device, rehearse: bool) -> LoadContext:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from dw.events import Run
+from dw.redaction import Secrets
 from dw.seeds import MAX_SEED
 
 if TYPE_CHECKING:
@@ -41,12 +43,14 @@ def run_request(
     timeout_s: float | None = None,
     drawn_seed: int | None = None,
     output_dir: Path | None = None,
+    secrets: Secrets = MappingProxyType({}),
 ) -> RunRequest:
     """The request to run a workflow with the arguments that are set for it.
 
     The deadline is `timeout_s`, else the workflow's own `timeout`, else the setting. `drawn_seed`
     is for a run in which neither the user nor the workflow names a seed; without one it is drawn
-    here. `output_dir` is taken as it is; without one it is the setting's, made absolute. Raises
+    here. `output_dir` is taken as it is; without one it is the setting's, made absolute. `secrets`:
+    values that are not written anywhere. Raises
     UsageError for an argument that no longer fits.
     """
     drawn_seed = draw_seed() if drawn_seed is None else drawn_seed
@@ -66,6 +70,7 @@ def run_request(
         device=None if settings.device == "auto" else settings.device,
         rehearse=settings.rehearse,
         permissions=permissions,
+        secrets=dict(secrets),
     )
     return RunRequest(run, next(each for each in timeouts_s if each is not None), workflow.path)
 

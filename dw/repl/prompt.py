@@ -170,8 +170,9 @@ def _history() -> _History:
     file = Path(user_state_path("dw", appauthor=False), "history")
     history = _History(str(file))
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.touch(mode=0o600)
+        file.chmod(0o600)  # an earlier version may have made it
     except OSError as error:
         history.trouble = error
     return history

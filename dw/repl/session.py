@@ -19,6 +19,7 @@ from dw.errors import EXIT_OK, Bug, DwError, Interrupted, UsageError
 from dw.jobs.request import RunRequest
 from dw.jobs.validation import WorkflowFiles
 from dw.jobs.worker import WorkerClient
+from dw.redaction import redacted_text
 from dw.refusals import refusal
 from dw.repl.commands.registry import parse
 from dw.repl.lexer import LexError, Word, lex
@@ -116,6 +117,7 @@ class Session:
                 raise
             return error.exit_code
         except DwError as error:
+            error.message = redacted_text(error.message, self.variables.secrets)
             self.renderer.error(_marked(error, line), position=position, trace=error.trace)
             return error.exit_code
         except Exception as error:

@@ -26,6 +26,7 @@ class Variables:
     user: dict[str, str] = field(default_factory=dict)
     run: LastRun | None = None
     status: int = 0
+    secrets: dict[str, str] = field(default_factory=dict)  # see dw/redaction.py
 
     def expand(self, word: Word) -> str:
         """The text of a word with its variables replaced. Raises UsageError for an unset one, and
@@ -61,6 +62,8 @@ class Variables:
             raise UsageError(
                 f"{name} is not set in the environment{did_you_mean(name, os.environ)}"
             )
+        if value:
+            self.secrets[value] = f"${{env.{name}}}"
         return value
 
     def _of_run(self, name: str) -> str:

@@ -47,6 +47,7 @@ from dw.engine.python.signatures import call_parameters
 from dw.engine.tasks import TaskContext, borrowed_by, models_of, require_fit, run_task
 from dw.engine.tasks.generation import GeneratedTokens
 from dw.events import Executing, StepStarted
+from dw.redaction import redacted_arguments
 from dw.rehearsal.arguments import FRAMES, FRAMES_OF, GIVEN, chosen, replacement_note, smaller
 from dw.types import Spoiled
 from dw.workflow import Document, Workflow
@@ -443,7 +444,8 @@ class Execution:
                 made_by["model_name"] = source
         elif step.task is not None:
             made_by = {"command": step.task.command}
-        return {"step": step.name, **made_by, "arguments": arguments}
+        given = redacted_arguments(arguments, self._context.secrets)
+        return {"step": step.name, **made_by, "arguments": given}
 
 
 def _arguments(step: Step) -> Any:

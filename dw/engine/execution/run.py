@@ -19,6 +19,7 @@ from dw.engine.models.planner import Planner
 from dw.engine.patches.progress_bars import Listener
 from dw.errors import RunFailed
 from dw.events import Event, Loading, Mapped, NotFinite, Produced, Stepped, Warned
+from dw.redaction import Secrets
 from dw.types import OutputFile, Spoiled
 from dw.workflow import Document, Workflow
 
@@ -47,6 +48,7 @@ class RunContext:
     chosen: frozenset[str]  # the variables that the user set
     cache: ComponentCache
     writer: OutputWriter
+    secrets: Secrets  # in the arguments, and tokens; see dw/redaction.py
 
     def warn(self, message: str) -> None:
         self.emit(Warned(self.run_id, message))

@@ -18,6 +18,7 @@ from dw.engine.cancellation import Cancelled
 from dw.engine.execution.run import RunState
 from dw.engine.files.outputs import write_failure
 from dw.errors import DwError, told
+from dw.redaction import redacted, redacted_arguments
 
 VERSIONS = {"dw": dw.__version__, "python": platform.python_version()} | {
     name: version(name) for name in ("torch", "diffusers", "transformers", "accelerate", "peft")
@@ -32,8 +33,8 @@ class RunRecord:
             "workflow": context.workflow.id,
             "path": str(context.document.path),
             "text_sha256": hashlib.sha256(context.document.text.encode()).hexdigest(),
-            "arguments": dict(arguments),  # of the user
-            "resolved_arguments": context.workflow.variables,
+            "arguments": redacted_arguments(arguments, context.secrets),  # of the user
+            "resolved_arguments": redacted_arguments(context.workflow.variables, context.secrets),
             "seed": context.seed,
             "device": run.device.name,
             "rehearse": run.planner.context.rehearse,
@@ -58,6 +59,7 @@ class RunRecord:
         record: one that cannot be written is a warning."""
         state, cause = _outcome(error)
         try:
+            cause = redacted(cause, self._run.context.secrets)
             self._write(state, cause=cause, ended=run_record.now())
         except OSError as trouble:
             failure = write_failure(trouble, self._run.context.folder / run_record.RECORD)

@@ -49,6 +49,7 @@ def run(session: Session, call: Call) -> None:
                 run_id=session.client.next_id(),
                 timeout_s=timeout_s,
                 drawn_seed=drawn_seed,
+                secrets=session.variables.secrets,
             ),
         )
 
@@ -59,6 +60,7 @@ def run(session: Session, call: Call) -> None:
         session.renderer,
         images=session.settings.images,
         last_seed=session.last_seed,
+        secrets=session.variables.secrets,
     )
 
 

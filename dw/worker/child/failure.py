@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 
 from dw.errors import DwError, told
-from dw.events import Failed
+from dw.events import Event, Failed, Warned
+from dw.redaction import Secrets, redacted
 from dw.refusals import refusal
 
 
@@ -26,3 +28,21 @@ def failed(run_id: int, error: BaseException) -> Failed:
         problems=getattr(error, "problems", ()),
         fatal=getattr(error, "fatal", False),
     )
+
+
+def redacted_event(event: Event, secrets: Secrets) -> Event:
+    """The event with the secrets in its messages replaced."""
+    match event:
+        case Warned():
+            return replace(event, message=redacted(event.message, secrets))
+        case Failed():
+            return replace(
+                event,
+                message=redacted(event.message, secrets),
+                where=redacted(event.where, secrets),
+                hints=redacted(event.hints, secrets),
+                trace=redacted(event.trace, secrets),
+                problems=redacted(event.problems, secrets),
+            )
+        case _:
+            return event

@@ -37,7 +37,7 @@ from dw.events import (
     Shutdown,
     Stop,
 )
-from dw.worker.child.failure import failed
+from dw.worker.child.failure import failed, redacted_event
 from dw.worker.process.output import DRAINED
 from dw.worker.process.resources import rss
 from dw.workflow import Document, ValidationResult, validate_text
@@ -129,7 +129,7 @@ class WorkerServer:
         An error leaves the `except` blocks as strings: the traceback of an exception holds the
         tensors of every frame, and the engine can free them only when nothing holds them.
         """
-        done = False
+        done, secrets = False, getattr(command, "secrets", {})
         try:
             terminal = to_bytes(self._execute(command))
             done = True
@@ -137,7 +137,7 @@ class WorkerServer:
             terminal = to_bytes(events.RunCancelled(command.run_id, stop.step, stop.steps))
             traceback.clear_frames(stop.__traceback__)
         except (Exception, SystemExit) as error:
-            terminal = to_bytes(failed(command.run_id, error))
+            terminal = to_bytes(redacted_event(failed(command.run_id, error), secrets))
             traceback.clear_frames(error.__traceback__)
         if not done:
             self._engine.recover()
@@ -168,7 +168,7 @@ class WorkerServer:
             _document(command),
             command,
             control=self._controls[command.run_id],
-            emit=self._send,
+            emit=lambda event: self._send(redacted_event(event, command.secrets)),
         )
         return events.Finished(
             command.run_id,

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from dw.redaction import redacted_text
 from dw.worker.process.pipes import is_ready, pipe_reader
 
 if TYPE_CHECKING:
@@ -30,16 +31,17 @@ LOG_LIMIT = 50 << 20  # bytes
 class OutputReader:
     """Lines from the descriptor `fd`, which it owns. `tail` keeps the last ones.
 
-    `has_ended`: every process that could write has exited.
+    `has_ended`: every process that could write has exited. `secrets` are replaced in its lines.
     """
 
     def __init__(self, fd: int, log: Path) -> None:
         self._pipe = pipe_reader(fd)
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.log = log
+        self.secrets: dict[str, str] = {}
         self._log: int | None = None
         with contextlib.suppress(OSError):  # the shell goes on without a log
-            log.parent.mkdir(parents=True, exist_ok=True)
+            log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._logged = 0
         self._rest = b""
@@ -97,7 +99,7 @@ class OutputReader:
             if raw + b"\n" == DRAINED:
                 self._marks += 1
             elif (line := _text(raw)).strip():
-                lines.append(line)
+                lines.append(redacted_text(line, self.secrets))
         self.tail.extend(lines)
         if lines and self._log is not None and self._logged < LOG_LIMIT:
             with contextlib.suppress(OSError):  # a full disk must not end the shell

@@ -106,6 +106,7 @@ class WorkerProcess:
 
     def send(self, command: Command) -> None:
         """Raises OSError when the worker has exited; `exit_watch` then reports that too."""
+        self.output.secrets |= getattr(command, "secrets", {})
         self._commands.send_bytes(to_bytes(command))
 
     def maps(self, files: Iterable[FileState]) -> None:
