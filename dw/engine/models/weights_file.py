@@ -104,7 +104,8 @@ class WeightsFile:
         if sum(any(n.startswith(part) for n in names) for part in _IN_CHECKPOINTS) > 1:
             return "whole checkpoint"
         is_small = len(names) <= 4 and all(len(t["shape"]) <= 2 for t in self.tensors.values())
-        return "textual inversion" if is_small else "model"
+        # The last shard of a model may be as small, but a weight has the name of its module.
+        return "textual inversion" if is_small and not any("." in n for n in names) else "model"
 
     def misfit(self, meant: Meant) -> tuple[str, str | None] | None:
         """What it is instead of what a workflow takes it for, and where that goes."""
