@@ -26,8 +26,6 @@ from tests.disks import full_disk, read_only_disk
 from tests.repl.screen import Screen
 from tests.repl.test_scripts import ROOT
 
-pytest_plugins = ["tests.repl.conftest"]
-
 
 @dataclass
 class Condition:

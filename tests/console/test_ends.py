@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,13 +17,11 @@ import psutil
 import pytest
 
 from dw import run_record
-from dw.console.signals import CAUSES
+from dw.console.signals import CAUSES, OUTPUT_CLOSED
 from tests.processes import assert_gone
 from tests.repl.screen import Screen
 from tests.repl.test_scripts import ROOT
 from tests.worker.children.keeps_records import PHASES
-
-pytest_plugins = ["tests.repl.conftest"]
 
 ENDS = (SIGHUP, SIGQUIT, SIGTERM)
 PROGRAMS = {
@@ -200,6 +199,30 @@ def test_a_program_that_is_stopped_goes_on_when_it_is_continued(folder: Path) ->
         assert screen.wait() == -SIGTERM
         assert_gone(processes)
     assert_cancelled("denoising", CAUSES[SIGTERM])
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("name", ["run", "script"])
+def test_a_run_whose_output_nobody_reads_is_cancelled(folder: Path, name: str, stream: str) -> None:
+    how = ("run", "steps:=100000") if name == "run" else ("shell", "-c", "run steps=100000")
+    options = ("--json",) if stream == "stdout" else ()
+    program, *rest = how
+    words = [program, "FluxDev", *rest] if name == "run" else [program, *options, "FluxDev", *rest]
+    words += options if name == "run" else ()
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: subprocess.PIPE}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.console.program", "keeps_records", *words],
+        env=os.environ | {"PYTHONPATH": ROOT, "DW_STANDBY": "off"},
+        stdin=subprocess.DEVNULL,
+        **pipes,
+    ) as process:
+        output = getattr(process, stream)
+        assert any(b"Executing" in line for line in output)
+        processes = psutil.Process(process.pid).children(recursive=True)
+        output.close()
+        assert process.wait(30) == 141
+        assert_gone(processes)
+    assert records() == [("cancelled", f"cancelled after step 1 of 4: {OUTPUT_CLOSED}")]
 
 
 # ------------------------------------------------------------------ programs without a worker

@@ -285,6 +285,20 @@ def test_a_signal_cancels_the_run_and_ends_the_process_by_itself(
     assert events[-1]["exit"] == 128 + number
 
 
+@pytest.mark.parametrize("words", [("RUN", "FluxDev"), ("FluxDev", "-c", "run")])
+def test_a_cancel_in_a_program_that_ends_does_not_speak_of_models(
+    folder: Path, words: tuple[str, ...]
+) -> None:
+    process = start("hangs", *words)
+    wait_for("hangs", process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert err.splitlines()[-2:] == [
+        "Cancelling: stops at the next step. Ctrl-C again ends it at once",
+        "cancelled at step 2 of 4",
+    ]
+
+
 def test_a_second_signal_kills_the_worker(folder: Path) -> None:
     process = start("ignores", *LOADED, "-c", "run", "-c", "memory")
     wait_for("hangs", process)

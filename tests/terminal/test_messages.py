@@ -44,6 +44,31 @@ def test_each_rung_says_what_it_does_and_costs(event: Event, line: str) -> None:
     assert said(event) == line
 
 
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (CancelRequested(1, "user", 10.0, 1.234, 9.04),
+         "Cancelling: stops after this step, about 1.2 s. Ctrl-C again ends it at once"),
+        (CancelRequested(1, "deadline", 10.0, 0.5, 75.4),
+         "Out of time: stops after this step, about 0.5 s; killed after 10 s"),
+        (GraceExpired(1, 10.0, 9.0), "It did not stop within 10 s: killing the worker"),
+    ],
+)  # fmt: skip
+def test_a_program_that_ends_with_its_run_does_not_speak_of_the_next(
+    event: Event, line: str
+) -> None:
+    assert EventMessages(goes_on=False).lines(event) == [line]
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_program_that_is_told_to_end_says_why(goes_on: bool) -> None:
+    event = CancelRequested(1, "leaving", 10.0, 1.2, 9.0, cause="the terminal was closed (SIGHUP)")
+    assert EventMessages(goes_on=goes_on).lines(event) == [
+        "Leaving, because the terminal was closed (SIGHUP): the run stops after this step,"
+        " about 1.2 s; killed after 10 s"
+    ]
+
+
 def test_a_cancel_in_a_load_says_where_it_stops() -> None:
     loading = Loading(1, "gen.unet", "UNet2DConditionModel", 2, 5)
     assert said(loading, CancelRequested(1, "user", 10.0)) == (

@@ -67,6 +67,9 @@ class KeepsRecords(Obedient):
             self.hold("denoising", "deaf")
         if number == 4:
             self.hold("saving")
+        if self.run_id in self.causes:
+            raise Stopped
+        super().step(number)
 
     def hold(self, *phases):
         if HELD not in phases:

@@ -1,19 +1,27 @@
 """The policy alone, step by step: deadlines, stops, kills, boots and standbys."""
 
+from dataclasses import replace
+
 import pytest
 
 from dw.events import (
     VERSION,
     Cancel,
+    CancelRequested,
+    Check,
+    Clear,
     Died,
     Executing,
+    Exited,
     Failed,
     Finished,
     GraceExpired,
     Loading,
+    Prepare,
     Ready,
     Run,
     RunCancelled,
+    Shutdown,
     Stop,
     StopRequested,
 )
@@ -227,3 +235,108 @@ def test_the_state_table_refuses_what_cannot_be():
     worker = policy._leaving[1]
     with pytest.raises(AssertionError, match="worker 1 cannot go from"):
         worker.become(State.IDLE)
+
+
+# ------------------------------------------------------------------ the end of the program
+
+
+def executing(policy):
+    policy.event_received(1, Executing(1, "w"), 2.0)
+    return policy
+
+
+def asked(cause, reason="leaving"):
+    """What asks run 1 to stop because the program ends."""
+    return [
+        Emit(CancelRequested(1, reason, LIMITS.grace_s, cause=cause)),
+        Send(1, Cancel(1, cause)),
+    ]
+
+
+def test_the_end_of_the_program_cancels_the_run_and_then_shuts_the_worker_down():
+    policy = executing(ready())
+    assert policy.close(3.0, "the terminal was closed") == asked("the terminal was closed")
+    ended = policy.event_received(1, RunCancelled(1, 2, 4), 3.5)
+    assert ended == [Emit(RunCancelled(1, 2, 4)), Send(1, Shutdown())]
+    assert policy.exited(1, ExitStatus(1001, 0, oom_killed=False), 3.6) == [Emit(Exited(0))]
+    assert policy.active is None
+    assert policy.is_at_its_end
+
+
+def test_a_run_that_does_not_hear_of_the_end_is_killed_after_its_grace():
+    policy = executing(ready())
+    policy.close(3.0)
+    end = 3.0 + LIMITS.grace_s
+    assert policy.next_tick() == end
+    assert policy.tick(end) == [Emit(GraceExpired(1, LIMITS.grace_s)), DumpStack(1)]
+    assert policy.tick(end + LIMITS.stack_s) == [Kill(1)]
+    [died] = policy.exited(1, ExitStatus(1001, -9, oom_killed=False), end + 0.2)
+    assert (died.event.kind, died.event.cause) == (
+        "killed",
+        f"it did not stop within {LIMITS.grace_s:g} s of being asked",
+    )
+
+
+def test_a_load_has_no_more_time_than_a_step_when_the_program_ends():
+    policy = ready()
+    policy.event_received(1, Loading(1, "gen.unet", "UNet", 1, 2), 2.0)
+    policy.cancel(1, 3.0)
+    assert policy.next_tick() == 2.0 + LIMITS.stall_s
+    assert policy.close(4.0, "told to end") == asked("told to end")
+    assert policy.next_tick() == 4.0 + LIMITS.grace_s
+    assert policy.cancel(1, 5.0, "leaving", "told again") == [], "one is enough"
+    assert policy.next_tick() == 4.0 + LIMITS.grace_s
+
+
+def test_a_second_end_kills_the_run():
+    policy = executing(ready())
+    policy.close(3.0)
+    assert policy.close(3.1) == [Kill(1)]
+    assert policy.close(3.2) == []
+
+
+def test_the_end_of_the_program_without_a_cause_has_one():
+    assert executing(ready()).close(3.0) == asked("the shell is leaving")
+
+
+def test_a_cancel_of_a_user_does_not_replace_the_end_of_the_program():
+    policy = executing(ready())
+    policy.cancel(1, 3.0, "leaving", "told to end")
+    assert policy.cancel(1, 4.0) == []
+    assert policy.next_tick() == 3.0 + LIMITS.grace_s
+
+
+def test_a_run_that_still_waits_is_cancelled_without_a_worker():
+    policy = Supervisor(replace(LIMITS, standby=False))
+    policy.submit(Run(1, "w", "{}", {}, "out"), 0.0)
+    assert policy.cancel(1, 1.0, "leaving", "told to end") == [Emit(RunCancelled(1, 0, 0))]
+    assert policy.close(1.1) == [Kill(1)], "it boots, for nobody"
+
+
+@pytest.mark.parametrize("command", [Clear(2), Check(2, "w", "{}"), Prepare(2, "w", "{}")])
+def test_what_is_no_run_is_killed_at_the_end_of_the_program(command):
+    policy = ready()
+    policy.event_received(1, Finished(1, "w", 0.1, 0, (), MEMORY, "out"), 2.0)
+    assert policy.submit(command, 3.0) == [Send(1, command)]
+    assert policy.close(4.0) == [Kill(1)]
+    assert policy.exited(1, ExitStatus(1001, -9, oom_killed=False), 4.1)[0].event.cause == (
+        "the shell is leaving"
+    )
+
+
+def test_an_idle_worker_is_asked_to_leave_and_the_standby_is_killed():
+    policy = ready()
+    policy.event_received(1, Finished(1, "w", 0.1, 0, (), MEMORY, "out"), 2.0)
+    policy.limit(LIMITS, 2.0)
+    assert policy.tick(10.0) == [Spawn(2, nice=10, is_spare=True)]
+    assert policy.close(11.0) == [Kill(2), Send(1, Shutdown())]
+    assert not policy.is_at_its_end
+    assert policy.tick(11.0 + LIMITS.shutdown_s) == [Kill(1)]
+    assert policy.next_tick() > 11.0 + LIMITS.shutdown_s
+
+
+def test_without_any_process_there_is_nothing_to_end():
+    policy = Supervisor(LIMITS)
+    assert policy.close(1.0) == []
+    assert policy.tick(2.0) == []
+    assert policy.is_at_its_end
