@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from dw.engine.calls.call_settings import CallSettings
+from dw.engine.models.snapshot import Snapshot
 from dw.rehearsal import store
 from tests.walk.engines import ready
 from tests.walk.walk import Difference, Edit, Step, Walker, shortest, walk, write
@@ -79,12 +79,12 @@ def _parsed(text: str) -> tuple[Step, ...]:
     )
 
 
-def _forget_call_settings() -> None:
-    """Break the undo of call settings: they are forgotten, and not put back."""
-    CallSettings._put_back = lambda self, module: self._set.pop(module, None)  # type: ignore
+def _forget_changes() -> None:
+    """Break the undo of what calls change on models: it is forgotten, and stays on them."""
+    Snapshot.restore = lambda self: True  # type: ignore[method-assign]
 
 
-SABOTAGE = {"call_settings": _forget_call_settings}
+SABOTAGE = {"changes": _forget_changes}
 """What is done to the warm engine alone, to prove that the walk finds it."""
 
 

@@ -32,7 +32,7 @@ def test_there_are_more_than_a_hundred_kinds_of_edit() -> None:
 def test_a_switch_that_is_not_put_back_is_found_and_the_walk_shortened(tmp_path: Path) -> None:
     broken = (
         "--sabotage",
-        "call_settings",
+        "changes",
         "--only",
         "channels_last_of_the_unet,steps,prompt,memory",
     )

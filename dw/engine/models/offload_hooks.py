@@ -3,6 +3,7 @@ call."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -88,10 +89,24 @@ def _offload_groups(module: Any, placement: Placement) -> None:
         arguments["offload_device"] = torch.device(arguments["offload_device"])
     if (folder := arguments.get(DISK)) is not None:
         arguments[DISK] = str(own_folder(Path(folder), module))
+        _untie(module)
     if hasattr(module, "enable_group_offload"):
         module.enable_group_offload(**arguments)
     else:
         apply_group_offloading(module, **arguments)
+
+
+def _untie(module: torch.nn.Module) -> None:
+    """Give each layer weights of its own: of two layers in different groups that share theirs, the
+    second would write them to its file when the first has freed them already."""
+    seen: set[torch.Tensor] = set()
+    for layer in module.modules():
+        for weights in (vars(layer)["_parameters"], vars(layer)["_buffers"]):
+            for name, weight in weights.items():
+                if weight in seen:
+                    weights[name] = copy.deepcopy(weight)
+                elif weight is not None:
+                    seen.add(weight)
 
 
 def _visit_on_demand(module: Any, placement: Placement) -> None:

@@ -41,6 +41,7 @@ class Snapshot:
         weights = (w for m in modules for w in (*m._parameters.values(), *m._buffers.values()))
         self._weights = list(dict.fromkeys(weight for weight in weights if weight is not None))
         self._dtypes = [weight.dtype for weight in self._weights]
+        self._gradients = [weight.requires_grad for weight in self._weights]
         self._layouts = [(weight.device, _strides(weight)) for weight in self._weights]
 
     def _owners(self, modules: Iterable[torch.nn.Module]) -> Iterator[Any]:
@@ -69,7 +70,8 @@ class Snapshot:
             not any(self._empty)
             and all(self._is_current(held, saved) for held, saved in self._attributes)
             and all(_is_same(container, saved) for container, saved in self._contents)
-            and [tensor.dtype for tensor in self._weights] == self._dtypes
+            and [weight.dtype for weight in self._weights] == self._dtypes
+            and [weight.requires_grad for weight in self._weights] == self._gradients
         )
 
     def _is_current(self, held: dict[str, Any], saved: dict[str, Any]) -> bool:
@@ -92,7 +94,11 @@ class Snapshot:
             if not _is_same(container, saved):
                 _refill(container, saved)
         weights = zip(self._weights, self._dtypes, self._layouts, strict=True)
-        restored = [_put_back(tensor, dtype, *layout) for tensor, dtype, layout in weights]
+        with torch.inference_mode():  # weights that were cast in a call belong to it
+            restored = [_put_back(weight, dtype, *layout) for weight, dtype, layout in weights]
+            for weight, has_gradient in zip(self._weights, self._gradients, strict=True):
+                # Kernels are chosen by it, even where no gradient is computed; peft changes it.
+                weight.requires_grad_(has_gradient)
         return all(restored)
 
 
