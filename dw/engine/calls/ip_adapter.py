@@ -16,6 +16,7 @@ from transformers import CLIPImageProcessor
 
 from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.fingerprint import Fingerprint
+from dw.engine.models.mapped_files import detach
 from dw.engine.models.model_state import Change, Layer
 from dw.engine.models.spec import ComponentSpec
 from dw.engine.models.weights_file import check_weights
@@ -88,6 +89,7 @@ def _load(pipeline: Any, *, wanted: IpAdapterFile) -> None:
     try:
         with wanted.name.reading():
             pipeline.load_ip_adapter(folder, subfolder="", weight_name=name, **{encoder: None})
+            detach(pipeline.components.values(), wanted.name)
     except (KeyError, RuntimeError, ValueError) as error:
         raise RunFailed(
             f"the IP-Adapter {wanted.title!r} does not fit {type(pipeline).__name__}: "

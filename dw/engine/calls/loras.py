@@ -16,6 +16,7 @@ from typing import Any
 
 from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.fingerprint import Fingerprint
+from dw.engine.models.mapped_files import detach
 from dw.engine.models.model_state import Change, Layer
 from dw.engine.models.weights_file import Meant, check_weights
 from dw.errors import RunFailed
@@ -86,6 +87,7 @@ def _load(pipeline: Any, *, adapters: Iterable[LoraAdapter]) -> None:
                     weight_name=adapter.path.name,
                     adapter_name=adapter.name,
                 )
+                detach(pipeline.components.values(), adapter.fingerprint)
         if not any(adapter.name in names for names in pipeline.get_list_adapters().values()):
             raise RunFailed(
                 f"the LoRA {adapter.title!r} has no weights for {type(pipeline).__name__}"

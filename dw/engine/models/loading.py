@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 
+from dw.engine.models.mapped_files import detach
 from dw.engine.models.modifiers import apply_changes
 from dw.engine.models.quantization import built
 from dw.engine.models.spec import ComponentSpec, PlacementPlan, SchedulerSpec, SingleFile
@@ -40,9 +41,13 @@ def load_component(spec: ComponentSpec) -> Any:
             value = spec.cls.from_single_file(str(spec.source), **_arguments(spec))
         elif not hasattr(spec.cls, "from_pretrained"):  # transformers.pipeline
             device = {} if spec.placement is None else {"device": spec.placement.device}
-            return spec.cls(model=str(spec.source), **device, **_arguments(spec))
+            value = spec.cls(model=str(spec.source), **device, **_arguments(spec))
+            detach([value], spec.fingerprint)
+            return value
         else:
             value = spec.cls.from_pretrained(str(spec.source), **_arguments(spec))
+        if spec.is_on_host:
+            detach([value], spec.fingerprint)
         return apply_changes(value, spec)  # a mapped file is read when it is moved to a device
 
 
@@ -76,6 +81,8 @@ def _load_single_file(
         others = {n: c for n, c in pipeline.components.items() if n not in names}
         again = _read(file, dtype, others)
         parts.update({n: again.components[n] for n in names})
+    if any(file.part(n, type(c), placement_plan).is_on_host for n, c in parts.items()):
+        detach(parts.values(), file.fingerprint)
     content = FileContent(
         classes={n: type(c) for n, c in parts.items()},
         schedulers={n: SchedulerSpec(type(s), dict(s.config)) for n, s in schedulers.items()},
