@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline
 from dw.engine.cancellation import RunControl
 from dw.engine.checks.downloads import check_downloads
 from dw.engine.checks.memory_fit import check_memory_fit
+from dw.engine.checks.schedulers import check_schedulers
 from dw.engine.checks.signatures import check_workflow
 from dw.engine.device import Device, choose_device
 from dw.engine.errors import DeviceDied, OutOfMemory, failing
@@ -252,9 +253,11 @@ class Engine:
 
     def check_models(self, document: Document, device: str | None = None) -> tuple[Diagnostic, ...]:
         """Notes on the models that would be downloaded, with their size if the hub answers soon;
-        warnings of models that are too large for the device. Does not touch the device."""
+        warnings of models that are too large for the device; schedulers that do not fit their
+        models. Does not touch the device."""
         downloads = check_downloads(document, self._sources)
-        return downloads + check_memory_fit(document, self._find_device, device)
+        schedulers = check_schedulers(document, self._find_device, device)
+        return (*downloads, *check_memory_fit(document, self._find_device, device), *schedulers)
 
     def prepare(self, document: Document) -> None:
         """Import the classes of the pipelines, and of the models of tasks, that the document names,

@@ -37,7 +37,7 @@ def check_memory_fit(
     """
     found: dict[str, Diagnostic] = {}
     with suppress(DwError):  # there is no such device
-        planner = _planner(document, find_device, device)
+        planner = planner_of(document, find_device, device)
         named = _named(document, document.partial(), planner)
         for _, together in groupby(named, key=lambda each: each is None):
             for problem in _too_large([each for each in together if each], find_device):
@@ -45,7 +45,8 @@ def check_memory_fit(
     return tuple(found.values())
 
 
-def _planner(document: Document, find_device: FindDevice, device: str | None) -> Planner:
+def planner_of(document: Document, find_device: FindDevice, device: str | None) -> Planner:
+    """A planner that downloads nothing and runs no code. Raises RunFailed without the device."""
     # Trust only opens every folder here: the code of a model is not run for a warning.
     permissions = Permissions(allowed_dirs=document.permissions.allowed_dirs)
     if document.permissions.trust:

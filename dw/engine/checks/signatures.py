@@ -13,6 +13,7 @@ from itertools import product
 from typing import Any
 
 from diffusers import SchedulerMixin
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
 
 from dw.engine.calls.acceleration import check_acceleration
 from dw.engine.calls.calling import method_of
@@ -22,10 +23,11 @@ from dw.engine.checks.transformers_models import check_transformers_class
 from dw.engine.files.objects import check_objects
 from dw.engine.media.audio import FORMATS as AUDIO_FORMATS
 from dw.engine.media.audio import settings as audio_settings
+from dw.engine.models.schedulers import is_for_flow, not_for_flow
 from dw.engine.models.spec import PipelineSpec
 from dw.engine.models.spec_builder import LOADER_ARGUMENTS
 from dw.engine.python import resolve
-from dw.engine.python.signatures import call_parameters, constructor_signature
+from dw.engine.python.signatures import call_parameters, component_types, constructor_signature
 from dw.engine.tasks import check_reference, check_task
 from dw.errors import RunFailed, WorkflowError, did_you_mean
 from dw.workflow import Diagnostic, Document
@@ -169,6 +171,11 @@ def _check_class(cls: Any, pipeline: Pipeline, path: JsonPath) -> Diagnostics:
     yield from check_acceleration(cls, pipeline.configuration, (*path, "configuration"))
     components = constructor_signature(cls).components
     yield from check_placement(cls.__name__, components, pipeline, path)
+    for name, scheduler in pipeline.schedulers.items():
+        wanted = (scheduler.scheduler_type or "").rpartition(".")[2]
+        if is_for_flow(wanted) and KarrasDiffusionSchedulers in component_types(cls, name):
+            where = (*path, name, "configuration", "scheduler_type")
+            yield DataDiagnostic(where, not_for_flow(wanted))
     for name, where in component_names(pipeline):
         if name not in components:
             message = no_component(cls.__name__, name, components)

@@ -11,6 +11,7 @@ from dw.engine.calls.call_settings import setting_changes
 from dw.engine.calls.ip_adapter import IpAdapterFile, find_ip_adapter, ip_adapter_changes
 from dw.engine.calls.loras import LoraAdapter, find_loras, lora_changes
 from dw.engine.calls.offloading import offload_changes
+from dw.engine.checks.schedulers import schedulers_of
 from dw.engine.checks.signatures import check_concrete, check_workflow
 from dw.engine.errors import failing
 from dw.engine.execution.run import RunState
@@ -45,6 +46,8 @@ def requirements(
             if (pipeline := workflow.pipeline_of(step)) is not None:
                 spec = planner.pipeline(pipeline, workflow.sharers_of(pipeline))
                 raise_on_errors(document.path, check_concrete(document, spec, workflow, index))
+                if step.pipeline is not None:
+                    raise_on_errors(document.path, schedulers_of(document, spec, pipeline, index))
                 adapters_of(pipeline, spec, planner)
                 usable(pipeline.configuration, run.warn, rehearse=planner.context.rehearse)
                 yield StepRequirement(run.step, spec)

@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline
 
 from dw.engine.files.access import FileAccess
 from dw.engine.files.inputs import realize
+from dw.engine.models.schedulers import check_scheduler
 from dw.engine.models.spec import PipelineSpec, SchedulerSpec
 from dw.engine.python import resolve
 from dw.errors import RunFailed
@@ -31,14 +32,15 @@ def assemble(
 def replace_scheduler(
     pipeline: DiffusionPipeline, name: str, scheduler: Scheduler, access: FileAccess
 ) -> None:
-    """Replace the model's scheduler by the workflow's, made from the model's config."""
+    """Replace the model's scheduler by the workflow's, made from the model's config. Raises
+    RunFailed for one that does not fit the model."""
     own = getattr(pipeline, name)
     cls: Any = type(own)
     if scheduler.scheduler_type is not None:
         cls = resolve.scheduler_class(scheduler.scheduler_type, trust=access.permissions.trust)
+    for wrong in check_scheduler(type(own), own.config, scheduler, cls):
+        raise RunFailed(wrong.message)
     fresh = cls.from_config(own.config, **realize(scheduler.from_config_args, access=access))
     if scheduler.shift is not None:
-        if not hasattr(fresh, "set_shift"):
-            raise RunFailed(f"{cls.__name__} has no shift to set")
         fresh.set_shift(float(scheduler.shift))
     setattr(pipeline, name, fresh)

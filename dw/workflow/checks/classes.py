@@ -17,6 +17,7 @@ from typing import Any
 from dw.errors import did_you_mean
 from dw.extras import missing_package
 from dw.workflow.checks.modules import DTYPES, TRUSTED_PACKAGES, class_error, module_error
+from dw.workflow.checks.samplers import sampler_hint
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.construction import (
     CONSTRUCTORS,
@@ -139,7 +140,9 @@ def _is_module(path: JsonPath) -> bool:
 
 def _class_error(key: str, name: str, *, trust: bool) -> str | None:
     if not _DOTTED.fullmatch(name):
-        hint = f"; a plain string is written {spell_value(f'{{{name}}}')}"
+        hint = sampler_hint(name) if key == "scheduler_type" else ""
+        if key not in _CLASS_KEYS:
+            hint = f"; a plain string is written {spell_value(f'{{{name}}}')}"
         return f"{key!r} must name a class, got {spell_value(name)}{hint}"
     package, _, rest = name.partition(".")
     if not rest:
@@ -171,6 +174,8 @@ def _diffusers_error(key: str, name: str) -> str | None:
     if not known or name in known:
         return None
     message = f"{key!r}: diffusers has no class {name!r}"
+    if key == "scheduler_type" and (hint := sampler_hint(name)):
+        return message + hint
     if hint := did_you_mean(name, sorted(known), cutoff=_NEAR_CLASS):
         return message + hint
     if key in _CLASS_KEYS:

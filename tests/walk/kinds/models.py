@@ -158,7 +158,7 @@ def configured_scheduler(world: World, random: Random) -> None:
         {"timestep_spacing": "leading"},
         {"use_karras_sigmas": True},
         {"beta_end": 0.02},
-        {"shift": 2.0},
+        {"shift": 2.0, "use_dynamic_shifting": False},
     ]
     world.pipeline["scheduler"]["from_config_args"] = random.choice(entries)
 
@@ -166,7 +166,9 @@ def configured_scheduler(world: World, random: Random) -> None:
 @loads_nothing
 def shift(world: World, random: Random) -> None:
     world.require(world.model.index["scheduler"][1].startswith("FlowMatch"))
-    world.pipeline["scheduler"] = {"shift": random.choice([1.0, 3.0, 7.0])}
+    static = {"use_dynamic_shifting": False}  # else it has no effect, which is an error
+    shift = random.choice([1.0, 3.0, 7.0])
+    world.pipeline["scheduler"] = {"shift": shift, "from_config_args": static}
 
 
 @loads_nothing
