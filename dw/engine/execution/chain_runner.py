@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from dw.engine.calls.calling import call_default
 from dw.engine.calls.chain import CallArguments, ChainMaker, Runner
 from dw.engine.execution.run import RunState
-from dw.engine.files.outputs import spilled
+from dw.engine.files.outputs import kept_after, spilled
 from dw.engine.media.video import Video
+from dw.errors import RunFailed
 from dw.workflow.format.chain import Chain
 
 
@@ -35,11 +35,17 @@ def chain_runner(
 
         def spill(video: Video, index: int) -> Video:
             name = f"{stem}.{iteration}.segment-{index:03d}.mp4"
-            kept, output = spilled(video, run.context.folder / name)
+            path = run.path(name)
+            try:
+                kept, output = spilled(video, path)
+            except RunFailed as error:
+                run.keep_scratch()
+                run.outputs += kept_after(error, path, video, "video/mp4")
+                raise
             if chain.keep_segments:
                 run.collect(iter([(run.step, output)]))
             else:
-                run.scratch.append(Path(output.path))
+                run.scratch.append(output)
             return kept
 
         maker = ChainMaker(

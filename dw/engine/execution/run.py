@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from diffusers import DiffusionPipeline
 
 from dw.engine.cancellation import RunControl
 from dw.engine.device import Device
+from dw.engine.files.file_names import fitted_name
 from dw.engine.files.outputs import OutputWriter
 from dw.engine.models.cache import ComponentCache, LoadItem, StepRequirement
 from dw.engine.models.fingerprint import Fingerprint
@@ -66,7 +67,8 @@ class RunState:
     needs: list[StepRequirement] = field(default_factory=list)  # known before, then the late ones
     seeds: dict[str, int] = field(default_factory=dict)  # of each pipeline step that ran
     outputs: list[OutputFile] = field(default_factory=list)
-    scratch: list[Path] = field(default_factory=list)  # files that are of no use after the run
+    names: set[str] = field(default_factory=set)  # of its files, in lower case
+    scratch: list[OutputFile] = field(default_factory=list)  # of no use after a run that finishes
     timings_s: dict[str, float] = field(default_factory=dict)
     adapters: set[Fingerprint] = field(default_factory=set)  # those in host memory that it used
     warnings: set[str] = field(default_factory=set)  # that were given
@@ -134,10 +136,30 @@ class RunState:
             self.outputs.append(output)
             self.context.emit(Produced(self.context.run_id, step, output))
 
+    def path(self, name: str) -> Path:
+        """The path of a new file: a name that is taken, as by an earlier call of the same
+        sub-workflow, gets a number."""
+        base, unique, number = PurePath(name), name, 1
+        while unique.lower() in self.names:
+            number += 1
+            unique = fitted_name(base.stem, f"-{number}{base.suffix}")
+        self.names.add(unique.lower())
+        return self.context.folder / unique
+
+    def begin_again(self) -> None:
+        """Forget the files of a failed attempt: the same names are written again."""
+        self.outputs.clear()
+        self.names.clear()
+
+    def keep_scratch(self) -> None:
+        """Keep the files made so far: what should come of them cannot be written."""
+        self.outputs += self.scratch
+        self.scratch.clear()
+
     def sweep(self) -> None:
-        for path in self.scratch:
+        for output in self.scratch:
             with suppress(OSError):  # what stays does no harm
-                path.unlink(missing_ok=True)
+                Path(output.path).unlink(missing_ok=True)
 
     def where(self) -> str:
         phase = ""

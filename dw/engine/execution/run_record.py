@@ -19,6 +19,7 @@ from dw.engine.execution.run import RunState
 from dw.engine.files.outputs import write_failure
 from dw.errors import DwError, told
 from dw.redaction import redacted, redacted_arguments
+from dw.types import OutputFile
 
 VERSIONS = {"dw": dw.__version__, "python": platform.python_version()} | {
     name: version(name) for name in ("torch", "diffusers", "transformers", "accelerate", "peft")
@@ -78,9 +79,14 @@ class RunRecord:
                 for each in run.not_finite
             ],
             "timings_s": {name: round(seconds, 4) for name, seconds in run.timings_s.items()},
-            "outputs": [{**asdict(o), "path": Path(o.path).name} for o in run.outputs],
+            "outputs": [{**asdict(o), "path": self._name(o)} for o in run.outputs],
         }
         run_record.write(run.context.folder, facts)
+
+    def _name(self, output: OutputFile) -> str:
+        """The name of a file in the run's folder; the path of one that had to be kept elsewhere."""
+        path = Path(output.path)
+        return path.name if path.parent == self._run.context.folder else output.path
 
 
 def _outcome(error: BaseException | None) -> tuple[run_record.RunStatus, str | None]:

@@ -20,7 +20,7 @@ RATE, FPS = "audio_sample_rate", "frame_rate"
 """The attributes of a pipeline's output with the sample rate of its audio and the frame rate of the
 videos that belong to it."""
 
-ATTRIBUTES = ("images", "image_embeds", "image_embeddings", "frames")
+ATTRIBUTES = ("images", "image", "image_embeds", "image_embeddings", "frames", "texts")
 """The attributes of a pipeline's output that hold artifacts; the first that is there counts."""
 
 

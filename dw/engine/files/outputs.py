@@ -2,7 +2,7 @@
 
 A file is written under a temporary name in its folder, flushed, read back, compared, decoded and
 then renamed, so that a file under its own name is complete. A run ends when its last file is
-verified.
+verified. A result that cannot be written is kept in another form, or elsewhere.
 """
 
 from __future__ import annotations
@@ -14,23 +14,21 @@ import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from dw import refusals
 from dw.engine.errors import failing
-from dw.engine.files.artifacts import artifacts
-from dw.engine.media.audio import waveforms
-from dw.engine.media.encoding import EXTENSIONS, Encoded, audible, encode, verify
+from dw.engine.files import rescue
+from dw.engine.media.encoding import Encoded, audible, encode, verify
 from dw.engine.media.video import FPS, Reel, Video, encode_video
 from dw.errors import DwError, OutOfResources, RunFailed, SetOutputDir
 from dw.types import OutputFile
 from dw.workflow.format.result import Result
 
-NO_FILE_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 _SPILL, _SPILL_CRF = Result.model_validate({"content_type": "video/mp4"}), 4
 """The frames of a spilled video are encoded again later, so that these are nearly lossless."""
-LONGEST_PART = 80  # characters of a result's key; a file name has at most 255 bytes
 
 
 def new_run_folder(output_dir: Path, workflow: str) -> Path:
@@ -51,40 +49,6 @@ def new_run_folder(output_dir: Path, workflow: str) -> Path:
         raise write_failure(error, parent) from error
 
 
-def file_names(
-    result: Any, spec: Result, stem: str, result_index: int
-) -> Iterator[tuple[str, Any]]:
-    """Name and content of each file of one result. `stem` is `{workflow}-{step}.{step index}`."""
-    extension = EXTENSIONS[spec.content_type]
-    base = f"{spec.file_base_name}{stem}-{result_index}"
-    if spec.content_type == "application/json":
-        yield f"{base}{extension}", result
-        return
-    for index, artifact in enumerate(artifacts(result)):
-        for part, member in _parts(artifact, spec):
-            if member is not None:
-                yield f"{base}.{index}{part}{extension}", member
-
-
-def _parts(artifact: Any, spec: Result) -> Iterator[tuple[str, Any]]:
-    """The values that get files of their own, each with its part of the name."""
-    is_audio = spec.content_type.startswith("audio/")
-    if is_audio and (waves := waveforms(artifact)) is not None:
-        artifact = dict(enumerate(waves))
-    if not isinstance(artifact, Mapping):
-        yield "", artifact
-        return
-    taken = set()  # in lower case: some file systems ignore it
-    for key, value in artifact.items():
-        part = base = NO_FILE_NAME.sub("_", str(key))[:LONGEST_PART]
-        number = 1
-        while part.lower() in taken:
-            number += 1
-            part = f"{base}_{number}"
-        taken.add(part.lower())
-        yield f"-{part}", value
-
-
 class OutputWriter:
     """Writes files in one thread. `write` returns at once; `done` and `drain` yield the finished
     files.
@@ -95,12 +59,20 @@ class OutputWriter:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._pending: list[tuple[str, Future[OutputFile]]] = []
+        self._kept: list[OutputFile] = []  # of writes that failed
 
     def write(
         self, step: str, path: Path, value: Any, spec: Result, metadata: Mapping[str, Any] | None
     ) -> None:
         def job() -> OutputFile:
-            return save(path, encode(value, spec, metadata), spec.content_type)
+            encoded = None
+            try:
+                with failing(lambda: f"step {step!r}, writing"):
+                    encoded = encode(value, spec, metadata)
+                    return save(path, encoded, spec.content_type)
+            except RunFailed as error:
+                self._kept += kept_after(error, path, value, spec.content_type, encoded)
+                raise
 
         self._pending.append((step, self._thread.submit(job)))
 
@@ -123,12 +95,14 @@ class OutputWriter:
             return step, future.result()
 
     def settle(self) -> list[OutputFile]:
-        """Wait for all writes and ignore their failures: the run has failed for another reason."""
+        """Wait for all writes and ignore their failures: the run has failed for another reason.
+        What could not be written is among the files as it was kept."""
         finished = []
         for _, future in self._pending:
             with suppress(DwError):
                 finished.append(future.result())
-        self._pending = []
+        finished += self._kept
+        self._pending, self._kept = [], []
         return finished
 
 
@@ -136,10 +110,12 @@ def save(path: Path, encoded: Encoded, content_type: str) -> OutputFile:
     """Write and verify a file. Raises OutOfResources when the disk is full, RunFailed when it
     cannot be written or is not verified.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    digest = hashlib.sha256(encoded.data).hexdigest()
+    # Short, so that the longest name has a temporary one, too.
+    temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
     try:
         write_bytes(temporary, encoded.data)
-        digest = _verified(temporary, encoded, content_type, path)
+        _verify(temporary, encoded, content_type, path, digest)
         temporary.replace(path)
     except OSError as error:
         raise write_failure(error, path) from error
@@ -160,11 +136,47 @@ def save(path: Path, encoded: Encoded, content_type: str) -> OutputFile:
     )
 
 
+def kept_after(
+    error: RunFailed, path: Path, value: Any, content_type: str, encoded: Encoded | None = None
+) -> list[OutputFile]:
+    """Keep a result that could not be written to `path`, and have the error say where.
+
+    What was encoded is kept in another folder, or else the value in another form. No file if all of
+    that fails.
+    """
+    kept = _kept(path, value, content_type, encoded)
+    where = f"it is kept as {kept.path!r}" if kept else "it could not be kept elsewhere"
+    error.message += f"; {where}"
+    return [kept] if kept else []
+
+
+def _kept(path: Path, value: Any, content_type: str, encoded: Encoded | None) -> OutputFile | None:
+    with suppress(DwError), failing(lambda: ""):  # the first failure is the one to tell
+        for folder in rescue.folders(path):
+            forms = rescue.forms(value)
+            if encoded is not None and folder != path.parent:
+                forms = chain([(path.suffix, content_type, encoded)], forms)
+            for suffix, kind, other in forms:
+                if (folder / path.name).with_suffix(suffix) == path:
+                    continue  # that failed
+                with suppress(RunFailed):
+                    return save((folder / path.name).with_suffix(suffix), other, kind)
+            if folder != path.parent:
+                folder.rmdir()  # nothing could be written into it
+    return None
+
+
 def spilled(video: Video, path: Path) -> tuple[Video, OutputFile]:
-    """The video with its frames in a file, and that file. Its audio stays in memory, unchanged."""
+    """The video with its frames in a file, and that file. Its audio stays in memory, unchanged.
+
+    Raises RunFailed when the file cannot be written.
+    """
     content_type = _SPILL.content_type
-    frames = encode_video(audible(video, _SPILL), content_type, video.fps or FPS, crf=_SPILL_CRF)
-    output = save(path, Encoded(*frames), content_type)
+    with failing(lambda: "writing a segment"):
+        frames = encode_video(
+            audible(video, _SPILL), content_type, video.fps or FPS, crf=_SPILL_CRF
+        )
+        output = save(path, Encoded(*frames), content_type)
     return Video(Reel((path, 0, len(video))), video.audio, video.fps), output
 
 
@@ -183,16 +195,14 @@ def write_failure(error: OSError, path: Path) -> RunFailed:
     return failure
 
 
-def _verified(temporary: Path, encoded: Encoded, content_type: str, path: Path) -> str:
-    """The sha256 of the file. Raises RunFailed unless it is what was encoded and can be decoded."""
+def _verify(temporary: Path, encoded: Encoded, content_type: str, path: Path, digest: str) -> None:
+    """Raises RunFailed unless the file is what was encoded and can be decoded."""
     with temporary.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
         try:
-            if digest != hashlib.sha256(encoded.data).hexdigest():
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 size = len(encoded.data)
                 raise RunFailed(f"of {size} bytes written, {file.tell()} were read back")
             file.seek(0)
             verify(file, content_type, encoded.extent)
         except RunFailed as error:
             raise RunFailed(f"{str(path)!r} was not written correctly: {error.message}") from error
-    return digest

@@ -43,6 +43,13 @@ def encode_gif(frames: Sequence[Image.Image], fps: float) -> tuple[bytes, MediaI
         return buffer.getvalue(), image_extent(buffer)
 
 
+def slow_gif_note(fps: float) -> str:
+    return (
+        f"a GIF of {fps:g} frames per second is slow in most viewers, which show what is above "
+        f"{FASTEST_GIF_FPS} at 10"
+    )
+
+
 def gif_delays_ms(frames: int, fps: float) -> list[int]:
     """The delays of a GIF's frames, which it counts in hundredths of a second. The rounding is
     shared out, so that the sum is the length of the video."""

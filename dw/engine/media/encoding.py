@@ -6,7 +6,7 @@ The bytes depend on the result alone: no times, no paths, no random names.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -14,13 +14,23 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dw.engine.media.animation import FASTEST_GIF_FPS, encode_gif
+from dw.engine.media.animation import FASTEST_GIF_FPS, encode_gif, slow_gif_note
 from dw.engine.media.audio import FORMATS as AUDIO_FORMATS
 from dw.engine.media.audio import audio_extent, encode_audio
 from dw.engine.media.image import FORMATS as IMAGE_FORMATS
 from dw.engine.media.image import as_image, encode_image, image_extent, rgb
+from dw.engine.media.limits import side_error
 from dw.engine.media.media_info import MediaInfo, kind_of
-from dw.engine.media.video import CONTAINERS, FPS, Video, as_video, encode_video, video_extent
+from dw.engine.media.video import (
+    CONTAINERS,
+    FPS,
+    Video,
+    as_video,
+    coded_size,
+    encode_video,
+    padding_note,
+    video_extent,
+)
 from dw.engine.patches import progress_bars
 from dw.errors import RunFailed
 from dw.pixels import allowing
@@ -64,20 +74,21 @@ def encode(value: Any, spec: Result, metadata: Mapping[str, Any] | None = None) 
     """Raises RunFailed if a file of this type cannot hold `value`."""
     content_type = spec.content_type
     if content_type in IMAGE_FORMATS:
-        return Encoded(*encode_image(as_image(value, content_type), content_type, metadata))
+        image = as_image(_still(value), content_type)
+        _require_side(image, content_type)
+        return Encoded(*encode_image(image, content_type, metadata))
     if content_type in AUDIO_FORMATS:
         return Encoded(*encode_audio(value, spec))
     if content_type in CONTAINERS:
         video = audible(as_video(value, content_type), spec)
+        _require_side(video.frame(0), content_type)
         return Encoded(*encode_video(video, content_type, spec.fps or video.fps or FPS))
     if content_type == "image/gif":
         video = as_video(value, content_type)
+        _require_side(video.frame(0), content_type)
         fps = spec.fps or video.fps or FPS
         if fps > FASTEST_GIF_FPS and len(video) > 1:
-            progress_bars.warn(
-                f"a GIF of {fps:g} frames per second is slow in most viewers: they show what is "
-                f"above {FASTEST_GIF_FPS} at 10"
-            )
+            progress_bars.warn(slow_gif_note(fps))
         return Encoded(*encode_gif([rgb(frame) for frame in video], fps))
     if content_type == "application/json":
         try:
@@ -88,6 +99,18 @@ def encode(value: Any, spec: Result, metadata: Mapping[str, Any] | None = None) 
     if not isinstance(value, str):
         raise RunFailed(f"{content_type} cannot hold {kind_of(value)}")
     return Encoded(value.encode(), MediaInfo())
+
+
+def _still(value: Any) -> Any:
+    """The frame of a video that has only one, as a video model draws images."""
+    is_video = isinstance(value, Video | list) or getattr(value, "ndim", 0) == 4
+    return as_video(value).frame(0) if is_video and len(value) == 1 else value
+
+
+def _require_side(image: Image.Image, content_type: str) -> None:
+    """Raises RunFailed for an image that is larger than the format holds."""
+    if message := side_error(image.width, image.height, content_type):
+        raise RunFailed(message)
 
 
 def audible(video: Video, spec: Result) -> Video:
@@ -104,6 +127,16 @@ def is_muted(value: Any, spec: Result) -> bool:
     """Whether a video has audio that cannot be written because its sample rate is unknown."""
     audio = value.audio if isinstance(value, Video) else None
     return audio is not None and not (audio.rate or spec.audio_sample_rate)
+
+
+def foreseen(spec: Result, size: tuple[int, int] | None) -> Iterator[str]:
+    """What will be otherwise in a file than in what it is made of. `size` is that of the images or
+    frames, None if it is not known yet."""
+    if spec.content_type == "image/gif" and (spec.fps or 0) > FASTEST_GIF_FPS:
+        yield slow_gif_note(spec.fps or 0)
+    is_video = spec.content_type in CONTAINERS and size is not None
+    if size is not None and is_video and coded_size(size, spec.content_type) != size:
+        yield padding_note(size, spec.content_type)
 
 
 def verify(file: BinaryIO, content_type: str, expected: MediaInfo) -> None:
@@ -127,7 +160,9 @@ def _reader(content_type: str) -> Callable[[BinaryIO], MediaInfo]:
         return video_extent
     if content_type.startswith("image/"):
         return image_extent
-    return _json_extent if content_type == "application/json" else _text_extent
+    if content_type.startswith("text/"):
+        return _text_extent
+    return _json_extent if content_type == "application/json" else lambda _: MediaInfo()
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from PIL import Image
 
 from dw.engine.calls.chain import ChainMaker
 from dw.engine.execution.run import RunState
+from dw.engine.files import outputs
 from dw.engine.files.outputs import spilled
 from dw.engine.media.video import Reel, Video
 from dw.errors import RunFailed
@@ -209,6 +212,27 @@ class TestSegmentsInFiles:
         warm.fail(document)
         [started] = warm.seen(Started)
         assert not list(Path(started.output_dir).glob("*segment*"))
+
+    def test_those_before_one_that_cannot_be_written_are_kept(
+        self, warm: Session, video: Callable[..., Json], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write = outputs.write_bytes
+
+        def refuse_the_second(path: Path, data: bytes) -> None:
+            if data[4:8] == b"ftyp" and list(path.parent.glob("*segment-000.mp4")):
+                raise OSError(errno.ENOSPC, "no space")
+            write(path, data)
+
+        monkeypatch.setattr(outputs, "write_bytes", refuse_the_second)
+        error = warm.fail(video(segments=3, save_segments=True))
+        assert "no space left" in error.message
+        [started] = warm.seen(Started)
+        record = json.loads(Path(started.output_dir, "run.json").read_text())
+        names = [output["path"] for output in record["outputs"]]
+        assert names == ["demo-gen.0.segment-000.mp4", "demo-gen.0.segment-001.npz"]
+        assert all(name in os.listdir(started.output_dir) for name in names)
+        frames = np.load(Path(started.output_dir, names[1]))["frames"]
+        assert frames.shape == (9, 64, 64, 3)
 
     def test_their_frames_stay_as_they_were(self, tmp_path: Path) -> None:
         grey = Image.radial_gradient("L").resize((64, 64)).convert("RGB")

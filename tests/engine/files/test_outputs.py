@@ -11,7 +11,10 @@ import pytest
 from PIL import Image
 
 from dw.engine.files import outputs
-from dw.engine.files.outputs import OutputWriter, file_names, new_run_folder
+from dw.engine.files.file_names import file_names, fitted_name
+from dw.engine.files.outputs import OutputWriter, new_run_folder, save
+from dw.engine.media.encoding import Encoded
+from dw.engine.media.media_info import MediaInfo
 from dw.errors import OutOfResources, RunFailed
 from dw.workflow.format.result import Result
 
@@ -44,6 +47,19 @@ def test_a_member_of_any_name_stays_in_the_folder_and_has_a_file_of_its_own() ->
         "demo-gen.0-2.0-3.png",
         f"demo-gen.0-2.0-{'x' * 80}.png",
     ]
+
+
+def test_a_member_is_cut_in_bytes() -> None:
+    assert named({"猫" * 80: IMAGE}, PNG) == [f"demo-gen.0-2.0-{'猫' * 26}.png"]
+    assert named({"a\ud800": IMAGE}, PNG) == ["demo-gen.0-2.0-a?.png".replace("?", "_")]
+
+
+def test_a_name_that_would_be_too_long_loses_the_end_of_its_base() -> None:
+    spec = Result(content_type="image/png", file_base_name="ä" * 150)
+    [name] = named(IMAGE, spec)
+    assert name == f"{'ä' * 123}-2.0.png"
+    assert len(name.encode()) == 254  # one more would be half of a character
+    assert fitted_name("x" * 300, "-1.png") == f"{'x' * 249}-1.png"
 
 
 def test_nothing_is_written_for_none() -> None:
@@ -97,8 +113,9 @@ def test_the_writer_goes_on_after_a_failure(tmp_path: Path) -> None:
     writer = OutputWriter()
     writer.write("gen", tmp_path / "a.png", "words", PNG, None)
     writer.write("gen", tmp_path / "b.png", IMAGE, PNG, None)
-    assert [Path(output.path).name for output in writer.settle()] == ["b.png"]
+    assert [Path(output.path).name for output in writer.settle()] == ["b.png", "a.txt"]
     assert list(writer.drain()) == []
+    assert writer.settle() == []
 
 
 def test_a_file_that_fails_names_its_step(tmp_path: Path) -> None:
@@ -114,6 +131,32 @@ def test_run_folders_are_numbered_and_never_shared(tmp_path: Path) -> None:
     (tmp_path / "demo" / "0041").mkdir(parents=True)
     (tmp_path / "demo" / "notes").mkdir()
     assert [new_run_folder(tmp_path, "demo").name for _ in range(2)] == ["0042", "0043"]
+
+
+def test_two_runs_that_begin_at_once_have_two_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have seen the same numbers before either makes its folder."""
+    listed, stale = os.listdir, iter([[], []])
+    monkeypatch.setattr(outputs.os, "listdir", lambda path: next(stale, None) or listed(path))
+    folders = [new_run_folder(tmp_path, "demo").name for _ in range(2)]
+    assert folders == ["0001", "0002"]
+
+
+def test_a_file_that_is_no_image_is_not_kept(tmp_path: Path) -> None:
+    """Its bytes are what was encoded, but they cannot be decoded."""
+    with pytest.raises(RunFailed, match=r"a\.png' was not written correctly: the file cannot be"):
+        save(tmp_path / "a.png", Encoded(b"no image", MediaInfo(4, 4, 1)), "image/png")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_exists_is_replaced_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(RunFailed):
+        save(tmp_path / "a.txt", Encoded(b"\xff", MediaInfo()), "text/plain")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    save(tmp_path / "a.txt", Encoded(b"new", MediaInfo()), "text/plain")
+    assert (tmp_path / "a.txt").read_text() == "new"
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
