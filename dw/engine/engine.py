@@ -15,6 +15,7 @@ from dw.engine.cancellation import RunControl
 from dw.engine.checks.downloads import check_downloads
 from dw.engine.checks.memory_fit import check_memory_fit
 from dw.engine.checks.schedulers import check_schedulers
+from dw.engine.checks.results import extents
 from dw.engine.checks.signatures import check_workflow
 from dw.engine.device import Device, choose_device
 from dw.engine.errors import DeviceDied, OutOfMemory, failing
@@ -26,6 +27,7 @@ from dw.engine.execution.run import RunContext, RunResult, RunState
 from dw.engine.execution.run_record import RunRecord
 from dw.engine.execution.seeds import run_seed
 from dw.engine.files.access import FileAccess, typed_texts
+from dw.engine.files.disk_space import require_room, require_short
 from dw.engine.files.outputs import OutputWriter, new_run_folder
 from dw.engine.memory import cleanup
 from dw.engine.memory.cleanup import ClearReport
@@ -87,6 +89,7 @@ class Engine:
         document, workflow = _validated(document, request.arguments, rehearse=request.rehearse)
         # Before there is a folder: a device that does not exist leaves nothing behind.
         self._device = self._find_device(request.device)
+        _require_disk(document, workflow, request)
         context = self._context(document, workflow, request, control, emit)
         loading = self._load_context(context, self._device, request.rehearse)
         run = RunState(context, Planner(loading))
@@ -194,7 +197,7 @@ class Engine:
     def _make_room(self, run: RunState) -> None:
         """Leave nothing of a failed attempt behind."""
         self._writer.settle()
-        run.outputs.clear()  # the same names are written again
+        run.begin_again()
         self._pipeline, run.pipeline = run.pipeline, None
         self.recover()
         self._late_needs.forget()
@@ -296,6 +299,14 @@ class Engine:
 
     def _find_device(self, wanted: str | None) -> Device:
         return choose_device(wanted, live_bytes=self._live_models.live_bytes)
+
+
+def _require_disk(document: Document, workflow: Workflow, request: Run) -> None:
+    """Raises RunFailed when the output folder cannot take the files, as far as they are known."""
+    folder = Path(request.output_dir)
+    found = list(extents(document, workflow, rehearse=request.rehearse))
+    require_short(folder, workflow.id, found)
+    require_room(folder, found)
 
 
 def _check_classes(document: Document) -> Iterator[Diagnostic]:

@@ -19,6 +19,7 @@ from dw.engine.calls.acceleration import check_acceleration
 from dw.engine.calls.calling import method_of
 from dw.engine.checks.call import check_call, component_names
 from dw.engine.checks.placement import check_placement, check_settings, no_component
+from dw.engine.checks.results import check_name, check_pipeline_result, check_task_result
 from dw.engine.checks.transformers_models import check_transformers_class
 from dw.engine.files.objects import check_objects
 from dw.engine.media.audio import FORMATS as AUDIO_FORMATS
@@ -102,6 +103,8 @@ def _check_step(workflow: Workflow, step: Step, path: JsonPath, trust: bool) -> 
                 yield from _check_call_of(cls, step, path)
     elif step.task is not None:
         yield from _check_task(step.task, (*path, "task"))
+        yield from check_task_result(step, path)
+    yield from check_name(workflow, step, path)
     if step.result is not None and step.result.content_type in AUDIO_FORMATS:
         try:
             audio_settings(step.result)
@@ -161,6 +164,8 @@ def _check_call_of(cls: Any, step: Step, path: JsonPath, blocks: Any = None) -> 
         yield DataDiagnostic((*here, "configuration", key), message, at_key=True)
         return
     parameters = call_parameters(cls, method)
+    if method == "__call__":
+        yield from check_pipeline_result(cls, parameters, step, path)
     yield from check_call(cls, parameters, getattr(cls, method), action, here)
     if step.pipeline is not None:
         yield from _check_class(cls, step.pipeline, here)

@@ -17,6 +17,7 @@ from dw.engine.calls.ip_adapter import prepare_images
 from dw.engine.calls.remote_encoder import encoded
 from dw.engine.calls.strangers import require_harmless
 from dw.engine.calls.watching import watched, watching_modules
+from dw.engine.checks.results import asked_size, frame_size
 from dw.engine.errors import failing
 from dw.engine.execution.chain_runner import chain_runner
 from dw.engine.execution.iterations import iterations
@@ -24,10 +25,10 @@ from dw.engine.execution.requirements import Adapters, adapters_of, wanted_chang
 from dw.engine.execution.run import RunState
 from dw.engine.execution.seeds import own_seed
 from dw.engine.files.artifacts import Results, on_host
+from dw.engine.files.file_names import file_names
 from dw.engine.files.inputs import realize
 from dw.engine.files.objects import built
-from dw.engine.files.outputs import file_names
-from dw.engine.media.encoding import is_muted
+from dw.engine.media.encoding import foreseen, is_muted
 from dw.engine.memory.footprint import Footprint
 from dw.engine.models import transformers_models
 from dw.engine.models.assembly import assemble, replace_scheduler
@@ -97,6 +98,17 @@ class Execution:
                 arguments = _arguments(step)
                 realized = realize(arguments, access=self._access)
                 self._arguments.append(built(realized, self._access))
+                self._foretell(step, realized)
+
+    def _foretell(self, step: Step, arguments: Any) -> None:
+        """Warn of what will be otherwise in the files of a step, as far as its arguments tell."""
+        pipeline = self._workflow.pipeline_of(step)
+        if pipeline is not None and self._planner.context.needs_stand_in(pipeline):
+            return  # a rehearsal chooses the sizes
+        if step.result is not None and step.result.save:
+            size = asked_size(arguments, {}) or frame_size(arguments)
+            for message in foreseen(step.result, size):
+                self._run.warn(message)
 
     def execute(self) -> list[Any]:
         """The results of the last step."""
@@ -418,9 +430,7 @@ class Execution:
                 if is_muted(value, spec):
                     run.warn(_MUTED.format(run.step))
                 self._compare_size(step, value, arguments)
-                self._context.writer.write(
-                    run.step, self._context.folder / name, value, spec, metadata
-                )
+                self._context.writer.write(run.step, run.path(name), value, spec, metadata)
         run.collect(self._context.writer.done())
 
     def _compare_size(self, step: Step, image: Any, arguments: Any) -> None:

@@ -15,6 +15,7 @@ IMAGE = {"media_type": "image", "location": "cat.png"}
 def called(cls: str, arguments: Json) -> Json:
     """A call with these arguments alone."""
     document = text_to_image("any/model", configuration={"component_type": cls})
+    document["steps"][0]["result"] = {"content_type": "image/gif"}  # of images and videos
     document["steps"][0]["pipeline"]["arguments"] = {"prompt": "a cat", **arguments}
     return document
 

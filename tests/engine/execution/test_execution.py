@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dw.errors import RunFailed, WorkflowError
-from dw.events import Executing, Loading, Planned, StepStarted
+from dw.events import Executing, Loading, Planned, StepStarted, Warned
 from tests.engine.session import PNG, Json, Session, generate, workflow
 
 TEXT = {"content_type": "text/plain"}
@@ -246,7 +246,9 @@ def test_text_is_written_stripped_of_quotes(session: Session) -> None:
 def test_a_result_of_the_wrong_kind_fails_the_run(session: Session, cat: Path) -> None:
     step = {**resize("cat.png"), "result": TEXT}
     error = session.fail(workflow(step))
-    assert error.message == "text/plain cannot hold an image"
+    message = "text/plain cannot hold the images that resize_rescale makes; image/png can"
+    assert error.message == message
+    assert not (session.folder / "outputs").exists()
 
 
 def test_images_can_be_gathered_by_pattern(session: Session, cat: Path) -> None:
@@ -254,3 +256,64 @@ def test_images_can_be_gathered_by_pattern(session: Session, cat: Path) -> None:
     step = task("all", "gather_images", arguments={"glob": "*.png"})
     outputs = session.run(workflow(step)).outputs
     assert [output.width for output in outputs] == [8, 64]
+
+
+def test_each_call_of_a_sub_workflow_has_files_of_its_own(session: Session, cat: Path) -> None:
+    child = {**workflow(resize("cat.png", width="variable:width")), "variables": {"width": 8}}
+    (session.folder / "child.json").write_text(json.dumps({**child, "id": "child"}))
+    calls = [
+        {"name": f"sub{width}", "workflow": {"path": "child.json", "arguments": {"width": width}}}
+        for width in (16, 24, 32)
+    ]
+    outputs = session.run(workflow(*calls)).outputs
+    names = [Path(output.path).name for output in outputs]
+    assert len(set(names)) == 3
+    assert names[1:] == [names[0].replace(".png", f"-{number}.png") for number in (2, 3)]
+    for output, width in zip(outputs, (16, 24, 32), strict=True):
+        with Image.open(output.path) as image:
+            assert (image.width, output.width) == (width, width)
+
+
+class TestForetold:
+    """What will be otherwise in a file is told before the first step."""
+
+    @pytest.fixture
+    def clip(self, session: Session) -> str:
+        frames = [Image.new("RGB", (15, 10), (40 * n, 0, 0)) for n in range(3)]
+        frames[0].save(
+            session.folder / "odd.gif", save_all=True, append_images=frames[1:], duration=50
+        )
+        return "odd.gif"
+
+    def before_the_first_step(self, session: Session) -> list[str]:
+        kinds = [type(event) for event in session.events]
+        early = session.events[: kinds.index(StepStarted)]
+        return [event.message for event in early if isinstance(event, Warned)]
+
+    def test_odd_sides(self, session: Session, clip: str) -> None:
+        step = {
+            "name": "a",
+            "task": {"command": "interpolate_frames", "arguments": {"video": clip}},
+            "result": {"content_type": "video/mp4"},
+        }
+        [output] = session.run(workflow(step), rehearse=True).outputs
+        assert (output.width, output.height) == (16, 10)
+        notes = [each for each in session.warnings if "is written as 16x10" in each]
+        assert len(notes) == 1
+        assert notes[0] in self.before_the_first_step(session)
+
+    def test_a_fast_gif(self, session: Session, clip: str) -> None:
+        step = {
+            "name": "a",
+            "task": {"command": "interpolate_frames", "arguments": {"video": clip}},
+            "result": {"content_type": "image/gif", "fps": 60},
+        }
+        session.run(workflow(step), rehearse=True)
+        [note] = [each for each in session.warnings if "a GIF of 60 frames" in each]
+        assert note in self.before_the_first_step(session)
+
+    def test_the_size_that_a_pipeline_is_asked_for(self, session: Session, sd15: Path) -> None:
+        step = generate(sd15, arguments={"width": 63})
+        step["result"] = {"content_type": "image/gif", "fps": 100}
+        session.fail(workflow(step))  # the pipeline takes no such width
+        assert "a GIF of 100 frames" in self.before_the_first_step(session)[0]

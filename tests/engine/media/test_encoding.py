@@ -19,6 +19,7 @@ from dw.engine.media.encoding import encode as encode_as
 from dw.engine.media.exif import EXIF_IFD, USER_COMMENT
 from dw.engine.media.image import FORMATS, as_image
 from dw.engine.media.media_info import MediaInfo
+from dw.engine.media.video import Video
 from dw.errors import RunFailed
 from dw.pixels import eight_bits
 from dw.workflow.format.result import Result
@@ -92,6 +93,20 @@ def test_a_value_of_the_wrong_kind_is_named(value: Any, content_type: str, messa
     with pytest.raises(RunFailed) as caught:
         encode(value, content_type)
     assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        CLIP[:1],
+        Video(CLIP[:1]),
+        np.asarray(CLIP[0])[None],
+        torch.from_numpy(np.array(CLIP[0]))[None].movedim(-1, 1) / 255,
+    ],
+)
+@pytest.mark.parametrize("content_type", ["image/png", "image/jpeg"])
+def test_a_video_of_one_frame_is_an_image(value: Any, content_type: str) -> None:
+    assert encode(value, content_type).data == encode(CLIP[0], content_type).data
 
 
 def test_json_holds_plain_values() -> None:
