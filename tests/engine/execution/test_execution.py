@@ -311,9 +311,3 @@ class TestForetold:
         session.run(workflow(step), rehearse=True)
         [note] = [each for each in session.warnings if "a GIF of 60 frames" in each]
         assert note in self.before_the_first_step(session)
-
-    def test_the_size_that_a_pipeline_is_asked_for(self, session: Session, sd15: Path) -> None:
-        step = generate(sd15, arguments={"width": 63})
-        step["result"] = {"content_type": "image/gif", "fps": 100}
-        session.fail(workflow(step))  # the pipeline takes no such width
-        assert "a GIF of 100 frames" in self.before_the_first_step(session)[0]

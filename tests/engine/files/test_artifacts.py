@@ -100,7 +100,14 @@ class Talks:
 
 def called(pipeline: Talks, **arguments: Any) -> Any:
     configuration = Configuration.model_validate({"component_type": "Talks"})
-    return call(pipeline, arguments, RunControl(), configuration=configuration, warn=pytest.fail)
+    return call(
+        pipeline,
+        arguments,
+        RunControl(),
+        configuration=configuration,
+        warn=pytest.fail,
+        tell=pytest.fail,
+    )
 
 
 @pytest.mark.parametrize(
