@@ -14,8 +14,8 @@ from diffusers import DiffusionPipeline
 from dw.engine.cancellation import RunControl
 from dw.engine.checks.downloads import check_downloads
 from dw.engine.checks.memory_fit import check_memory_fit
-from dw.engine.checks.schedulers import check_schedulers
 from dw.engine.checks.results import extents
+from dw.engine.checks.schedulers import check_schedulers
 from dw.engine.checks.signatures import check_workflow
 from dw.engine.device import Device, choose_device
 from dw.engine.errors import DeviceDied, OutOfMemory, failing
