@@ -1,0 +1,198 @@
+"""What counts in the equality of load specs: what decides which bytes are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from dw.engine.models.fingerprint import Fingerprint
+from dw.engine.models.spec import (
+    ComponentSpec,
+    PipelineSpec,
+    Placement,
+    PlacementPlan,
+    PostLoadChange,
+    QuantizationSpec,
+    SchedulerSpec,
+    SingleFile,
+)
+
+CPU = Placement("cpu")
+SPEC = ComponentSpec(
+    UNet2DConditionModel,
+    Fingerprint("1"),
+    torch.float32,
+    CPU,
+    variant="fp16",
+    part="unet",
+    options=(("a", 1),),
+    device_map='{"": 0}',
+    quantization=QuantizationSpec(dict, "{}"),
+    changes=(PostLoadChange("compile"),),
+    allowed=frozenset({"unused"}),
+    source=Path("/m"),
+)
+OTHER: Mapping[str, Any] = {
+    "cls": CLIPTextModel,
+    "fingerprint": Fingerprint("2"),
+    "dtype": torch.float16,
+    "placement": Placement("cuda:0"),
+    "variant": None,
+    "part": "vae",
+    "options": (("a", 2),),
+    "device_map": None,
+    "quantization": QuantizationSpec(dict, '{"bits": 4}'),
+    "changes": (),
+    "allowed": frozenset(),
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_component_is_another_one_with_another(name: str) -> None:
+    other = replace(SPEC, **{name: OTHER[name]})
+    assert other != SPEC
+    assert len({SPEC, other}) == 2
+    assert replace(other, **{name: getattr(SPEC, name)}) == SPEC
+
+
+def test_only_the_place_of_its_files_does_not_count() -> None:
+    assert {each.name for each in fields(ComponentSpec)} - OTHER.keys() == {"source"}
+    elsewhere = replace(SPEC, source=Path("/elsewhere"))
+    assert (elsewhere, hash(elsewhere)) == (SPEC, hash(SPEC))
+
+
+def test_the_defaults_are_the_plain_case() -> None:
+    plain = ComponentSpec(CLIPTokenizer, Fingerprint("1"), None, None)
+    nothing = (plain.variant, plain.part, plain.device_map, plain.quantization)
+    assert nothing == (None,) * 4
+    assert (plain.options, plain.changes, plain.allowed) == ((), (), frozenset())
+    assert plain.source == Path()
+
+
+def test_how_weights_are_quantized_counts_by_the_text_of_the_workflow() -> None:
+    one = QuantizationSpec(dict, '{"bits": 4}', {"bits": 4})
+    assert one == QuantizationSpec(dict, '{"bits": 4}', {"bits": object()})
+    assert one != QuantizationSpec(dict, '{"bits": 8}', {"bits": 4})
+    assert one != QuantizationSpec(list, '{"bits": 4}', {"bits": 4})
+    assert QuantizationSpec(dict, "{}").arguments == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "other"),
+    [("name", "place"), ("path", "a.b"), ("options", '{"a": 1}'), ("is_optional", True)],
+)
+def test_every_part_of_a_change_counts(change: str, other: object) -> None:
+    plain = PostLoadChange("compile")
+    assert (plain.path, plain.arguments, plain.is_optional) == ("", {}, False)
+    assert replace(plain, **{change: other}) != plain  # type: ignore[arg-type]
+
+
+def test_options_are_json() -> None:
+    assert PostLoadChange("compile", options='{"dynamic": true}').arguments == {"dynamic": True}
+    assert Placement("cuda", "group", '{"n": 2}').arguments == {"n": 2}
+    assert CPU.arguments == {}
+
+
+@pytest.mark.parametrize(
+    ("placement", "is_on_host"),
+    [
+        (CPU, True),
+        (Placement("cuda:0"), False),
+        (Placement("cuda:0", "model"), True),
+        (Placement("cuda:0", "group"), True),
+        (None, False),
+    ],
+)
+def test_what_is_kept_in_host_memory(placement: Placement | None, is_on_host: bool) -> None:
+    assert placement is None or placement.is_on_host == is_on_host
+    spec = replace(SPEC, placement=placement, device_map=None)
+    assert spec.is_on_host == is_on_host
+    mapped = replace(SPEC, placement=placement)  # a device map may name the host
+    assert mapped.is_on_host == (placement is not None)
+
+
+PLAN = PlacementPlan(
+    CPU,
+    own={"vae": Placement("cuda:0", "on_demand")},
+    changes={"unet": (PostLoadChange("compile"),)},
+)
+FILE = SingleFile(
+    StableDiffusionPipeline,
+    Path("/a.safetensors"),
+    Fingerprint("1"),
+    Path("/configs"),
+    torch.float32,
+    {"unet": torch.float16},
+    frozenset({"missing"}),
+)
+
+
+def test_a_plan_has_a_place_for_each() -> None:
+    assert PLAN.of("vae") == Placement("cuda:0", "on_demand")
+    assert PLAN.of("unet") == CPU
+    assert PlacementPlan(CPU).changes == PlacementPlan(CPU).own == {}
+
+
+def test_the_part_of_a_file_is_a_component() -> None:
+    unet = FILE.part("unet", UNet2DConditionModel, PLAN)
+    assert unet == ComponentSpec(
+        UNet2DConditionModel,
+        Fingerprint("1"),
+        torch.float16,
+        CPU,
+        part="unet",
+        changes=(PostLoadChange("compile"),),
+        allowed=frozenset({"missing"}),
+    )
+    assert unet.source == Path("/a.safetensors")
+    vae = FILE.part("vae", torch.nn.Linear, PLAN)
+    assert (vae.dtype, vae.placement, vae.changes) == (torch.float32, PLAN.of("vae"), ())
+
+
+def test_a_part_without_weights_has_neither_dtype_nor_place() -> None:
+    tokenizer = FILE.part("tokenizer", CLIPTokenizer, PLAN)
+    assert (tokenizer.dtype, tokenizer.placement) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("cls", object),
+        ("fingerprint", Fingerprint("2")),
+        ("allowed", frozenset()),
+    ],
+)
+def test_what_determines_the_parts_of_a_file(name: str, other: object) -> None:
+    assert replace(FILE, **{name: other}).content != FILE.content  # type: ignore[arg-type]
+    assert replace(FILE, path=Path("/b"), dtype=torch.float16).content == FILE.content
+    assert SingleFile(*[getattr(FILE, f.name) for f in fields(FILE)][:-1]).allowed == frozenset()
+
+
+class Pipe(DiffusionPipeline):
+    """With a component that may be left out."""
+
+    _optional_components = ("vae",)
+
+    def __init__(self, unet: object, vae: object, steps: int = 1) -> None:
+        self.made = {"unet": unet, "vae": vae, "steps": steps}
+
+
+def test_a_pipeline_is_built_of_its_parts() -> None:
+    scheduler = SchedulerSpec(object, {})
+    spec = PipelineSpec(Pipe, {}, {"scheduler": scheduler}, {}, PLAN)
+    assert spec.placement == CPU
+    assert spec.single_file is None
+    assert spec.build({"unet": 1}, {"steps": 3}).made == {"unet": 1, "vae": None, "steps": 3}
+
+
+def test_specs_cannot_be_changed() -> None:
+    for spec in (SPEC, CPU, PLAN, FILE, PostLoadChange("a"), SchedulerSpec(object, {})):
+        with pytest.raises((FrozenInstanceError, TypeError)):
+            spec.cls = 1  # type: ignore[misc,union-attr,assignment]
