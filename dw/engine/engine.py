@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline
 
 from dw.engine.cancellation import RunControl
 from dw.engine.checks.downloads import check_downloads
+from dw.engine.checks.masks import check_masks
 from dw.engine.checks.memory_fit import check_memory_fit
 from dw.engine.checks.results import extents
 from dw.engine.checks.schedulers import check_schedulers
@@ -257,10 +258,15 @@ class Engine:
     def check_models(self, document: Document, device: str | None = None) -> tuple[Diagnostic, ...]:
         """Notes on the models that would be downloaded, with their size if the hub answers soon;
         warnings of models that are too large for the device; schedulers that do not fit their
-        models. Does not touch the device."""
+        models; masks that mask nothing. Does not touch the device."""
         downloads = check_downloads(document, self._sources)
         schedulers = check_schedulers(document, self._find_device, device)
-        return (*downloads, *check_memory_fit(document, self._find_device, device), *schedulers)
+        return (
+            *downloads,
+            *check_memory_fit(document, self._find_device, device),
+            *schedulers,
+            *check_masks(document),
+        )
 
     def prepare(self, document: Document) -> None:
         """Import the classes of the pipelines, and of the models of tasks, that the document names,

@@ -14,6 +14,7 @@ from dw.engine.calls.calling import call, method_of, seeded_generator, takes_gen
 from dw.engine.calls.chain import Runner
 from dw.engine.calls.finite import remedies, spoiled
 from dw.engine.calls.ip_adapter import prepare_images
+from dw.engine.calls.masks import with_masks
 from dw.engine.calls.remote_encoder import encoded
 from dw.engine.calls.strangers import require_harmless
 from dw.engine.calls.watching import watched, watching_modules
@@ -247,7 +248,7 @@ class Execution:
         def runner(arguments: Mapping[str, Any]) -> list[Any]:
             if encoder is not None:
                 arguments = encoded(arguments, encoder.url, self._access)
-            given = {**arguments, **extra}
+            given = {**with_masks(arguments, run.warn), **extra}
             if resolve.is_from_transformers(type(prepared)):
                 # Pipelines of diffusers move their inputs themselves.
                 given = transformers_models.on_its_device(prepared, given)

@@ -18,6 +18,7 @@ from dw.engine.media.audio import Audio
 from dw.engine.media.audio_reading import decode_audio
 from dw.engine.media.colour_profile import as_read
 from dw.engine.media.containers import opened
+from dw.engine.media.mask import IN_ALPHA, is_drawn_in_alpha, is_mask
 from dw.engine.media.video import Video, decode_frames
 from dw.engine.python import resolve
 from dw.errors import OutOfResources, RunFailed, told
@@ -37,7 +38,7 @@ def realize(value: Any, *, access: FileAccess, key: str = "") -> Any:
     """
     kind = media_kind(key)
     if isinstance(value, Mapping):
-        load = _LOADERS.get(str(value.get("media_type"))) or _LOADERS.get(kind or "")
+        load = _loader(str(value.get("media_type")), key) or _loader(kind or "", key)
         if load is not None and "location" in value:
             place = value["location"]
             return load(place, access) if isinstance(place, str) else place
@@ -46,8 +47,8 @@ def realize(value: Any, *, access: FileAccess, key: str = "") -> Any:
         return [realize(item, access=access, key=key if kind else "") for item in value]
     if not isinstance(value, str) or is_reference(value):
         return value
-    if kind is not None:
-        return _LOADERS[kind](value, access)
+    if kind is not None and (load := _loader(kind, key)) is not None:
+        return load(value, access)
     is_in_braces = value.startswith("{") and value.endswith("}")  # a text, not the name of a type
     if is_in_braces and (key in PLAIN_STRINGS or is_type_key(key)):
         return value[1:-1]
@@ -62,6 +63,17 @@ def read_image(place: str, access: FileAccess) -> Image.Image:
     """An image from a path or URL as its maker meant it: upright, in sRGB, as RGB."""
     try:
         with open_image(access.source(place)) as image:
+            return as_read(image)
+    except (OSError, ValueError, RunFailed, Image.DecompressionBombError) as error:
+        raise _unreadable("image", place, error) from error
+
+
+def read_mask(place: str, access: FileAccess) -> Image.Image:
+    """A mask from a path or URL."""
+    try:
+        with open_image(access.source(place)) as image:
+            if is_drawn_in_alpha(image):
+                raise RunFailed(IN_ALPHA)
             return as_read(image)
     except (OSError, ValueError, RunFailed, Image.DecompressionBombError) as error:
         raise _unreadable("image", place, error) from error
@@ -109,6 +121,10 @@ _LOADERS: dict[str, Callable[[str, FileAccess], Any]] = {
     "video": read_video,
     "audio": read_audio,
 }
+
+
+def _loader(kind: str, key: str) -> Callable[[str, FileAccess], Any] | None:
+    return read_mask if kind == "image" and is_mask(key) else _LOADERS.get(kind)
 
 
 def _unreadable(kind: str, place: str, error: Exception) -> RunFailed:
