@@ -208,6 +208,7 @@ class DwError(Exception):
     kind: ClassVar[Kind] = "run"
     exit_code: ClassVar[int] = 1
     trace: int | None = None  # the number of the traceback, where one was kept
+    path: tuple[str | int, ...] = ()  # of what it is about, below the workflow's pipeline
 
     def __init__(
         self, message: str, *, hints: Sequence[Hint] = (), where: str | None = None

@@ -15,6 +15,7 @@ from dw.engine.cancellation import RunControl
 from dw.engine.checks.downloads import check_downloads
 from dw.engine.checks.masks import check_masks
 from dw.engine.checks.memory_fit import check_memory_fit
+from dw.engine.checks.model_files import check_model_files
 from dw.engine.checks.results import extents
 from dw.engine.checks.schedulers import check_schedulers
 from dw.engine.checks.signatures import check_workflow
@@ -256,15 +257,15 @@ class Engine:
         return merge_stages(unknown, _check_classes(document))
 
     def check_models(self, document: Document, device: str | None = None) -> tuple[Diagnostic, ...]:
-        """Notes on the models that would be downloaded, with their size if the hub answers soon;
-        warnings of models that are too large for the device; schedulers that do not fit their
-        models; masks that mask nothing. Does not touch the device."""
-        downloads = check_downloads(document, self._sources)
-        schedulers = check_schedulers(document, self._find_device, device)
+        """Errors of models that are here and cannot be loaded; notes on those that would be
+        downloaded, with their size if the hub answers soon; warnings of models that are too large
+        for the device; schedulers that do not fit their models; masks that mask nothing. Does not
+        touch the device."""
         return (
-            *downloads,
+            *check_model_files(document, self._find_device, device),
+            *check_downloads(document, self._sources),
             *check_memory_fit(document, self._find_device, device),
-            *schedulers,
+            *check_schedulers(document, self._find_device, device),
             *check_masks(document),
         )
 

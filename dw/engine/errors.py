@@ -51,6 +51,16 @@ def failing(where: Callable[[], str]) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def at(*path: str | int) -> Iterator[None]:
+    """Have an error say the path of what it is about, below the workflow's pipeline."""
+    try:
+        yield
+    except DwError as error:
+        error.path = (*path, *error.path)
+        raise
+
+
 def _translated(error: Exception, where: str) -> RunFailed:
     message, found = told(error), tuple(causes(error))
     if any(map(_is_out_of_memory, found)):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dw.engine.checks.call import check_call, component_names
+from dw.engine.checks.loader_arguments import check_loader_arguments
 from dw.engine.models import modular
-from dw.engine.models.spec_builder import LOADER_ARGUMENTS
 from dw.errors import WorkflowError, did_you_mean
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.model import Step
@@ -60,11 +60,12 @@ def _check_pipeline(blocks: Any, pipeline: Pipeline, path: JsonPath) -> Diagnost
     if pipeline.configuration.enable_attention_slicing:
         message = "a modular pipeline cannot compute attention in slices"
         yield DataDiagnostic((*where, "enable_attention_slicing"), message, at_key=True)
-    known = (*LOADER_ARGUMENTS, *_components(blocks), *modular.OPTIONS)
-    for name in pipeline.from_pretrained_arguments:
-        if name not in known:
-            message = f"the loader takes no {name!r}{did_you_mean(name, known)}"
-            yield DataDiagnostic((*path, "from_pretrained_arguments", name), message, at_key=True)
+    yield from check_loader_arguments(
+        pipeline.from_pretrained_arguments,
+        (*path, "from_pretrained_arguments"),
+        own=(*_components(blocks), *modular.OPTIONS),
+        is_pipeline=True,
+    )
 
 
 def _names(blocks: Any, pipeline: Pipeline) -> Iterator[_Name]:

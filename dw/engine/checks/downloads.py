@@ -21,7 +21,7 @@ from dw.engine.models.weights_file import PICKLES
 from dw.errors import RunFailed
 from dw.workflow import Diagnostic, Document
 from dw.workflow.json_path import JsonPath
-from dw.workflow.paths import models_in, resolve
+from dw.workflow.paths import is_local, models_in, resolve
 
 PATIENCE_S = 2.0  # for all answers of the hub together: a validation must not wait for them
 
@@ -33,6 +33,7 @@ class Missing:
     path: JsonPath
     file: HubFile
     variant: str | None
+    lack: str  # what of it is missing
 
 
 def check_downloads(document: Document, sources: Sources) -> tuple[Diagnostic, ...]:
@@ -42,9 +43,11 @@ def check_downloads(document: Document, sources: Sources) -> tuple[Diagnostic, .
     sizes = _sizes({each.file.repository: each for each in missing})
     found: list[Diagnostic] = []
     for each in missing:
-        message = f"{each.file.repository!r} is not in the local cache"
+        message = each.lack
         if size := sizes.get(each.file.repository):
             message += f"; about {size_in_words(size)} will be downloaded"
+        if constants.HF_HUB_OFFLINE:
+            message += "; HF_HUB_OFFLINE allows no download"
         found.append(document.diagnostic_at(each.path, message, "note"))
     for child in document.children.values():
         found += check_downloads(child, sources)
@@ -56,6 +59,8 @@ def _missing(document: Document, sources: Sources) -> Iterator[Missing]:
     for path, name in models_in(data):
         if ":" in name.partition("/")[0] or resolve(name, document.path.parent).exists():
             continue
+        if is_local(name):
+            continue  # which another check reports
         try:
             file = hub_file(name)
         except RunFailed:
@@ -63,8 +68,10 @@ def _missing(document: Document, sources: Sources) -> Iterator[Missing]:
         options: Any = data  # the object that names the model, with the options of its loader
         for key in path[:-1]:
             options = options[key]
-        if not sources.has(file.repository, options.get("subfolder"), options):
-            yield Missing(path, file, options.get("variant"))
+        options = options if file.revision is None else {**options, "revision": file.revision}
+        lack = sources.lack(file.repository, options.get("subfolder"), file.path, options)
+        if lack is not None:
+            yield Missing(path, file, options.get("variant"), lack)
 
 
 def _sizes(wanted: Mapping[str, Missing]) -> dict[str, int]:

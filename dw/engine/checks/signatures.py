@@ -6,7 +6,6 @@ parameters of a class, its constructor and its call, is compared here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from inspect import signature
 from itertools import product
@@ -18,6 +17,7 @@ from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
 from dw.engine.calls.acceleration import check_acceleration
 from dw.engine.calls.calling import method_of
 from dw.engine.checks.call import check_call, component_names
+from dw.engine.checks.loader_arguments import check_loader_arguments
 from dw.engine.checks.placement import check_placement, check_settings, no_component
 from dw.engine.checks.results import check_name, check_pipeline_result, check_task_result
 from dw.engine.checks.transformers_models import check_transformers_class
@@ -26,7 +26,6 @@ from dw.engine.media.audio import FORMATS as AUDIO_FORMATS
 from dw.engine.media.audio import settings as audio_settings
 from dw.engine.models.schedulers import is_for_flow, not_for_flow
 from dw.engine.models.spec import PipelineSpec
-from dw.engine.models.spec_builder import LOADER_ARGUMENTS
 from dw.engine.python import resolve
 from dw.engine.python.signatures import call_parameters, component_types, constructor_signature
 from dw.engine.tasks import check_reference, check_task
@@ -74,8 +73,11 @@ def _is_custom(pipeline: Pipeline) -> bool:
 def check_loader(cls: Any, pipeline: Pipeline, path: JsonPath) -> Diagnostics:
     """Names that neither `from_pretrained` nor the constructor takes."""
     signature = constructor_signature(cls)
-    yield from _check_loader_names(
-        pipeline.from_pretrained_arguments, (*signature.components, *signature.scalars), path
+    yield from check_loader_arguments(
+        pipeline.from_pretrained_arguments,
+        (*path, "from_pretrained_arguments"),
+        own=(*signature.components, *signature.scalars),
+        is_pipeline=True,
     )
     for name in signature.components:
         if pipeline.from_pretrained_arguments.get(name) is not None:
@@ -197,17 +199,6 @@ def _check_class(cls: Any, pipeline: Pipeline, path: JsonPath) -> Diagnostics:
         yield DataDiagnostic((*path, "ip_adapter"), f"{cls.__name__} takes no IP-Adapter")
 
 
-def _check_loader_names(
-    arguments: Mapping[str, Any], own: Iterable[str], path: JsonPath
-) -> Diagnostics:
-    known = (*LOADER_ARGUMENTS, *own)
-    for name in arguments:
-        where = (*path, "from_pretrained_arguments", name)
-        if name not in known:
-            hint = did_you_mean(name, known)
-            yield DataDiagnostic(where, f"the loader takes no {name!r}{hint}", at_key=True)
-
-
 def _check_scheduler(scheduler: Scheduler, path: JsonPath, trust: bool) -> Diagnostics:
     if scheduler.scheduler_type is None:
         return
@@ -231,4 +222,6 @@ def _check_component(component: Component, path: JsonPath, trust: bool) -> Diagn
         yield DataDiagnostic((*path, "configuration", "component_type"), error.message)
     else:
         if not issubclass(cls, SchedulerMixin):
-            yield from _check_loader_names(component.from_pretrained_arguments, (), path)
+            where = (*path, "from_pretrained_arguments")
+            given = component.from_pretrained_arguments
+            yield from check_loader_arguments(given, where, is_pipeline=False)

@@ -12,7 +12,7 @@ from typing import Any
 
 from diffusers import ModelMixin
 
-from dw.engine.models.weights_file import check_weights
+from dw.engine.models.weights_file import Meant, check_weights
 from dw.errors import RunFailed, did_you_mean
 from dw.workflow.paths import WEIGHTS
 
@@ -87,7 +87,8 @@ def check_component(
             raise _incomplete(file)
     if note := _left_over(source, files):
         warn(note)
-    found = [check_weights(file, trust=trust) for file in files]
+    meant: Meant | None = "model" if source.is_file() else None
+    found = [check_weights(file, meant, trust=trust) for file in files]
     return any(file.format == "pickle" for file in found)
 
 

@@ -100,16 +100,18 @@ def _load_single_file(
 def _read(file: SingleFile, dtype: torch.dtype, have: Mapping[str, Any]) -> DiffusionPipeline:
     config = {} if file.config is None else {"config": str(file.config)}
     with default_dtype_kept():
-        return file.cls.from_single_file(str(file.path), torch_dtype=dtype, **config, **have)
+        return file.cls.from_single_file(
+            str(file.path), torch_dtype=dtype, **config, **dict(file.options), **have
+        )
 
 
 def _arguments(spec: ComponentSpec) -> dict[str, Any]:
     """The keyword arguments of the component's loader."""
     if spec.dtype is None:
-        return dict(spec.options)
+        return spec.arguments
     is_of_transformers = spec.cls.__module__.startswith("transformers.")
     name = "dtype" if is_of_transformers else "torch_dtype"
-    arguments: dict[str, Any] = {name: spec.dtype, **dict(spec.options)}
+    arguments: dict[str, Any] = {name: spec.dtype, **spec.arguments}
     if spec.device_map is not None:
         arguments["device_map"] = json.loads(spec.device_map)
     if spec.quantization is not None:

@@ -41,9 +41,9 @@ def not_found(
     revision = options.get("revision") or "main"
     known = cached_revisions(name, options.get("cache_dir"))
     place = f"the model {name!r}: no local folder of that name{_beside(name, folder)}, "
-    place += "not in the hub's cache"
+    place += "not in the Hub cache"
     if known and revision not in known:
-        place = f"revision {revision!r} of {name!r}, which is not in the hub's cache; these are: "
+        place = f"revision {revision!r} of {name!r}, which is not in the Hub cache; these are: "
         place += ", ".join(known)
     elif known:
         place = (
@@ -61,13 +61,32 @@ def not_whole(
 ) -> NotCached:
     """The error for a model that is only partly in the hub's cache. `gaps`: what it lacks; `error`:
     why the rest could not be downloaded, if that is known."""
-    links = (path for path in snapshot.rglob("*") if path.is_symlink() and not path.exists())
-    gone = [f"{link.relative_to(snapshot)} (blob {link.readlink().name})" for link in sorted(links)]
     message = f"the model {name!r} is only partly in the hub's cache, without "
-    message += ", ".join(gone or gaps)
+    message += ", ".join(_gone(snapshot) or gaps)
     if error is not None or constants.HF_HUB_OFFLINE or options.get("local_files_only"):
         message += f"; {_refusal(error, options)}"
     return NotCached(message, hints=MISSING)
+
+
+def lack(
+    name: str, snapshot: Path | None, gaps: Iterable[str], options: Mapping[str, Any]
+) -> str | None:
+    """What a note says of a model that a run would download; None where it lacks nothing."""
+    revision = options.get("revision") or "main"
+    if snapshot is not None:
+        without = ", ".join(_gone(snapshot) or gaps)
+        return f"{name!r} is only partly in the local cache, without {without}" if gaps else None
+    known = cached_revisions(name, options.get("cache_dir"))
+    if known and revision not in known:
+        place = f"not in the local cache, which has {', '.join(known)}"
+        return f"revision {revision!r} of {name!r} is {place}"
+    return f"{name!r} is not in the local cache"
+
+
+def _gone(snapshot: Path) -> list[str]:
+    """The files of a snapshot whose blobs are missing."""
+    links = (path for path in snapshot.rglob("*") if path.is_symlink() and not path.exists())
+    return [f"{link.relative_to(snapshot)} (blob {link.readlink().name})" for link in sorted(links)]
 
 
 def cached_revisions(name: str, cache_dir: str | None = None) -> list[str]:

@@ -20,7 +20,7 @@ from dw.engine.files.access import FileAccess
 from dw.engine.models.component_files import has_variant, weight_files
 from dw.engine.models.hub_address import hub_file
 from dw.engine.models.model_files import ModelFiles
-from dw.engine.models.not_found import missing_path, not_found, not_whole
+from dw.engine.models.not_found import lack, missing_path, not_found, not_whole
 from dw.engine.models.weights_file import PICKLES, check_weights
 from dw.errors import RunFailed, did_you_mean
 from dw.types import FileState
@@ -91,14 +91,28 @@ class Sources:
             raise not_whole(name, folder, gaps, options, trouble)
         return folder
 
-    def has(self, name: str, subfolder: Any, options: Mapping[str, Any]) -> bool:
-        """Whether the files that would be loaded from a repository are in the hub's cache."""
-        snapshot, variant = _snapshot(name, options), options.get("variant")
-        if snapshot is None:
-            return False
+    def lack(
+        self, name: str, subfolder: str | None, file: str | None, options: Mapping[str, Any]
+    ) -> str | None:
+        """What the hub's cache lacks of what would be loaded from a repository: of a pipeline, of
+        the component in a folder, or of one file."""
+        snapshot = _snapshot(name, options)
+        gaps = [] if snapshot is None else self._lack(snapshot, subfolder, file, options)
+        return lack(name, snapshot, gaps, options)
+
+    def _lack(
+        self, snapshot: Path, subfolder: str | None, file: str | None, options: Mapping[str, Any]
+    ) -> list[str]:
+        inside, variant = file or subfolder or "", options.get("variant")
+        if file is not None:
+            return [] if (snapshot / inside).is_file() else [inside]
         if (snapshot / INDEX).is_file() and not subfolder:
-            return self._is_pipeline(snapshot, variant)
-        return self._is_component(snapshot / str(subfolder or ""), variant)
+            gaps = self._gaps(snapshot, variant)
+            return gaps or (
+                [] if self._is_pipeline(snapshot, variant) else [f"variant {variant!r}"]
+            )
+        is_there = self._is_component(snapshot / inside, variant)
+        return [] if is_there else [inside or "its weights"]
 
     @_judged
     def modular(self, name: str, *, access: FileAccess, options: Mapping[str, Any]) -> Path:
@@ -233,7 +247,7 @@ def _local(name: str, access: FileAccess) -> Path | None:
     if path.is_dir():
         return access.path(name).resolve()
     if path.is_file():
-        check_weights(access.path(name), trust=True)  # it may be something else altogether
+        check_weights(access.path(name), "model", trust=True)  # it may be something else altogether
         raise RunFailed(
             f"{name!r} is a file; 'model_name' names a folder or a hub id",
             hints=[f'"from_single_file": "{name}"   in its place loads the file'],

@@ -62,6 +62,28 @@ class QuantizationSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Nested:
+    """A list or an object among the arguments of a loader; `key` is its JSON."""
+
+    key: str
+    value: Any = field(compare=False)
+
+
+LoaderOptions = tuple[tuple[str, Any], ...]
+
+
+def loader_options(arguments: Mapping[str, Any]) -> LoaderOptions:
+    """Arguments of a loader as a part of a load spec, which has a hash."""
+
+    def hashable(value: Any) -> Any:
+        if not isinstance(value, list | dict):
+            return value
+        return Nested(json.dumps(value, sort_keys=True, default=repr), value)
+
+    return tuple((name, hashable(value)) for name, value in arguments.items())
+
+
+@dataclass(frozen=True, slots=True)
 class ComponentSpec:
     """One component to load. Two equal specs give the same object: `fingerprint` stands for the
     bytes in `source`, wherever they are."""
@@ -72,7 +94,7 @@ class ComponentSpec:
     placement: Placement | None
     variant: str | None = None
     part: str | None = None  # the component's name inside a single-file checkpoint
-    options: tuple[tuple[str, Any], ...] = ()  # further arguments of the loader
+    options: LoaderOptions = ()  # further arguments of the loader
     device_map: str | None = None  # as JSON
     quantization: QuantizationSpec | None = None
     changes: tuple[PostLoadChange, ...] = ()  # in the order in which they are made
@@ -86,6 +108,10 @@ class ComponentSpec:
         return self.placement is not None and (
             self.placement.is_on_host or self.device_map is not None
         )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {n: v.value if isinstance(v, Nested) else v for n, v in self.options}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +149,7 @@ class SingleFile:
     config: Path | None  # the folder with the configs of its parts; None: diffusers finds one
     dtype: torch.dtype
     dtypes: Mapping[str, torch.dtype]  # of the parts with another dtype
+    options: LoaderOptions = ()  # further arguments of the loader
     allowed: frozenset[Allowed] = frozenset()  # as of a ComponentSpec
 
     @property
@@ -138,6 +165,7 @@ class SingleFile:
             dtype=self.dtypes.get(name, self.dtype) if has_weights else None,
             placement=placement_plan.of(name) if has_weights else None,
             part=name,
+            options=self.options if has_weights else (),
             changes=placement_plan.changes.get(name, ()),
             allowed=self.allowed,
             source=self.path,

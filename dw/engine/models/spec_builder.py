@@ -11,6 +11,7 @@ from typing import Any
 
 from diffusers import ModelMixin
 
+from dw.engine.errors import at
 from dw.engine.models.component_files import (
     check_component,
     check_variant,
@@ -35,6 +36,7 @@ from dw.engine.models.spec import (
     QuantizationSpec,
     SchedulerSpec,
     SingleFile,
+    loader_options,
 )
 from dw.engine.models.transformers_models import transformers_spec
 from dw.engine.models.weights_file import check_weights
@@ -46,7 +48,9 @@ from dw.rehearsal import stand_in_component
 from dw.workflow.format.pipeline import Component, Pipeline
 from dw.workflow.format.placement import Quantization
 
-LOAD_OPTIONS = ("use_safetensors", "low_cpu_mem_usage")
+LOAD_OPTIONS = ("use_safetensors", "low_cpu_mem_usage", "disable_mmap")
+FILE_LOAD_OPTIONS = ("disable_mmap",)
+"""Those of LOAD_OPTIONS that a whole pipeline in one file takes."""
 DEVICE_MAP = "device_map"
 FILE_OPTIONS = ("config", "subfolder")
 CODE_OPTIONS = ("custom_pipeline", "custom_revision", "trust_remote_code")
@@ -175,9 +179,11 @@ class SpecBuilder:
         if resolve.is_generic(cls):
             raise WorkflowError(f"{cls.__name__} cannot load a single file; name the class itself")
         context = self.context
-        path = context.sources.file(name, None, access=context.access, options=self._hub_options)
-        self._check_single_file(cls, path)
-        dtypes, config = self._dtypes, self._arguments.get("config")
+        with at("from_pretrained_arguments", "from_single_file"):
+            options = self._hub_options
+            path = context.sources.file(name, None, access=context.access, options=options)
+            self._check_single_file(cls, path)
+        arguments, dtypes, config = self._arguments, self._dtypes, self._arguments.get("config")
         folder = None if config is None else self._folder(str(config))
         file = SingleFile(
             cls=cls,
@@ -186,6 +192,7 @@ class SpecBuilder:
             config=folder,
             dtype=dtypes.default,
             dtypes=dtypes.named,
+            options=tuple((n, arguments[n]) for n in FILE_LOAD_OPTIONS if n in arguments),
             allowed=allowed_by(self._arguments),
         )
         nulls = {n: None for n in constructor_signature(cls).components if self._is_null(n)}
@@ -220,7 +227,13 @@ class SpecBuilder:
 
     @cached_property
     def _overrides(self) -> dict[str, PartSpec]:
-        own = {n: self._override(n, c) for n, c in self.pipeline.components.items()}
+        own: dict[str, PartSpec] = {}
+        for name, component in self.pipeline.components.items():
+            source = "from_single_file"
+            if source not in component.from_pretrained_arguments:
+                source = "model_name"
+            with at(name, "from_pretrained_arguments", source):
+                own[name] = self._override(name, component)
         return {**own, **self.reused}
 
     def _with_encoder(
@@ -286,7 +299,7 @@ class SpecBuilder:
             placement=self.placement_plan.of(name),
             variant=variant,
             source=source,
-            options=(*code, *((n, arguments[n]) for n in options if n in arguments)),
+            options=(*code, *loader_options({n: arguments[n] for n in options if n in arguments})),
             device_map=None if device_map is None else json.dumps(device_map, sort_keys=True),
             quantization=self._quantization(name, cls),
             changes=self.placement_plan.changes.get(name, ()),
@@ -323,8 +336,9 @@ class SpecBuilder:
     def _check_variant(self, folders: Sequence[Path]) -> None:
         """Raises RunFailed when no component of the pipeline has files of the variant."""
         if not self.context.rehearse:
-            model = str(self._arguments.get("model_name"))
-            check_variant(self._arguments.get("variant"), model, folders)
+            model, variant = str(self._arguments.get("model_name")), self._arguments.get("variant")
+            with at("from_pretrained_arguments", "model_name" if variant is None else "variant"):
+                check_variant(variant, model, folders)
 
     def _variant(self, name: str, source: Path, arguments: Mapping[str, Any]) -> str | None:
         """The variant to load. Where only some components of a pipeline have it, diffusers loads
@@ -339,7 +353,7 @@ class SpecBuilder:
 
     def _check_single_file(self, cls: Any, path: Path) -> None:
         """Raises RunFailed when a file cannot be a whole pipeline."""
-        if check_weights(path, trust=self.context.trust).format == "GGUF":
+        if check_weights(path, "model", trust=self.context.trust).format == "GGUF":
             raise RunFailed(
                 f"{str(path)!r} is a GGUF file, which holds one model, not all of {cls.__name__}",
                 hints=[

@@ -21,7 +21,13 @@ from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.live_models import modules
 from dw.engine.models.quantization import quantization_of
 from dw.engine.models.source import HUB_OPTIONS
-from dw.engine.models.spec import ComponentSpec, PartSpec, PipelineSpec, PlacementPlan
+from dw.engine.models.spec import (
+    ComponentSpec,
+    PartSpec,
+    PipelineSpec,
+    PlacementPlan,
+    loader_options,
+)
 from dw.engine.patches.weight_keys import KEYS, allowed_by
 from dw.engine.python.signatures import has_weights
 from dw.errors import WorkflowError
@@ -89,8 +95,15 @@ def transformers_spec(
         source = _find(arguments, context)
         if has_weights(cls):
             variant = arguments.get("variant")
-            if check_component(source, variant, cls=cls, trust=context.trust, warn=context.warn):
-                options["use_safetensors"] = False
+            pickles = check_component(
+                source, variant, cls=cls, trust=context.trust, warn=context.warn
+            )
+            files = {"variant": variant} if variant is not None else {}
+            files |= {"use_safetensors": False} if pickles else {}
+            if cls.__name__ == PIPELINE and files:
+                options["model_kwargs"] = {**options.get("model_kwargs", {}), **files}
+            else:
+                options |= files
     weighs = has_weights(cls)
     spec = ComponentSpec(
         cls=cls,
@@ -98,7 +111,7 @@ def transformers_spec(
         dtype=given_dtype(pipeline) if weighs else None,  # else that of its files
         placement=placement_plan.placement if weighs else None,
         source=source,
-        options=tuple(options.items()),
+        options=loader_options(options),
         device_map=None if device_map is None else json.dumps(device_map, sort_keys=True),
         quantization=quantization_of(cls.__name__, pipeline.quantization, context)
         if weighs

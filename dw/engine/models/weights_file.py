@@ -123,7 +123,7 @@ class WeightsFile:
 
 
 def check_weights(
-    file: Path, meant: Meant = "model", *, trust: bool, title: str | None = None
+    file: Path, meant: Meant | None = None, *, trust: bool, title: str | None = None
 ) -> WeightsFile:
     """What a file is. Messages call it `title`, beside its path where that does not tell it.
 
@@ -141,7 +141,7 @@ def check_weights(
         raise RunFailed(f"{subject} {_missing(file)}") from None
     except _Wrong as wrong:
         raise RunFailed(f"{subject} {wrong}", hints=wrong.hints) from None
-    if misfit := found.misfit(meant):
+    if meant is not None and (misfit := found.misfit(meant)):
         what, cure = misfit
         raise RunFailed(f"{subject} {what}", hints=[cure] if cure else [])
     if found.format == "pickle" and not trust:

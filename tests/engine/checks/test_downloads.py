@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -116,3 +117,33 @@ def test_offline_nothing_is_asked(session: Session) -> None:
 def test_what_is_here_needs_no_note(session: Session, sd15: Path) -> None:
     document = session.document(text_to_image(sd15))
     assert session.engine.check_models(document) == ()
+
+
+def test_a_model_that_is_partly_here_says_what_is_missing(
+    session: Session, sd15: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "hub" / "models--some--model"
+    snapshot = root / "snapshots" / ("1" * 40)
+    shutil.copytree(sd15, snapshot)
+    (root / "refs").mkdir()
+    (root / "refs" / "main").write_text("1" * 40)
+    cache = {"cache_dir": str(tmp_path / "hub")}
+    assert notes(session, from_pretrained_arguments=cache) == []
+    other = {**cache, "revision": "fp16"}
+    assert notes(session, from_pretrained_arguments=other) == [
+        "note: revision 'fp16' of 'some/model' is not in the local cache, which has main"
+    ]
+    weights = snapshot / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.unlink()
+    weights.symlink_to("../../../blobs/0123")
+    assert notes(session, from_pretrained_arguments=cache) == [
+        "note: 'some/model' is only partly in the local cache, without "
+        "unet/diffusion_pytorch_model.safetensors (blob 0123)"
+    ]
+
+
+def test_what_allows_no_download_is_told(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert notes(session) == [
+        "note: 'some/model' is not in the local cache; HF_HUB_OFFLINE allows no download"
+    ]

@@ -126,7 +126,7 @@ def test_a_revision_that_is_not_in_the_cache_is_told_as_one(
     with pytest.raises(RunFailed) as caught:
         find("somebody/tiny", hub, tmp_path, revision=revision)
     assert caught.value.message == (
-        f"cannot get revision {revision!r} of 'somebody/tiny', which is not in the hub's cache; "
+        f"cannot get revision {revision!r} of 'somebody/tiny', which is not in the Hub cache; "
         "these are: main; HF_HUB_OFFLINE is set, so nothing is downloaded"
     )
 
@@ -142,7 +142,7 @@ def test_a_commit_without_a_branch_is_a_revision(hub: Hub, sd15: Path, tmp_path:
 def test_what_allows_no_download_is_told(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = "cannot get the model 'somebody/none': no local folder of that name, not in the hub's"
+    place = "cannot get the model 'somebody/none': no local folder of that name, not in the Hub"
     with pytest.raises(RunFailed, match=f"{place} cache; the hub request failed: "):
         find("somebody/none", hub, tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

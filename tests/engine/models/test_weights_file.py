@@ -30,7 +30,7 @@ def save_file(tensors: dict[str, torch.Tensor], file: Path) -> None:
     safetensors.save_file({name: tensor.clone() for name, tensor in tensors.items()}, file)
 
 
-def refusal(file: Path, meant: Meant = "model", **options: Any) -> RunFailed:
+def refusal(file: Path, meant: Meant | None = None, **options: Any) -> RunFailed:
     with pytest.raises(RunFailed) as caught:
         check_weights(file, meant, **{"trust": False, **options})
     return caught.value
