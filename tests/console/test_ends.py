@@ -204,7 +204,7 @@ def test_a_program_that_is_stopped_goes_on_when_it_is_continued(folder: Path) ->
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.parametrize("name", ["run", "script"])
 def test_a_run_whose_output_nobody_reads_is_cancelled(folder: Path, name: str, stream: str) -> None:
-    how = ("run", "steps:=100000") if name == "run" else ("shell", "-c", "run steps=100000")
+    how = ("run", "steps:=200") if name == "run" else ("shell", "-c", "run steps=200")
     options = ("--json",) if stream == "stdout" else ()
     program, *rest = how
     words = [program, "FluxDev", *rest] if name == "run" else [program, *options, "FluxDev", *rest]
