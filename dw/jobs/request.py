@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from dw.errors import ListArguments, UsageError
 from dw.events import Run
 from dw.redaction import Secrets
 from dw.seeds import MAX_SEED
@@ -50,9 +51,15 @@ def run_request(
     The deadline is `timeout_s`, else the workflow's own `timeout`, else the setting. `drawn_seed`
     is for a run in which neither the user nor the workflow names a seed; without one it is drawn
     here. `output_dir` is taken as it is; without one it is the setting's, made absolute. `secrets`:
-    values that are not written anywhere. Raises
-    UsageError for an argument that no longer fits.
+    values that are not written anywhere. Raises UsageError for an argument that no longer fits, and
+    for one that is required and missing; a rehearsal takes its default.
     """
+    missing = [name for name in workflow.document.required if name not in workflow.overrides]
+    if missing and not settings.rehearse:
+        raise UsageError(
+            f"Missing required field: {', '.join(map(repr, missing))}",
+            hints=[ListArguments(", ".join(workflow.document.variables))],
+        )
     drawn_seed = draw_seed() if drawn_seed is None else drawn_seed
     timeouts_s = (
         timeout_s,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,12 +14,13 @@ from dw.types import Permissions
 from dw.workflow.checks.all import validate
 from dw.workflow.checks.partial import partial_workflow
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostic, Severity, raise_on_errors
+from dw.workflow.format.input import Input
 from dw.workflow.format.model import Workflow
+from dw.workflow.inputs import converted, declared_inputs
 from dw.workflow.json_path import JsonPath, locate
 from dw.workflow.jsonc import JsonSource
 from dw.workflow.references import variable_at
 from dw.workflow.substitution import extent_error, filled, substitute
-from dw.workflow.variables import convert
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -66,6 +68,18 @@ class Document:
         defaults: dict[str, Any] = substitute(declared, {}, self.constants)
         return defaults
 
+    @cached_property
+    def inputs(self) -> Mapping[str, Input]:
+        """The limits on the values of variables."""
+        return declared_inputs(self.data.get("inputs"))
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The variables that a run must be given a value for."""
+        names = self.data.get("required")
+        listed = names if isinstance(names, list) else ()
+        return tuple(name for name in listed if isinstance(name, str))
+
     @property
     def has_arguments(self) -> bool:
         """Whether its arguments are known: `id` and `variables` have the right types."""
@@ -112,7 +126,8 @@ class Document:
         return filled(self.data, values, constants=self.constants, uses=self.uses)
 
     def convert(self, name: str, value: Any) -> Any:
-        """`value`, text or JSON, as the type that variable `name` declares. Raises UsageError."""
+        """`value`, text or JSON, as the type that variable `name` declares, within its limits.
+        Raises UsageError."""
         if name not in self.variables:
             known = ", ".join(self.variables)
             raise UsageError(
@@ -120,7 +135,7 @@ class Document:
                 f"{did_you_mean(name, self.variables, by_word=True)}",
                 hints=[f"its arguments are {known}" if known else "it has no arguments"],
             )
-        return convert(name, self.variables[name], value)
+        return converted(name, self.variables[name], value, self.inputs.get(name))
 
     def diagnostic_at(
         self, json_path: JsonPath, message: str, severity: Severity = "error", key: bool = False

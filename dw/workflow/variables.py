@@ -54,8 +54,7 @@ def convert(name: str, default: Any, value: Any) -> Any:
     returned as they are. Raises UsageError.
     """
     default = _declared(default)
-    is_pending = is_media_reference(value) or (isinstance(value, str) and is_constant(value))
-    if default is None or not _is_json(value) or is_pending:
+    if default is None or not _is_json(value) or is_pending(value):
         return value
     try:
         return _read(value, default)
@@ -64,6 +63,11 @@ def convert(name: str, default: Any, value: Any) -> Any:
         hint = f"the default {default} makes it an integer; {default}.0 would allow fractions"
         is_number = type(default) is int and (isinstance(value, float) or _is_number(value))
         raise UsageError(message, hints=[hint] if is_number else []) from None
+
+
+def is_pending(value: Any) -> bool:
+    """Whether a value stands for one that is not known yet: an image to load, a constant."""
+    return is_media_reference(value) or (isinstance(value, str) and is_constant(value))
 
 
 def _declared(default: Any) -> Any:

@@ -51,6 +51,11 @@ def check_sub_arguments(data: Any, children: Mapping[str, Document]) -> Diagnost
         child = children.get(name) if isinstance(name, str) else None
         if child is None or not child.has_arguments or not isinstance(arguments, dict):
             continue
+        for name in child.required:
+            if name not in arguments:
+                yield DataDiagnostic(
+                    (*path, "arguments"), f"{child.id} needs the argument {name!r}"
+                )
         for name, value in arguments.items():
             here = (*path, "arguments", name)
             if name not in child.variables:

@@ -11,12 +11,15 @@ from typing import Any
 
 from pydantic import Field
 
+from dw.errors import did_you_mean
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.chain import Chain, check_chain
+from dw.workflow.format.input import Input
 from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.format.result import Result
 from dw.workflow.format.scalars import Many, Name, Seed, Text
 from dw.workflow.format.section import Section
+from dw.workflow.inputs import check_defaults
 
 MOST_STEPS = 1000
 MOST_ITERATIONS = 10_000
@@ -122,6 +125,12 @@ class Workflow(Section):
         default_factory=dict,
         description="arguments of the workflow: name to default, whose type is the argument's",
     )
+    inputs: dict[str, Input] = Field(
+        default_factory=dict, description="limits on the values of variables, by their names"
+    )
+    required: list[Text] = Field(
+        default_factory=list, description="variables that each run must be given a value for"
+    )
     seed: Seed | None = Field(None, description="default seed; without it each run draws one")
     timeout: float | None = Field(
         None, gt=0, description="seconds that a run may execute; loading does not count"
@@ -129,6 +138,19 @@ class Workflow(Section):
     steps: Many[Step] = Field(
         min_length=1, max_length=MOST_STEPS, description="what to do, in order"
     )
+
+    @classmethod
+    def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
+        yield from check_defaults(data)
+        variables = data.get("variables")
+        known = variables if isinstance(variables, Mapping) else {}
+        inputs, required = data.get("inputs"), data.get("required")
+        for name in inputs if isinstance(inputs, Mapping) else ():
+            if name not in known:
+                yield DataDiagnostic(("inputs", name), _undeclared(name, known), at_key=True)
+        for index, name in enumerate(required if isinstance(required, list) else ()):
+            if isinstance(name, str) and name not in known:
+                yield DataDiagnostic(("required", index), _undeclared(name, known))
 
     def pipeline_of(self, step: Step) -> Pipeline | None:
         """The pipeline that a step calls: its own, or that of the earlier step that it names."""
@@ -149,3 +171,7 @@ class Workflow(Section):
             if step.pipeline is not None:
                 found |= dict.fromkeys(step.pipeline.shared, step.pipeline)
         return {name: found[name] for name in pipeline.reused if name in found}
+
+
+def _undeclared(name: str, variables: Mapping[str, Any]) -> str:
+    return f"there is no variable {name!r}{did_you_mean(name, variables)}"
