@@ -1,0 +1,366 @@
+"""The job store: every accepted job in an SQLite file, so that none is lost when the server dies.
+
+One process writes; others may read at the same time (WAL). A change is on disk before the method
+returns. The methods may be called by any thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dw.errors import DwError, UsageError
+from dw.jobs.job import (
+    ACTIVE,
+    FINAL,
+    ID,
+    TRANSITIONS,
+    Artifact,
+    Job,
+    JobError,
+    JobState,
+    new_id,
+)
+from dw.jobs.job_request import JobRequest
+
+MIGRATIONS = (
+    """
+    CREATE TABLE documents (digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE jobs (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        idempotency_key TEXT UNIQUE,
+        digest TEXT NOT NULL,
+        workflow TEXT NOT NULL,
+        job_group TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        document TEXT NOT NULL REFERENCES documents (digest),
+        request TEXT NOT NULL,
+        state TEXT NOT NULL,
+        created REAL NOT NULL,
+        started REAL,
+        ended REAL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        deaths INTEGER NOT NULL DEFAULT 0,
+        worker TEXT,
+        folder TEXT,
+        error TEXT,
+        artifacts TEXT NOT NULL DEFAULT '[]'
+    );
+    CREATE INDEX queued ON jobs (job_group, priority DESC, number) WHERE state = 'queued';
+    CREATE INDEX by_state ON jobs (state, ended);
+    CREATE TABLE events (
+        job INTEGER NOT NULL REFERENCES jobs (number) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        event TEXT NOT NULL,
+        PRIMARY KEY (job, number)
+    ) WITHOUT ROWID;
+    """,
+)
+"""Migration n leads from `user_version` n to n + 1. A released one is never changed."""
+
+_SELECT = "SELECT jobs.*, documents.text FROM jobs JOIN documents ON documents.digest = document"
+
+
+class JobConflict(UsageError):
+    """An id or an idempotency key that stands for another request already."""
+
+
+class JobNotFound(UsageError):
+    pass
+
+
+class IllegalTransition(DwError):
+    """A state that cannot follow a job's present one."""
+
+    def __init__(self, job: str, before: JobState, after: JobState) -> None:
+        super().__init__(f"job {job} is {before}, and cannot become {after}")
+        self.before, self.after = before, after
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The queued jobs of one group. `oldest` is the Unix time at which the first was accepted."""
+
+    group: str
+    count: int
+    oldest: float
+    priority: int  # the highest
+
+
+class JobStore:
+    """Raises sqlite3.Error where the file cannot be read or written, as on a full disk."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._clock = clock
+        self._lock = threading.RLock()
+        # Each statement is a transaction, unless `_transaction` is around it.
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("PRAGMA journal_mode = wal")
+        # Outlives the process; a power failure may take the last changes along.
+        self._db.execute("PRAGMA synchronous = normal")
+        self._db.execute("PRAGMA foreign_keys = on")
+        path.chmod(0o600)  # prompts are private
+        self._migrate()
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    # ------------------------------------------------------------------ accept
+
+    def create(
+        self, request: JobRequest, *, job_id: str | None = None, key: str | None = None
+    ) -> tuple[Job, bool]:
+        """The job of a request, and whether it is a new one.
+
+        The same request under the same `job_id` or idempotency `key` is the same job. Raises
+        JobConflict for another one, and UsageError for an id of another form.
+        """
+        if job_id is not None and not ID.fullmatch(job_id):
+            raise UsageError(f"a job's id is j_ and 12 hexadecimal digits, got {job_id!r}")
+        with self._transaction():
+            names = {"id": job_id, "Idempotency-Key": key}
+            for name, value in names.items():
+                column = "id" if name == "id" else "idempotency_key"
+                if value is None or (row := self._row(f"{column} = ?", value)) is None:
+                    continue
+                if row["digest"] != request.digest:
+                    raise JobConflict(
+                        f"{name} {value!r} belongs to another request, job {row['id']}",
+                        hints=["a new request needs a new one"],
+                    )
+                return self._job(row), False
+            facts = asdict(request)
+            text = facts.pop("text")
+            document = hashlib.sha256(text.encode()).hexdigest()
+            self._db.execute("INSERT OR IGNORE INTO documents VALUES (?, ?)", (document, text))
+            self._db.execute(
+                """INSERT INTO jobs (id, idempotency_key, digest, workflow, job_group, priority,
+                document, request, state, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                (
+                    *(job_id or new_id(), key, request.digest, request.workflow, request.group),
+                    *(request.priority, document, json.dumps(facts), JobState.QUEUED),
+                    self._clock(),
+                ),
+            )
+            row = self._row("number = last_insert_rowid()")
+            assert row is not None
+            return self._with_event(row), True
+
+    # ------------------------------------------------------------------ look
+
+    def get(self, job_id: str) -> Job:
+        """Raises JobNotFound."""
+        with self._lock:
+            return self._job(self._found(job_id))
+
+    def jobs(
+        self,
+        *,
+        states: frozenset[JobState] = frozenset(JobState),
+        workflow: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Job]:
+        """The newest jobs first; those older than `after`, a job's id, when it is given.
+
+        Raises JobNotFound for an unknown `after`.
+        """
+        marks = ", ".join("?" * len(states))
+        with self._lock:
+            before = self._found(after)["number"] if after else None
+            rows = self._db.execute(
+                f"""{_SELECT} WHERE state IN ({marks}) AND (? IS NULL OR workflow = ?)
+                AND (? IS NULL OR number < ?) ORDER BY number DESC LIMIT ?""",
+                (*states, workflow, workflow, before, before, limit),
+            ).fetchall()
+        return [self._job(row) for row in rows]
+
+    def backlogs(self) -> list[Backlog]:
+        """What is queued, by group."""
+        with self._lock:
+            rows = self._db.execute(
+                """SELECT job_group, COUNT(*), MIN(created), MAX(priority) FROM jobs
+                WHERE state = 'queued' GROUP BY job_group"""
+            ).fetchall()
+        return [Backlog(*row) for row in rows]
+
+    # ------------------------------------------------------------------ change
+
+    def claim(self, group: str, worker: str) -> Job | None:
+        """The first queued job of a group, now taken by `worker`; None when there is none.
+
+        Of the highest priority, the one that was accepted first.
+        """
+        with self._transaction():
+            row = self._db.execute(
+                """UPDATE jobs SET state = 'loading', worker = ?, started = ?,
+                attempts = attempts + 1, error = NULL
+                WHERE number = (SELECT number FROM jobs WHERE state = 'queued' AND job_group = ?
+                ORDER BY priority DESC, number LIMIT 1) RETURNING id""",
+                (worker, self._clock(), group),
+            ).fetchone()
+            return None if row is None else self._with_event(self._found(row["id"]))
+
+    def move(
+        self,
+        job_id: str,
+        state: JobState,
+        *,
+        died: bool = False,
+        error: JobError | None = None,
+        artifacts: tuple[Artifact, ...] | None = None,
+        after: int = 0,
+    ) -> Job:
+        """Give a job its next state and what has become known of it, and keep the event of it, with
+        a number above `after`.
+
+        `died`: its worker died with it. Raises JobNotFound and IllegalTransition.
+        """
+        now = self._clock()
+        with self._transaction():
+            job = self._job(self._found(job_id))
+            if state not in TRANSITIONS[job.state]:
+                raise IllegalTransition(job_id, job.state, state)
+            values: dict[str, Any] = {"state": state, "ended": now if state in FINAL else None}
+            if died:
+                values["deaths"] = job.deaths + 1
+            if error is not None or state not in FINAL:
+                values["error"] = None if error is None else json.dumps(asdict(error))
+            if artifacts is not None:
+                values["artifacts"] = json.dumps([asdict(each) for each in artifacts])
+            columns = ", ".join(f"{name} = ?" for name in values)
+            self._db.execute(f"UPDATE jobs SET {columns} WHERE id = ?", (*values.values(), job_id))
+            return self._with_event(self._found(job_id), after)
+
+    def set_folder(self, job_id: str, folder: str) -> None:
+        """Keep where the run of a job writes, so that its results are found after a crash."""
+        with self._lock:
+            self._db.execute("UPDATE jobs SET folder = ? WHERE id = ?", (folder, job_id))
+
+    def active(self) -> list[Job]:
+        """Jobs that a worker has, or had when the server before this one died."""
+        return self.jobs(states=ACTIVE, limit=-1)
+
+    def prune(self, *, max_age_s: float, most: int) -> list[Job]:
+        """Forget the jobs that ended more than `max_age_s` ago, and the oldest beyond `most` ended
+        ones. Returns them; their files are the caller's to remove."""
+        marks = ", ".join("?" * len(FINAL))
+        with self._transaction():
+            rows = self._db.execute(
+                f"""{_SELECT} WHERE state IN ({marks}) AND (ended < ? OR number NOT IN
+                (SELECT number FROM jobs WHERE state IN ({marks}) ORDER BY ended DESC LIMIT ?))""",
+                (*FINAL, self._clock() - max_age_s, *FINAL, most),
+            ).fetchall()
+            self._db.executemany(
+                "DELETE FROM jobs WHERE number = ?", [(row["number"],) for row in rows]
+            )
+            self._db.execute(
+                "DELETE FROM documents WHERE digest NOT IN (SELECT document FROM jobs)"
+            )
+        return [self._job(row) for row in rows]
+
+    # ------------------------------------------------------------------ events
+
+    def add_event(self, job_id: str, event: Mapping[str, Any], *, after: int = 0) -> int:
+        """Keep an event of a job. Returns its number: the next one, and above `after`."""
+        with self._transaction():
+            return self._insert_event(self._found(job_id)["number"], event, after)
+
+    def last_event(self, job_id: str) -> int:
+        """The number of a job's last event; 0 before the first. Raises JobNotFound."""
+        with self._lock:
+            return self._last_event(self._found(job_id)["number"])
+
+    def events(self, job_id: str, after: int = 0) -> list[tuple[int, dict[str, Any]]]:
+        """The events of a job with a number above `after`, in order."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT number, event FROM events WHERE job = ? AND number > ? ORDER BY number",
+                (self._found(job_id)["number"], after),
+            ).fetchall()
+        return [(row["number"], json.loads(row["event"])) for row in rows]
+
+    # ------------------------------------------------------------------ the file
+
+    def _migrate(self) -> None:
+        with self._transaction():
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise DwError(
+                    f"the job store has format {version}, this dw knows up to {len(MIGRATIONS)}",
+                    hints=["a newer dw wrote it: update dw, or name another state folder"],
+                )
+            for migration in MIGRATIONS[version:]:
+                # `executescript` would end the transaction.
+                for statement in migration.split(";"):
+                    self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _with_event(self, row: sqlite3.Row, after: int = 0) -> Job:
+        """The job, whose new state becomes an event."""
+        job = self._job(row)
+        event = {"event": "JobState", "time": self._clock(), "state": job.state}
+        if job.error is not None:
+            event["error"] = asdict(job.error)
+        self._insert_event(row["number"], event, after)
+        return job
+
+    def _insert_event(self, job: int, event: Mapping[str, Any], after: int) -> int:
+        number = max(self._last_event(job), after) + 1
+        self._db.execute("INSERT INTO events VALUES (?, ?, ?)", (job, number, json.dumps(event)))
+        return number
+
+    def _last_event(self, job: int) -> int:
+        row = self._db.execute("SELECT MAX(number) FROM events WHERE job = ?", (job,)).fetchone()
+        return row[0] or 0
+
+    def _found(self, job_id: str) -> sqlite3.Row:
+        if (row := self._row("id = ?", job_id)) is None:
+            raise JobNotFound(f"there is no job {job_id!r}")
+        return row
+
+    def _row(self, condition: str, *values: Any) -> sqlite3.Row | None:
+        found = self._db.execute(f"{_SELECT} WHERE {condition}", values).fetchone()
+        assert found is None or isinstance(found, sqlite3.Row)
+        return found
+
+    @staticmethod
+    def _job(row: sqlite3.Row) -> Job:
+        error = json.loads(row["error"]) if row["error"] else None
+        return Job(
+            id=row["id"],
+            request=JobRequest(**json.loads(row["request"]), text=row["text"]),
+            state=JobState(row["state"]),
+            created=row["created"],
+            started=row["started"],
+            ended=row["ended"],
+            attempts=row["attempts"],
+            deaths=row["deaths"],
+            worker=row["worker"],
+            folder=row["folder"],
+            error=JobError(**error) if error else None,
+            artifacts=tuple(Artifact(**each) for each in json.loads(row["artifacts"])),
+        )
