@@ -14,13 +14,16 @@ EXTRAS = {
     "controlnet_aux": "detectors",
     "cv2": "opencv",
     "facexlib": "faces",
+    "fastapi": "serve",
     "gguf": "gguf",
     "num2words": "vision",
+    "obstore": "serve",
     "optimum": "quanto",
     "sdnq": "sdnq",
     "sentencepiece": "kolors",
     "spandrel": "upscale",
     "torchao": "torchao",
+    "uvicorn": "serve",
 }
 """The extra of pyproject.toml that installs a package, by the name under which it is imported."""
 
