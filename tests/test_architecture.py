@@ -13,7 +13,7 @@ FILES = [*MODULES, *sorted(ROOT.glob("tests/**/*.py"))]
 FLOOR = {
     *("atomic_files", "refusals"),
     *("types", "errors", "extras", "events", "codec", "settings", "run_record"),
-    *("seeds", "text_files", "pixels", "redaction"),
+    *("error_types", "seeds", "text_files", "pixels", "redaction"),
 }
 LAYERS: dict[str, set[str]] = {
     "workflow": FLOOR,
@@ -22,6 +22,7 @@ LAYERS: dict[str, set[str]] = {
     "worker": FLOOR | {"workflow", "rehearsal", "engine"},
     "jobs": FLOOR | {"workflow", "worker"},
     "terminal": FLOOR - {"settings", "run_record"},
+    "server": FLOOR | {"workflow", "worker", "jobs"},
     "console": FLOOR | {"workflow", "worker", "jobs", "terminal"},
     "programs": FLOOR | {"workflow", "terminal", "console"},
 }
@@ -33,7 +34,7 @@ ENGINE = (
 )
 """The rooms of the engine from the bottom: each imports itself and those before it."""
 
-FACES = {"repl", "run", "rehearse", "validate", "schema"}
+FACES = {"repl", "run", "rehearse", "validate", "schema", "serve"}
 """The programs. They import every layer, except as the tests below say, and never each other."""
 
 ENGINE_USERS = ["dw/rehearse.py", "dw/validate.py", "dw/worker/child/server.py"]

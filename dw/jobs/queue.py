@@ -1,0 +1,278 @@
+"""The job queue: takes jobs in, gives them to the workers of a pool, and follows each to its end.
+
+One thread for each worker: it claims a job, runs it, stores its results, and claims the next. What
+has become of a job is written to the store before anybody hears of it, so that a server that is
+killed at any moment goes on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dw import run_record
+from dw.errors import DwError
+from dw.jobs.attempt import Attempt, Verdict
+from dw.jobs.job import Artifact, Job, JobError, JobState
+from dw.jobs.job_events import JobEvents
+from dw.jobs.job_request import JobRequest
+from dw.jobs.pool import Slot, WorkerPool
+from dw.jobs.routing import MAX_WAIT_S, GroupCost, next_group
+from dw.jobs.storage import Storage
+from dw.jobs.store import JobStore
+
+if TYPE_CHECKING:
+    from dw.settings import Settings
+
+MOST_QUEUED = 100_000
+MOST_ATTEMPTS = 3
+"""Of a job that was active whenever its server died."""
+
+PRUNE_EVERY_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class QueueFull(DwError):
+    """It takes no job now; later it may."""
+
+
+class Draining(QueueFull):
+    """The server is about to end."""
+
+
+class JobQueue:
+    """`store_results` opens the storage of a URL. The methods may be called by any thread."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        pool: WorkerPool,
+        settings: Settings,
+        *,
+        open_storage: Callable[[str], Storage] = Storage,
+        most_queued: int = MOST_QUEUED,
+        max_wait_s: float = MAX_WAIT_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.events = JobEvents(store)
+        self._pool = pool
+        self._settings = settings
+        self._open_storage = open_storage
+        self._most_queued = most_queued
+        self._max_wait_s = max_wait_s
+        self._clock = clock
+        self._changed = threading.Condition()  # guards what follows, and each change of a state
+        self._attempts: dict[str, Attempt] = {}
+        self._loaded: dict[str, str] = {}  # the group whose models each slot has
+        self._costs: dict[str, GroupCost] = {}
+        self._is_draining = False
+        self._recover()
+        self._threads = [
+            threading.Thread(target=self._serve, args=(slot,), name=f"jobs-{slot.name}")
+            for slot in pool.slots
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    # ------------------------------------------------------------------ for callers
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        return self._pool.slots
+
+    @property
+    def is_draining(self) -> bool:
+        return self._is_draining
+
+    def submit(
+        self, request: JobRequest, *, job_id: str | None = None, key: str | None = None
+    ) -> tuple[Job, bool]:
+        """The job of a request, and whether it is a new one. Raises JobConflict, UsageError,
+        QueueFull and Draining."""
+        with self._changed:
+            if self._is_draining:
+                raise Draining("the server is about to end and takes no new jobs")
+            if sum(each.count for each in self.store.backlogs()) >= self._most_queued:
+                raise QueueFull(f"the queue is full: {self._most_queued} jobs wait")
+            job, is_new = self.store.create(request, job_id=job_id, key=key)
+            if is_new:
+                self._tell(job)
+        return job, is_new
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job: one that waits at once, one that runs at its next consistent point. No
+        effect on one that has ended. Raises JobNotFound."""
+        with self._changed:
+            job = self.store.get(job_id)
+            if job.state is JobState.QUEUED:
+                return self._move(job_id, Verdict(JobState.CANCELLED))
+            attempt = self._attempts.get(job_id)
+        if attempt is not None:
+            attempt.cancel()
+        return job
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a job that ended badly once more. Results that only failed to arrive in the storage
+        are not made again. Raises JobNotFound and IllegalTransition."""
+        return self._move(job_id, Verdict(JobState.QUEUED))
+
+    def close(self, grace_s: float = 10.0) -> None:
+        """Take no new jobs, let active ones end within `grace_s`, queue the others again, and end
+        the workers."""
+        with self._changed:
+            self._is_draining = True
+            self._changed.notify_all()
+        give_up = time.monotonic() + grace_s
+        for thread in self._threads:
+            thread.join(max(0.0, give_up - time.monotonic()))
+        with self._changed:
+            attempts = list(self._attempts.values())
+        for attempt in attempts:
+            attempt.cancel(give_back=True)
+        for thread in self._threads:
+            thread.join()
+        self._pool.close()
+
+    # ------------------------------------------------------------------ the thread of a slot
+
+    def _serve(self, slot: Slot) -> None:
+        while (attempt := self._next_attempt(slot)) is not None:
+            job = attempt.job
+            try:
+                self._attend(slot, attempt)
+            except Exception:
+                # The job's store fails, or there is a fault in dw: the slot serves the next job.
+                _log.exception("[%s] operation failed", job.id)
+                error = JobError("internal_error", "something in dw itself went wrong")
+                with suppress(Exception):
+                    self._move(job.id, Verdict(JobState.FAILED, error))
+            finally:
+                with self._changed:
+                    self._attempts.pop(job.id, None)
+
+    def _next_attempt(self, slot: Slot) -> Attempt | None:
+        """Wait for a job that this slot should take; None when the queue closes."""
+        with self._changed:
+            while not self._is_draining:
+                group = next_group(
+                    self.store.backlogs(),
+                    loaded=self._loaded.get(slot.name),
+                    elsewhere=[g for name, g in self._loaded.items() if name != slot.name],
+                    costs=self._costs,
+                    now=self._clock(),
+                    max_wait_s=self._max_wait_s,
+                )
+                job = None if group is None else self.store.claim(group, slot.name)
+                if job is not None:
+                    self._loaded[slot.name] = job.request.group
+                    self._tell(job)
+                    attempt = self._attempts[job.id] = self._attempt(slot, job)
+                    return attempt
+                self._changed.wait()
+        return None
+
+    def _attempt(self, slot: Slot, job: Job) -> Attempt:
+        return Attempt(
+            job,
+            slot,
+            replace(self._settings, device=slot.device),
+            on_state=lambda state: self._move(job.id, Verdict(state)),
+            on_event=lambda event: self.events.add(job.id, event),
+            on_folder=lambda folder: self.store.set_folder(job.id, folder),
+        )
+
+    def _attend(self, slot: Slot, attempt: Attempt) -> None:
+        job = attempt.job
+        if job.artifacts:  # they were made by an earlier attempt
+            verdict = Verdict(JobState.UPLOADING, artifacts=job.artifacts)
+        else:
+            verdict = attempt.run()
+            if verdict.state is JobState.UPLOADING:
+                self._learn(job.request.group, attempt)
+            if verdict.died:
+                with self._changed:
+                    self._loaded.pop(slot.name, None)
+        self._move(job.id, verdict)
+        if verdict.state is JobState.UPLOADING:
+            self._move(job.id, self._uploaded(job, verdict.artifacts or ()))
+
+    def _learn(self, group: str, attempt: Attempt) -> None:
+        """Keep what jobs of a group cost: the longest load, as later ones are short, and the last
+        run."""
+        known = self._costs.get(group, GroupCost(0.0, 0.0))
+        self._costs[group] = GroupCost(max(known.load_s, attempt.load_s), attempt.run_s)
+
+    def _uploaded(self, job: Job, artifacts: tuple[Artifact, ...]) -> Verdict:
+        if not job.request.storage:
+            return Verdict(JobState.SUCCEEDED)
+        try:
+            kept = self._open_storage(job.request.storage).keep(job.id, artifacts)
+        except DwError as error:  # the results are on this machine, and stay there
+            failed = JobError("upload_failed", str(error), is_retryable=True)
+            return Verdict(JobState.FAILED, failed)
+        return Verdict(JobState.SUCCEEDED, artifacts=kept)
+
+    # ------------------------------------------------------------------ states
+
+    def _move(self, job_id: str, verdict: Verdict) -> Job:
+        """Write a job's next state, and tell it."""
+        with self._changed:
+            job = self.store.move(
+                job_id,
+                verdict.state,
+                died=verdict.died,
+                error=verdict.error,
+                artifacts=verdict.artifacts,
+                after=self.events.last(job_id),
+            )
+            self._tell(job)
+            return job
+
+    def _tell(self, job: Job) -> None:
+        """Tell those who wait of a job's new state."""
+        _log.info("[%s] %s%s", job.id, job.state, f": {job.error.message}" if job.error else "")
+        self.events.moved(job)
+        self._changed.notify_all()
+
+    def _recover(self) -> None:
+        """Go on with the jobs that were active when the server before this one died."""
+        for job in reversed(self.store.active()):
+            self._move(job.id, _after_restart(job))
+
+
+def _after_restart(job: Job) -> Verdict:
+    """What becomes of a job that was active: what its run wrote is believed first."""
+    artifacts = job.artifacts or _finished(job.folder)
+    if artifacts:
+        return Verdict(JobState.QUEUED, artifacts=artifacts)
+    if job.attempts >= MOST_ATTEMPTS:
+        message = f"the server died in each of {job.attempts} attempts"
+        return Verdict(JobState.FAILED, JobError("poison_job", message))
+    return Verdict(JobState.QUEUED)
+
+
+def _finished(folder: str | None) -> tuple[Artifact, ...]:
+    """The results of a run that finished, by its record."""
+    if folder is None:
+        return ()
+    try:
+        facts = run_record.read(Path(folder))
+        if facts["state"] != "finished":
+            return ()
+        return tuple(
+            Artifact(
+                str(Path(folder) / each["path"]),
+                *(each[name] for name in ("content_type", "nbytes", "sha256")),
+            )
+            for each in facts["outputs"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()  # the job is run again
