@@ -46,6 +46,9 @@ PROGRAMS = {
     "rehearse": ProgramEntry(
         "dw.rehearse", "run workflows on tiny stand-in models", "dw rehearse examples"
     ),
+    "serve": ProgramEntry(
+        "dw.serve", "run workflows as jobs behind HTTP", "dw serve --workflows examples"
+    ),
     "schema": ProgramEntry(
         "dw.schema", "print the JSON Schema of workflow files", "dw schema > dw.schema.json"
     ),

@@ -1,0 +1,95 @@
+"""`dw serve`: an HTTP server that runs workflows as jobs on workers that keep their models."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from platformdirs import user_state_path
+
+from dw.errors import EXIT_OK
+from dw.extras import needing
+from dw.programs import exit_code, program_parser
+from dw.settings import load_settings, parse_seconds
+
+GRACE_S = 30.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    return exit_code(lambda _out, _err: _serve(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = program_parser("serve")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="(%(default)s); 0: a free one")
+    parser.add_argument(
+        "--workflows", metavar="DIR", type=Path, help="what is served (the setting workflow_dir)"
+    )
+    parser.add_argument(
+        "--workers", default="auto", metavar="N", help="workers; auto: one for each device"
+    )
+    parser.add_argument(
+        "--storage", default="", metavar="URL", help="where results are copied to: a folder, s3://"
+    )
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="API keys, one on each line")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="folder of the job store")
+    parser.add_argument(
+        "--grace",
+        type=lambda text: parse_seconds("--grace", text),
+        default=GRACE_S,
+        metavar="S",
+        help="seconds that running jobs have to end after SIGTERM (%(default)s)",
+    )
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    with needing("fastapi"):
+        import uvicorn
+
+        from dw.server.app import create_app
+    from dw.jobs.pool import LocalPool, devices_of
+    from dw.jobs.queue import JobQueue
+    from dw.jobs.storage import Storage
+    from dw.jobs.store import JobStore
+    from dw.server.access import Keys, require_safe_address
+    from dw.server.catalog import Catalog
+    from dw.server.service import Service
+
+    settings = load_settings()
+    keys = Keys.read(options.key_file)
+    require_safe_address(options.host, keys)
+    if options.storage:
+        Storage(options.storage)
+    folder = options.workflows or Path(settings.workflow_dir).expanduser()
+    state = options.state or user_state_path("dw", appauthor=False)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    with closing(JobStore(state / "jobs.db")) as store:
+        pool = LocalPool(replace(settings, standby=True), devices_of(options.workers))
+        queue = JobQueue(store, pool, settings)
+        try:
+            service = Service(
+                queue, Catalog(folder, settings.permissions), keys, storage_url=options.storage
+            )
+            config = uvicorn.Config(
+                create_app(service),
+                host=options.host,
+                port=options.port,
+                log_config=None,
+                timeout_graceful_shutdown=2,
+            )
+            uvicorn.Server(config).run()
+        finally:
+            queue.close(options.grace)
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

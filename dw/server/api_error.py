@@ -1,0 +1,83 @@
+"""API errors: what a request is refused with, and how each kind of error of dw becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dw.error_types import OF_KIND, error_type_of
+from dw.errors import DwError
+from dw.jobs.job import JobError
+from dw.jobs.queue import Draining, QueueFull
+from dw.jobs.store import IllegalTransition, JobConflict, JobNotFound
+from dw.workflow.inputs import InvalidInputs
+
+RETRY_AFTER_S = 5
+"""Told with a 429 or 503. The openai client does not try again at all when it is above 120."""
+
+_NAMES: dict[type[DwError], str] = {
+    Draining: "shutting_down",
+    QueueFull: "queue_full",
+    JobConflict: "idempotency_conflict",
+    JobNotFound: "job_not_found",
+    IllegalTransition: "not_retryable",
+}
+
+
+class ApiError(Exception):
+    """`param` names the field at fault; `details` holds every problem when there are several."""
+
+    def __init__(
+        self,
+        error_type: str,
+        message: str,
+        *,
+        param: str | None = None,
+        details: Sequence[dict[str, Any]] = (),
+        hints: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.type = error_type_of(error_type)
+        self.message = message
+        self.param = param
+        self.details = list(details)
+        self.hints = list(hints)
+
+    @classmethod
+    def of(cls, error: DwError) -> ApiError:
+        if isinstance(error, InvalidInputs):
+            first = error.problems[0]
+            details = [
+                {"error_type": each.error_type, "message": each.message, "param": each.name}
+                for each in error.problems
+            ]
+            return cls(first.error_type, first.message, param=first.name, details=details)
+        name = next((n for c, n in _NAMES.items() if isinstance(error, c)), OF_KIND[error.kind])
+        # Remedies are spelled by programs at a terminal; nobody behind HTTP can follow them.
+        return cls(name, str(error), hints=[hint for hint in error.hints if isinstance(hint, str)])
+
+    @classmethod
+    def of_job(cls, error: JobError) -> ApiError:
+        return cls(error.error_type, error.message, param=error.param)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Clients try again after a 5xx unless they are told that it is in vain."""
+        if self.type.status in (429, 503) and self.type.is_retryable:
+            return {"retry-after": str(RETRY_AFTER_S)}
+        if self.type.status == 401:
+            return {"www-authenticate": "Bearer"}
+        return {"x-should-retry": "false"} if self.type.status >= 500 else {}
+
+    def to_json(self, request_id: str) -> dict[str, Any]:
+        return {
+            "error": {
+                "error_type": self.type.name,
+                "message": self.message,
+                "param": self.param,
+                "retryable": self.type.is_retryable,
+                "request_id": request_id,
+                "hints": self.hints,
+                "details": self.details,
+            }
+        }

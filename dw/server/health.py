@@ -1,0 +1,75 @@
+"""Health: whether the process answers, and whether it could run a job now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+
+import dw
+from dw.server.api_error import RETRY_AFTER_S
+from dw.server.service import Service
+
+MOST_SILENCE_S = 2.0
+"""A worker that has sent no heartbeat for longer takes no work: it is stopped, or hangs."""
+
+
+def health_api(service: Service) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/livez")
+    async def livez() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    def readyz() -> Response:
+        """Whether a job would be run now."""
+        failing = [name for name, state in workers(service).items() if not state["is_ready"]]
+        if service.queue.is_draining or len(failing) == len(service.queue.slots):
+            reason = "draining" if service.queue.is_draining else "no worker is ready"
+            return JSONResponse(
+                {"status": "unavailable", "reason": reason, "failing": failing},
+                503,
+                {"retry-after": str(RETRY_AFTER_S)},
+            )
+        return JSONResponse({"status": "ok"})
+
+    @router.get("/ping")
+    def ping() -> Response:
+        """For load balancers: 200, 204 while every worker starts, 503."""
+        states = workers(service).values()
+        if any(state["is_ready"] for state in states):
+            return JSONResponse({"status": "ok"})
+        return Response(status_code=204 if all(s["is_starting"] for s in states) else 503)
+
+    @router.get("/health")
+    def health() -> dict[str, Any]:
+        """What `/readyz` judges, with versions, the queue and the workers."""
+        backlogs = service.queue.store.backlogs()
+        return {
+            "status": "ok" if not service.queue.is_draining else "draining",
+            "version": dw.__version__,
+            "queued": sum(each.count for each in backlogs),
+            "workers": workers(service),
+        }
+
+    return router
+
+
+def workers(service: Service) -> dict[str, dict[str, Any]]:
+    """The state of each worker, by the name of its slot."""
+    found = {}
+    for slot in service.queue.slots:
+        status = slot.client.status()
+        is_silent = (status.silent_s or 0.0) > MOST_SILENCE_S
+        found[slot.name] = {
+            "state": status.state,
+            "pid": status.pid or status.standby_pid,
+            "rss": status.rss or status.standby_rss,
+            "restarts": status.restarts,
+            "is_starting": status.state == "starting",
+            "is_ready": status.restarts < status.most_restarts and not is_silent,
+        }
+    return found

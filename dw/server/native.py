@@ -1,0 +1,206 @@
+"""The native API: jobs, their events and results, and the workflows that are served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel, ConfigDict, Field
+
+from dw.jobs.job import FINAL, Job, JobState
+from dw.jobs.workflow_arguments import OpenWorkflow
+from dw.seeds import MAX_SEED
+from dw.server.api_error import ApiError
+from dw.server.service import Service
+from dw.workflow.inputs import arguments_schema
+
+LONGEST_PAGE = 1000
+
+
+class JobBody(BaseModel):
+    """A job to be run."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    workflow: str = Field(description="its name, as GET /v1/workflows lists it")
+    arguments: dict[str, Any] = Field(
+        default={}, description="values of the workflow's variables, by name"
+    )
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
+    timeout_s: float | None = Field(
+        default=None, gt=0, description="seconds that the run may execute; loading does not count"
+    )
+    priority: int = Field(default=0, ge=-100, le=100, description="higher ones are run first")
+
+
+def native_api(service: Service) -> APIRouter:
+    """The routes under /v1, and /generate."""
+    router = APIRouter()
+
+    def submitted(
+        body: JobBody, request: Request, *, job_id: str | None = None, key: str | None = None
+    ) -> tuple[Job, bool]:
+        return service.submit(
+            body.workflow,
+            body.arguments,
+            request_id=request.state.request_id,
+            seed=body.seed,
+            timeout_s=body.timeout_s,
+            priority=body.priority,
+            job_id=job_id,
+            key=key,
+        )
+
+    def known(job_id: str) -> None:
+        """Raises JobNotFound, which a stream that has begun could not answer."""
+        service.queue.store.get(job_id)
+
+    def accepted(job: Job, *, is_new: bool) -> Response:
+        headers = {"location": f"/v1/jobs/{job.id}"}
+        return JSONResponse(job_json(service, job), 202 if is_new else 200, headers)
+
+    @router.post("/v1/jobs", status_code=202)
+    def create_job(
+        body: JobBody, request: Request, idempotency_key: Annotated[str | None, Header()] = None
+    ) -> Response:
+        """Accept a job. With an `Idempotency-Key`, the same request is the same job."""
+        job, is_new = submitted(body, request, key=idempotency_key)
+        return accepted(job, is_new=is_new)
+
+    @router.put("/v1/jobs/{job_id}", status_code=202)
+    def create_job_with_id(job_id: str, body: JobBody, request: Request) -> Response:
+        """Accept a job under an id of the caller's, `j_` and 12 hexadecimal digits. The same
+        request again is the same job."""
+        job, is_new = submitted(body, request, job_id=job_id)
+        return accepted(job, is_new=is_new)
+
+    @router.get("/v1/jobs")
+    def list_jobs(
+        state: JobState | None = None,
+        workflow: str | None = None,
+        after: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = 100,
+    ) -> dict[str, Any]:
+        """The newest jobs first; the page after this one begins after the last id of this one."""
+        states = frozenset(JobState) if state is None else frozenset({state})
+        found = service.queue.store.jobs(states=states, workflow=workflow, after=after, limit=limit)
+        return {"jobs": [job_json(service, job) for job in found]}
+
+    @router.get("/v1/jobs/{job_id}")
+    def show_job(job_id: str) -> dict[str, Any]:
+        return job_json(service, service.queue.store.get(job_id))
+
+    @router.post("/v1/jobs/{job_id}/cancel")
+    def cancel_job(job_id: str) -> dict[str, Any]:
+        """Cancel a job: at once when it waits, at its next consistent point when it runs. No effect
+        on one that has ended."""
+        return job_json(service, service.queue.cancel(job_id))
+
+    @router.post("/v1/jobs/{job_id}/retry")
+    def retry_job(job_id: str) -> dict[str, Any]:
+        """Queue a job that ended badly once more, with the same seed."""
+        return job_json(service, service.queue.retry(job_id))
+
+    @router.get(
+        "/v1/jobs/{job_id}/events",
+        response_class=EventSourceResponse,
+        dependencies=[Depends(known)],
+    )
+    async def job_events(
+        job_id: str, last_event_id: Annotated[int, Header(ge=0)] = 0
+    ) -> AsyncIterator[ServerSentEvent]:
+        """The events of a job as server-sent events, from the first, or from the one after
+        `Last-Event-ID`; the stream ends with the job."""
+        async for number, event in service.events(job_id, last_event_id):
+            yield ServerSentEvent(
+                raw_data=json.dumps(event), event=str(event["event"]), id=str(number)
+            )
+
+    @router.get("/v1/jobs/{job_id}/outputs/{number}")
+    def job_output(job_id: str, number: int) -> Response:
+        """The bytes of a result, or a redirect to its signed URL."""
+        job = service.queue.store.get(job_id)
+        if not 0 <= number < len(job.artifacts) or job.state is not JobState.SUCCEEDED:
+            raise ApiError("not_found", f"job {job_id} is {job.state} and has no result {number}")
+        if url := service.output_url(job, number):
+            return RedirectResponse(url, 307)
+        artifact = job.artifacts[number]
+        if not Path(artifact.path).is_file():
+            raise ApiError("not_found", f"result {number} of job {job_id} was deleted")
+        return FileResponse(artifact.path, media_type=artifact.content_type)
+
+    @router.get("/v1/workflows")
+    def list_workflows() -> dict[str, Any]:
+        return {"workflows": [{"name": name} for name in service.catalog.names()]}
+
+    @router.get("/v1/workflows/{name}")
+    def show_workflow(name: str) -> dict[str, Any]:
+        """A workflow's description and arguments."""
+        document = service.catalog.document(name)
+        rows = OpenWorkflow(document).arguments()
+        return {
+            "name": name,
+            "description": document.description,
+            "arguments": [{"name": r.name, "type": r.type, "default": r.default} for r in rows],
+        }
+
+    @router.get("/v1/workflows/{name}/schema")
+    def workflow_schema(name: str) -> dict[str, Any]:
+        """The JSON Schema of a workflow's arguments."""
+        return arguments_schema(service.catalog.document(name))
+
+    @router.post("/generate")
+    async def generate(body: JobBody, request: Request) -> Response:
+        """Run a job and wait for its results; it is cancelled when the caller leaves."""
+        job, _ = submitted(body, request)
+        ended = await service.ended_for(job.id, request)
+        if ended.error is not None:
+            raise ApiError.of_job(ended.error)
+        if ended.state is not JobState.SUCCEEDED:
+            raise ApiError("cancelled", f"job {job.id} was {ended.state}")
+        return JSONResponse(job_json(service, ended))
+
+    return router
+
+
+def job_json(service: Service, job: Job) -> dict[str, Any]:
+    """A job as callers see it. Times are Unix times in seconds."""
+    request = job.request
+    shows_results = job.state is JobState.SUCCEEDED
+    return {
+        "id": job.id,
+        "state": job.state,
+        "workflow": request.workflow,
+        "arguments": dict(request.arguments),
+        "seed": request.drawn_seed if request.seed is None else request.seed,
+        "priority": request.priority,
+        "request_id": request.request_id,
+        "created": job.created,
+        "started": job.started,
+        "ended": job.ended if job.state in FINAL else None,
+        "attempts": job.attempts,
+        "worker": job.worker,
+        "error": None
+        if job.error is None
+        else {
+            "error_type": job.error.error_type,
+            "message": job.error.message,
+            "param": job.error.param,
+            "retryable": job.error.is_retryable,
+        },
+        "outputs": [
+            {
+                "content_type": artifact.content_type,
+                "nbytes": artifact.nbytes,
+                "sha256": artifact.sha256,
+                "key": artifact.key or None,
+                "url": service.output_url(job, number) or f"/v1/jobs/{job.id}/outputs/{number}",
+            }
+            for number, artifact in enumerate(job.artifacts if shows_results else ())
+        ],
+    }

@@ -1,0 +1,122 @@
+"""The service: what every face of the server works with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dw.jobs.job import Job
+from dw.jobs.job_events import Numbered
+from dw.jobs.job_request import job_request
+from dw.jobs.queue import JobQueue
+from dw.jobs.storage import Storage
+from dw.jobs.workflow_arguments import OpenWorkflow
+from dw.server.access import Keys
+from dw.server.catalog import Catalog
+from dw.workflow.inputs import InvalidInputs, check_inputs
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+
+@dataclass(frozen=True)
+class Service:
+    """`storage_url` is where results are copied to; empty: they stay in the folders of their runs.
+    Signed URLs live for `url_s` seconds."""
+
+    queue: JobQueue
+    catalog: Catalog
+    keys: Keys
+    storage_url: str = ""
+    url_s: float = 3600.0
+
+    def submit(
+        self,
+        workflow: str,
+        arguments: Mapping[str, Any],
+        *,
+        request_id: str,
+        seed: int | None = None,
+        timeout_s: float | None = None,
+        priority: int = 0,
+        job_id: str | None = None,
+        key: str | None = None,
+    ) -> tuple[Job, bool]:
+        """The job of a call, and whether it is a new one.
+
+        Raises DwError: InvalidInputs for arguments that do not fit, WorkflowError for a workflow
+        that does not, and what `JobQueue.submit` raises.
+        """
+        document = self.catalog.document(workflow)
+        if problems := check_inputs(document, arguments):
+            raise InvalidInputs(problems)
+        opened = OpenWorkflow(document)
+        opened.set(dict(arguments) | ({} if seed is None else {"seed": seed}))
+        opened.document.bind(opened.overrides)
+        request = job_request(
+            opened,
+            name=workflow,
+            timeout_s=timeout_s,
+            priority=priority,
+            storage=self.storage_url,
+            request_id=request_id,
+        )
+        return self.queue.submit(request, job_id=job_id, key=key)
+
+    async def events(self, job_id: str, after: int = 0) -> AsyncIterator[Numbered]:
+        """The events of a job above a number, those to come as well, until it has ended.
+
+        Raises JobNotFound.
+        """
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(woken.set)
+
+        with self.queue.events.watched(job_id, wake):
+            while True:
+                woken.clear()
+                for number, event in self.queue.events.after(job_id, after):
+                    yield number, event
+                    after = number
+                # The state and its event are written together.
+                is_over = self.queue.store.get(job_id).state.is_final
+                if is_over and after >= self.queue.events.last(job_id):
+                    return
+                await woken.wait()
+
+    async def ended(self, job_id: str) -> Job:
+        """Wait for a job's end."""
+        async for _ in self.events(job_id):
+            pass
+        return self.queue.store.get(job_id)
+
+    async def ended_for(self, job_id: str, request: Request) -> Job:
+        """Wait for the end of a job that has only this caller; it is cancelled when he leaves."""
+        waiting = asyncio.create_task(self.ended(job_id))
+        leaving = asyncio.create_task(_left(request))
+        try:
+            await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                self.queue.cancel(job_id)
+            return await waiting
+        finally:
+            leaving.cancel()
+            waiting.cancel()
+
+    def output_url(self, job: Job, number: int) -> str | None:
+        """A signed URL of a result, where the storage has such."""
+        key = job.artifacts[number].key
+        if not key or not job.request.storage:
+            return None
+        return Storage(job.request.storage).signed_url(key, self.url_s)
+
+
+async def _left(request: Request) -> None:
+    """Returns when the caller has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
