@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from dw.types import OutputFile, Permissions
     from dw.workflow import Document
 
-MOST_DEATHS = 2
-"""A job that took as many workers along is not given another one."""
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -153,7 +150,9 @@ class Attempt:
         if event.kind in ("boot", "version"):  # no fault of the job
             return Verdict(JobState.FAILED, JobError("initialization_error", outcome.error.message))
         deaths = self.job.deaths + 1
-        if deaths >= MOST_DEATHS:
+        if deaths >= self.job.request.most_deaths:
+            if deaths == 1:
+                return Verdict(JobState.FAILED, job_error(outcome.error), died=True)
             message = f"{outcome.error.message}; it was the {deaths}. worker that died of this job"
             return Verdict(JobState.FAILED, JobError("poison_job", message), died=True)
         return Verdict(JobState.QUEUED, job_error(outcome.error), died=True)

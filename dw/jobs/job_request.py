@@ -11,6 +11,9 @@ from typing import Any
 from dw.jobs.request import draw_seed
 from dw.jobs.workflow_arguments import OpenWorkflow
 
+MOST_DEATHS = 2
+"""A job that took as many workers along is not given another one."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
@@ -20,7 +23,8 @@ class JobRequest:
     need the same models. `drawn_seed` counts where neither the caller nor the workflow names one;
     it is kept, so that a second attempt gives the same results. Jobs of a higher `priority` are run
     first. `storage` is the URL that the results are copied to; empty: they stay in the folder of
-    their run.
+    their run. With `most_deaths` 1, for a caller who waits, a job whose worker died is not tried
+    again.
     """
 
     workflow: str
@@ -34,6 +38,7 @@ class JobRequest:
     priority: int = 0
     storage: str = ""
     request_id: str = ""
+    most_deaths: int = MOST_DEATHS
 
     @property
     def digest(self) -> str:
@@ -53,6 +58,7 @@ def job_request(
     priority: int = 0,
     storage: str = "",
     request_id: str = "",
+    most_deaths: int = MOST_DEATHS,
 ) -> JobRequest:
     """The request to run a workflow with the arguments that are set for it. `name`: as the caller
     knows it; else its id."""
@@ -69,6 +75,7 @@ def job_request(
         priority=priority,
         storage=storage,
         request_id=request_id,
+        most_deaths=most_deaths,
     )
 
 

@@ -69,6 +69,14 @@ class ApiError(Exception):
             return {"www-authenticate": "Bearer"}
         return {"x-should-retry": "false"} if self.type.status >= 500 else {}
 
+    def to_openai(self) -> dict[str, Any]:
+        """In the shape that OpenAI's clients read."""
+        kind = "invalid_request_error" if self.type.status < 500 else "server_error"
+        # To them a workflow is a model.
+        code = "model_not_found" if self.type.name == "workflow_not_found" else self.type.name
+        param = "model" if code == "model_not_found" else self.param
+        return {"error": {"message": self.message, "type": kind, "param": param, "code": code}}
+
     def to_json(self, request_id: str) -> dict[str, Any]:
         return {
             "error": {

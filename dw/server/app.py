@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import dw
 from dw.errors import DwError
+from dw.server import openai
 from dw.server.access import Keys
 from dw.server.api_error import ApiError
 from dw.server.catalog import UnknownWorkflow
@@ -41,6 +42,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.include_router(health_api(service))
     app.include_router(native_api(service))
+    app.include_router(openai.openai_api(service))
 
     app.add_middleware(Identified, keys=service.keys)
 
@@ -106,7 +108,8 @@ class Identified:
 
 
 def answer(request: Request, error: ApiError) -> Response:
-    body = error.to_json(request.state.request_id)
+    is_openai = request.url.path.startswith(openai.PATHS)
+    body = error.to_openai() if is_openai else error.to_json(request.state.request_id)
     return JSONResponse(body, error.type.status, error.headers)
 
 

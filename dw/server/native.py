@@ -42,9 +42,7 @@ def native_api(service: Service) -> APIRouter:
     """The routes under /v1, and /generate."""
     router = APIRouter()
 
-    def submitted(
-        body: JobBody, request: Request, *, job_id: str | None = None, key: str | None = None
-    ) -> tuple[Job, bool]:
+    def submitted(body: JobBody, request: Request, **options: Any) -> tuple[Job, bool]:
         return service.submit(
             body.workflow,
             body.arguments,
@@ -52,8 +50,7 @@ def native_api(service: Service) -> APIRouter:
             seed=body.seed,
             timeout_s=body.timeout_s,
             priority=body.priority,
-            job_id=job_id,
-            key=key,
+            **options,
         )
 
     def known(job_id: str) -> None:
@@ -157,15 +154,20 @@ def native_api(service: Service) -> APIRouter:
     @router.post("/generate")
     async def generate(body: JobBody, request: Request) -> Response:
         """Run a job and wait for its results; it is cancelled when the caller leaves."""
-        job, _ = submitted(body, request)
-        ended = await service.ended_for(job.id, request)
-        if ended.error is not None:
-            raise ApiError.of_job(ended.error)
-        if ended.state is not JobState.SUCCEEDED:
-            raise ApiError("cancelled", f"job {job.id} was {ended.state}")
+        job, _ = submitted(body, request, most_deaths=1)
+        (ended,) = await service.ended_for([job.id], request)
+        require_success(ended)
         return JSONResponse(job_json(service, ended))
 
     return router
+
+
+def require_success(job: Job) -> None:
+    """Raises ApiError for a job that ended badly."""
+    if job.error is not None:
+        raise ApiError.of_job(job.error)
+    if job.state is not JobState.SUCCEEDED:
+        raise ApiError("cancelled", f"job {job.id} was {job.state}")
 
 
 def job_json(service: Service, job: Job) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dw.jobs.job import Job
+from dw.jobs.job import Job, JobState
 from dw.jobs.job_events import Numbered
-from dw.jobs.job_request import job_request
+from dw.jobs.job_request import MOST_DEATHS, job_request
 from dw.jobs.queue import JobQueue
 from dw.jobs.storage import Storage
 from dw.jobs.workflow_arguments import OpenWorkflow
@@ -42,10 +42,11 @@ class Service:
         seed: int | None = None,
         timeout_s: float | None = None,
         priority: int = 0,
+        most_deaths: int = MOST_DEATHS,
         job_id: str | None = None,
         key: str | None = None,
     ) -> tuple[Job, bool]:
-        """The job of a call, and whether it is a new one.
+        """The job of a call, and whether it is a new one. `most_deaths`: as in JobRequest.
 
         Raises DwError: InvalidInputs for arguments that do not fit, WorkflowError for a workflow
         that does not, and what `JobQueue.submit` raises.
@@ -61,6 +62,7 @@ class Service:
             name=workflow,
             timeout_s=timeout_s,
             priority=priority,
+            most_deaths=most_deaths,
             storage=self.storage_url,
             request_id=request_id,
         )
@@ -95,18 +97,25 @@ class Service:
             pass
         return self.queue.store.get(job_id)
 
-    async def ended_for(self, job_id: str, request: Request) -> Job:
-        """Wait for the end of a job that has only this caller; it is cancelled when he leaves."""
-        waiting = asyncio.create_task(self.ended(job_id))
+    async def ended_for(self, job_ids: Sequence[str], request: Request) -> list[Job]:
+        """Wait for jobs that have only this caller: for the end of all, or for a bad end of one,
+        which cancels the others. They are cancelled when the caller leaves."""
+        waiting = [asyncio.create_task(self.ended(job_id)) for job_id in job_ids]
         leaving = asyncio.create_task(_left(request))
         try:
-            await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                self.queue.cancel(job_id)
-            return await waiting
+            pending: set[asyncio.Task[Any]] = set(waiting)
+            while pending and not leaving.done():
+                done, pending = await asyncio.wait(
+                    {*pending, leaving}, return_when=asyncio.FIRST_COMPLETED
+                )
+                pending.discard(leaving)
+                if any(each.result().state is not JobState.SUCCEEDED for each in done - {leaving}):
+                    break
         finally:
             leaving.cancel()
-            waiting.cancel()
+            for job_id in job_ids:
+                self.queue.cancel(job_id)
+        return list(await asyncio.gather(*waiting))
 
     def output_url(self, job: Job, number: int) -> str | None:
         """A signed URL of a result, where the storage has such."""

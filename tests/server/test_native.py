@@ -163,9 +163,9 @@ def test_a_retry_of_what_has_succeeded_is_refused(server: RunningServer) -> None
 def test_generate_waits_and_tells_errors_with_their_status(server: RunningServer) -> None:
     answer = server.http.post("/generate", json={"workflow": "demo"})
     assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
-    server.worker.answers = [DIES, DIES]
+    server.worker.answers = [DIES]
     answer = server.http.post("/generate", json={"workflow": "demo"})
-    assert (answer.status_code, error(answer)["error_type"]) == (500, "poison_job")
+    assert (answer.status_code, error(answer)["error_type"]) == (500, "worker_crashed")
     assert answer.headers["x-should-retry"] == "false"
 
 
