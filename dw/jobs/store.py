@@ -11,6 +11,7 @@ import json
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -195,6 +196,16 @@ class JobStore:
                 WHERE state = 'queued' GROUP BY job_group"""
             ).fetchall()
         return [Backlog(*row) for row in rows]
+
+    def counts(self, workflow: str | None = None) -> Counter[JobState]:
+        """How many jobs there are in each state, of one workflow or of all."""
+        with self._lock:
+            rows = self._db.execute(
+                """SELECT state, COUNT(*) FROM jobs WHERE ? IS NULL OR workflow = ?
+                GROUP BY state""",
+                (workflow, workflow),
+            ).fetchall()
+        return Counter({JobState(state): count for state, count in rows})
 
     # ------------------------------------------------------------------ change
 

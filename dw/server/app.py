@@ -23,6 +23,7 @@ from dw.server.api_error import ApiError
 from dw.server.catalog import UnknownWorkflow
 from dw.server.health import health_api
 from dw.server.native import native_api
+from dw.server.runpod_paths import runpod_api
 from dw.server.service import Service
 
 LARGEST_BODY = 32 * 2**20  # bytes
@@ -43,6 +44,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(health_api(service))
     app.include_router(native_api(service))
     app.include_router(openai.openai_api(service))
+    app.include_router(runpod_api(service))
 
     app.add_middleware(Identified, keys=service.keys)
 

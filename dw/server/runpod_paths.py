@@ -1,0 +1,203 @@
+"""RunPod's endpoint API: /v2/{workflow}/run, runsync, status, stream, cancel, retry, health.
+
+An endpoint is a workflow, and `input` holds its arguments. The client keeps nothing of an answer
+but `output`, so an error's message is in there as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from dw.errors import DwError
+from dw.jobs.job import FINAL, Job, JobError, JobState
+from dw.server.api_error import ApiError
+from dw.server.service import Service
+
+STATUS: Mapping[JobState, str] = {
+    JobState.QUEUED: "IN_QUEUE",
+    JobState.LOADING: "IN_PROGRESS",
+    JobState.RUNNING: "IN_PROGRESS",
+    JobState.UPLOADING: "IN_PROGRESS",
+    JobState.SUCCEEDED: "COMPLETED",
+    JobState.FAILED: "FAILED",
+    JobState.CANCELLED: "CANCELLED",
+    JobState.TIMED_OUT: "TIMED_OUT",
+}
+
+SYNC_WAIT_MS = 90_000
+LONGEST_WAIT_MS = 300_000
+MOST_STREAMED = 10_000
+
+
+class Policy(BaseModel):
+    """`executionTimeout` in milliseconds. `ttl` is taken and has no effect: jobs that wait do not
+    expire."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    executionTimeout: int | None = Field(default=None, gt=0)  # noqa: N815
+    ttl: int | None = Field(default=None, gt=0)
+    lowPriority: bool = False  # noqa: N815
+
+
+class RunBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    input: dict[str, Any]
+    policy: Policy = Policy()
+
+
+def runpod_api(service: Service) -> APIRouter:
+    router = APIRouter(prefix="/v2/{endpoint}", dependencies=[Depends(_declared)])
+    streamed: dict[str, None] = {}  # the jobs whose result was given as a stream, in order
+
+    def submitted(endpoint: str, body: RunBody, request: Request, **options: Any) -> dict[str, Any]:
+        """The answer to a new job; a refusal is a job that failed, as the platform tells it."""
+        arguments = dict(body.input)
+        if arguments.keys() == {"input"} and isinstance(arguments["input"], dict):
+            arguments = arguments["input"]  # the client wraps what is empty once more
+        seed = arguments.pop("seed", None)
+        timeout_ms = body.policy.executionTimeout
+        try:
+            job, _ = service.submit(
+                endpoint,
+                arguments,
+                seed=seed,
+                request_id=request.state.request_id,
+                timeout_s=None if timeout_ms is None else timeout_ms / 1000,
+                priority=-1 if body.policy.lowPriority else 0,
+                **options,
+            )
+        except DwError as error:
+            refused = ApiError.of(error)
+            if refused.type.status in (404, 429, 503):
+                raise refused from None
+            found = JobError(refused.type.name, refused.message)
+            return {"id": request.state.request_id, "status": "FAILED", **_failed(found)}
+        return answer(job)
+
+    def found(job_id: str) -> Job:
+        return service.queue.store.get(job_id)
+
+    def answer(job: Job) -> dict[str, Any]:
+        """A job as the platform tells it; times in milliseconds."""
+        told: dict[str, Any] = {"id": job.id, "status": STATUS[job.state]}
+        if job.started is not None:
+            told["delayTime"] = round(1000 * (job.started - job.created))
+        if job.started is not None and job.ended is not None:
+            told["executionTime"] = round(1000 * (job.ended - job.started))
+        if job.state is JobState.SUCCEEDED:
+            told["output"] = output(job)
+        elif job.error is not None:
+            told |= _failed(job.error)
+        return told
+
+    def output(job: Job) -> dict[str, Any]:
+        seconds = (job.ended or 0.0) - (job.started or 0.0)
+        results = []
+        for number, artifact in enumerate(job.artifacts):
+            result = {"filename": Path(artifact.path).name, "type": artifact.content_type}
+            if url := service.output_url(job, number):
+                result |= {"url": url}
+            else:
+                content = Path(artifact.path).read_bytes()
+                result |= {"data": base64.b64encode(content).decode()}
+            results.append(result)
+        metrics = {"process_time": round(seconds, 3), "num_samples": len(results)}
+        return {"status": "success", "output": results, "metrics": metrics}
+
+    @router.post("/run")
+    def run(endpoint: str, body: RunBody, request: Request) -> dict[str, Any]:
+        """Accept a job."""
+        return submitted(endpoint, body, request)
+
+    @router.post("/runsync")
+    async def run_sync(
+        endpoint: str,
+        body: RunBody,
+        request: Request,
+        wait: Annotated[int, Query(ge=1000, le=LONGEST_WAIT_MS)] = SYNC_WAIT_MS,
+    ) -> dict[str, Any]:
+        """Accept a job, and wait up to `wait` milliseconds for its end; it lives on after that."""
+        told = submitted(endpoint, body, request, most_deaths=1)
+        if told["status"] == "FAILED":
+            return told
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(service.ended_for([told["id"]], request), wait / 1000)
+        return answer(found(told["id"]))
+
+    @router.get("/status/{job_id}")
+    @router.post("/status/{job_id}")
+    def status(job_id: str) -> dict[str, Any]:
+        return answer(found(job_id))
+
+    @router.get("/stream/{job_id}")
+    @router.post("/stream/{job_id}")
+    def stream(job_id: str) -> dict[str, Any]:
+        """The result as a stream of one chunk, which is given once: the client ends with the first
+        answer without any. To it a cancelled job would never end."""
+        told = answer(found(job_id))
+        if told["status"] == "CANCELLED":
+            told["status"] = "FAILED"
+        is_new = "output" in told and job_id not in streamed
+        if is_new:
+            streamed[job_id] = None
+            if len(streamed) > MOST_STREAMED:
+                del streamed[next(iter(streamed))]
+        return {"status": told["status"], "stream": [{"output": told["output"]}] if is_new else []}
+
+    @router.post("/cancel/{job_id}")
+    def cancel(job_id: str) -> dict[str, Any]:
+        """Answers before a running job has stopped, as the client waits for 3 seconds only."""
+        job = service.queue.cancel(job_id)
+        return {"id": job.id, "status": STATUS[job.state if job.state in FINAL else _CANCELLED]}
+
+    @router.post("/retry/{job_id}")
+    def retry(job_id: str) -> dict[str, Any]:
+        return answer(service.queue.retry(job_id))
+
+    @router.post("/purge-queue")
+    def purge_queue(endpoint: str) -> dict[str, Any]:
+        """Cancel the jobs of an endpoint that wait."""
+        waiting = service.queue.store.jobs(
+            states=frozenset({JobState.QUEUED}), workflow=endpoint, limit=-1
+        )
+        removed = [service.queue.cancel(job.id).state is _CANCELLED for job in waiting]
+        return {"removed": sum(removed), "status": "completed"}
+
+    @router.get("/health")
+    def health(endpoint: str) -> dict[str, Any]:
+        counts = service.queue.store.counts(endpoint)
+        busy = sum(slot.client.status().run_id is not None for slot in service.queue.slots)
+        return {
+            "jobs": {
+                "completed": counts[JobState.SUCCEEDED],
+                "failed": counts[JobState.FAILED] + counts[JobState.TIMED_OUT],
+                "inProgress": sum(counts[s] for s in JobState if STATUS[s] == "IN_PROGRESS"),
+                "inQueue": counts[JobState.QUEUED],
+                "retried": 0,
+            },
+            "workers": {"idle": len(service.queue.slots) - busy, "running": busy},
+        }
+
+    return router
+
+
+_CANCELLED = JobState.CANCELLED
+
+
+def _declared(endpoint: str) -> None:
+    """Declares the parameter of the prefix, for the API's description."""
+
+
+def _failed(error: JobError) -> dict[str, Any]:
+    told = {"error": error.message, "error_type": error.error_type, "message": error.message}
+    return {"error": error.message, "output": told}
