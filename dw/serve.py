@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -41,6 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="API keys, one on each line")
     parser.add_argument("--state", type=Path, metavar="DIR", help="folder of the job store")
     parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="of the log on stderr"
+    )
+    parser.add_argument(
         "--grace",
         type=lambda text: parse_seconds("--grace", text),
         default=GRACE_S,
@@ -61,6 +63,7 @@ def _serve(options: argparse.Namespace) -> int:
     from dw.jobs.store import JobStore
     from dw.server.access import Keys, require_safe_address
     from dw.server.catalog import Catalog
+    from dw.server.logs import log_to_stderr
     from dw.server.service import Service
 
     settings = load_settings()
@@ -70,7 +73,7 @@ def _serve(options: argparse.Namespace) -> int:
         Storage(options.storage)
     folder = options.workflows or Path(settings.workflow_dir).expanduser()
     state = options.state or user_state_path("dw", appauthor=False)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    log_to_stderr(options.log_format)
     with closing(JobStore(state / "jobs.db")) as store:
         pool = LocalPool(replace(settings, standby=True), devices_of(options.workers))
         queue = JobQueue(store, pool, settings)

@@ -63,6 +63,7 @@ class JobQueue:
     ) -> None:
         self.store = store
         self.events = JobEvents(store)
+        self.on_change: list[Callable[[Job], None]] = []  # called with the lock held
         self._pool = pool
         self._settings = settings
         self._open_storage = open_storage
@@ -150,7 +151,7 @@ class JobQueue:
                 self._attend(slot, attempt)
             except Exception:
                 # The job's store fails, or there is a fault in dw: the slot serves the next job.
-                _log.exception("[%s] operation failed", job.id)
+                _log.exception("[%s] operation failed", job.id, extra=_ids(job))
                 error = JobError("internal_error", "something in dw itself went wrong")
                 with suppress(Exception):
                     self._move(job.id, Verdict(JobState.FAILED, error))
@@ -238,14 +239,22 @@ class JobQueue:
 
     def _tell(self, job: Job) -> None:
         """Tell those who wait of a job's new state."""
-        _log.info("[%s] %s%s", job.id, job.state, f": {job.error.message}" if job.error else "")
+        error = f": {job.error.message}" if job.error else ""
+        _log.info("[%s] %s%s", job.id, job.state, error, extra=_ids(job))
         self.events.moved(job)
+        for told in self.on_change:
+            told(job)
         self._changed.notify_all()
 
     def _recover(self) -> None:
         """Go on with the jobs that were active when the server before this one died."""
         for job in reversed(self.store.active()):
             self._move(job.id, _after_restart(job))
+
+
+def _ids(job: Job) -> dict[str, str]:
+    """What a log line about a job is found by."""
+    return {"job_id": job.id, "request_id": job.request.request_id}
 
 
 def _after_restart(job: Job) -> Verdict:

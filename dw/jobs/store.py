@@ -197,15 +197,19 @@ class JobStore:
             ).fetchall()
         return [Backlog(*row) for row in rows]
 
-    def counts(self, workflow: str | None = None) -> Counter[JobState]:
-        """How many jobs there are in each state, of one workflow or of all."""
+    def counts(self, workflow: str) -> Counter[JobState]:
+        """How many jobs of a workflow there are in each state."""
+        return self.counts_by_workflow().get(workflow, Counter())
+
+    def counts_by_workflow(self) -> dict[str, Counter[JobState]]:
         with self._lock:
             rows = self._db.execute(
-                """SELECT state, COUNT(*) FROM jobs WHERE ? IS NULL OR workflow = ?
-                GROUP BY state""",
-                (workflow, workflow),
+                "SELECT workflow, state, COUNT(*) FROM jobs GROUP BY workflow, state"
             ).fetchall()
-        return Counter({JobState(state): count for state, count in rows})
+        counts: dict[str, Counter[JobState]] = {}
+        for workflow, state, count in rows:
+            counts.setdefault(workflow, Counter())[JobState(state)] = count
+        return counts
 
     # ------------------------------------------------------------------ change
 

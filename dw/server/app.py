@@ -22,6 +22,8 @@ from dw.server.access import Keys
 from dw.server.api_error import ApiError
 from dw.server.catalog import UnknownWorkflow
 from dw.server.health import health_api
+from dw.server.logs import request_id as logged_request_id
+from dw.server.metrics import Metrics, Timed, metrics_api
 from dw.server.native import native_api
 from dw.server.runpod_paths import runpod_api
 from dw.server.service import Service
@@ -41,12 +43,15 @@ def create_app(service: Service) -> FastAPI:
         description="Runs diffusers workflows on models that stay loaded.",
         max_body_size=LARGEST_BODY,
     )
+    metrics = Metrics(service.queue)
     app.include_router(health_api(service))
+    app.include_router(metrics_api(metrics))
     app.include_router(native_api(service))
     app.include_router(openai.openai_api(service))
     app.include_router(runpod_api(service))
 
     app.add_middleware(Identified, keys=service.keys)
+    app.add_middleware(Timed, metrics=metrics)
 
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:
@@ -95,6 +100,7 @@ class Identified:
         given = request.headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"r_{secrets.token_hex(8)}"
         request.state.request_id = request_id
+        logged_request_id.set(request_id)
 
         async def identified(message: Message) -> None:
             if message["type"] == "http.response.start":
