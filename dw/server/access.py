@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import ipaddress
 import os
@@ -37,12 +38,23 @@ class Keys:
         return keys
 
     def accept(self, authorization: str | None) -> bool:
-        """Whether an `Authorization` header holds a key; the word `Bearer` may be missing."""
+        """Whether an `Authorization` header holds a key: as a bearer token, bare, or as the
+        password that a browser asks for."""
         if not self._keys:
             return True
-        given = (authorization or "").removeprefix("Bearer ").strip().encode()
+        scheme, _, rest = (authorization or "").strip().partition(" ")
+        given = {"": scheme, "bearer": rest, "basic": _password(rest)}.get(
+            scheme.lower() if rest else "", ""
+        ).encode()
         # Every key is compared, in constant time: the answer tells nothing of how near one came.
         return sum(hmac.compare_digest(given, key) for key in self._keys) > 0
+
+
+def _password(credentials: str) -> str:
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def require_safe_address(host: str, keys: Keys) -> None:

@@ -25,12 +25,16 @@ from dw.server.health import health_api
 from dw.server.logs import request_id as logged_request_id
 from dw.server.metrics import Metrics, Timed, metrics_api
 from dw.server.native import native_api
+from dw.server.page import page
 from dw.server.runpod_paths import runpod_api
 from dw.server.service import Service
 
 LARGEST_BODY = 32 * 2**20  # bytes
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping"})
 """Paths that need no key, and say nothing of jobs."""
+
+PAGES = ("/workflows", "/jobs", "/docs")
+"""Paths that people see in a browser, which asks for the key as a password."""
 
 _REQUEST_ID = re.compile(r"[\w.-]{1,128}")
 _log = logging.getLogger(__name__)
@@ -49,6 +53,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(native_api(service))
     app.include_router(openai.openai_api(service))
     app.include_router(runpod_api(service))
+    app.include_router(page(service))
 
     app.add_middleware(Identified, keys=service.keys)
     app.add_middleware(Timed, metrics=metrics)
@@ -111,8 +116,14 @@ class Identified:
         if is_open or self._keys.accept(request.headers.get("authorization")):
             await self._app(scope, receive, identified)
         else:
-            refused = ApiError("invalid_api_key", "the API key is missing or wrong")
-            await answer(request, refused)(scope, receive, identified)
+            refused = answer(
+                request, ApiError("invalid_api_key", "the API key is missing or wrong")
+            )
+            if request.url.path == "/" or request.url.path.startswith(PAGES):
+                refused.headers["www-authenticate"] = (
+                    'Basic realm="dw: the API key is the password"'
+                )
+            await refused(scope, receive, identified)
 
 
 def answer(request: Request, error: ApiError) -> Response:
