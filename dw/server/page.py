@@ -23,7 +23,7 @@ from dw.server.service import Service
 from dw.workflow.inputs import InvalidInputs, arguments_schema
 
 SHOWN_JOBS = 20
-LONG_TEXT = 60  # characters of a default, from which on its field has several lines
+LONG_TEXT = 200  # characters of a value, from which on its field has several lines
 STATIC = Path(__file__).parent / "static"
 SECURITY = {
     "content-security-policy": "default-src 'self'; img-src * data:; media-src *; "
