@@ -31,6 +31,7 @@ ERROR_TYPES: Mapping[str, ErrorType] = {
         ErrorType("invalid_request", 400),
         ErrorType("workflow_invalid", 400),
         ErrorType("invalid_api_key", 401),
+        ErrorType("not_allowed", 403),
         ErrorType("not_found", 404),
         ErrorType("workflow_not_found", 404),
         ErrorType("job_not_found", 404),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
-from dw.errors import EXIT_OK
+from dw.errors import EXIT_OK, UsageError
 from dw.extras import needing
 from dw.programs import exit_code, program_parser
 from dw.settings import load_settings, parse_seconds
@@ -38,6 +38,10 @@ def _parser() -> argparse.ArgumentParser:
         "--storage", default="", metavar="URL", help="where results are copied to: a folder, s3://"
     )
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="API keys, one on each line")
+    parser.add_argument(
+        "--allow-inline", action="store_true", help="take workflows as text, never trusted"
+    )
+    parser.add_argument("--trust", action="store_true", help="trust the workflows in DIR")
     parser.add_argument("--state", type=Path, metavar="DIR", help="folder of the job store")
     parser.add_argument(
         "--log-format", choices=("text", "json"), default="text", help="of the log on stderr"
@@ -66,7 +70,9 @@ def _serve(options: argparse.Namespace) -> int:
     from dw.server.logs import log_to_stderr
     from dw.server.service import Service
 
-    settings = load_settings()
+    if options.trust and options.allow_inline:
+        raise UsageError("--trust and --allow-inline exclude each other: a text is never trusted")
+    settings = replace(load_settings(), trust=options.trust)
     keys = Keys.read(options.key_file)
     require_safe_address(options.host, keys)
     if options.storage:
@@ -79,7 +85,11 @@ def _serve(options: argparse.Namespace) -> int:
         queue = JobQueue(store, pool, settings)
         try:
             service = Service(
-                queue, Catalog(folder, settings.permissions), keys, storage_url=options.storage
+                queue,
+                Catalog(folder, settings.permissions),
+                keys,
+                storage_url=options.storage,
+                allows_text=options.allow_inline,
             )
             config = uvicorn.Config(
                 create_app(service),

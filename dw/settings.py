@@ -42,6 +42,9 @@ class Settings:
     standby: bool = _setting(
         True, "keep a second process with its imports done (about 500 MB of host memory)"
     )
+    server: str = _setting(
+        "", "URL of a `dw serve` whose workers run everything; empty: a worker of one's own"
+    )
     trust: bool = _setting(
         False, "let every workflow use code of any package, pickles and files from anywhere"
     )

@@ -59,6 +59,9 @@ def add_program_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", metavar="SECONDS", help="how long a run may execute")
     parser.add_argument("--device", metavar="DEVICE", help="auto, cuda, cuda:N, mps or cpu")
     parser.add_argument(
+        "--server", metavar="URL", help="run on the workers of a dw serve, with its loaded models"
+    )
+    parser.add_argument(
         "--rehearse", action="store_true", help="tiny stand-ins for the real models"
     )
     parser.add_argument("--trust", action="store_true", help="allow code and paths from anywhere")
@@ -74,7 +77,9 @@ def add_program_options(parser: argparse.ArgumentParser) -> None:
 def program_options(parser: argparse.ArgumentParser, given: Any) -> ProgramOptions:
     """The shared options of a parsed command line. Exits with code 2 for a bad value."""
     settings = [
-        (name, str(getattr(given, name))) for name in ("timeout", "device") if getattr(given, name)
+        (name, str(getattr(given, name)))
+        for name in ("timeout", "device", "server")
+        if getattr(given, name)
     ]
     settings += [("rehearse", "on")] if given.rehearse else []
     echo = getattr(given, "echo", False)

@@ -28,6 +28,10 @@ Work = Callable[["WorkerClient", Settings, Signals], int]
 
 
 def connect_worker(settings: Settings) -> WorkerClient:
+    if settings.server:
+        from dw.jobs.remote_worker import RemoteWorkerClient
+
+        return RemoteWorkerClient(settings)
     from dw.worker.client import LocalWorkerClient
 
     return LocalWorkerClient(settings)

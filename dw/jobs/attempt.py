@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from dw.workflow import Document
 
 
+MOST_DEATHS = 2
+"""A job that took as many workers along is not given another one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What becomes of a job after an attempt. `died`: its worker died with it."""
@@ -52,7 +56,7 @@ class Attempt:
         on_event: Callable[[dict[str, object]], None],
         on_folder: Callable[[str], None],
     ) -> None:
-        self.job, self._slot, self._settings = job, slot, settings
+        self.job, self.slot, self._settings = job, slot, settings
         self._on_state, self._on_event, self._on_folder = on_state, on_event, on_folder
         self._lock = threading.Lock()
         self._state = JobState.LOADING
@@ -65,11 +69,28 @@ class Attempt:
     # ------------------------------------------------------------------ from other threads
 
     def cancel(self, *, give_back: bool = False) -> None:
-        """Stop the run; the models are kept. `give_back`: the job is queued again."""
+        """Stop the run; the models are kept. `give_back`: the job is queued again,
+        unless a caller waits for it."""
         with self._lock:
-            self._is_cancelled, self._gives_back = True, give_back
+            self._is_cancelled = True
+            self._gives_back = give_back and not self.job.request.is_awaited
             if self._run_id is not None:
-                self._slot.client.cancel(self._run_id)
+                self.slot.client.cancel(self._run_id)
+
+    def stop(self) -> bool:
+        """End the denoising early; returns whether it runs."""
+        with self._lock:
+            if self._run_id is not None:
+                self.slot.client.stop_run(self._run_id)
+            return self._run_id is not None
+
+    def kill(self) -> bool:
+        """Kill the worker; returns whether the job runs on it."""
+        with self._lock:
+            self._is_cancelled = True
+            if self._run_id is not None:
+                self.slot.client.kill()
+            return self._run_id is not None
 
     # ------------------------------------------------------------------ in the slot's thread
 
@@ -94,7 +115,7 @@ class Attempt:
         request = self.job.request
         document = parsed(request.text, request.path, self._settings.permissions)
         workflow = OpenWorkflow(document, dict(request.arguments), request.seed)
-        client = self._slot.client
+        client = self.slot.client
         run = run_request(
             workflow,
             self._settings,
@@ -150,9 +171,9 @@ class Attempt:
         if event.kind in ("boot", "version"):  # no fault of the job
             return Verdict(JobState.FAILED, JobError("initialization_error", outcome.error.message))
         deaths = self.job.deaths + 1
-        if deaths >= self.job.request.most_deaths:
-            if deaths == 1:
-                return Verdict(JobState.FAILED, job_error(outcome.error), died=True)
+        if self.job.request.is_awaited:
+            return Verdict(JobState.FAILED, job_error(outcome.error), died=True)
+        if deaths >= MOST_DEATHS:
             message = f"{outcome.error.message}; it was the {deaths}. worker that died of this job"
             return Verdict(JobState.FAILED, JobError("poison_job", message), died=True)
         return Verdict(JobState.QUEUED, job_error(outcome.error), died=True)

@@ -11,9 +11,6 @@ from typing import Any
 from dw.jobs.request import draw_seed
 from dw.jobs.workflow_arguments import OpenWorkflow
 
-MOST_DEATHS = 2
-"""A job that took as many workers along is not given another one."""
-
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
@@ -23,8 +20,8 @@ class JobRequest:
     need the same models. `drawn_seed` counts where neither the caller nor the workflow names one;
     it is kept, so that a second attempt gives the same results. Jobs of a higher `priority` are run
     first. `storage` is the URL that the results are copied to; empty: they stay in the folder of
-    their run. With `most_deaths` 1, for a caller who waits, a job whose worker died is not tried
-    again.
+    their run. With `is_awaited` a caller waits for the end: the job is not tried again when its
+    worker died, and it ends with the server.
     """
 
     workflow: str
@@ -38,7 +35,7 @@ class JobRequest:
     priority: int = 0
     storage: str = ""
     request_id: str = ""
-    most_deaths: int = MOST_DEATHS
+    is_awaited: bool = False
 
     @property
     def digest(self) -> str:
@@ -58,7 +55,7 @@ def job_request(
     priority: int = 0,
     storage: str = "",
     request_id: str = "",
-    most_deaths: int = MOST_DEATHS,
+    is_awaited: bool = False,
 ) -> JobRequest:
     """The request to run a workflow with the arguments that are set for it. `name`: as the caller
     knows it; else its id."""
@@ -75,7 +72,7 @@ def job_request(
         priority=priority,
         storage=storage,
         request_id=request_id,
-        most_deaths=most_deaths,
+        is_awaited=is_awaited,
     )
 
 

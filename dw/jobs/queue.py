@@ -120,6 +120,24 @@ class JobQueue:
             attempt.cancel()
         return job
 
+    def stop(self, job_id: str) -> bool:
+        """End the denoising of a running job early; returns whether it runs."""
+        with self._changed:
+            attempt = self._attempts.get(job_id)
+        return attempt is not None and attempt.stop()
+
+    def kill(self, job_id: str) -> bool:
+        """Kill the worker that runs a job, which is cancelled; returns whether it runs."""
+        with self._changed:
+            attempt = self._attempts.get(job_id)
+        return attempt is not None and attempt.kill()
+
+    def job_on(self, slot: Slot) -> str | None:
+        """The id of the job that a slot attends to."""
+        with self._changed:
+            found = (job_id for job_id, a in self._attempts.items() if a.slot is slot)
+            return next(found, None)
+
     def retry(self, job_id: str) -> Job:
         """Queue a job that ended badly once more. Results that only failed to arrive in the storage
         are not made again. Raises JobNotFound and IllegalTransition."""

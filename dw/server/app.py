@@ -28,6 +28,7 @@ from dw.server.native import native_api
 from dw.server.page import page
 from dw.server.runpod_paths import runpod_api
 from dw.server.service import Service
+from dw.server.worker_api import worker_api
 
 LARGEST_BODY = 32 * 2**20  # bytes
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping"})
@@ -53,6 +54,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(native_api(service))
     app.include_router(openai.openai_api(service))
     app.include_router(runpod_api(service))
+    app.include_router(worker_api(service))
     app.include_router(page(service))
 
     app.add_middleware(Identified, keys=service.keys)

@@ -18,8 +18,8 @@ class Catalog:
     again when it is next asked for."""
 
     def __init__(self, folder: Path, permissions: Permissions) -> None:
-        self._folder = folder
-        self._permissions = permissions
+        self.folder = folder
+        self.permissions = permissions
         self._documents: dict[Path, tuple[Stamp, Document]] = {}
 
     def names(self) -> list[str]:
@@ -36,13 +36,13 @@ class Catalog:
         stat = path.stat()
         stamp = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
         if path not in self._documents or self._documents[path][0] != stamp:
-            document = load_document(path, permissions=self._permissions)
+            document = load_document(path, permissions=self.permissions)
             self._documents[path] = stamp, document
         return self._documents[path][1]
 
     def _paths(self) -> dict[str, Path]:
         """The file nearest to the top has a name that several have."""
-        below = sorted(workflows_below(self._folder), key=lambda path: -len(path.parts))
+        below = sorted(workflows_below(self.folder), key=lambda path: -len(path.parts))
         builtin = {name: builtin_path(name) for name in builtin_names()}
         return {n: p for n, p in builtin.items() if p} | {path.stem: path for path in below}
 

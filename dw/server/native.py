@@ -154,7 +154,7 @@ def native_api(service: Service) -> APIRouter:
     @router.post("/generate")
     async def generate(body: JobBody, request: Request) -> Response:
         """Run a job and wait for its results; it is cancelled when the caller leaves."""
-        job, _ = submitted(body, request, most_deaths=1)
+        job, _ = submitted(body, request, is_awaited=True)
         (ended,) = await service.ended_for([job.id], request)
         require_success(ended)
         return JSONResponse(job_json(service, ended))

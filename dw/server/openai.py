@@ -89,7 +89,7 @@ def openai_api(service: Service) -> APIRouter:
                     arguments,
                     request_id=request.state.request_id,
                     seed=seed,
-                    most_deaths=1,
+                    is_awaited=True,
                 )
             except BaseException:
                 for job_id in ids:

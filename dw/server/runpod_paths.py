@@ -127,7 +127,7 @@ def runpod_api(service: Service) -> APIRouter:
         wait: Annotated[int, Query(ge=1000, le=LONGEST_WAIT_MS)] = SYNC_WAIT_MS,
     ) -> dict[str, Any]:
         """Accept a job, and wait up to `wait` milliseconds for its end; it lives on after that."""
-        told = submitted(endpoint, body, request, most_deaths=1)
+        told = submitted(endpoint, body, request, is_awaited=True)
         if told["status"] == "FAILED":
             return told
         with contextlib.suppress(TimeoutError):

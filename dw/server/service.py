@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dw.events import Run
 from dw.jobs.job import Job, JobState
 from dw.jobs.job_events import Numbered
-from dw.jobs.job_request import MOST_DEATHS, job_request
+from dw.jobs.job_request import job_request
 from dw.jobs.queue import JobQueue
 from dw.jobs.storage import Storage
 from dw.jobs.workflow_arguments import OpenWorkflow
 from dw.server.access import Keys
+from dw.server.api_error import ApiError
 from dw.server.catalog import Catalog
+from dw.types import Permissions
+from dw.workflow import parse_document
 from dw.workflow.inputs import InvalidInputs, check_inputs
+from dw.workflow.paths import may_read
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,13 +31,23 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Service:
     """`storage_url` is where results are copied to; empty: they stay in the folders of their runs.
-    Signed URLs live for `url_s` seconds."""
+    Signed URLs live for `url_s` seconds. With `allows_text` callers may send workflows as text."""
 
     queue: JobQueue
     catalog: Catalog
     keys: Keys
     storage_url: str = ""
     url_s: float = 3600.0
+    allows_text: bool = False
+
+    @property
+    def permissions(self) -> Permissions:
+        return self.catalog.permissions
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the workflows that are served."""
+        return self.catalog.folder
 
     def submit(
         self,
@@ -42,11 +58,11 @@ class Service:
         seed: int | None = None,
         timeout_s: float | None = None,
         priority: int = 0,
-        most_deaths: int = MOST_DEATHS,
+        is_awaited: bool = False,
         job_id: str | None = None,
         key: str | None = None,
     ) -> tuple[Job, bool]:
-        """The job of a call, and whether it is a new one. `most_deaths`: as in JobRequest.
+        """The job of a call, and whether it is a new one. `is_awaited`: as in JobRequest.
 
         Raises DwError: InvalidInputs for arguments that do not fit, WorkflowError for a workflow
         that does not, and what `JobQueue.submit` raises.
@@ -62,11 +78,44 @@ class Service:
             name=workflow,
             timeout_s=timeout_s,
             priority=priority,
-            most_deaths=most_deaths,
+            is_awaited=is_awaited,
             storage=self.storage_url,
             request_id=request_id,
         )
         return self.queue.submit(request, job_id=job_id, key=key)
+
+    def submit_text(
+        self, run: Run, *, request_id: str, timeout_s: float | None = None
+    ) -> tuple[Job, bool]:
+        """The job of a workflow whose text the caller sends, with nothing but its text and its
+        arguments. It may name files where the server's own workflows may.
+
+        Raises ApiError where the server takes no texts, and DwError as `submit` does.
+        """
+        if not self.allows_text:
+            raise ApiError(
+                "not_allowed",
+                "this server runs its own workflows only",
+                hints=["it takes texts when it is started with --allow-inline"],
+            )
+        path = Path(run.path)
+        if not may_read(path, self.permissions, self.folder):
+            path = self.folder / path.name
+        document = parse_document(run.text, path, permissions=self.permissions)
+        if problems := check_inputs(document, run.arguments):
+            raise InvalidInputs(problems)
+        opened = OpenWorkflow(document, dict(run.arguments), run.seed)
+        request = replace(
+            job_request(
+                opened,
+                timeout_s=timeout_s,
+                storage=self.storage_url,
+                request_id=request_id,
+                is_awaited=True,
+            ),
+            drawn_seed=run.drawn_seed,
+        )
+        return self.queue.submit(request)
 
     async def events(self, job_id: str, after: int = 0) -> AsyncIterator[Numbered]:
         """The events of a job above a number, those to come as well, until it has ended.
