@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -67,6 +68,7 @@ def _serve(options: argparse.Namespace) -> int:
     from dw.jobs.store import JobStore
     from dw.server.access import Keys, require_safe_address
     from dw.server.catalog import Catalog
+    from dw.server.files import FileStore
     from dw.server.logs import log_to_stderr
     from dw.server.service import Service
 
@@ -80,6 +82,9 @@ def _serve(options: argparse.Namespace) -> int:
     folder = options.workflows or Path(settings.workflow_dir).expanduser()
     state = options.state or user_state_path("dw", appauthor=False)
     log_to_stderr(options.log_format)
+    uploads = state / "files"
+    allowed = os.pathsep.join(filter(None, (settings.allowed_dirs, str(uploads))))
+    settings = replace(settings, allowed_dirs=allowed)  # a workflow may read what was sent to it
     with closing(JobStore(state / "jobs.db")) as store:
         pool = LocalPool(replace(settings, standby=True), devices_of(options.workers))
         queue = JobQueue(store, pool, settings)
@@ -88,6 +93,8 @@ def _serve(options: argparse.Namespace) -> int:
                 queue,
                 Catalog(folder, settings.permissions),
                 keys,
+                state,
+                FileStore(uploads),
                 storage_url=options.storage,
                 allows_text=options.allow_inline,
             )

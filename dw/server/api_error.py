@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dw.error_types import OF_KIND, error_type_of
@@ -10,6 +10,7 @@ from dw.errors import DwError
 from dw.jobs.job import JobError
 from dw.jobs.queue import Draining, QueueFull
 from dw.jobs.store import IllegalTransition, JobConflict, JobNotFound
+from dw.server.catalog import UnknownWorkflow
 from dw.workflow.inputs import InvalidInputs
 
 RETRY_AFTER_S = 5
@@ -21,6 +22,7 @@ _NAMES: dict[type[DwError], str] = {
     JobConflict: "idempotency_conflict",
     JobNotFound: "job_not_found",
     IllegalTransition: "not_retryable",
+    UnknownWorkflow: "workflow_not_found",
 }
 
 
@@ -89,3 +91,25 @@ class ApiError(Exception):
                 "details": self.details,
             }
         }
+
+
+def of_validation(problems: Sequence[Mapping[str, Any]]) -> ApiError:
+    """The error for a body, a header or a parameter that does not fit its declaration."""
+    details = [_detail(each) for each in problems]
+    first = details[0]
+    return ApiError(first["error_type"], first["message"], param=first["param"], details=details)
+
+
+def _detail(problem: Mapping[str, Any]) -> dict[str, Any]:
+    """One of the problems that pydantic found."""
+    kind, place = problem["type"], ".".join(map(str, problem["loc"][1:]))
+    if kind == "json_invalid":
+        return {"error_type": "invalid_request", "message": problem["msg"], "param": None}
+    if kind == "missing":
+        name, message = "missing_field", f"Missing required field: {place!r}"
+    elif kind == "extra_forbidden":
+        name, message = "unknown_field", f"unknown field {place!r}"
+    else:
+        name = "invalid_type" if kind.endswith("_type") else "invalid_value"
+        message = f"{place}: {problem['msg']}"
+    return {"error_type": name, "message": message, "param": place or None}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Mapping
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,8 +17,7 @@ import dw
 from dw.errors import DwError
 from dw.server import openai
 from dw.server.access import Keys
-from dw.server.api_error import ApiError
-from dw.server.catalog import UnknownWorkflow
+from dw.server.api_error import ApiError, of_validation
 from dw.server.health import health_api
 from dw.server.logs import request_id as logged_request_id
 from dw.server.metrics import Metrics, Timed, metrics_api
@@ -66,13 +63,11 @@ def create_app(service: Service) -> FastAPI:
 
     @app.exception_handler(DwError)
     async def dw_error(request: Request, error: DwError) -> Response:
-        if isinstance(error, UnknownWorkflow):
-            return answer(request, ApiError("workflow_not_found", str(error)))
         return answer(request, ApiError.of(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return answer(request, of_validation(error))
+        return answer(request, of_validation(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -132,25 +127,3 @@ def answer(request: Request, error: ApiError) -> Response:
     is_openai = request.url.path.startswith(openai.PATHS)
     body = error.to_openai() if is_openai else error.to_json(request.state.request_id)
     return JSONResponse(body, error.type.status, error.headers)
-
-
-def of_validation(error: RequestValidationError) -> ApiError:
-    """The error for a body, a header or a parameter that does not fit its declaration."""
-    details = [_detail(each) for each in error.errors()]
-    first = details[0]
-    return ApiError(first["error_type"], first["message"], param=first["param"], details=details)
-
-
-def _detail(problem: Mapping[str, Any]) -> dict[str, Any]:
-    """One of the problems that pydantic found."""
-    kind, place = problem["type"], ".".join(map(str, problem["loc"][1:]))
-    if kind == "json_invalid":
-        return {"error_type": "invalid_request", "message": problem["msg"], "param": None}
-    if kind == "missing":
-        name, message = "missing_field", f"Missing required field: {place!r}"
-    elif kind == "extra_forbidden":
-        name, message = "unknown_field", f"unknown field {place!r}"
-    else:
-        name = "invalid_type" if kind.endswith("_type") else "invalid_value"
-        message = f"{place}: {problem['msg']}"
-    return {"error_type": name, "message": message, "param": place or None}

@@ -84,7 +84,8 @@ def page(service: Service) -> APIRouter:
     @router.post("/workflows/{name}")
     async def run(name: str, request: Request) -> Response:
         require_same_site(request)
-        given = {n: str(value) for n, value in (await request.form()).items()}
+        async with request.form() as sent:
+            given = {n: str(value) for n, value in sent.items()}
         filled = {name: value for name, value in given.items() if value.strip()}
         try:
             seed = int(filled.pop("seed")) if filled.get("seed", "").isdecimal() else None

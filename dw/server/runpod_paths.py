@@ -108,7 +108,7 @@ def runpod_api(service: Service) -> APIRouter:
             if url := service.output_url(job, number):
                 result |= {"url": url}
             else:
-                content = Path(artifact.path).read_bytes()
+                content = service.result(job, number)
                 result |= {"data": base64.b64encode(content).decode()}
             results.append(result)
         metrics = {"process_time": round(seconds, 3), "num_samples": len(results)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from dw.jobs.workflow_arguments import OpenWorkflow
 from dw.server.access import Keys
 from dw.server.api_error import ApiError
 from dw.server.catalog import Catalog
+from dw.server.files import FileStore
 from dw.types import Permissions
 from dw.workflow import parse_document
 from dw.workflow.inputs import InvalidInputs, check_inputs
@@ -30,12 +32,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Service:
-    """`storage_url` is where results are copied to; empty: they stay in the folders of their runs.
-    Signed URLs live for `url_s` seconds. With `allows_text` callers may send workflows as text."""
+    """`files` are what callers uploaded; batches are kept in `state_folder`. `storage_url` is where
+    results are copied to; empty: they stay in the folders of their runs. Signed URLs live for
+    `url_s` seconds. With `allows_text` callers may send workflows as text."""
 
     queue: JobQueue
     catalog: Catalog
     keys: Keys
+    state_folder: Path
+    files: FileStore
     storage_url: str = ""
     url_s: float = 3600.0
     allows_text: bool = False
@@ -140,6 +145,15 @@ class Service:
                     return
                 await woken.wait()
 
+    def wait(self, job_id: str) -> Job:
+        """Like `ended`, for a thread."""
+        woken = threading.Event()
+        with self.queue.events.watched(job_id, woken.set):
+            while not (job := self.queue.store.get(job_id)).state.is_final:
+                woken.wait()
+                woken.clear()
+        return job
+
     async def ended(self, job_id: str) -> Job:
         """Wait for a job's end."""
         async for _ in self.events(job_id):
@@ -165,6 +179,14 @@ class Service:
             for job_id in job_ids:
                 self.queue.cancel(job_id)
         return list(await asyncio.gather(*waiting))
+
+    def result(self, job: Job, number: int) -> bytes:
+        """The bytes of a result. Raises ApiError when somebody has deleted it."""
+        try:
+            return Path(job.artifacts[number].path).read_bytes()
+        except OSError as error:
+            message = f"result {number} of job {job.id} is gone: {error.strerror}"
+            raise ApiError("not_found", message) from None
 
     def output_url(self, job: Job, number: int) -> str | None:
         """A signed URL of a result, where the storage has such."""

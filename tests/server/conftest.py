@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +20,12 @@ from dw.jobs.store import JobStore
 from dw.server.access import Keys
 from dw.server.app import create_app
 from dw.server.catalog import Catalog
+from dw.server.files import FileStore
 from dw.server.service import Service
 from dw.settings import Settings
-from dw.types import DEFAULT_PERMISSIONS
+from dw.types import Permissions
 from tests.jobs.test_queue import FakePool
-from tests.repl.fake import FakeClient
+from tests.repl.fake import Answer, FakeClient
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,25 @@ def workflows(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(tmp_path: Path, workflows: Path) -> Iterator[Start]:
-    """Starts a server: `keys` that callers need, `workers` in memory, and fields of Service."""
+    """Starts a server: `keys` that callers need, `workers` in memory, what the first one answers,
+    and fields of Service."""
     with ExitStack() as stack:
 
-        def started(*, keys: frozenset[str] = frozenset(), workers: int = 1, **fields: Any) -> Any:
+        def started(
+            *,
+            keys: frozenset[str] = frozenset(),
+            workers: int = 1,
+            answers: Sequence[Answer] = (),
+            **fields: Any,
+        ) -> Any:
             store = stack.enter_context(closing(JobStore(tmp_path / "jobs.db")))
             pool = FakePool(workers)
+            pool.clients[0].answers = list(answers)
             queue = JobQueue(store, pool, Settings(output_dir=str(tmp_path / "outputs")))
             stack.callback(queue.close, 0.0)
-            service = Service(queue, Catalog(workflows, DEFAULT_PERMISSIONS), Keys(keys))
+            files = FileStore(tmp_path / "files")
+            catalog = Catalog(workflows, Permissions(allowed_dirs=(tmp_path / "files",)))
+            service = Service(queue, catalog, Keys(keys), tmp_path, files)
             service = replace(service, **fields)
             config = uvicorn.Config(
                 create_app(service), port=0, log_config=None, timeout_graceful_shutdown=1

@@ -1,0 +1,72 @@
+"""Files that callers upload and that batches write, kept in a folder, each with a note of what it
+is."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from dw.server.api_error import ApiError
+
+_ID = re.compile(r"file-[0-9a-f]{24}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """`created_at` is a Unix time in seconds."""
+
+    id: str
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: str
+    object: str = "file"
+    status: str = "processed"
+
+
+class FileStore:
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        self._folder = folder
+
+    def add(self, content: BinaryIO, filename: str, purpose: str) -> StoredFile:
+        """Keep what is read from `content`, without holding it in memory. Raises OSError."""
+        file_id = f"file-{secrets.token_hex(12)}"
+        path = self._folder / file_id
+        with path.open("wb") as file:
+            shutil.copyfileobj(content, file)
+        name = Path(filename).name or file_id
+        stored = StoredFile(file_id, path.stat().st_size, int(time.time()), name, purpose)
+        # The note comes last: a file without one was not uploaded whole.
+        (self._folder / f"{file_id}.json").write_text(json.dumps(asdict(stored)))
+        return stored
+
+    def get(self, file_id: str) -> StoredFile:
+        """Raises ApiError."""
+        note = self._folder / f"{file_id}.json"
+        if not _ID.fullmatch(file_id) or not note.is_file():
+            raise ApiError("not_found", f"there is no file {file_id!r}")
+        return StoredFile(**json.loads(note.read_text()))
+
+    def path(self, file_id: str) -> Path:
+        """Raises ApiError."""
+        return self._folder / self.get(file_id).id
+
+    def all(self, purpose: str | None = None) -> list[StoredFile]:
+        """The newest first."""
+        notes = [path.stem for path in self._folder.glob("file-*.json")]
+        found = sorted(map(self.get, notes), key=lambda file: (-file.created_at, file.id))
+        return [file for file in found if purpose in (None, file.purpose)]
+
+    def delete(self, file_id: str) -> None:
+        """Raises ApiError."""
+        path = self.path(file_id)
+        path.with_name(f"{file_id}.json").unlink()
+        path.unlink()
