@@ -65,7 +65,7 @@ def devices_of(workers: str) -> list[str]:
         return devices
     if not workers.isdecimal() or not 0 < int(workers) <= len(devices):
         raise UsageError(
-            f"--workers must be auto or a number from 1 to {len(devices)}, the devices of this "
-            f"machine, got {workers!r}"
+            f"the workers are auto or a number from 1 to {len(devices)}, as this machine has "
+            f"devices, got {workers!r}"
         )
     return devices[: int(workers)]

@@ -80,7 +80,7 @@ class RemoteWorkerClient:
             stream.put(Prepared(command.run_id))
             return stream
         if isinstance(command, Run) and command.rehearse:
-            raise UsageError("a server draws with real models", hints=["rehearse without --server"])
+            raise UsageError("a server runs real models, and rehearses nothing")
         body: dict[str, Any] = {"command": json.loads(json.dumps(to_json(command), default=str))}
         if timeout_s != float("inf"):
             body["timeout_s"] = timeout_s
@@ -251,7 +251,6 @@ class Server:
         except (OSError, http.client.HTTPException) as error:
             raise WorkerLost(
                 f"no dw server answers at {self._url}: {getattr(error, 'strerror', None) or error}",
-                hints=["dw serve --allow-inline starts one"],
             ) from None
         if answer.status >= 400:
             with answer:
