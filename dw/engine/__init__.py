@@ -9,6 +9,7 @@ from dw.engine.patches import progress_bars
 progress_bars.install()
 
 from dw.engine.patches import (  # noqa: E402
+    adapter_keys,
     library_warnings,
     scaled_fp8,
     weight_keys,
@@ -19,6 +20,7 @@ library_warnings.install()
 weight_reading.install()
 weight_keys.install()
 scaled_fp8.install()
+adapter_keys.install()
 
 from dw.engine.cancellation import Cancelled, RunControl  # noqa: E402
 from dw.engine.engine import Engine  # noqa: E402

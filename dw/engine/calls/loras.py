@@ -19,6 +19,8 @@ from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.mapped_files import detach
 from dw.engine.models.model_state import Change, Layer
 from dw.engine.models.weights_file import Meant, check_weights
+from dw.engine.patches.adapter_keys import Keys, recorded
+from dw.engine.patches.weight_keys import some
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in_lora
 from dw.workflow.format.pipeline import Pipeline
@@ -31,6 +33,7 @@ class LoraAdapter:
     scale: float
     title: str  # in messages
     fingerprint: Fingerprint
+    allows_unused: bool = False  # weights that the pipeline has no place for
 
 
 def find_loras(cls: Any, pipeline: Pipeline, context: LoadContext) -> list[LoraAdapter]:
@@ -49,7 +52,16 @@ def find_loras(cls: Any, pipeline: Pipeline, context: LoadContext) -> list[LoraA
             meant: Meant = "LoKr" if _takes_lokrs(cls) else "LoRA"
             check_weights(path, meant, trust=context.trust, title=title)
         fingerprint = Fingerprint.of(path)
-        found.append(LoraAdapter(f"dw_{fingerprint}", path, lora.scale, title, fingerprint))
+        found.append(
+            LoraAdapter(
+                f"dw_{fingerprint}",
+                path,
+                lora.scale,
+                title,
+                fingerprint,
+                allows_unused=lora.allow_unused_weights,
+            )
+        )
     return found
 
 
@@ -72,7 +84,8 @@ def lora_changes(cls: Any, wanted: Sequence[LoraAdapter]) -> Iterator[Change]:
     for adapter in wanted:
         scales[adapter.name] += adapter.scale
     put = partial(_load, adapters=tuple(adapters.values()))
-    yield Change(Layer.LORA, "loras", tuple(adapters), models, put)
+    wants = tuple((name, adapter.allows_unused) for name, adapter in adapters.items())
+    yield Change(Layer.LORA, "loras", wants, models, put)
     scaled = partial(_set_scales, scales=scales)
     yield Change(Layer.LORA_SCALE, "scales", tuple(scales.items()), models, scaled)
 
@@ -81,7 +94,7 @@ def _load(pipeline: Any, *, adapters: Iterable[LoraAdapter]) -> None:
     for adapter in adapters:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # peft warns of a second adapter
-            with adapter.fingerprint.reading():
+            with adapter.fingerprint.reading(), recorded(pipeline) as keys:
                 pipeline.load_lora_weights(
                     str(adapter.path.parent),
                     weight_name=adapter.path.name,
@@ -92,6 +105,19 @@ def _load(pipeline: Any, *, adapters: Iterable[LoraAdapter]) -> None:
             raise RunFailed(
                 f"the LoRA {adapter.title!r} has no weights for {type(pipeline).__name__}"
             )
+        if keys.unused and not adapter.allows_unused:
+            raise _unused(adapter, keys, type(pipeline))
+
+
+def _unused(adapter: LoraAdapter, keys: Keys, cls: type) -> RunFailed:
+    return RunFailed(
+        f"{len(keys.unused)} of the {keys.count} weights of the LoRA {adapter.title!r} have no "
+        f"place in {cls.__name__}: {some(keys.unused)}",
+        hints=[
+            "it may have been made for another model",
+            '"allow_unused_weights": true   beside its model_name leaves them out',
+        ],
+    )
 
 
 def _set_scales(pipeline: Any, *, scales: Mapping[str, float]) -> None:

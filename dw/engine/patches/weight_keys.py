@@ -77,10 +77,10 @@ def judge(model: torch.nn.Module, *, missing: Collection[str], unused: Collectio
     found, keys = [], []
     if missing and "missing" not in load.allowed:
         of = len(model.state_dict())
-        found.append(f"{len(missing)} of {of} are not there and would be random ({_some(missing)})")
+        found.append(f"{len(missing)} of {of} are not there and would be random ({some(missing)})")
         keys.append('"allow_missing_weights": true')
     if unused and "unused" not in load.allowed:
-        found.append(f"{len(unused)} there have no place in the model ({_some(sorted(unused))})")
+        found.append(f"{len(unused)} there have no place in the model ({some(unused)})")
         keys.append('"allow_unused_weights": true')
     if not found:
         return
@@ -116,9 +116,10 @@ def install() -> None:
     )
 
 
-def _some(names: list[str]) -> str:
+def some(names: Collection[str]) -> str:
+    """The first names, in the order of the alphabet, and how many more there are."""
     rest = len(names) - NAMED
-    return ", ".join(map(repr, names[:NAMED])) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(map(repr, sorted(names)[:NAMED])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _judging_load(load: Any) -> Any:

@@ -47,6 +47,9 @@ class Lora(Section):
         None, description="name of the LoRA in messages; default: its model and file"
     )
     scale: Number = Field(1.0, description="weight of the LoRA")
+    allow_unused_weights: bool = Field(
+        False, description="leave out what the pipeline's models have no place for"
+    )
 
 
 class IpAdapter(Section):

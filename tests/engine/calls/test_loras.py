@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dw.errors import RunFailed
 from dw.events import Loading
@@ -112,3 +114,52 @@ def test_a_pickle_needs_trust(session: Session, sd15: Path) -> None:
 def test_the_same_lora_twice_adds_up(warm: Session) -> None:
     twice = warm.hashes(with_loras(lora("first", 0.5), lora("first", 0.25)), rehearse=True)
     assert twice == warm.hashes(with_loras(lora("first", 0.75)), rehearse=True)
+
+
+# ------------------------------------------------------------------ weights without a place
+
+
+@pytest.fixture
+def own(sd15: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(stand_in_lora(sd15, "own", None), tmp_path / "own.safetensors"))
+
+
+def one_of_another_layer(weights: dict[str, torch.Tensor]) -> None:
+    for part in "AB":
+        layer = (
+            f"unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_{part}.weight"
+        )
+        weights[layer.replace("blocks.0", "blocks.7")] = weights[layer].clone()
+
+
+def one_of_another_component(weights: dict[str, torch.Tensor]) -> None:
+    weights["text_encoder_2.layers.0.lora_A.weight"] = torch.zeros(4, 4)
+    weights["text_encoder_2.layers.0.lora_B.weight"] = torch.zeros(4, 4)
+
+
+def one_of_another_text_encoder(weights: dict[str, torch.Tensor]) -> None:
+    for number in (0, 7):
+        layer = f"text_encoder.encoder.layers.{number}.self_attn.q_proj"
+        weights[f"{layer}.lora_A.weight"] = torch.zeros(4, 32)
+        weights[f"{layer}.lora_B.weight"] = torch.zeros(32, 4)
+
+
+@pytest.mark.parametrize(
+    "edit", [one_of_another_layer, one_of_another_component, one_of_another_text_encoder]
+)
+def test_weights_that_hit_nothing_are_counted_and_named(
+    session: Session, sd15: Path, own: Path, edit: Any
+) -> None:
+    plain = session.hashes(text_to_image(sd15, loras=[{"model_name": str(own)}]))
+    weights = load_file(own)
+    edit(weights)
+    save_file(weights, own)
+    error = session.fail(text_to_image(sd15, loras=[{"model_name": str(own)}]))
+    assert error.message.startswith(
+        f"2 of the {len(weights)} weights of the LoRA {str(own)!r} have no place in "
+        "StableDiffusionPipeline: "
+    )
+    assert ("7" if edit is not one_of_another_component else "text_encoder_2") in error.message
+    allowed = {"model_name": str(own), "allow_unused_weights": True}
+    assert session.hashes(text_to_image(sd15, loras=[allowed])) == plain
+    session.fail(text_to_image(sd15, loras=[{**allowed, "allow_unused_weights": False}]))
