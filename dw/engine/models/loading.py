@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 
 from dw.engine.models.mapped_files import detach
 from dw.engine.models.modifiers import apply_changes
+from dw.engine.models.not_found import fetching_config
 from dw.engine.models.quantization import built
 from dw.engine.models.spec import ComponentSpec, PlacementPlan, SchedulerSpec, SingleFile
 from dw.engine.patches.weight_keys import judged
@@ -38,7 +39,9 @@ def load_component(spec: ComponentSpec) -> Any:
         judged(spec.source, spec.allowed),
     ):
         if spec.source.is_file():
-            value = spec.cls.from_single_file(str(spec.source), **_arguments(spec))
+            arguments = _arguments(spec)
+            with fetching_config(spec.source, arguments.get("config")):
+                value = spec.cls.from_single_file(str(spec.source), **arguments)
         elif not hasattr(spec.cls, "from_pretrained"):  # transformers.pipeline
             device = {} if spec.placement is None else {"device": spec.placement.device}
             value = spec.cls(model=str(spec.source), **device, **_arguments(spec))
@@ -99,7 +102,7 @@ def _load_single_file(
 
 def _read(file: SingleFile, dtype: torch.dtype, have: Mapping[str, Any]) -> DiffusionPipeline:
     config = {} if file.config is None else {"config": str(file.config)}
-    with default_dtype_kept():
+    with default_dtype_kept(), fetching_config(file.path, file.config):
         return file.cls.from_single_file(
             str(file.path), torch_dtype=dtype, **config, **dict(file.options), **have
         )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants
 from huggingface_hub.errors import (
+    EntryNotFoundError,
     GatedRepoError,
+    HfHubHTTPError,
     OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
@@ -101,6 +104,27 @@ def cached_revisions(name: str, cache_dir: str | None = None) -> list[str]:
     named = {path.relative_to(refs).as_posix(): path.read_text().strip() for path in files}
     there = [name for name, commit in named.items() if commit in commits]
     return [*there, *sorted(commits - set(named.values()))]
+
+
+@contextmanager
+def fetching_config(file: Path, config: Any) -> Iterator[None]:
+    """While a model is read from one file. Raises NotCached where the workflow names no config and
+    the one that diffusers takes for such a file cannot be fetched."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        failed = (EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled)
+        if config is not None or not any(isinstance(each, failed) for each in causes(error)):
+            raise
+        guess = " ".join(str(error).split()).rstrip(".")
+        raise NotCached(
+            f"{str(file)!r} comes without its config, and diffusers' choice of one could not be "
+            f"fetched: {guess}; {_refusal(error, {})}",
+            hints=[
+                '"config": "FOLDER OR HUB ID"   beside from_single_file names a model of its kind, '
+                'for a component with its "subfolder"'
+            ],
+        ) from error
 
 
 def missing_path(name: str, folder: Path, what: str) -> RunFailed:

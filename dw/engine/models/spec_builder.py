@@ -178,10 +178,8 @@ class SpecBuilder:
     def _from_single_file(self, cls: Any, name: str) -> PipelineSpec:
         if resolve.is_generic(cls):
             raise WorkflowError(f"{cls.__name__} cannot load a single file; name the class itself")
-        context = self.context
         with at("from_pretrained_arguments", "from_single_file"):
-            options = self._hub_options
-            path = context.sources.file(name, None, access=context.access, options=options)
+            path = self._file(name, self._hub_options)
             self._check_single_file(cls, path)
         arguments, dtypes, config = self._arguments, self._dtypes, self._arguments.get("config")
         folder = None if config is None else self._folder(str(config))
@@ -201,6 +199,8 @@ class SpecBuilder:
     def _assembled(
         self, cls: Any, parts: Mapping[str, PartSpec], settings: Mapping[str, Any]
     ) -> PipelineSpec:
+        if not self._arguments.keys() & {"model_name", "from_single_file"} and not parts:
+            raise RunFailed(f"{cls.__name__} needs a 'model_name' or 'from_single_file'")
         required = constructor_signature(cls).required
         missing = [n for n in required if n not in parts and not self._is_null(n)]
         if missing:
@@ -254,7 +254,7 @@ class SpecBuilder:
             return self._part(name, cls, source, {})
         hub = {n: arguments[n] for n in (*HUB_OPTIONS, "variant") if n in arguments}
         if (file := arguments.get("from_single_file")) is not None:
-            source = context.sources.file(str(file), None, access=context.access, options=hub)
+            source = self._file(str(file), hub)
         else:
             source = context.sources.component(
                 str(arguments.get("model_name")),
@@ -371,6 +371,17 @@ class SpecBuilder:
     def _folder(self, name: str) -> Path:
         options = self._hub_options
         return self.context.sources.pipeline(name, access=self.context.access, options=options)
+
+    def _file(self, name: str, options: Mapping[str, Any]) -> Path:
+        """The file of `from_single_file`. Raises RunFailed for the folder of a model."""
+        context = self.context
+        path = context.sources.file(name, None, access=context.access, options=options)
+        if not name.endswith(path.name) and (path.parent / "config.json").is_file():
+            raise RunFailed(
+                f"{name!r} is the folder of a model, not a file",
+                hints=[f'"model_name": "{name}"   in the place of from_single_file loads it'],
+            )
+        return path
 
     def _is_given(self, name: str) -> bool:
         """Whether the workflow itself gives this component, or leaves it out."""

@@ -108,3 +108,44 @@ def test_everything_changed_at_once_is_read_in_the_right_order(
     half = {"from_pretrained_arguments": {"torch_dtype": "torch.bfloat16"}}
     session.run(from_file(checkpoint, sd15, **half, vae=half, text_encoder=half))
     assert session.loaded == ("gen.vae", "gen.text_encoder", "gen.unet")
+
+
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks`:UserWarning")
+def test_a_file_whose_config_cannot_be_fetched_names_the_argument(
+    session: Session, checkpoint: Path, sd15: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    unet = {
+        "configuration": {"component_type": "UNet2DConditionModel"},
+        "from_pretrained_arguments": {"from_single_file": str(checkpoint)},
+    }
+    whole = from_file(checkpoint, sd15)
+    del whole["steps"][0]["pipeline"]["from_pretrained_arguments"]["config"]
+    for document in (whole, text_to_image(sd15, unet=unet)):
+        error = session.fail(document)
+        assert error.message.startswith(f"{str(checkpoint)!r} comes without its config, and ")
+        assert error.message.endswith("; HF_HUB_OFFLINE is set, so nothing is downloaded")
+        assert '"config"' in str(error.hints[0])
+
+
+def test_the_folder_of_a_model_is_no_file(session: Session, sd15: Path) -> None:
+    vae = {
+        "configuration": {"component_type": "AutoencoderKL"},
+        "from_pretrained_arguments": {"from_single_file": str(sd15 / "vae")},
+    }
+    error = session.fail(text_to_image(sd15, vae=vae))
+    assert error.message == f"{str(sd15 / 'vae')!r} is the folder of a model, not a file"
+
+
+def test_a_gguf_file_is_no_whole_pipeline(session: Session, sd15: Path) -> None:
+    file = session.folder / "x.gguf"
+    file.write_bytes(b"GGUF\3\0\0\0")
+    message = session.fail(from_file(file, sd15)).message
+    assert "is a GGUF file, which holds one model, not all of StableDiffusionPipeline" in message
+
+
+def test_a_pipeline_without_a_model_says_so(session: Session) -> None:
+    document = text_to_image("x")
+    document["steps"][0]["pipeline"]["from_pretrained_arguments"] = {"torch_dtype": "torch.float16"}
+    message = session.fail(document).message
+    assert message == "StableDiffusionPipeline needs a 'model_name' or 'from_single_file'"
