@@ -16,6 +16,7 @@ from typing import Any
 
 from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.fingerprint import Fingerprint
+from dw.engine.models.lora_file import check_lora, files_of, readable
 from dw.engine.models.mapped_files import detach
 from dw.engine.models.model_state import Change, Layer
 from dw.engine.models.weights_file import Meant, check_weights
@@ -51,7 +52,8 @@ def find_loras(cls: Any, pipeline: Pipeline, context: LoadContext) -> list[LoraA
             path = context.sources.file(lora.model_name, inside, access=context.access, options={})
             meant: Meant = "LoKr" if _takes_lokrs(cls) else "LoRA"
             check_weights(path, meant, trust=context.trust, title=title)
-        fingerprint = Fingerprint.of(path)
+            check_lora(path, title)
+        fingerprint = Fingerprint.of(*files_of(path))
         found.append(
             LoraAdapter(
                 f"dw_{fingerprint}",
@@ -92,15 +94,14 @@ def lora_changes(cls: Any, wanted: Sequence[LoraAdapter]) -> Iterator[Change]:
 
 def _load(pipeline: Any, *, adapters: Iterable[LoraAdapter]) -> None:
     for adapter in adapters:
-        with warnings.catch_warnings():
+        with adapter.fingerprint.reading(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # peft warns of a second adapter
-            with adapter.fingerprint.reading(), recorded(pipeline) as keys:
-                pipeline.load_lora_weights(
-                    str(adapter.path.parent),
-                    weight_name=adapter.path.name,
-                    adapter_name=adapter.name,
-                )
-                detach(pipeline.components.values(), adapter.fingerprint)
+            weights = readable(adapter.path, pipeline)
+            named = {"weight_name": adapter.path.name} if weights is None else {}
+            source = str(adapter.path.parent) if weights is None else weights
+            with recorded(pipeline) as keys:
+                pipeline.load_lora_weights(source, **named, adapter_name=adapter.name)
+            detach(pipeline.components.values(), adapter.fingerprint)
         if not any(adapter.name in names for names in pipeline.get_list_adapters().values()):
             raise RunFailed(
                 f"the LoRA {adapter.title!r} has no weights for {type(pipeline).__name__}"
