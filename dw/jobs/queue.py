@@ -60,10 +60,11 @@ class JobQueue:
         most_queued: int = MOST_QUEUED,
         max_wait_s: float = MAX_WAIT_S,
         clock: Callable[[], float] = time.time,
+        on_change: Sequence[Callable[[Job], None]] = (),
     ) -> None:
         self.store = store
         self.events = JobEvents(store)
-        self.on_change: list[Callable[[Job], None]] = []  # called with the lock held
+        self.on_change = list(on_change)  # called with the lock held
         self._pool = pool
         self._settings = settings
         self._open_storage = open_storage
