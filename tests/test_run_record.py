@@ -6,7 +6,10 @@ import errno
 import json
 import os
 import platform
+import re
+import stat
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,21 @@ def test_a_write_that_fails_leaves_what_was_there(folder: Path, full_disk: None)
         run_record.write(folder, {**RUNNING, "state": "finished"})
     assert os.listdir(folder) == ["run.json"]
     assert run_record.read(folder) == RUNNING
+
+
+def test_a_record_is_text_for_people_and_only_for_its_owner(tmp_path: Path) -> None:
+    run_record.write(tmp_path, {"state": "finished", "prompt": "ein Föx", "what": Path("a")})
+    file = tmp_path / "run.json"
+    assert file.read_bytes().decode() == (
+        '{\n  "state": "finished",\n  "prompt": "ein Föx",\n  "what": "' + repr(Path("a")) + '"\n}'
+    )
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_the_moment_is_that_of_everybody_to_the_millisecond() -> None:
+    moment = run_record.now()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", moment)
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(moment)) < timedelta(minutes=1)
 
 
 def test_half_of_a_surrogate_pair_is_kept(folder: Path) -> None:
@@ -78,7 +96,7 @@ def test_what_is_no_record_is_not_touched(tmp_path: Path, text: str) -> None:
     assert (tmp_path / "run.json").read_text() == text
 
 
-BAD_SECONDS = ("x", None, float("nan"), float("inf"), 10**400, -1, True)
+BAD_SECONDS = ("x", None, float("nan"), float("inf"), 10**400, 1e9, -1, True)
 Odd = Callable[[Path], object]
 
 
@@ -95,25 +113,33 @@ def huge(path: Path) -> None:
         file.truncate(run_record.LARGEST + 1)
 
 
+NO_RECORD = "not a run record"
 ODD = [
+    pytest.param(text(""), "Expecting value.*", id="empty"),
+    pytest.param(text("{"), "Expecting property name.*", id="cut"),
+    *[pytest.param(text(each), NO_RECORD, id=each) for each in ("[]", "null", "7", "{}", "NaN")],
+    pytest.param(text("[" * 100_000), "nested too deeply", id="deep"),
+    pytest.param(text('{"seed": ' + "9" * 5000 + "}"), "Exceeds the limit.*", id="digits"),
+    pytest.param(lambda path: path.write_bytes(b"\x80\x00\xff"), "'utf-8' codec.*", id="binary"),
+    pytest.param(huge, "larger than 64 MB", id="huge"),
+    pytest.param(Path.mkdir, "not a file", id="folder"),
+    pytest.param(os.mkfifo, "not a file", id="pipe"),
+    pytest.param(lambda path: path.symlink_to("/dev/zero"), "not a file", id="device"),
+    pytest.param(lambda path: path.symlink_to("no"), "No such file or directory", id="dangling"),
+    pytest.param(
+        lambda path: path.symlink_to("run.json"), "Too many levels of symbolic links", id="loop"
+    ),
     *[
-        pytest.param(text(each), id=repr(each))
-        for each in ("", "{", "[]", "null", "7", "{}", "NaN")
+        pytest.param(wrong(state=state), NO_RECORD, id=f"state={state}")
+        for state in ([], {}, None, "odd", 1)
     ],
-    pytest.param(text("[" * 100_000), id="deep"),
-    pytest.param(text('{"state": "finished", "seed": ' + "9" * 5000 + "}"), id="digits"),
-    pytest.param(lambda path: path.write_bytes(b"\x80\x00\xff"), id="binary"),
-    pytest.param(lambda path: path.write_bytes("{}".encode("utf-16")), id="utf-16"),
-    pytest.param(huge, id="huge"),
-    pytest.param(Path.mkdir, id="folder"),
-    pytest.param(os.mkfifo, id="pipe"),
-    pytest.param(lambda path: path.symlink_to("/dev/zero"), id="device"),
-    pytest.param(lambda path: path.symlink_to("nowhere"), id="dangling"),
-    pytest.param(lambda path: path.symlink_to("run.json"), id="loop"),
     *[
-        pytest.param(wrong(**{name: value}), id=f"{name}={value!r}"[:40])
+        pytest.param(
+            wrong(**{name: value}),
+            f"{NO_RECORD}: '{name}' has another type",
+            id=f"{name}={value!r}"[:40],
+        )
         for name, values in {
-            "state": ([], {}, None, "odd", 1),
             "started": (5, None, []),
             "ended": (5, {}),
             "host": (5, None),
@@ -123,8 +149,8 @@ ODD = [
             "last_step": (5, []),
             "resolved_arguments": ([], None, "x"),
             "timings_s": ([], None, *({"load": each} for each in BAD_SECONDS)),
-            "steps": ({}, None, [1], [{}], [{"name": 5}]),
-            "outputs": ({}, None, "x", [None], [{}], [{"path": None}]),
+            "steps": ({}, None, [1], [{}], [{"name": 5}], [{"path": "a"}]),
+            "outputs": ({}, None, "x", [None], [{}], [{"path": None}], [{"name": "a"}]),
             "versions": ([], None),
         }.items()
         for value in values
@@ -162,7 +188,10 @@ class TestPast:
         record(tmp_path, "demo/0001", **times)
         record(tmp_path, "demo/0002", started=times["started"])
         record(tmp_path, "demo/0003", started="yesterday", ended=None)
-        assert [run.seconds for run in run_record.past(tmp_path)] == [2.5, None, None]
+        runs = run_record.past(tmp_path)
+        assert [run.seconds for run in runs] == [2.5, None, None]
+        assert runs[0].started == datetime(2026, 1, 1, 23, 59, 58, 500_000, UTC)
+        assert runs[0].started.tzinfo is UTC
 
     @pytest.mark.parametrize(
         ("text", "is_there"),
@@ -179,20 +208,55 @@ class TestPast:
         [run] = run_record.past(tmp_path)
         assert run.mentions(text) is is_there
 
-    @pytest.mark.parametrize("odd", ODD)
-    def test_an_odd_record_costs_its_own_line(self, tmp_path: Path, odd: Odd) -> None:
+    @pytest.mark.parametrize(("odd", "cause"), ODD)
+    def test_an_odd_record_costs_its_own_line(self, tmp_path: Path, odd: Odd, cause: str) -> None:
         record(tmp_path, "demo/0001", started="2026-01-01T00:00:00+00:00")
-        (tmp_path / "demo" / "0002").mkdir()
-        odd(tmp_path / "demo" / "0002" / "run.json")
+        (tmp_path / "demo" / "0000").mkdir()
+        odd(tmp_path / "demo" / "0000" / "run.json")
         runs = {run.name: run for run in run_record.past(tmp_path)}
         assert {name: run.state for name, run in runs.items()} == {
+            "demo/0000": "unreadable",
             "demo/0001": "finished",
-            "demo/0002": "unreadable",
         }
-        wrong = runs["demo/0002"]
-        assert wrong.facts["cause"].startswith("run.json: ")
-        assert (wrong.files, wrong.seconds, wrong.started) == ([], None, None)
+        wrong = runs["demo/0000"]
+        assert re.fullmatch(f"run.json: {cause}", wrong.facts["cause"]), wrong.facts["cause"]
+        assert (wrong.number, wrong.files, wrong.seconds, wrong.started) == (1, [], None, None)
         assert wrong.mentions("unreadable")
+        assert wrong.mentions(wrong.facts["cause"].upper())
+
+    def test_a_record_may_be_as_large_and_as_long_as_the_limits_say(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(run_record, "LARGEST", 4096)
+        seconds = {"plan": 0, "load": 0.0, "execute": 999_999_999.0}
+        folder = record(tmp_path, "demo/0001", timings_s=seconds, pid=2**31 - 1, cause=None)
+        text = (folder / "run.json").read_text()
+        (folder / "run.json").write_text(text + " " * (run_record.LARGEST - len(text)))
+        [run] = run_record.past(tmp_path)
+        assert (run.state, run.facts["timings_s"]) == ("finished", seconds)
+
+    def test_folders_without_a_record_are_passed_over(self, tmp_path: Path) -> None:
+        for name in ("a/0000", "demo/0000"):
+            (tmp_path / name).mkdir(parents=True)
+        record(tmp_path, "demo/0001")
+        (tmp_path / "demo" / "9999").mkdir()
+        assert [run.name for run in run_record.past(tmp_path)] == ["demo/0001"]
+
+    def test_a_run_without_its_moment_is_before_all_others(self, tmp_path: Path) -> None:
+        record(tmp_path, "demo/0001", started="2026-01-01T00:00:00+00:00")
+        record(tmp_path, "demo/0002")
+        record(tmp_path, "demo/0003")
+        names = [run.name for run in run_record.past(tmp_path)]
+        assert names == ["demo/0002", "demo/0003", "demo/0001"]
+
+    @pytest.mark.parametrize("text", ["examples/Demo.json", "out of MEMORY", "ein FÖX"])
+    def test_its_path_its_cause_and_its_arguments_are_searched(
+        self, tmp_path: Path, text: str
+    ) -> None:
+        arguments = {"prompt": "ein Föx"}
+        facts = {"path": "examples/demo.json", "cause": "out of memory"}
+        record(tmp_path, "demo/0001", **facts, resolved_arguments=arguments)
+        assert run_record.past(tmp_path)[0].mentions(text)
 
     @pytest.mark.parametrize("started", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
     def test_a_time_that_is_none_here_is_none(self, tmp_path: Path, started: str) -> None:
