@@ -9,7 +9,7 @@ from typing import Any
 from dw.engine.models.spec_builder import LOADER_ARGUMENTS
 from dw.errors import did_you_mean
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
-from dw.workflow.json_path import JsonPath, spell_value
+from dw.workflow.json_path import JsonPath
 
 _MEMORY = "'offload' and 'group_offload' in configuration keep models in host memory or on disk"
 _PROXIES = "the environment sets the hub's address, HF_ENDPOINT, and proxies, HTTPS_PROXY"
@@ -78,7 +78,5 @@ def _without_effect(
     if name == "config" and "from_single_file" not in arguments:
         return "it goes with 'from_single_file'; a folder has its own configs"
     if name == "subfolder" and is_pipeline and value:
-        model = arguments.get("model_name")
-        inside = f"name it as 'model_name': {spell_value(f'{model}/{value}')}" if model else ""
-        return f"a pipeline is a whole folder{'; ' if inside else ''}{inside}"
+        return "a pipeline is a whole folder; a component of it goes beside 'configuration'"
     return None

@@ -29,8 +29,8 @@ def test_what_other_programs_call_it_is_answered_with_what_there_is(name: str) -
         ),
         (
             {"model_name": "a/b", "subfolder": "unet"},
-            "'subfolder' would have no effect here: a pipeline is a whole folder; name it as "
-            "'model_name': 'a/b/unet'",
+            "'subfolder' would have no effect here: a pipeline is a whole folder; a "
+            "component of it goes beside 'configuration'",
         ),
         (
             {"model_name": "a/b", "config": "c"},
