@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from dw.errors import RunFailed
 from dw.events import Loaded
 from tests.engine.session import Session, generate, text_to_image, workflow
 
@@ -85,9 +83,7 @@ def test_dtypes_are_compared_after_they_are_resolved(
     ready: Session, sd15: Path, dtype: Any, reloads: tuple[str, ...]
 ) -> None:
     document = text_to_image(sd15, from_pretrained_arguments={"torch_dtype": dtype})
-    mixed = isinstance(dtype, dict) and len(set(dtype.values())) > 1
-    with pytest.raises(RunFailed) if mixed else nullcontext():  # the pipeline's own limit:
-        ready.run(document)  # bfloat16 latents and a float32 VAE
+    ready.run(document)
     assert ready.loaded == ready.dropped == reloads
 
 
