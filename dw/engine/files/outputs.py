@@ -67,7 +67,7 @@ class OutputWriter:
         def job() -> OutputFile:
             encoded = None
             try:
-                with failing(lambda: f"step {step!r}, writing"):
+                with failing(lambda: ""):  # `_next` says where
                     encoded = encode(value, spec, metadata)
                     return save(path, encoded, spec.content_type)
             except RunFailed as error:

@@ -125,6 +125,7 @@ def test_a_file_that_fails_names_its_step(tmp_path: Path) -> None:
     with pytest.raises(RunFailed) as caught:
         list(writer.drain())
     assert caught.value.where == "step 'gen', writing"
+    assert caught.value.hints == ()
 
 
 def test_run_folders_are_numbered_and_never_shared(tmp_path: Path) -> None:
@@ -148,6 +149,20 @@ def test_a_file_that_is_no_image_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match=r"a\.png' was not written correctly: the file cannot be"):
         save(tmp_path / "a.png", Encoded(b"no image", MediaInfo(4, 4, 1)), "image/png")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_is_not_whole_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary: list[Path] = []
+    write = outputs.write_bytes
+    monkeypatch.setattr(
+        outputs, "write_bytes", lambda path, data: (temporary.append(path), write(path, data))
+    )
+    save(tmp_path / "a.txt", Encoded(b"new", MediaInfo()), "text/plain")
+    [path] = temporary
+    assert path.parent == tmp_path
+    assert re.fullmatch(r"\.[0-9a-f]{16}\.part", path.name)
 
 
 def test_a_file_that_exists_is_replaced_whole(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from dw.engine.files.outputs import OutputWriter
 from dw.engine.media import encoding, video
 from dw.engine.media.audio import Audio
 from dw.engine.media.video import Video
-from dw.errors import DwError, OutOfResources, RunFailed
+from dw.errors import DwError, OutOfResources, RunFailed, SetOutputDir
 from dw.types import OutputFile
 from dw.workflow.format.result import Result
 from tests.engine.session import Session, workflow
@@ -263,6 +263,7 @@ def test_a_limit_on_the_size_of_files_has_a_smaller_form(folder: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert error.message.startswith(f"cannot write '{folder}/a.bmp': File too large")
+    assert SetOutputDir() in error.hints
     assert kept.path == str(folder / "a.png")
 
 
