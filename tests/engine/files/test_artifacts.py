@@ -19,9 +19,10 @@ from PIL import Image
 
 from dw.engine.calls.calling import call
 from dw.engine.cancellation import RunControl
-from dw.engine.files.artifacts import artifacts
+from dw.engine.files.artifacts import Results, artifacts, on_host
 from dw.engine.media.audio import Audio, as_audio
 from dw.engine.media.video import Video
+from dw.errors import RunFailed
 from dw.workflow.format.configuration import Configuration
 
 IMAGES = [Image.new("L", (8, 8), shade) for shade in (0, 1, 2)]
@@ -162,3 +163,67 @@ class TestMarigold:
         colours = np.stack([self.VALUES] * 3, -1)[None]
         found = artifacts(MarigoldIntrinsicsOutput(np.repeat(colours, 2, 0), None, None))
         assert [np.asarray(image)[0, :, 0].tolist() for image in found] == [[0, 64, 128, 255]] * 2
+
+
+def test_images_of_a_mapping_come_first_and_the_rest_as_a_mapping() -> None:
+    assert artifacts({"images": [1, 2]}) == [1, 2]
+    assert artifacts({"images": [1, 2], "seed": 7}) == [1, 2, {"seed": 7}]
+    assert artifacts({"videos": [1, 2]}) == [1, 2]
+    assert artifacts({"videos": [1], "seed": 7}) == [1, {"seed": 7}]
+    assert artifacts({"images": "none"}) == [{"images": "none"}]
+
+
+class TestResults:
+    @pytest.fixture
+    def results(self) -> Results:
+        found = Results(["gen", "size"])
+        found.keep("gen", [StableDiffusionPipelineOutput(IMAGES, [False]), IMAGES[0]])
+        found.keep("size", [{"width": 8, "height": 4}, {"width": 9}])
+        return found
+
+    def test_are_the_artifacts_of_all_iterations(self, results: Results) -> None:
+        assert results.values("previous_result:gen") == [*IMAGES, IMAGES[0]]
+        assert results.first("previous_result:gen") is IMAGES[0]
+
+    def test_have_properties(self, results: Results) -> None:
+        results.keep("gen", [IMAGES[0]])
+        assert results.values("previous_result:gen.width") == [8]
+
+    def test_of_mappings_may_lack_them(self, results: Results) -> None:
+        assert results.values("previous_result:size.width") == [8, 9]
+        assert results.values("previous_result:size.height") == [4]
+        assert results.values("previous_result:size.depth") == []
+        with pytest.raises(RunFailed, match=r"'previous_result:size.depth' is empty"):
+            results.first("previous_result:size.depth")
+
+    @pytest.mark.parametrize("name", ["colour", "save"])
+    def test_of_objects_must_have_them(self, results: Results, name: str) -> None:
+        results.keep("gen", [IMAGES[0]])
+        with pytest.raises(RunFailed, match=f"the result of step 'gen' has no '{name}'"):
+            results.values(f"previous_result:gen.{name}")
+
+    def test_of_outputs_must_have_them(self, results: Results) -> None:
+        results.keep("gen", [StableDiffusionPipelineOutput(IMAGES, None)])
+        assert results.values("previous_result:gen.images") == [IMAGES]
+        with pytest.raises(RunFailed, match="has no 'nsfw_content_detected'"):
+            results.values("previous_result:gen.nsfw_content_detected")
+
+    def test_of_unknown_steps_are_errors(self, results: Results) -> None:
+        with pytest.raises(RunFailed, match="names an unknown step"):
+            results.values("previous_result:other")
+
+    def test_that_nothing_needs_are_dropped(self, results: Results) -> None:
+        results.retain(["previous_result:size.width"])
+        assert results.values("previous_result:size.width") == [8, 9]
+        with pytest.raises(KeyError):
+            results.values("previous_result:gen")
+
+
+def test_tensors_that_are_on_the_host_stay_as_they_are() -> None:
+    tensor, plain = torch.ones(2), {"a": 1}
+    assert on_host(tensor) is tensor
+    assert on_host(plain) is plain
+    mapping = {"a": tensor, "b": torch.ones(2, device="meta")}
+    with pytest.raises(NotImplementedError):  # it has no data to move
+        on_host(mapping)
+    assert mapping["a"] is tensor
