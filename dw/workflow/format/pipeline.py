@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from dw.workflow.builtin import is_builtin
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
@@ -32,6 +33,7 @@ OVERRIDES = words(
 """Names of component overrides; `_2`, `_3`, ... may follow. Any other key whose object has
 `from_pretrained_arguments` is one as well."""
 
+MULTI_CONTROLNET = "diffusers.models.controlnets.multicontrolnet.MultiControlNetModel"
 _NUMBER = re.compile(r"_[2-9]$")
 _SOURCES = ("model_name", "from_single_file", "task")
 
@@ -99,6 +101,18 @@ class Component(Loadable):
     group_offload: ModuleGroupOffload | None = Field(
         None, description="the same as in configuration"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_one(cls, data: Any) -> Any:
+        if isinstance(data, list):
+            raise PydanticCustomError(
+                "several",
+                "must be one object (several ControlNets are one model, which the save_pretrained "
+                "of {multi} writes)",
+                {"multi": MULTI_CONTROLNET},
+            )
+        return data
 
     @classmethod
     def conflicts(cls, data: Mapping[str, Any], /) -> Diagnostics:
