@@ -118,7 +118,8 @@ def test_what_the_classes_say_of_a_broken_file_is_told_with_the_rest(
     printed = [each for each in shell.say(line).splitlines() if each.startswith("examples/")]
     assert printed == [
         "examples/FluxDev.json:9:9: error: no argument 'promt'",
-        "examples/FluxDev.json:31:10: error: 'seed' must be an integer from 0 to 4294967295, got 'x'",
+        "examples/FluxDev.json:31:10: error: "
+        "'seed' must be an integer from 0 to 4294967295, got 'x'",
     ]
 
 
