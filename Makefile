@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-long check bench clean
+.PHONY: demo test test-long check mutation bench clean
 
 demo: $(READY)
 	$(BIN)/python -m dw.repl --script examples/demo.dw
@@ -21,6 +21,11 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# MODULES="cache spec": those alone. A module takes minutes.
+mutation: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
+	$(BIN)/python -m tests.mutation $(MODULES)
 
 bench: $(READY)
 	$(BIN)/python -m bench

@@ -13,7 +13,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 DECLARED = {
     extra: [re.split(r"[<>=;\s]", each)[0].replace("-", "_") for each in requirements]
     for extra, requirements in PROJECT["optional-dependencies"].items()
-    if extra != "dev"
+    if extra not in ("dev", "mutation")  # no user needs them
 }
 DISTRIBUTIONS = {"cv2": "opencv_python_headless", "optimum": "optimum_quanto"}
 

@@ -77,7 +77,10 @@ class Snapshot:
     def _is_current(self, held: dict[str, Any], saved: dict[str, Any]) -> bool:
         if self._ignored:
             held = {name: value for name, value in held.items() if name not in self._ignored}
-        return _is_same(held, saved)
+        if _is_same(held, saved):
+            return True
+        # One that was removed and set again is the last; the order of attributes means nothing.
+        return held.keys() == saved.keys() and all(held[name] is saved[name] for name in saved)
 
     def restore(self) -> bool:
         """Make the model like this again. False when that is impossible, because the numbers of
@@ -94,11 +97,12 @@ class Snapshot:
             if not _is_same(container, saved):
                 _refill(container, saved)
         weights = zip(self._weights, self._dtypes, self._layouts, strict=True)
-        with torch.inference_mode():  # weights that were cast in a call belong to it
-            restored = [_put_back(weight, dtype, *layout) for weight, dtype, layout in weights]
-            for weight, has_gradient in zip(self._weights, self._gradients, strict=True):
-                # Kernels are chosen by it, even where no gradient is computed; peft changes it.
-                weight.requires_grad_(has_gradient)
+        restored = [_put_back(weight, dtype, *layout) for weight, dtype, layout in weights]
+        for weight, has_gradient in zip(self._weights, self._gradients, strict=True):
+            # Kernels are chosen by it, even where no gradient is computed; peft changes it.
+            if weight.requires_grad is not has_gradient:
+                with torch.inference_mode(weight.is_inference()):
+                    weight.requires_grad_(has_gradient)
         return all(restored)
 
 
@@ -137,12 +141,13 @@ def _put_back(
         return True
     if not _is_plain(tensor) or strides is None or tensor.is_meta or not holds(tensor.dtype, dtype):
         return False
-    data = tensor.data.to(device=device, dtype=dtype)
-    if data.stride() != strides:
-        # Not `contiguous`: layers of size 1 have several strides that count as contiguous, and
-        # kernels are chosen by them.
-        data = torch.empty_strided(data.shape, strides, dtype=dtype, device=device).copy_(data)
-    tensor.data = data
+    with torch.inference_mode(tensor.is_inference()):  # one that was cast in a call belongs to it
+        data = tensor.data.to(device=device, dtype=dtype)
+        if data.stride() != strides:
+            # Not `contiguous`: layers of size 1 have several strides that count as contiguous, and
+            # kernels are chosen by them.
+            data = torch.empty_strided(data.shape, strides, dtype=dtype, device=device).copy_(data)
+        tensor.data = data
     return True
 
 

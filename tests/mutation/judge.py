@@ -1,0 +1,157 @@
+"""The judge: runs the tests of a module in forked processes that import dw with a mutant in place.
+
+The process that forks has imported the libraries, and nothing of dw, so a mutant costs half a second
+and the tests that execute its line.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.abc
+import importlib.util
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "av", "PIL", "pydantic")
+OPTIONS = (
+    *("-q", "-x", "-n0", "--no-header", "--timeout", "60"),
+    *("-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", "xdist.plugin"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the unchanged module gives: its tests pass, in this time; `executed` are the tests that
+    execute each line."""
+
+    seconds: float
+    executed: Mapping[int, Sequence[str]]
+
+
+def prepare(temporary: Path) -> None:
+    """Make this process one to fork from."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    # As in a worker of xdist, whose stand-ins lie in one folder beside those of its tests.
+    os.environ["PYTEST_XDIST_WORKER"] = "gw0"
+    for name in LIBRARIES:
+        import_module(name)
+    gc.freeze()
+
+
+def baseline(path: Path, tests: Sequence[str], temporary: Path) -> Baseline:
+    """Raises RuntimeError when the tests do not pass without any change."""
+    report = temporary / "baseline.json"
+
+    def work() -> int:
+        before = {*sys.modules}
+        import coverage
+        import pytest
+
+        measured = coverage.Coverage(include=[str(path)], data_file=None)
+        measured.start()
+
+        class Contexts:
+            @pytest.hookimpl(tryfirst=True)
+            def pytest_runtest_protocol(self, item: Any) -> None:
+                measured.switch_context(item.nodeid)
+
+        code = int(
+            pytest.main(
+                [*OPTIONS, f"--basetemp={temporary / 'tests'}", *tests], plugins=[Contexts()]
+            )
+        )
+        measured.stop()
+        data = measured.get_data()
+        [file] = data.measured_files()
+        executed = {
+            line: [n for n in names if n] for line, names in data.contexts_by_lineno(file).items()
+        }
+        modules = [name for name in sys.modules if name not in before]
+        report.write_text(json.dumps({"executed": executed, "modules": modules}))
+        return code
+
+    begun = time.monotonic()
+    code = in_a_child(work, timeout_s=900)
+    if code != 0:
+        raise RuntimeError(f"the tests of {path} do not pass without any change ({code})")
+    told = json.loads(report.read_text())
+    seconds = time.monotonic() - begun
+    for name in told["modules"]:
+        if not name.startswith(("dw", "tests", "_pytest", "pytest", "coverage", "conftest")):
+            with suppress(Exception):  # of a package that is there in part
+                import_module(name)
+    gc.freeze()
+    return Baseline(seconds, {int(line): names for line, names in told["executed"].items()})
+
+
+def survives(
+    module: str, source: str, tests: Sequence[str], temporary: Path, *, timeout_s: float
+) -> bool:
+    """Whether the tests pass with `source` as the module."""
+
+    def work() -> int:
+        sys.meta_path.insert(0, _Changed(module, source))
+        import pytest
+
+        return int(pytest.main([*OPTIONS, f"--basetemp={temporary / 'tests'}", *tests]))
+
+    return in_a_child(work, timeout_s=timeout_s) == 0
+
+
+class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds one module, and loads another source for it."""
+
+    def __init__(self, module: str, source: str) -> None:
+        self._module, self._source = module, source
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != self._module:
+            return None
+        place = str(Path(*name.split(".")).with_suffix(".py").resolve())
+        return importlib.util.spec_from_file_location(name, place, loader=self)
+
+    def create_module(self, spec: Any) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self._source, str(module.__file__), "exec"), module.__dict__)
+
+
+def in_a_child(work: Callable[[], int], *, timeout_s: float) -> int | None:
+    """What `work` returns in a forked process; None: it took too long, or died."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        os.close(ours)
+        null = os.open(os.devnull, os.O_WRONLY)
+        if "DW_MUTATION_OUTPUT" not in os.environ:
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+        code = 70
+        try:
+            code = work()
+        finally:
+            os.write(theirs, bytes([min(code, 255)]))
+            os._exit(0)
+    os.close(theirs)
+    is_ready, _, _ = select.select([ours], [], [], timeout_s)
+    told = os.read(ours, 1) if is_ready else b""
+    os.close(ours)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return told[0] if told else None
