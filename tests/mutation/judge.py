@@ -1,7 +1,7 @@
-"""The judge: runs the tests of a module in forked processes that import dw with a mutant in place.
+"""The judge: runs the tests of a module in forked processes that import dw with a mutant in it.
 
-The process that forks has imported the libraries, and nothing of dw, so a mutant costs half a second
-and the tests that execute its line.
+The process that forks has imported the libraries, and nothing of dw, so a mutant costs half a
+second and the tests that execute its line.
 """
 
 from __future__ import annotations
