@@ -163,3 +163,28 @@ def test_weights_that_hit_nothing_are_counted_and_named(
     allowed = {"model_name": str(own), "allow_unused_weights": True}
     assert session.hashes(text_to_image(sd15, loras=[allowed])) == plain
     session.fail(text_to_image(sd15, loras=[{**allowed, "allow_unused_weights": False}]))
+
+
+def test_half_of_a_lora_is_taken_off_again(session: Session, sd15: Path, own: Path) -> None:
+    """The UNet has its part already when that of the text encoder does not fit."""
+    plain = session.hashes(text_to_image(sd15))
+    weights = load_file(own)
+    weights["text_encoder.encoder.layers.0.self_attn.q_proj.lora_A.weight"] = torch.ones(4, 7)
+    weights["text_encoder.encoder.layers.0.self_attn.q_proj.lora_B.weight"] = torch.ones(7, 4)
+    save_file(weights, own)
+    [unet] = [c.value for c in session.engine._cache.components() if c.label == "gen.unet"]
+    session.fail(text_to_image(sd15, loras=[{"model_name": str(own)}]))
+    assert not hasattr(unet, "peft_config")
+    assert session.hashes(text_to_image(sd15)) == plain
+    assert session.loaded == ()
+
+
+def test_a_lora_that_lost_its_leave_fails_warm_as_it_does_cold(
+    session: Session, sd15: Path, own: Path
+) -> None:
+    weights = load_file(own)
+    one_of_another_layer(weights)
+    save_file(weights, own)
+    allowed = {"model_name": str(own), "allow_unused_weights": True}
+    session.run(text_to_image(sd15, loras=[allowed]))
+    session.fail(text_to_image(sd15, loras=[{"model_name": str(own)}]))

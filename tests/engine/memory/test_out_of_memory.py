@@ -13,11 +13,13 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.autoencoders.vae import Decoder
 
+from dw.engine.files.outputs import OutputWriter
 from dw.engine.memory.out_of_memory import HALF, LAYERS, OFFLOAD, SMALLER, TILING, OutOfMemoryReport
 from dw.engine.models.cache import CachedComponent
 from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.spec import ComponentSpec, Placement
 from dw.errors import OutOfResources
+from dw.events import Produced
 from tests.engine.session import Session, generate, on_a_gpu, text_to_image, workflow
 
 CUDA = (
@@ -140,12 +142,19 @@ class TestOnAGpu:
         assert gpu.hashes(text_to_image(sd15)) == before
 
     def test_files_of_the_first_try_are_written_again(
-        self, gpu: Session, sd15: Path, runs_out: RunsOut
+        self, gpu: Session, sd15: Path, runs_out: RunsOut, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        document = workflow(generate(sd15), {**generate(sd15), "name": "second"})
-        before = gpu.hashes(document)
+        """Also those that were told as finished before the memory ran out."""
+        monkeypatch.setattr(OutputWriter, "done", OutputWriter.drain)
+        steps = [{**generate(sd15), "name": name} for name in ("one", "two")]
+        before = gpu.run(workflow(*steps)).outputs
         runs_out.of_memory(Decoder, torch.OutOfMemoryError(CUDA), at=(2,))
-        assert gpu.hashes(document) == before
+        outputs = gpu.run(workflow(*steps)).outputs
+        assert len(gpu.seen(Produced)) == 3
+        assert [each.sha256 for each in outputs] == [each.sha256 for each in before]
+        assert [Path(each.path).name for each in outputs] == [
+            Path(each.path).name for each in before
+        ]
         assert runs_out.calls == 4
 
     def test_a_full_disk_is_not_tried_again(
