@@ -343,7 +343,7 @@ class SpecBuilder:
     def _variant(self, name: str, source: Path, arguments: Mapping[str, Any]) -> str | None:
         """The variant to load. Where only some components of a pipeline have it, diffusers loads
         the plain weights of the others; a component of its own must have it."""
-        variant = arguments.get("variant")
+        variant = None if self.context.rehearse else arguments.get("variant")
         if variant is None or not source.is_dir() or has_variant(source, variant):
             return variant if source.is_dir() else None
         if not self._is_override(name) and weight_files(source):
