@@ -18,14 +18,11 @@ COUNT = re.compile(
 )
 """Names of what must be there at least once."""
 
-_MULTIPLE = re.compile(r"(height|width) % (\d+) [!=]= 0")
-
 
 def check_ranges(
     cls: Any, parameters: Mapping[str, Parameter], arguments: Mapping[str, Any]
 ) -> Diagnostics:
-    """Counts below 1, a strength that leaves no step, sides that the model cannot divide. Paths
-    begin at the arguments."""
+    """Counts below 1, and a strength that leaves no step. Paths begin at the arguments."""
     for name, value in arguments.items():
         if type(value) not in (int, float) or name not in parameters:
             continue
@@ -36,8 +33,6 @@ def check_ranges(
             wanted = "at least 0"
         elif name == "strength" and not 0 < value <= 1:
             wanted = "above 0 and at most 1"
-        elif type(value) is int and (side := _multiples(cls).get(name)) and value % side:
-            wanted = f"a multiple of {side}, such as {max(1, round(value / side)) * side}"
         if wanted:
             yield DataDiagnostic((name,), f"{name!r} must be {wanted}, got {spell_value(value)}")
     yield from _check_strength(cls, parameters, arguments)
@@ -62,11 +57,6 @@ def _check_strength(
         yield DataDiagnostic(
             (name,), f"{message}: at least {-(-1 // strength):.0f} steps are needed"
         )
-
-
-def _multiples(cls: Any) -> dict[str, int]:
-    """What a pipeline's own checks divide the height and the width by, where that is a number."""
-    return {name: int(side) for name, side in _MULTIPLE.findall(_source(cls, "check_inputs"))}
 
 
 def _source(cls: Any, method: str) -> str:
