@@ -20,7 +20,7 @@ from dw.engine.models.model_state import ModelState
 from dw.engine.models.offload_hooks import OnDemand
 from dw.rehearsal import stand_in
 from dw.workflow.format.configuration import Configuration
-from tests.engine.session import CancelsAt, Json, Session, on_a_gpu, text_to_image
+from tests.engine.session import CancelsAt, Json, Session, merged, on_a_gpu, text_to_image
 
 FP8 = {"storage_dtype": "torch.float8_e4m3fn"}
 LEAVES = {"offload_type": "leaf_level"}
@@ -337,3 +337,68 @@ def test_values_that_are_equal_load_nothing(session: Session, flux: Path) -> Non
     session.run(flux_with(flux, enable_layerwise_casting={}))
     session.run(flux_with(flux, enable_layerwise_casting=FP8))
     assert session.loaded == ()
+
+
+ON_DISK = [
+    {"group_offload": {**LEAVES, "offload_to_disk_path": "disk"}},
+    {"group_offload": {**BLOCKS, "offload_to_disk_path": "disk"}},
+    of("transformer", group_offload={**LEAVES, "offload_to_disk_path": "disk"}),
+    of(
+        "transformer.transformer_blocks",
+        group_offload={**LEAVES, "offload_to_disk_path": "disk"},
+    ),
+]
+
+
+class TestOnDisk:
+    """Group offloading to disk, on the CPU as the device."""
+
+    @pytest.mark.parametrize("configuration", ON_DISK)
+    def test_it_draws_what_it_draws_without_and_beside_a_lora(
+        self, gpu: Session, configuration: Json
+    ) -> None:
+        """In one folder for all components; T5's embedding is the weight of two layers."""
+        lora = [{"model_name": "a/lora", "weight_name": "x.safetensors"}]
+        plain, on_disk = flux_with(Path("any/model")), flux_with(Path("any/model"), **configuration)
+        adapted = [merged(document, {}) for document in (plain, on_disk)]
+        for document in adapted:
+            document["steps"][0]["pipeline"]["loras"] = lora
+        before = gpu.hashes(plain, rehearse=True)
+        assert gpu.hashes(on_disk, rehearse=True) == before
+        assert gpu.hashes(on_disk, rehearse=True) == before
+        assert gpu.reason == "cached"
+        images = gpu.hashes(adapted[0], rehearse=True)
+        assert images != before
+        assert gpu.hashes(adapted[1], rehearse=True) == images
+        assert gpu.hashes(on_disk, rehearse=True) == before
+        assert gpu.hashes(plain, rehearse=True) == before
+        gc.collect()
+        assert list((gpu.folder / "disk").iterdir()) == []
+
+    def test_a_cancelled_one_is_loaded_again(self, gpu: Session, flux: Path) -> None:
+        document = flux_with(flux, **ON_DISK[0])
+        before = gpu.hashes(document)
+        gpu.cancel(document, CancelsAt(2))
+        assert gpu.engine.memory().components != ()  # tokenizers have nothing on disk
+        assert gpu.hashes(document) == before
+        assert set(gpu.loaded) == {f"gen.{name}" for name in ALL}
+
+    def test_old_and_new_are_never_in_memory_together(
+        self, gpu: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        document = flux_with(Path("any/model"), **ON_DISK[2])
+        gpu.run(document, rehearse=True)
+        living: list[int] = []
+        keep = gpu.engine._live_models.add
+        monkeypatch.setattr(
+            gpu.engine._live_models,
+            "add",
+            lambda name, value: (
+                living.append(sum(n == name for n, _ in gpu.engine._live_models.living())),
+                keep(name, value),
+            ),
+        )
+        lora = [{"model_name": "a/lora", "weight_name": "x.safetensors"}]
+        document["steps"][0]["pipeline"]["loras"] = lora
+        gpu.run(document, rehearse=True)
+        assert living == [0]
