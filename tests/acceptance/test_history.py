@@ -36,11 +36,16 @@ def kill(client: LocalWorkerClient, _run_id: int) -> None:
     os.kill(client.status().pid, signal.SIGKILL)
 
 
+def block(client: LocalWorkerClient, run_id: int) -> None:
+    """A folder is in the place of the image."""
+    (client._handles[run_id].folder / "test-draw.0-0.0.png").mkdir()
+
+
 GOOD = Fate(Finished, "finished")
 FAULTS = [
     Fate(Died, "died", LONG, kill),
     Fate(RunCancelled, "cancelled", LONG, LocalWorkerClient.cancel),
-    Fate(Failed, "failed", {"width": 63}),
+    Fate(Failed, "failed", {"num_inference_steps": 400}, block),
     Fate(Died, "died", LONG, lambda client, _: client.kill()),
 ]
 

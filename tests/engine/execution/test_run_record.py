@@ -35,10 +35,10 @@ def test_a_run_is_recorded_before_it_is_said_to_be_taken_up(warm: Session, sd15:
 
 
 def test_a_run_that_failed_says_why(warm: Session, sd15: Path) -> None:
-    error = warm.fail(text_to_image(sd15, arguments={"width": 63}))
+    error = warm.fail(text_to_image(sd15), control=Breaks())
     record = last_record(warm)
     assert (record["state"], record["cause"]) == ("failed", str(error))
-    assert record["cause"].startswith("step 'gen': ")
+    assert record["cause"] == "step 'gen', denoise: the latents are odd"
     assert record["started"] <= record["ended"]
     assert record["outputs"] == []
 
@@ -58,8 +58,8 @@ def test_a_run_that_was_cancelled_says_where(warm: Session, sd15: Path) -> None:
 
 
 def test_what_was_written_before_a_failure_is_recorded(warm: Session, sd15: Path) -> None:
-    second = {**generate(sd15, arguments={"width": 63}), "name": "second"}
-    warm.fail(workflow(generate(sd15), second))
+    second = {**generate(sd15), "name": "second"}
+    warm.fail(workflow(generate(sd15), second), control=Breaks(call=2))
     [output] = last_record(warm)["outputs"]
     assert output["path"] == "demo-gen.0-0.0.png"
 
@@ -89,18 +89,30 @@ def test_an_end_that_cannot_be_recorded_is_told_and_costs_no_file(
 def test_an_error_is_told_though_it_cannot_be_recorded(
     warm: Session, sd15: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error = warm.fail(
-        text_to_image(sd15, arguments={"width": 63}), control=FillsTheDisk(monkeypatch)
-    )
-    assert "divisible by 8" in error.message
+    error = warm.fail(text_to_image(sd15), control=FillsTheDisk(monkeypatch, call=1))
+    assert error.message == "the latents are odd"
     assert len(warm.warnings) == 1
 
 
-class FillsTheDisk(RunControl):
+class Breaks(RunControl):
+    """A denoising fails in its second step: that of the first call, or of a later one."""
+
+    def __init__(self, call: int = 1) -> None:
+        super().__init__()
+        self.call = call  # how many more there are, that one included; 0: none fails
+
+    def stepped(self, step: int, steps: int) -> None:
+        self.call -= step == 2
+        if step == 2 and self.call == 0:
+            raise RuntimeError("the latents are odd")
+        super().stepped(step, steps)
+
+
+class FillsTheDisk(Breaks):
     """As soon as the run is taken up; images still find a place."""
 
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        super().__init__()
+    def __init__(self, patch: pytest.MonkeyPatch, call: int = 0) -> None:
+        super().__init__(call)
         self._patch = patch
 
     def check(self) -> None:

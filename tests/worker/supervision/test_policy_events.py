@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from dw.events import (
     VERSION,
+    Clear,
     Died,
     Executing,
     Exited,
@@ -16,6 +20,7 @@ from dw.events import (
     LogLine,
     Planned,
     Reported,
+    Shutdown,
     Stepped,
     Warned,
 )
@@ -302,3 +307,58 @@ def test_after_too_many_crashes_only_a_run_starts_a_process() -> None:
     policy.kill(101.0)
     policy.exited(1, gone(), 101.1)
     assert policy.submit(NEXT, 102.0) == [Emit(Launching(2)), Spawn(2), QueryGpuMemory()]
+
+
+# ------------------------------------------------------------------ the end of what is killed
+
+
+KILLS: dict[str, tuple[Any, int, str]] = {
+    "a fault": (lambda policy: policy.protocol_error(1, "nonsense", 9.0), 1, "nonsense"),
+    "a request": (lambda policy: policy.kill(9.0), 1, "killed on request"),
+    "another version": (lambda policy: policy.event_received(1, greeting(1, 99), 9.0), 1, "the wo"),
+    "a poisoned context": (
+        lambda policy: policy.event_received(1, Failed(2, "run", "CUDA", fatal=True), 9.0),
+        1,
+        "its CUDA context is beyond repair",
+    ),
+    "the end": (lambda policy: policy.close(9.0), 1, "the shell is leaving"),
+    "no standby": (lambda policy: policy.limit(ALONE, 9.0), 2, "the standby was switched off"),
+    "a shutdown": (lambda policy: policy.submit(Shutdown(9), 9.0), 1, "the worker was stopped"),
+}
+
+
+@pytest.mark.parametrize("how", KILLS)
+def test_each_kill_has_its_cause_and_its_clock_begins_with_it(how: str) -> None:
+    kill, number, cause = KILLS[how]
+    policy = idle()
+    policy.limit(LIMITS, 3.0)
+    policy.tick(3.0)
+    policy.event_received(2, greeting(2), 4.0)
+    policy.submit(Clear(2), 5.0)
+    assert Kill(number) in kill(policy)
+    assert policy._leaving[number].killed.cause.startswith(cause)
+    assert policy._leaving[number].due(LIMITS) == 9.0 + LIMITS.exit_s
+
+
+def test_a_standby_is_killed_for_the_end_with_its_cause() -> None:
+    policy = with_standby()
+    assert policy.close(9.0) == [Kill(1)]
+    assert policy._leaving[1].killed.cause == "the shell is leaving"
+
+
+def test_a_boot_that_takes_too_long_counts_as_a_crash_and_its_kill_has_a_clock() -> None:
+    policy = Supervisor(ALONE)
+    policy.submit(RUN, 0.0)
+    policy.tick(LIMITS.boot_s)
+    policy.tick(LIMITS.boot_s + LIMITS.stack_s)
+    assert policy.next_tick() == LIMITS.boot_s + LIMITS.stack_s + LIMITS.exit_s
+    policy.exited(1, gone(), 30.0)
+    assert policy.standby.trouble == "it was not ready within 25 s"
+    assert policy.crashes.in_a_row == 1
+
+
+def test_a_worker_is_announced_once() -> None:
+    policy = ready()
+    policy.submit(NEXT, 1.0)
+    assert policy.event_received(1, done(), 2.0) == [Emit(done()), Send(1, NEXT)]
+    assert policy.active.announced
