@@ -88,6 +88,7 @@ UNET: dict[str, Json] = {
     "processor, IP-Adapter": merged(
         ip_adapter(), configured(unet={"attn_processor_type": ATTENTION})
     ),
+    "FreeU": configured(freeu={"s1": 0.6, "s2": 0.4, "b1": 1.1, "b2": 1.2}),
     "layout": configured(unet={"channels_last": True}),
     "backend": of("unet", attention_backend="_native_math"),
     "compiled": of("unet", compile={"backend": "eager"}),
@@ -138,7 +139,14 @@ SHORT = {
         "groups on disk, a LoRA",
         "PAG",
     ],
-    "StableDiffusionXLPipeline": ["float16", "a LoRA", "another IP-Adapter", "layout", "PAG"],
+    "StableDiffusionXLPipeline": [
+        "float16",
+        "a LoRA",
+        "FreeU",
+        "another IP-Adapter",
+        "layout",
+        "PAG",
+    ],
     "FluxPipeline": [
         "plain",
         "IP-Adapter, backend",

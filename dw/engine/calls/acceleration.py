@@ -59,6 +59,9 @@ def check_acceleration(cls: Any, configuration: Configuration, path: JsonPath) -
     if configuration.prompt_weighting and not takes_weights(cls):
         message = f"'prompt_weighting' is for FLUX.1, not for {cls.__name__}"
         yield DataDiagnostic((*path, "prompt_weighting"), message, at_key=True)
+    if configuration.freeu is not None and not hasattr(cls, "enable_freeu"):
+        message = f"'freeu' is for the UNets of Stable Diffusion, not for {cls.__name__}"
+        yield DataDiagnostic((*path, "freeu"), message, at_key=True)
 
 
 def attention(backend: str | None) -> AbstractContextManager[None]:

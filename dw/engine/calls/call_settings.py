@@ -38,6 +38,8 @@ def _wanted(configuration: Configuration, models: Mapping[str, Any]) -> dict[str
     if slices_attention(configuration, models):
         sliced = (name for name, m in models.items() if hasattr(m, "set_attention_slice"))
         found = {name: {"attention_slicing": True} for name in sliced}
+    if configuration.freeu is not None:
+        found.setdefault("unet", {})["freeu"] = configuration.freeu.model_dump()
     for name, block in configuration.settings.items():
         found.setdefault(name, {}).update(block.switches)
     for name, entry in configuration.components.items():
@@ -122,6 +124,7 @@ _SETTINGS: dict[str, tuple[Layer, str, Apply]] = {
         "enable_forward_chunking",
         _method("enable_forward_chunking"),
     ),
+    "freeu": (Layer.SETTING, "enable_freeu", _method("enable_freeu")),
     "channels_last": (Layer.SETTING, "to", _channels_last),
     "attention_slicing": (Layer.ATTENTION, "set_attention_slice", _attention_slicing),
     "attention_backend": (Layer.ATTENTION, "set_attention_backend", _attention_backend),

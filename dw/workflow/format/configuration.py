@@ -18,7 +18,7 @@ from dw.workflow.format.placement import (
     Quantization,
     exclusive,
 )
-from dw.workflow.format.scalars import AttentionBackend, DeviceName, Many
+from dw.workflow.format.scalars import AttentionBackend, DeviceName, Many, Number
 from dw.workflow.format.section import Section, words
 from dw.workflow.format.step_cache import StepCache, TeaCache
 
@@ -72,6 +72,18 @@ class VaeSettings(ComponentSettings):
     @classmethod
     def schema_extra(cls, _further: dict[str, Any], /) -> dict[str, Any]:
         return {"configuration": {"$ref": f"#/$defs/{cls.__name__}"}}
+
+
+class FreeU(Section):
+    """Rescales what the decoder of a UNet gets, after Si et al., "FreeU: Free Lunch in Diffusion
+    U-Net", 2023."""
+
+    closed = True
+
+    s1: Number = Field(description="factor of the skip connections in the first stage")
+    s2: Number = Field(description="factor of the skip connections in the second stage")
+    b1: Number = Field(description="factor of the backbone in the first stage")
+    b2: Number = Field(description="factor of the backbone in the second stage")
 
 
 class PlacedConfig(Section):
@@ -185,6 +197,7 @@ class Configuration(PlacedConfig):
     prompt_weighting: bool = Field(
         False, description="apply prompt weights: (more:1.3), [less] and BREAK; FLUX.1 only"
     )
+    freeu: FreeU | None = Field(None, description="rescale the parts of a UNet; SD and SDXL")
     enable_attention_slicing: bool = Field(False, description="compute attention in slices")
     disable_attention_slicing: bool = Field(False, description="never compute attention in slices")
 

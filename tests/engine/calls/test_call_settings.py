@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    FluxTransformer2DModel,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 from diffusers.models.attention_processor import AttnProcessor, SlicedAttnProcessor
+from PIL import Image
 
 from dw.engine.calls.call_settings import setting_changes, slices_attention
 from dw.engine.models.model_state import Change, Layer, ModelState, apply, rewind
@@ -17,7 +25,9 @@ from dw.engine.patches import progress_bars
 from dw.errors import RunFailed
 from dw.rehearsal import stand_in
 from dw.workflow.format.configuration import Configuration
+from tests.engine.session import Session, text_to_image
 
+FREEU = {"s1": 0.6, "s2": 0.4, "b1": 1.1, "b2": 1.2}
 ATTENTION = "diffusers.models.attention_processor.AttnProcessor"
 
 
@@ -77,6 +87,13 @@ def described(changes: list[Change]) -> list[tuple[Layer, str, Any, set[str]]]:
         (
             {"enable_attention_slicing": True},
             [(Layer.ATTENTION, "attention_slicing", ("", True), {"unet"})],
+        ),
+        (
+            {"freeu": FREEU, "unet": {"channels_last": True}},
+            [
+                (Layer.SETTING, "freeu", ("", FREEU), {"unet"}),
+                (Layer.SETTING, "channels_last", ("", True), {"unet"}),
+            ],
         ),
         ({"text_encoder": {}, "components": {"other": {"enable_tiling": True}}}, []),
     ],
@@ -227,3 +244,29 @@ def test_the_layout_of_the_weights_is_set_and_put_back(
     assert weight.is_contiguous(memory_format=torch.channels_last)
     reconciled(models, states)
     assert weight.stride() == before
+
+
+def test_freeu_draws_what_diffusers_draws_with_it_and_is_switched_off(
+    session: Session, sd15: Path
+) -> None:
+    before = session.hashes(text_to_image(sd15))
+    with_it = text_to_image(sd15, configuration={"freeu": FREEU})
+    images = session.hashes(with_it)
+    assert images != before
+    assert session.loaded == ()
+    assert session.hashes(text_to_image(sd15)) == before
+    [path] = [output.path for output in session.run(with_it).outputs]
+    bare = StableDiffusionPipeline.from_pretrained(sd15)
+    bare.enable_freeu(**FREEU)
+    bare.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(7)
+    size = {"width": 64, "height": 64}
+    [theirs] = bare("a cat", num_inference_steps=4, generator=generator, **size).images
+    assert np.array_equal(np.asarray(Image.open(path)), np.asarray(theirs))
+
+
+def test_freeu_is_for_the_unets_that_have_it(session: Session) -> None:
+    document = text_to_image("m", configuration={"component_type": "FluxPipeline", "freeu": FREEU})
+    [found] = [d for d in session.engine.check(session.document(document)) if "freeu" in d.message]
+    assert found.message == ("'freeu' is for the UNets of Stable Diffusion, not for FluxPipeline")
+    assert found.line is not None
