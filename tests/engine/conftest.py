@@ -32,6 +32,11 @@ def sdxl(stand_ins: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sd3(stand_ins: Path) -> Path:
+    return stand_in("StableDiffusion3Pipeline", "")
+
+
+@pytest.fixture(scope="session")
 def flux(stand_ins: Path) -> Path:
     return stand_in("FluxPipeline", "")
 

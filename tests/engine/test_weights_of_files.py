@@ -202,7 +202,6 @@ def test_weights_that_are_quantized_while_they_are_loaded(
             "arguments": {"weights_dtype": "{int8}"},
         },
     }
-    pytest.importorskip({"quanto": "optimum.quanto"}.get(backend, backend))
     unet = override("UNet2DConditionModel", model / "unet")
     unet["quantization_config"] = configs[backend]
     session.run(text_to_image(model, unet=unet))

@@ -16,7 +16,6 @@ from PIL import Image
 from dw.engine import Engine
 from dw.errors import TrustWorkflow
 from dw.events import Loading
-from dw.extras import is_installed
 from tests.engine.session import CancelsAt, Json, Session, on_a_gpu, text_to_image, workflow
 
 pytestmark = [
@@ -106,9 +105,6 @@ def test_components_are_quantized_by_name(session: Session, flux: Path) -> None:
     }
     loads = {"quantization_config": {"transformer": quantization}}
     document = modular(flux, configuration={"load_components": loads})
-    if not is_installed("optimum"):
-        assert "needs the package 'optimum'" in str(session.fail(document))
-        return
     plain = session.hashes(modular(flux))
     assert session.hashes(document) != plain
     assert session.loaded == ("gen.transformer",)

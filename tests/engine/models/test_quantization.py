@@ -9,14 +9,15 @@ import gguf
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import T5Config, T5EncoderModel
 
 from dw.engine import Engine
 from dw.engine.models.quantization import built, quantization_spec
 from dw.engine.models.spec import QuantizationSpec
 from dw.errors import DwError
-from dw.extras import EXTRAS, is_installed
+from dw.extras import EXTRAS
 from dw.workflow.format.placement import Quantization
-from tests.engine.session import Json, Session, text_to_image
+from tests.engine.session import CancelsAt, Json, Session, merged, text_to_image
 
 FLUX = {"component_type": "FluxPipeline"}
 INT8 = "torchao.quantization.Int8WeightOnlyConfig"
@@ -62,15 +63,10 @@ def of_transformer(config_type: str, arguments: Json) -> Json:
 
 
 @pytest.mark.parametrize(("package", "config_type", "arguments"), BACKENDS)
-def test_a_backend_quantizes_or_names_its_extra(
+def test_a_backend_quantizes(
     session: Session, flux: Path, package: str, config_type: str, arguments: Json
 ) -> None:
     document = quantized(flux, config_type, arguments)
-    if not is_installed(package):
-        error = session.fail(document)
-        assert f"needs the package '{package}', which is not installed" in str(error)
-        assert f"pip install 'dw[{EXTRAS[package]}]'" in str(error)
-        return
     plain = session.hashes(text_to_image(flux, configuration=FLUX))
     images = session.hashes(document)
     assert session.loaded == session.dropped == ("gen.transformer",)
@@ -82,6 +78,57 @@ def test_a_backend_quantizes_or_names_its_extra(
     assert session.loaded == ()
     memory = {row.name: row.nbytes for row in session.engine.memory().components}
     assert memory["gen.transformer"] > 0
+    assert session.engine.clear().survivors == ()
+
+
+@pytest.mark.parametrize(("package", "config_type", "arguments"), BACKENDS)
+def test_a_backend_that_is_not_installed_is_named_with_its_extra(
+    session: Session,
+    flux: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    config_type: str,
+    arguments: Json,
+) -> None:
+    monkeypatch.setattr("dw.extras.is_installed", lambda name: name != package)
+    error = session.fail(quantized(flux, config_type, arguments))
+    assert f"needs the package '{package}', which is not installed" in str(error)
+    assert f"pip install 'dw[{EXTRAS[package]}]'" in str(error)
+
+
+@pytest.fixture
+def encoder(session: Session, sd3: Path) -> Path:
+    """A T5 for SD3 whose layers take blocks of 64 weights, as bitsandbytes has in 4 bits."""
+    torch.manual_seed(0)
+    config = T5Config.from_pretrained(sd3 / "text_encoder_3", d_kv=32)
+    T5EncoderModel(config).save_pretrained(session.folder / "t5")
+    return session.folder / "t5"
+
+
+@pytest.mark.parametrize("bits", ["load_in_8bit", "load_in_4bit"])
+def test_bitsandbytes_quantizes_a_text_encoder(
+    session: Session, sd3: Path, encoder: Path, bits: str
+) -> None:
+    override: Json = {
+        "configuration": {"component_type": "transformers.T5EncoderModel"},
+        "from_pretrained_arguments": {"model_name": str(encoder)},
+    }
+    pipeline = {"component_type": "StableDiffusion3Pipeline"}
+    plain = text_to_image(sd3, configuration=pipeline, text_encoder_3=override)
+    config = {"config_type": "transformers.BitsAndBytesConfig"}
+    quantization = {"configuration": config, "arguments": {bits: True}}
+    smaller = merged(plain, {})
+    smaller["steps"][0]["pipeline"]["text_encoder_3"]["quantization_config"] = quantization
+    before = session.hashes(plain)
+    images = session.hashes(smaller)
+    assert session.loaded == session.dropped == ("gen.text_encoder_3",)
+    assert images != before
+    assert session.hashes(smaller) == images
+    session.cancel(smaller, CancelsAt(2))
+    assert session.hashes(smaller) == images
+    assert session.loaded == ()
+    assert Session(Engine(), session.folder).hashes(smaller) == images
+    assert session.hashes(plain) == before
     assert session.engine.clear().survivors == ()
 
 
