@@ -13,11 +13,9 @@ import os
 import shutil
 import threading
 import urllib.parse
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from dw import events
@@ -27,7 +25,7 @@ from dw.events import TERMINAL, Command, Event, Finished, Prepare, Prepared, Pro
 from dw.jobs.job import ID
 from dw.settings import Settings
 from dw.types import OutputFile
-from dw.worker.client import INTERRUPTED, Interrupt, WorkerStatus
+from dw.worker.client import RunHandle, WorkerStatus
 from dw.worker.process.stack import StackSummary
 
 KEY = "DW_API_KEY"
@@ -38,26 +36,10 @@ ANSWER_S = 30.0
 """For answers that need no run."""
 
 
-class RemoteStream:
-    """The events of one command, in order; the last one is terminal."""
+class RemoteStream(RunHandle):
+    """Like the handle of a local run. `job_id`: that of a run on the server."""
 
-    def __init__(self, run_id: int) -> None:
-        self.run_id = run_id
-        self.job_id: str | None = None
-        self._events: SimpleQueue[Event | Interrupt] = SimpleQueue()
-
-    def __iter__(self) -> Iterator[Event | Interrupt]:
-        while True:
-            event = self._events.get()
-            yield event
-            if isinstance(event, TERMINAL):
-                return
-
-    def interrupt(self) -> None:
-        self._events.put(INTERRUPTED)
-
-    def put(self, event: Event) -> None:
-        self._events.put(event)
+    job_id: str | None = None
 
 
 class RemoteWorkerClient:
