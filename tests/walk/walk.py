@@ -95,12 +95,13 @@ class Walker:
         warm = self._warm.run(job)
         other = cold(_plain(job), self.folder / "cold")
         finished = other.ending == "finished"
+        undone = world.undo
         world.ran(well=finished)
         if not finished:
             self.failures += 1
             world.take_back(kept)
         self.took = (warm, other)
-        self._is_known = warm.ending == "finished"
+        self._is_known = finished and not undone
         if warm.differs(other):
             return Difference(steps, warm, other)
         excess = () if allowed is None else tuple(n for n in warm.loaded if n not in allowed)
@@ -108,7 +109,7 @@ class Walker:
 
     def _allowed(self, step: Step) -> frozenset[str] | None:
         """The components that a step's edits may have loaded; None: any."""
-        allowed: set[str] = set()
+        allowed = {"safetensors"}  # a file of a whole pipeline: its parts are known after a load
         if any(s.get("release_pipeline") or s.get("release_models") for s in self.world.steps):
             return None
         for edit in step:

@@ -11,7 +11,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -98,8 +98,7 @@ class ComponentCache:
                 if spec is not None:
                     wanted.setdefault(spec, LoadItem(f"{need.step}.{name}", spec.cls, spec, need))
             file = need.pipeline.single_file
-            # The components of a file are known after its first load, by its content.
-            if file is not None and file.content not in self._contents:
+            if file is not None and not self._is_known(need.pipeline):
                 load = LoadItem(f"{need.step}.{file.path.name}", file.cls, None, need)
                 files.setdefault(file.content, load)
         loads = [load for spec, load in wanted.items() if spec not in self._store]
@@ -116,7 +115,8 @@ class ComponentCache:
         with self._lock:  # a report in another thread reads the store
             self._store = {spec: self._store[spec] for spec in plan.kept}
             for spec, label in plan.kept.items():
-                self._store[spec].label = label
+                # Its files may have another place now: the one that they are looked for in.
+                self._store[spec].label, self._store[spec].spec = label, spec
         if plan.dropped:
             gc.collect()  # a transformer that has run is a reference cycle
 
@@ -186,6 +186,13 @@ class ComponentCache:
             self.forget(component)
         return [change for _, change in changes]
 
+    def _is_known(self, spec: PipelineSpec) -> bool:
+        """Whether it is known what the single file of a pipeline has for it: it was read, and by a
+        pipeline that took no part of it from elsewhere that this one does not."""
+        assert spec.single_file is not None
+        content = self._contents.get(spec.single_file.content)
+        return content is not None and content.unread <= spec.components.keys()
+
     def _content(self, spec: PipelineSpec) -> FileContent:
         file = spec.single_file
         unknown = FileContent({}, {}, {})
@@ -210,9 +217,12 @@ class ComponentCache:
             if component is None or component in self._store
         }
         parts, content = load_single_file(file, have, spec.placement_plan)
-        known = self._contents.get(file.content, content)
-        self._contents[file.content] = FileContent(
-            {**known.classes, **content.classes}, content.schedulers, content.scalars
+        given = frozenset(spec.components)
+        known = self._contents.get(file.content, replace(content, unread=given))
+        self._contents[file.content] = replace(
+            content,
+            classes={**known.classes, **content.classes},
+            unread=known.unread & given,
         )
         for name, value in parts.items():
             self._keep(

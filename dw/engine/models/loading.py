@@ -61,6 +61,7 @@ class FileContent:
     classes: Mapping[str, type]  # of the parts that are loaded from it
     schedulers: Mapping[str, SchedulerSpec]
     scalars: Mapping[str, Any]
+    unread: frozenset[str] = frozenset()  # parts that each pipeline so far took from elsewhere
 
 
 def load_single_file(

@@ -323,6 +323,37 @@ def test_a_part_that_is_missing_is_read_with_the_rest_passed_in(
     assert loaded(cache, one) == []
 
 
+def test_a_part_that_came_from_elsewhere_is_read_when_it_does_not_any_more(
+    cache: ComponentCache, files: list[dict[str, Any]]
+) -> None:
+    loaded(cache, need("a", single("f"), vae=model("1"), text=model("2")))
+    unet, tokenizer = (c.value for c in cache.components()[2:])
+    without = need("a", single("f"), text=model("2"))
+    assert loaded(cache, without) == [("a.f.safetensors", 1, 1)]
+    assert files[-1].keys() == {"text", "unet", "tokenizer"}
+    assert (files[-1]["unet"], files[-1]["tokenizer"]) == (unet, tokenizer)
+    assert set(labels(cache)) == {"a.unet", "a.vae", "a.tokenizer", "a.text"}
+    assert loaded(cache, without) == []
+    assert loaded(cache, need("a", single("f"), vae=model("1"), text=model("2"))) == [
+        ("a.vae", 1, 1)
+    ]
+
+
+def test_a_kept_component_is_watched_where_its_files_are_now(
+    cache: ComponentCache, tmp_path: Path
+) -> None:
+    place = tmp_path / "before"
+    place.mkdir()
+    (place / "x.safetensors").write_bytes(b"weights")
+    loaded(cache, need("a", unet=model("1", fingerprint=Fingerprint.of(place), source=place)))
+    moved = place.rename(tmp_path / "after")
+    again = need("a", unet=model("1", fingerprint=Fingerprint.of(moved), source=moved))
+    assert loaded(cache, again) == []
+    assert cache.drop_changed() == []
+    (moved / "x.safetensors").write_bytes(b"others")
+    assert cache.drop_changed() == [f"{str(moved / 'x.safetensors')!r} was cut from 7 to 6 bytes"]
+
+
 def test_two_parts_of_one_file_are_one_read(
     cache: ComponentCache, files: list[dict[str, Any]]
 ) -> None:
