@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from inspect import Parameter
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from dw.engine.cancellation import RunControl
 from dw.engine.files.artifacts import on_host
 from dw.engine.media.video import plain
 from dw.engine.python import resolve
+from dw.engine.python.annotations import takes_tuple
 from dw.engine.python.signatures import call_parameters
 from dw.types import Spoiled
 from dw.workflow.format.configuration import Configuration
@@ -54,6 +56,7 @@ def call(
         if configuration.prompt_weighting:
             arguments = weighted(pipeline, arguments)
         given = {name: plain(value, rate) for name, value in arguments.items()}
+        given |= _tuples(_parameters(pipeline, method), given)
         for name in filter(lambda name: spoiled(given[name]), given):
             tell(Spoiled(f"the argument {name!r}"))
         output = _named(getattr(pipeline, method)(**given), method)
@@ -112,13 +115,28 @@ def takes_generator(pipeline: Any, method: str) -> bool:
 
 def call_default(pipeline: Any, name: str) -> Any:
     """Of an argument of the call; None when it has no default or does not exist."""
+    parameter = _parameters(pipeline).get(name)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+def _parameters(pipeline: Any, method: str = "__call__") -> Mapping[str, Parameter]:
     if resolve.is_modular(type(pipeline)):
         from dw.engine.models import modular
 
-        parameter = modular.call_parameters(pipeline._blocks).get(name)
-    else:
-        parameter = call_parameters(pipeline.__class__).get(name)
-    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+        return modular.call_parameters(pipeline._blocks)
+    return call_parameters(pipeline.__class__, method)
+
+
+def _tuples(
+    parameters: Mapping[str, Parameter], arguments: Mapping[str, Any]
+) -> dict[str, tuple[Any, ...]]:
+    """The lists among the arguments that must be tuples, which JSON does not have: pipelines join
+    sizes and corners to tuples of their own."""
+    return {
+        name: tuple(value)
+        for name, value in arguments.items()
+        if type(value) is list and name in parameters and takes_tuple(parameters[name].annotation)
+    }
 
 
 def free_hooks(pipeline: Any) -> None:

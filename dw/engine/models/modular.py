@@ -29,6 +29,7 @@ from diffusers.modular_pipelines.modular_pipeline_utils import INPUT_PARAM_TEMPL
 from dw.engine.files.access import FileAccess
 from dw.engine.models.source import Sources
 from dw.engine.models.spec import PipelineSpec
+from dw.engine.python.annotations import takes_tuple
 from dw.engine.python.signatures import library_class
 from dw.errors import RunFailed, TrustWorkflow, WorkflowError, did_you_mean, told
 from dw.workflow.format.configuration import Configuration
@@ -193,9 +194,9 @@ def selected(blocks: ModularPipelineBlocks, workflow: Any) -> ModularPipelineBlo
 def call_parameters(blocks: ModularPipelineBlocks) -> dict[str, Parameter]:
     """What a call takes: the inputs of the pipeline's blocks, and `output`, the result's name.
 
-    Only numbers are annotated: blocks say `str` where they also take a list of strings.
+    Only numbers and tuples are annotated: blocks say `str` where they also take a list of strings.
     """
-    known = {each.name or each.kwargs_type: _number_type(each) for each in blocks.inputs}
+    known = {each.name or each.kwargs_type: _type(each) for each in blocks.inputs}
     return {
         name: Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation)
         for name, annotation in {**known, "output": Any}.items()
@@ -203,10 +204,16 @@ def call_parameters(blocks: ModularPipelineBlocks) -> dict[str, Parameter]:
     }
 
 
-def _number_type(parameter: InputParam) -> Any:
+def _type(parameter: InputParam) -> Any:
     usual = INPUT_PARAM_TEMPLATES.get(parameter.name, {}).get("type_hint")
     hint = parameter.type_hint or usual
-    return hint if hint in (int, float) else Any
+    if hint is None and (type(parameter.default) is tuple or parameter.name in _SIZES):
+        return tuple
+    return hint if hint in (int, float) or takes_tuple(hint) else Any
+
+
+_SIZES = ("original_size", "target_size", "negative_original_size", "negative_target_size")
+"""Of the blocks of Stable Diffusion XL, without a type: they are joined to corners, tuples."""
 
 
 def outputs(pipeline: Any, result: Any) -> Any:

@@ -74,6 +74,12 @@ def type_error(parameter: Parameter, value: Any) -> str | None:
     return f"{parameter.name!r} must be {wanted}{hint}, {got}"
 
 
+def takes_tuple(annotation: Any) -> bool:
+    """Whether a list of JSON must become a tuple: a tuple is annotated, and no list beside it."""
+    kinds = {get_origin(member) or member for member in _members(annotation)}
+    return tuple in kinds and kinds.isdisjoint({list, Sequence, Iterable})
+
+
 def _is_open(value: Any) -> bool:
     """Whether the value is known only later: a reference, a file, an object."""
     if isinstance(value, str):
