@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from dw.workflow.paths import WEIGHTS
 _OF_DIFFUSERS = ("diffusion_pytorch_model", "diffusion_pytorch_model")
 _OF_TRANSFORMERS = ("model", "pytorch_model")
 """How the names of weights begin: those of safetensors, and of pickles."""
+
+_OF_SEVERAL = frozenset(("MultiAdapter", "MultiControlNetModel", "MultiControlNetUnionModel"))
+"""Classes of diffusers that are several models, each in a folder."""
 
 _SHARD = r"(?:-\d+-of-\d+)?"
 _VARIANT = re.compile(
@@ -39,6 +43,15 @@ def has_variant(folder: Path, variant: str | None) -> bool:
     return variant is not None and variant in _variants(_names(folder))
 
 
+def folders_of(source: Path, cls: Any) -> list[Path]:
+    """What a component is loaded from: its file or folder, and the folders beside it of a model of
+    several: FOLDER_1, FOLDER_2, ..."""
+    if _OF_SEVERAL.isdisjoint(base.__name__ for base in getattr(cls, "__mro__", ())):
+        return [source]
+    beside = (source.with_name(f"{source.name}_{number}") for number in count(1))
+    return [source, *takewhile(Path.is_dir, beside)]
+
+
 def weight_files(
     source: Path, variant: str | None = None, *, cls: Any = None, pickles: bool = False
 ) -> list[Path]:
@@ -47,6 +60,11 @@ def weight_files(
 
     Where a folder holds both, diffusers loads the shards and transformers the one file.
     """
+    folders = folders_of(source, cls)
+    return [f for each in folders for f in _weight_files(each, variant, cls, pickles=pickles)]
+
+
+def _weight_files(source: Path, variant: str | None, cls: Any, *, pickles: bool) -> list[Path]:
     if source.is_file():
         return [source]
     names = _names(source)

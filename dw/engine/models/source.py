@@ -45,12 +45,7 @@ def _judged(find: Find) -> Find:
         self: Sources, name: str, *where: Any, access: FileAccess, options: Mapping[str, Any]
     ) -> Path:
         folder = find(self, name, *where, access=access, options=options)
-        if not access.permissions.trust:
-            is_here = is_builtin(name) or resolve(name, access.folder).is_dir()
-            is_own = not is_here and options.get("cache_dir") is None
-            if not is_own and not is_builtin(name):
-                access.require(folder, name)  # it may be a link
-            self.files.require_harmless(folder, name, access, is_own=is_own)
+        self.require_harmless(folder, name, access=access, options=options)
         return folder
 
     return cast(Find, judged)
@@ -90,6 +85,18 @@ class Sources:
         if gaps := self._gaps(folder, options.get("variant")):
             raise not_whole(name, folder, gaps, options, trouble)
         return folder
+
+    def require_harmless(
+        self, folder: Path, name: str, *, access: FileAccess, options: Mapping[str, Any]
+    ) -> None:
+        """Raises RunFailed for a folder of the model `name` that the workflow may not load."""
+        if access.permissions.trust:
+            return
+        is_here = is_builtin(name) or resolve(name, access.folder).is_dir()
+        is_own = not is_here and options.get("cache_dir") is None
+        if not is_own and not is_builtin(name):
+            access.require(folder, name)  # it may be a link
+        self.files.require_harmless(folder, name, access, is_own=is_own)
 
     def lack(
         self, name: str, subfolder: str | None, file: str | None, options: Mapping[str, Any]

@@ -15,6 +15,7 @@ from dw.engine.errors import at
 from dw.engine.models.component_files import (
     check_component,
     check_variant,
+    folders_of,
     has_variant,
     weight_files,
 )
@@ -256,12 +257,11 @@ class SpecBuilder:
         if (file := arguments.get("from_single_file")) is not None:
             source = self._file(str(file), hub)
         else:
-            source = context.sources.component(
-                str(arguments.get("model_name")),
-                arguments.get("subfolder"),
-                access=context.access,
-                options=hub,
-            )
+            model, access = str(arguments.get("model_name")), context.access
+            subfolder = arguments.get("subfolder")
+            source = context.sources.component(model, subfolder, access=access, options=hub)
+            for beside in folders_of(source, cls)[1:]:
+                context.sources.require_harmless(beside, model, access=access, options=hub)
         return self._part(name, cls, source, arguments)
 
     def _indexed(self, name: str, cls: Any, folder: Path) -> PartSpec:
@@ -276,7 +276,7 @@ class SpecBuilder:
             return SchedulerSpec(cls, sources.json(source / cls.config_name))
         if (configs := self._configs(source, arguments)) is not None:
             arguments = {**arguments, "config": str(configs)}
-        fingerprint = Fingerprint.of(source, configs=configs)
+        fingerprint = Fingerprint.of(*folders_of(source, cls), configs=configs)
         variant = self._variant(name, source, arguments)
         finds_its_class = cls.__name__.startswith("Auto") and not issubclass(cls, ModelMixin)
         runs_code = self.context.trust and arguments.get("trust_remote_code") is True
