@@ -40,7 +40,10 @@ class FileAccess:
             is_named = place in self.typed
             private = self.permissions.trust
             return io.BytesIO(fetch(place, private=private, is_named=is_named, check=self.check))
-        return str(self.path(place))
+        path = self.path(place)
+        if path.exists() and not path.is_file():  # a pipe may have no writer, a device no end
+            raise RunFailed(f"{place!r} is not a file")
+        return str(path)
 
     def path(self, name: str) -> Path:
         """The file or folder that `name` means, which need not exist. Raises RunFailed when the
@@ -52,9 +55,13 @@ class FileAccess:
 
     def require(self, path: Path, name: str) -> None:
         """Raises RunFailed when the workflow may not read `path`, which it calls `name`."""
-        folders = (self.folder,) if self.root is None else (self.folder, self.root)
-        if name not in self.typed and not may_read(path, self.permissions, *folders):
+        if not self.may_read(path, name):
             raise RunFailed(outside(name))
+
+    def may_read(self, path: Path, name: str) -> bool:
+        """Whether the workflow may read `path`, which it calls `name`."""
+        folders = (self.folder,) if self.root is None else (self.folder, self.root)
+        return name in self.typed or may_read(path, self.permissions, *folders)
 
     def extended(self, pattern: str | None, places: Iterable[str]) -> FileAccess:
         """The same access, with the files that match a pattern where the user named the pattern."""

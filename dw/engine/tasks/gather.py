@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,6 +17,7 @@ from dw.errors import RunFailed, did_you_mean
 from dw.workflow.media import EXTENSIONS
 
 T = TypeVar("T")
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 @task()
@@ -46,7 +49,7 @@ def gather(
     urls: Sequence[str],
 ) -> list[T]:
     """What `read` makes of each match and then of each URL. Raises RunFailed when there is none."""
-    places = matches(glob, context.access.folder, EXTENSIONS[kind])
+    places = matches(glob, context.access, EXTENSIONS[kind])
     access = context.access.extended(glob, places)
     found = []
     for place in [*places, *urls]:
@@ -59,19 +62,29 @@ def gather(
     return found
 
 
-def matches(glob: str | None, folder: Path, extensions: Sequence[str]) -> list[str]:
-    """Files with these extensions that match `glob` in `folder`, or else in the current one."""
+def matches(glob: str | None, access: FileAccess, extensions: Sequence[str]) -> list[str]:
+    """Files with these extensions that match `glob` in the workflow's folder, or else in the
+    current one. Raises RunFailed for a pattern in a folder that the workflow may not read."""
     if glob is None:
         return []
-    for start in (folder, Path.cwd()):
-        found = sorted(p for p in _expand(start, glob) if p.suffix[1:].lower() in extensions)
-        if found:
-            return [str(path.resolve()) for path in found]
+    for start in (access.folder, Path.cwd()):
+        found = (p for p in _expand(start, glob, access) if p.suffix[1:].lower() in extensions)
+        if paths := sorted(found):
+            return [str(path.resolve()) for path in paths]
     return []
 
 
-def _expand(start: Path, glob: str) -> list[Path]:
-    pattern = Path(glob).expanduser()
-    if pattern.is_absolute():
-        return list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
-    return list(start.glob(glob))
+def _expand(start: Path, glob: str, access: FileAccess) -> list[Path]:
+    """A folder behind a wildcard that the workflow may not read is passed over: it may be a
+    link."""
+    found, is_fixed = [start], True
+    for part in Path(os.path.expanduser(glob)).parts:  # Path's own may raise
+        if _WILDCARD.search(part) is None:
+            found = [folder / part for folder in found]  # an absolute one replaces the start
+            continue
+        if is_fixed:
+            access.require(found[0], glob)
+        is_fixed = False
+        readable = [each for each in found if each.is_dir() and access.may_read(each, glob)]
+        found = [path for folder in readable for path in folder.glob(part)]
+    return [path for path in found if path.exists()]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,42 @@ def test_a_link_does_not_lead_outside(session: Session, outside: Path) -> None:
     (session.folder / "link.png").symlink_to(outside)
     with pytest.raises(RunFailed, match=r"'link\.png' is outside"):
         FileAccess(session.folder).source("link.png")
+
+
+@pytest.mark.parametrize("pattern", ["{}/*.png", "{}/**/*.png", "../{0.name}/*", "linked/*", "*/*"])
+def test_a_pattern_lists_no_folder_outside(
+    session: Session, outside: Path, pattern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (session.folder / "linked").symlink_to(outside.parent)
+    monkeypatch.chdir(session.folder)
+    glob = pattern.format(outside.parent)
+    listed: list[str] = []
+    plain = Path.glob
+
+    def listing(folder: Path, part: str) -> Any:
+        listed.append(str(folder.resolve()))
+        return plain(folder, part)
+
+    monkeypatch.setattr(Path, "glob", listing)
+    message = session.fail(workflow(gather(glob=glob))).message
+    assert "is outside" in message or "no images match" in message
+    assert str(outside.parent) not in listed
+    document = workflow(gather(glob="variable:files"), variables={"files": "x"})
+    assert session.run(document, files=glob).outputs  # the user named it
+
+
+def test_a_pattern_with_an_unknown_home_matches_nothing(session: Session) -> None:
+    error = session.fail(workflow(gather(glob="~nobody-of-this-name/*.png")))
+    assert "no images match" in error.message
+
+
+def test_only_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    access = FileAccess(tmp_path, typed=frozenset({"/dev/zero"}))
+    for name in ("pipe.png", ".", "/dev/zero"):
+        with pytest.raises(RunFailed, match=f"'{name}' is not a file"):
+            access.source(name)
+    assert access.source("missing.png") == str(tmp_path / "missing.png")
 
 
 def test_the_folder_of_the_run_is_inside_for_its_sub_workflows(tmp_path: Path) -> None:
