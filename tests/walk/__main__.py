@@ -27,23 +27,27 @@ def main() -> int:
         del KINDS[name]
     ready()
     sabotage = SABOTAGE.get(options.sabotage)
-    steps = _parsed(options.replay) if options.replay else None
-    if steps is None:
-        with tempfile.TemporaryDirectory(prefix="dw-walk-") as folder:
-            found = _walked(Walker(Path(folder), sabotage), options)
-        if found is None:
-            return 0
-        print(f"seed {options.seed}, step {len(found.steps)}: {found.what}", flush=True)
-        steps = found.steps
     keep = options.keep or Path(tempfile.mkdtemp(prefix="dw-walk-"))
-    return _shortened(steps, keep, sabotage)
-
-
-def _walked(walker: Walker, options: argparse.Namespace) -> Difference | None:
+    if options.replay:
+        return 1 if _shortened(_parsed(options.replay), keep, sabotage) else 0
     counts: Counter[str] = Counter()
+    for seed in range(options.seed, options.seed + options.walks):
+        with tempfile.TemporaryDirectory(prefix="dw-walk-") as folder:
+            found = _walked(Walker(Path(folder), sabotage), seed, counts, options)
+        if found is not None:
+            print(f"seed {seed}, step {len(found.steps)}: {found.what}", flush=True)
+            if not _shortened(found.steps, keep, sabotage):
+                print(f"again: python -m tests.walk --replay '{_spelled(found.steps)}'")
+            return 1
+    return 0
+
+
+def _walked(
+    walker: Walker, seed: int, counts: Counter[str], options: argparse.Namespace
+) -> Difference | None:
     begun = time.monotonic()
-    number = 0
-    for number, (step, found) in enumerate(walk(walker, options.seed, counts), start=1):
+    found, number = None, 0
+    for number, (step, found) in enumerate(walk(walker, seed, counts), start=1):
         if options.verbose:
             warm, other = walker.took
             cpu_s = f"{warm.cpu_s:.1f} + {other.cpu_s:.1f} s"
@@ -54,21 +58,26 @@ def _walked(walker: Walker, options: argparse.Namespace) -> Difference | None:
     walker.close()
     used = [name for name in KINDS if counts[name] >= 1]
     took = f"{number} comparisons in {time.monotonic() - begun:.0f} s"
-    print(f"{took}, {len(used)} of {len(KINDS)} kinds of edit, {walker.failures} failed alike")
+    drawn = f"{len(used)} of {len(KINDS)} kinds of edit"
+    print(f"{took}, {drawn}, {walker.failures} failed alike", flush=True)
     if options.verbose:
         print("without a place:", *sorted({*KINDS} - {*used}))
     return found
 
 
-def _shortened(steps: tuple[Step, ...], keep: Path, sabotage: Callable[[], None] | None) -> int:
+def _shortened(steps: tuple[Step, ...], keep: Path, sabotage: Callable[[], None] | None) -> bool:
+    """Whether a walk of these steps differs; then say at which of them."""
     found = shortest(steps, keep / "tries", sabotage)
     if found is None:
         print("a walk of these steps alone does not differ")
-        return 1
+        return False
     print(write(found, keep / "found"))
-    spelled = (" ".join(f"{edit.kind}:{edit.seed}" for edit in step) for step in found.steps)
-    print(f"again: python -m tests.walk --replay '{' / '.join(spelled)}'", flush=True)
-    return 1
+    print(f"again: python -m tests.walk --replay '{_spelled(found.steps)}'", flush=True)
+    return True
+
+
+def _spelled(steps: tuple[Step, ...]) -> str:
+    return " / ".join(" ".join(f"{edit.kind}:{edit.seed}" for edit in step) for step in steps)
 
 
 def _parsed(text: str) -> tuple[Step, ...]:
@@ -91,6 +100,7 @@ SABOTAGE = {"changes": _forget_changes}
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.walk", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--walks", type=int, default=1, help="with seeds that follow the first")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--keep", type=Path, help="folder for the workflows that differ")
     parser.add_argument("--replay", help="walk these steps: KIND:SEED KIND:SEED / KIND:SEED")

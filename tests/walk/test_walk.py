@@ -16,12 +16,17 @@ from tests.walk.world import KINDS
 assert kinds  # they fill KINDS
 
 
-def walked(*options: str, timeout_s: float = 110) -> tuple[int, str]:
-    """The exit code of a walk, and what it prints. In a process of its own: it forks engines."""
+def walking(*options: str) -> subprocess.Popen[str]:
+    """A walk in a process of its own, which forks engines."""
     command = [sys.executable, "-m", "tests.walk", "--cache", str(store.cache_dir()), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stdout
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+
+
+def walked(*walks: subprocess.Popen[str]) -> tuple[list[int], str]:
+    """The exit codes of walks, and what they print."""
+    said = "".join(walk.communicate()[0] for walk in walks)
+    return [walk.returncode for walk in walks], said
 
 
 def test_there_are_more_than_a_hundred_kinds_of_edit() -> None:
@@ -36,8 +41,9 @@ def test_a_switch_that_is_not_put_back_is_found_and_the_walk_shortened(tmp_path:
         "--only",
         "channels_last_of_the_unet,steps,prompt,memory",
     )
-    code, said = walked(*broken, "--seed", "5", "--steps", "30", "--keep", str(tmp_path))
-    assert code == 1
+    walk = walking(*broken, "--seed", "5", "--steps", "30", "--keep", str(tmp_path))
+    codes, said = walked(walk)
+    assert codes == [1], said
     assert "other results" in said
     again = re.search(r"--replay '(.*)'", said)
     assert again is not None
@@ -47,3 +53,19 @@ def test_a_switch_that_is_not_put_back_is_found_and_the_walk_shortened(tmp_path:
         "step-1.json",
         "step-2.json",
     ]
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.timeout(900)  # 100 s, on a quiet core
+def test_a_warm_engine_is_as_a_cold_one() -> None:
+    codes, said = walked(walking("--seed", "1", "--steps", "200"))
+    assert codes == [0], said
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.timeout(4 * 3600)  # 30 minutes, on two quiet cores
+def test_a_warm_engine_is_as_a_cold_one_5000_times() -> None:
+    halves = [walking("--seed", seed, "--walks", "10", "--steps", "250") for seed in ("100", "200")]
+    codes, said = walked(*halves)
+    assert codes == [0, 0], said
