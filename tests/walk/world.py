@@ -156,7 +156,8 @@ class World:
         return replace(self.job, text=text)
 
     def save(self, path: Path) -> Path:
-        """The file or folder, which an edit is about to change."""
+        """The file or folder, which an edit is about to change. Those of examples are others'."""
+        self.require(not self.is_example)
         if path not in self._saved:
             copy = self.root / "saved" / str(len(self._saved))
             copy.parent.mkdir(exist_ok=True)

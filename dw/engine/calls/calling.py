@@ -46,7 +46,7 @@ def call(
     control.stepped(0, 0)
     rate, method = _sample_rate(pipeline), method_of(configuration)
     with (
-        torch.inference_mode(),
+        torch.no_grad(),
         watching(pipeline, control),
         watching_values(pipeline, control, tell),
         any_dtype(pipeline),

@@ -289,7 +289,7 @@ class Execution:
             with (
                 visiting(models, placement),
                 watching_modules(watched(models.values()), self._context.control.check),
-                torch.inference_mode(),
+                torch.no_grad(),
             ):
                 return [on_host(result) for result in run_task(command, arguments, context)]
 

@@ -24,6 +24,7 @@ INT8 = "torchao.quantization.Int8WeightOnlyConfig"
 SMALL = {"minimum_allowed_numel": 0, "minimum_allowed_channel_size": 0}  # SDNQ skips such layers
 BACKENDS: list[tuple[str, str, Json]] = [
     ("optimum", "QuantoConfig", {"weights_dtype": "{int8}"}),
+    ("optimum", "QuantoConfig", {"weights_dtype": "{int4}"}),
     ("sdnq", "sdnq.SDNQConfig", {"weights_dtype": "{uint4}", **SMALL}),
     ("torchao", "TorchAoConfig", {"quant_type": INT8}),
 ]

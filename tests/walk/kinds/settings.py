@@ -97,6 +97,14 @@ def vae_tiles(world: World, random: Random) -> None:
 
 
 @loads_nothing
+def freeu(world: World, random: Random) -> None:
+    world.require(world.denoiser == "unet" and not world.is_example)
+    world.arguments["num_inference_steps"] = 2
+    scales = [{"b1": b, "b2": 1.4, "s1": 0.9, "s2": 0.2} for b in (1.1, 1.3)]
+    toggle(world.configuration, "freeu", random, *scales)
+
+
+@loads_nothing
 def prompt_weighting(world: World, random: Random) -> None:
     world.require(world.class_name == "FluxPipeline")
     toggle(world.configuration, "prompt_weighting", random, True)
