@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import gguf
 import pytest
 import torch
+from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file
 from transformers import T5Config, T5EncoderModel
 
@@ -24,7 +26,6 @@ INT8 = "torchao.quantization.Int8WeightOnlyConfig"
 SMALL = {"minimum_allowed_numel": 0, "minimum_allowed_channel_size": 0}  # SDNQ skips such layers
 BACKENDS: list[tuple[str, str, Json]] = [
     ("optimum", "QuantoConfig", {"weights_dtype": "{int8}"}),
-    ("optimum", "QuantoConfig", {"weights_dtype": "{int4}"}),
     ("sdnq", "sdnq.SDNQConfig", {"weights_dtype": "{uint4}", **SMALL}),
     ("torchao", "TorchAoConfig", {"quant_type": INT8}),
 ]
@@ -80,6 +81,24 @@ def test_a_backend_quantizes(
     memory = {row.name: row.nbytes for row in session.engine.memory().components}
     assert memory["gen.transformer"] > 0
     assert session.engine.clear().survivors == ()
+
+
+def test_a_call_is_not_in_inference_mode(
+    session: Session, flux: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some weights cannot be read in it: those of optimum-quanto in 4 bits, for which it compiles a
+    library first."""
+    modes: set[tuple[bool, bool]] = set()
+    forward = FluxTransformer2DModel.forward
+
+    @wraps(forward)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        modes.add((torch.is_inference_mode_enabled(), torch.is_grad_enabled()))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(FluxTransformer2DModel, "forward", watched)
+    session.run(text_to_image(flux, configuration=FLUX))
+    assert modes == {(False, False)}
 
 
 @pytest.mark.parametrize(("package", "config_type", "arguments"), BACKENDS)
