@@ -130,7 +130,8 @@ FILE = SingleFile(
     Path("/configs"),
     torch.float32,
     {"unet": torch.float16},
-    frozenset({"missing"}),
+    options=(("disable_mmap", True),),
+    allowed=frozenset({"missing"}),
 )
 
 
@@ -148,17 +149,19 @@ def test_the_part_of_a_file_is_a_component() -> None:
         torch.float16,
         CPU,
         part="unet",
+        options=(("disable_mmap", True),),
         changes=(PostLoadChange("compile"),),
         allowed=frozenset({"missing"}),
     )
     assert unet.source == Path("/a.safetensors")
     vae = FILE.part("vae", torch.nn.Linear, PLAN)
     assert (vae.dtype, vae.placement, vae.changes) == (torch.float32, PLAN.of("vae"), ())
+    assert vae.options == (("disable_mmap", True),)
 
 
 def test_a_part_without_weights_has_neither_dtype_nor_place() -> None:
     tokenizer = FILE.part("tokenizer", CLIPTokenizer, PLAN)
-    assert (tokenizer.dtype, tokenizer.placement) == (None, None)
+    assert (tokenizer.dtype, tokenizer.placement, tokenizer.options) == (None, None, ())
 
 
 @pytest.mark.parametrize(
