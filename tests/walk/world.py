@@ -33,6 +33,9 @@ class NotApplicable(Exception):
     """The world has no place for an edit: the walk draws another."""
 
 
+Undo = Callable[["World"], None]
+
+
 @dataclass
 class World:
     root: Path
@@ -40,7 +43,7 @@ class World:
     documents: dict[str, Json] = field(default_factory=dict)  # by family
     sub: Json = field(default_factory=dict)  # the workflow that others call, if any does
     job: Job = field(init=False)
-    undo: list[Callable[[], None]] = field(default_factory=list)  # after the next run
+    undo: list[tuple[str, Undo]] = field(default_factory=list)  # of a family's, after the next run
     _saved: dict[Path, Path | None] = field(default_factory=dict)  # what a step changes, before
 
     def __post_init__(self) -> None:
@@ -155,6 +158,10 @@ class World:
             self.job.path.write_text(text)
         return replace(self.job, text=text)
 
+    def once(self, undo: Undo) -> None:
+        """What an edit has done is for one run."""
+        self.undo.append((self.family, undo))
+
     def save(self, path: Path) -> Path:
         """The file or folder, which an edit is about to change. Those of examples are others'."""
         self.require(not self.is_example)
@@ -186,9 +193,10 @@ class World:
         """What was for one run only is over. After a run that ended badly the files are those of
         before its step."""
         self.change(commands=(), cancel_at=None)
-        undo, self.undo = self.undo, []
-        for each in reversed(undo):
-            each()
+        family, undo, self.undo = self.family, self.undo, []
+        for self.family, each in reversed(undo):
+            each(self)
+        self.family = family
         if not well:
             self._restore()
         self._forget()
@@ -199,7 +207,6 @@ class World:
 
     def take_back(self, kept: Any) -> None:
         self.family, self.documents, self.sub, self.job = kept
-        self.change(commands=(), cancel_at=None)
 
 
 @dataclass(frozen=True)

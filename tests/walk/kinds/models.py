@@ -10,9 +10,11 @@ from tests.walk.kinds.settings import toggle
 from tests.walk.models import NAMES
 from tests.walk.world import EXAMPLE, World, loads_anything, loads_nothing, loads_only
 
+FOLDERS = ["", "adapters", "audio", "composition", "control", "editing", "images", "memory"]
+FOLDERS += ["speed", "text"]
 EXAMPLE_NAMES = sorted(
     path.relative_to(EXAMPLES).with_suffix("").as_posix()
-    for folder in ("", "adapters", "composition", "control", "editing", "images", "memory", "speed")
+    for folder in FOLDERS
     for path in (EXAMPLES / folder).glob("*.json")
 )
 
@@ -129,16 +131,7 @@ def variant(world: World, random: Random) -> None:
 
 @loads_anything
 def missing_variant(world: World, random: Random) -> None:
-    loads = world.loads
-    before = loads.get("variant")
-    loads["variant"] = "fp8"
-
-    def back() -> None:
-        loads.pop("variant", None)
-        if before is not None:
-            loads["variant"] = before
-
-    world.undo.append(back)
+    world.loads["variant"] = "fp8"
 
 
 @loads_nothing
@@ -179,9 +172,9 @@ def scheduler_of_the_model(world: World, random: Random) -> None:
 @loads_nothing
 def generic_class(world: World, random: Random) -> None:
     world.require(world.class_name == world.model.class_name)
-    configuration, before = world.configuration, world.class_name
-    configuration["component_type"] = "DiffusionPipeline"
-    world.undo.append(lambda: configuration.update(component_type=before))
+    before = world.class_name
+    world.configuration["component_type"] = "DiffusionPipeline"
+    world.once(lambda world: world.configuration.update(component_type=before))
 
 
 def _task(world: World, name: str, **arguments: Any) -> None:

@@ -201,9 +201,8 @@ def compiled(world: World, random: Random) -> None:
     """For one run: each cold one takes seconds for it."""
     name = random.choice([world.denoiser, "vae.decoder"])
     world.require(name.partition(".")[0] in world.model.weighted)
-    settings = world.settings(name)
-    settings["compile"] = {"backend": "eager"}
-    world.undo.append(lambda: settings.pop("compile", None))
+    world.settings(name)["compile"] = {"backend": "eager"}
+    world.once(lambda world: world.settings(name).pop("compile", None))
 
 
 # -------------------------------------------------------------------- places
