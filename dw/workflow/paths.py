@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dw.types import Permissions
 from dw.workflow.builtin import is_builtin, unknown_model
-from dw.workflow.diagnostics import DataDiagnostic, Diagnostic, Severity
+from dw.workflow.diagnostics import DataDiagnostic, Diagnostic, Diagnostics, Severity
 from dw.workflow.json_path import JsonPath, is_path, walk
 from dw.workflow.media import is_url, media_places
 from dw.workflow.references import is_reference
@@ -45,7 +45,34 @@ def check_files(
             is_default = variable is not None and arguments is None
             severity: Severity = "warning" if is_default else "error"
             found.append(document.locate(DataDiagnostic(path, message, severity)))
+    found += [document.locate(each) for each in _check_hub_options(document, data)]
     return tuple(found)
+
+
+def _check_hub_options(document: Document, data: Any) -> Diagnostics:
+    """Options of a hub's model beside one that is on this machine."""
+    for path, name in models_in(data):
+        arguments = data
+        for part in path[:-1]:
+            arguments = arguments[part]
+        is_here = is_builtin(name) or os.path.exists(resolve(name, document.path.parent))
+        if path[-2] != "from_pretrained_arguments" or not is_here:
+            continue
+        for option, way in _OF_THE_HUB.items():
+            if arguments.get(option):
+                message = (
+                    f"{option!r} would have no effect here: {name!r} is on this machine; {way}"
+                )
+                where = (*path[:-1], option)
+                severity: Severity = "error" if option == "revision" else "warning"
+                yield DataDiagnostic(where, message, severity, at_key=True)
+
+
+_OF_THE_HUB = {
+    "revision": "name the hub id, OWNER/NAME, or the folder of that revision",
+    "cache_dir": "leave it out",
+    "token": "leave it out",
+}
 
 
 def models_in(data: Any) -> Iterator[tuple[JsonPath, str]]:

@@ -230,3 +230,62 @@ def test_the_workflows_folder_comes_before_the_current_one(folder: Path) -> None
 )
 def test_a_path_is_told_from_a_hub_id(name: str, expected: bool) -> None:
     assert is_path(name) is expected
+
+
+def of_loader(where: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """A workflow with these arguments of the pipeline's loader, or of a component's."""
+    if where == "pipeline":
+        return of_pipeline(from_pretrained_arguments=arguments)
+    part = {"configuration": {"component_type": "AutoencoderKL"}}
+    return of_pipeline(vae={**part, "from_pretrained_arguments": arguments})
+
+
+@pytest.mark.parametrize("where", ["pipeline", "component"])
+@pytest.mark.parametrize("source", ["model_name", "from_single_file"])
+@pytest.mark.parametrize("name", ["cat.png", "../flows", "builtin:shapes"])
+def test_a_revision_of_what_is_on_this_machine_is_an_error(
+    folder: Path, where: str, source: str, name: str
+) -> None:
+    path = save(folder, of_loader(where, {source: name, "revision": "v2"}))
+    assert refusals(path) == [
+        f"'revision' would have no effect here: {name!r} is on this machine; "
+        "name the hub id, OWNER/NAME, or the folder of that revision"
+    ]
+    for without in ({}, {"revision": None}):
+        assert load_document(save(folder, of_loader(where, {source: name, **without})))
+
+
+@pytest.mark.parametrize("option", ["cache_dir", "token"])
+def test_other_options_of_the_hub_beside_it_are_warnings(folder: Path, option: str) -> None:
+    given = {"model_name": "../flows", option: "x", "local_files_only": True}
+    (warning,) = load_document(save(folder, of_loader("pipeline", given))).warnings
+    assert warning.message == (
+        f"{option!r} would have no effect here: '../flows' is on this machine; leave it out"
+    )
+
+
+def test_a_model_of_the_hub_has_revisions(folder: Path) -> None:
+    given = {"model_name": "owner/name", "revision": "v2", "token": "x", "cache_dir": "."}
+    assert load_document(save(folder, of_loader("pipeline", given))).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "way"),
+    [
+        ("revision", "https://huggingface.co/OWNER/NAME/resolve/REVISION/FILE"),
+        ("token", "HF_TOKEN"),
+        ("cache_dir", "HF_HOME"),
+        ("local_files_only", "HF_HUB_OFFLINE"),
+        ("weight", "'scale' is its name"),
+    ],
+)
+@pytest.mark.parametrize("section", ["loras", "ip_adapter"])
+def test_keys_that_adapters_do_not_have_are_answered(
+    folder: Path, section: str, key: str, way: str
+) -> None:
+    adapter = {"model_name": "owner/name", "weight_name": "a.safetensors", key: "x"}
+    value = [adapter] if section == "loras" else adapter
+    arguments = {"ip_adapter_image": "cat.png"}
+    (message,) = refusals(save(folder, of_pipeline(arguments=arguments, **{section: value})))
+    assert message.startswith(f"unknown key {key!r}: ")
+    assert way in message

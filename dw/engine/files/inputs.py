@@ -23,7 +23,7 @@ from dw.engine.media.video import Video, decode_frames
 from dw.engine.python import resolve
 from dw.errors import OutOfResources, RunFailed, told
 from dw.pixels import open_image
-from dw.workflow.format.construction import PLAIN_STRINGS, is_class_key, is_dtype_key, is_type_key
+from dw.workflow.format.construction import is_class_key, is_dtype_key, text_in_braces
 from dw.workflow.media import media_kind
 from dw.workflow.references import is_reference
 
@@ -49,9 +49,8 @@ def realize(value: Any, *, access: FileAccess, key: str = "") -> Any:
         return value
     if kind is not None and (load := _loader(kind, key)) is not None:
         return load(value, access)
-    is_in_braces = value.startswith("{") and value.endswith("}")  # a text, not the name of a type
-    if is_in_braces and (key in PLAIN_STRINGS or is_type_key(key)):
-        return value[1:-1]
+    if (text := text_in_braces(key, value)) is not None:
+        return text
     if is_dtype_key(key):
         return resolve.dtype(value)
     if is_class_key(key):

@@ -32,6 +32,7 @@ from dw.engine.patches.weight_keys import KEYS, allowed_by
 from dw.engine.python.signatures import has_weights
 from dw.errors import WorkflowError
 from dw.rehearsal import stand_in_model
+from dw.workflow.format.construction import without_braces
 from dw.workflow.format.pipeline import Pipeline
 
 PIPELINE = "pipeline"
@@ -81,7 +82,7 @@ def transformers_spec(
     """The load spec. `own`: the components beside its configuration; without a model it is made of
     them. Raises RunFailed or WorkflowError when there is no such model."""
     arguments = pipeline.from_pretrained_arguments
-    options = {n: v for n, v in arguments.items() if n not in _NOT_PASSED_ON}
+    options = without_braces({n: v for n, v in arguments.items() if n not in _NOT_PASSED_ON})
     device_map = options.pop("device_map", None)
     if not any(name in arguments for name in SOURCES):
         return TransformersSpec(cls, own, {}, options, placement_plan)  # type: ignore[arg-type]

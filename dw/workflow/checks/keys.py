@@ -45,7 +45,9 @@ def _check_key(key: str, data: dict[str, Any], model: type[Section], path: JsonP
     here = (*path, key)
     if key in known_keys(model) or key in model.nested(data):
         return
-    if model.closed or nearest_key(key, known_keys(model)):
+    if way := model.elsewhere.get(key):
+        yield DataDiagnostic(here, f"unknown key {key!r}: {way}", at_key=True)
+    elif model.closed or nearest_key(key, known_keys(model)):
         known = ", ".join(sorted(known_keys(model)))
         hint = did_you_mean(key, known_keys(model)) or f"; known are {known}"
         yield DataDiagnostic(here, f"unknown key {key!r}{hint}", at_key=True)

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dw.extras import is_installed
+from dw.workflow.checks.loader_options import misplaced
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
+from dw.workflow.format.construction import text_in_braces
 from dw.workflow.json_path import JsonPath, spell_value, walk
 from dw.workflow.references import is_reference
 
@@ -92,7 +94,21 @@ def check_options(data: dict[str, Any], *, trust: bool) -> Diagnostics:
         if message is None and not trust:
             message = option_error(path[-1], value) or _error_by_place(data, path, value)
         if message:
-            yield DataDiagnostic(path, message)
+            other = _misplaced(data, path)
+            yield DataDiagnostic(path, other or message, at_key=other is not None)
+
+
+def _misplaced(data: Any, path: JsonPath) -> str | None:
+    """The error for an option that the loaders of diffusers do not take: no trust allows it."""
+    is_component = len(path) > len(("steps", 0, "pipeline", _LOADER, "name"))
+    if path[-2:-1] != (_LOADER,):
+        return None
+    if not is_component and _class_above(data, path).startswith("transformers."):
+        return None
+    arguments = data
+    for part in path[:-1]:
+        arguments = arguments[part]
+    return misplaced(str(path[-1]), arguments)
 
 
 def option_error(name: str, value: Any) -> str | None:
@@ -130,7 +146,8 @@ def setting_error(name: str, value: Any) -> str | None:
         if key in _PARTS:
             return _distrust(f"{key!r} leads to further files; a component has a place of its own")
         is_text = isinstance(each, str) and not is_reference(each)
-        if is_text and (key.endswith(_PLACES) or not _WORDS.fullmatch(each) or ".." in each):
+        text = text_in_braces(key, each) or each
+        if is_text and (key.endswith(_PLACES) or not _WORDS.fullmatch(text) or ".." in text):
             return _distrust(f"{key!r} must be a plain setting, got {spell_value(each)}")
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from math import isfinite
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, WithJsonSchema
@@ -35,10 +36,25 @@ Scale = Annotated[
 ]
 
 
+_ELSEWHERE = MappingProxyType(
+    {
+        "revision": "the file's address names it, as 'model_name': "
+        "https://huggingface.co/OWNER/NAME/resolve/REVISION/FILE",
+        "cache_dir": "the environment sets the hub's cache, HF_HOME",
+        "from_single_file": "'model_name' names a file, too",
+        "local_files_only": "the environment keeps the hub from being asked, HF_HUB_OFFLINE=1",
+        "token": "the environment sets it, HF_TOKEN",
+        **dict.fromkeys(("lora_scale", "strength", "weight"), "'scale' is its name"),
+    }
+)
+"""Keys that loaders have and adapters have not."""
+
+
 class Lora(Section):
     """A LoRA on the models of the pipeline."""
 
     closed = True
+    elsewhere = _ELSEWHERE
 
     model_name: Text = Field(description="hub id, folder, file or built-in name of the LoRA")
     weight_name: str | None = Field(None, description="file name in the repository or folder")
@@ -56,6 +72,7 @@ class IpAdapter(Section):
     """An image as a prompt; the image itself is the argument `ip_adapter_image`."""
 
     closed = True
+    elsewhere = _ELSEWHERE
 
     model_name: Text = Field(description="hub id, folder or file of the adapter")
     weight_name: str | None = Field(None, description="file name in the repository or folder")

@@ -30,6 +30,22 @@ def is_type_key(key: str) -> bool:
     return is_dtype_key(key) or is_class_key(key)
 
 
+def text_in_braces(key: str, value: Any) -> str | None:
+    """The text in the braces that keep it from being read as the name of an object: `{default}`."""
+    is_text = isinstance(value, str) and (is_type_key(key) or key in PLAIN_STRINGS)
+    return value[1:-1] if is_text and value.startswith("{") and value.endswith("}") else None
+
+
+def without_braces(value: Any, key: str = "") -> Any:
+    """The value with the texts in braces at any depth as they are meant."""
+    if isinstance(value, dict):
+        return {name: without_braces(each, name) for name, each in value.items()}
+    if isinstance(value, list):
+        return [without_braces(each, key) for each in value]
+    text = text_in_braces(key, value)
+    return value if text is None else text
+
+
 @dataclass(frozen=True, slots=True)
 class Construction:
     """How to build an object, with the values as they stand in the file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +21,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", protected_namespaces=())
 
     closed: ClassVar[bool] = False  # an unknown key is an error, not a user's note
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Keys that people look for here, with what there is instead."""
+
     accepted: ClassVar[frozenset[str]] = frozenset()  # keys that are not fields
     gathered: ClassVar[frozenset[str]] = (
         frozenset()

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dw.engine.checks.loader_arguments import WAYS_OUT, check_loader_arguments
+from dw.engine.checks.loader_arguments import check_loader_arguments
+from dw.types import Permissions
+from dw.workflow.checks.loader_options import WAYS_OUT
+from dw.workflow.loading import validate_text
+from tests.engine.session import Session, text_to_image
 
 
 def found(*, is_pipeline: bool = True, **arguments: Any) -> list[tuple[Any, str]]:
@@ -42,6 +48,11 @@ def test_what_other_programs_call_it_is_answered_with_what_there_is(name: str) -
             "'variant' would have no effect here: the file is the variant",
         ),
         (
+            {"from_single_file": "a.safetensors", "low_cpu_mem_usage": True},
+            "'low_cpu_mem_usage' would have no effect here: one file is read as it is; a component "
+            "with a 'from_single_file' of its own takes it",
+        ),
+        (
             {"custom_revision": "x"},
             "'custom_revision' would have no effect here: it goes with 'custom_pipeline'; "
             "'revision' is that of the model",
@@ -72,3 +83,26 @@ def test_what_has_an_effect_or_says_nothing_passes(arguments: dict[str, Any]) ->
 
 def test_a_component_has_a_folder(tmp_path: Any) -> None:
     assert found(is_pipeline=False, model_name="a/b", subfolder="vae") == []
+    assert found(is_pipeline=False, from_single_file="a.gguf", low_cpu_mem_usage=True) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["dduf_file", "mirror", "provider", "offload_folder", "custom_revision", "max_memory"]
+)
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("place", ["pipeline", "component"])
+def test_one_error_tells_the_way_out(warm: Session, name: str, trust: bool, place: str) -> None:
+    given = {"model_name": "a/b", name: "x"}
+    part = {
+        "configuration": {"component_type": "AutoencoderKL"},
+        "from_pretrained_arguments": given,
+    }
+    changes = {"from_pretrained_arguments": given} if place == "pipeline" else {"vae": part}
+    document = text_to_image("any/model", **changes)
+    permissions = Permissions(trust=trust)
+    checked = validate_text(json.dumps(document), Path("w.json"), permissions=permissions)
+    assert checked.document is not None
+    found = checked.with_more(warm.engine.check(checked.document)).problems
+    (told,) = [each.message for each in found]
+    assert repr(name) in told
+    assert WAYS_OUT.get(name, "it goes with 'custom_pipeline'") in told

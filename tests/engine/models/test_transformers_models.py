@@ -125,6 +125,20 @@ def test_the_seed_decides_what_is_drawn(session: Session, language: Path) -> Non
     assert answers(session, draws, seed=1) != answers(session, draws, seed=2)
 
 
+def test_a_text_in_braces_among_nested_settings_reaches_the_model(
+    session: Session, language: Path
+) -> None:
+    document = writer(language)
+    document["pipeline"]["from_pretrained_arguments"]["model_kwargs"] = {
+        "rope_parameters": {"rope_type": "{default}", "rope_theta": 20000.0}
+    }
+    session.run(workflow(document))
+    (held,) = session.engine._cache.components()
+    model: Any = held.value.model
+    assert model.config.rope_parameters["rope_type"] == "default"
+    assert model.config.rope_parameters["rope_theta"] == 20000.0
+
+
 def test_it_is_rehearsed(session: Session) -> None:
     document = workflow(writer(Path("microsoft/Phi-3.5-mini-instruct")))
     assert answers(session, document, rehearse=True)

@@ -295,3 +295,21 @@ def test_flash_attention_is_not_taken_from_a_repository(monkeypatch: pytest.Monk
         monkeypatch.setattr(options, "is_installed", installed.__contains__)
         error = option_error("attn_implementation", "flash_attention_2")
         assert (error is None) == is_allowed
+
+
+@pytest.mark.parametrize(
+    ("text", "is_plain"),
+    [("{default}", True), ("{a/b}", False), ("{{default}}", False), ("{..}", False)],
+)
+def test_a_text_in_braces_among_nested_options_is_what_is_in_them(
+    text: str, is_plain: bool
+) -> None:
+    rope = {"rope_type": text, "rope_theta": 10000.0}
+    given = loading(rope_parameters=rope)
+    given["steps"][0]["pipeline"]["configuration"] = TRANSFORMERS
+    assert [each for each in problems(given) if "plain setting" in each] == (
+        [] if is_plain else [f"'rope_type' must be a plain setting, got {text!r}{TRUST}"]
+    )
+    given = loading(rope_parameters={"name": text})
+    given["steps"][0]["pipeline"]["configuration"] = TRANSFORMERS
+    assert [each for each in problems(given) if "plain setting" in each]
