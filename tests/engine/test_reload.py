@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -180,7 +181,9 @@ def test_switching_to_another_model_drops_the_first(ready: Session, flux: Path) 
 
 
 def test_a_failed_load_leaves_the_default_dtype(session: Session, copied: Path) -> None:
-    (copied / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"not weights")
+    config = json.loads((copied / "unet" / "config.json").read_text())
+    config["mid_block_type"] = "NoSuchBlock"  # which shows while the model is made
+    (copied / "unet" / "config.json").write_text(json.dumps(config))
     dtype = {"torch_dtype": "torch.bfloat16"}
     error = session.fail(text_to_image(copied, from_pretrained_arguments=dtype))
     assert error.where == "loading gen.unet"
