@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from PIL import Image
@@ -32,6 +33,7 @@ class Upscaler(torch.nn.Module):
     @classmethod
     def from_single_file(cls, path: str, **_: Any) -> Upscaler:
         """Any architecture that spandrel detects from its weights: ESRGAN, SwinIR, DAT, ..."""
+        _refuse_program(Path(path))
         with needing("spandrel"):
             from spandrel import ImageModelDescriptor, ModelLoader
         found = ModelLoader(device="cpu").load_from_file(path)
@@ -42,6 +44,18 @@ class Upscaler(torch.nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         larger: torch.Tensor = self.descriptor(pixels)
         return larger
+
+
+def _refuse_program(file: Path) -> None:
+    """Raises RunFailed for a TorchScript archive: it holds code, which spandrel would run."""
+    if is_zipfile(file):
+        with ZipFile(file) as archive:
+            is_program = any(PurePath(n).name == "constants.pkl" for n in archive.namelist())
+        if is_program:
+            raise RunFailed(
+                f"{file.name} is a TorchScript program, not weights",
+                hints=["its weights can be saved as safetensors"],
+            )
 
 
 def _upscaler(arguments: Mapping[str, Any]) -> TaskParts:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dw.engine.tasks.upscale import in_tiles
+from dw.engine.tasks.upscale import Upscaler, in_tiles
 from dw.errors import RunFailed
 from dw.extras import install
 from dw.rehearsal.task_stand_ins import Enlarger
@@ -108,3 +109,11 @@ def test_a_diffusion_model_draws_the_details(session: Session, mode: str, side: 
     assert (first.width, first.height) == (side, side)
     assert first.sha256 == again.sha256 != other.sha256
     assert "diffusion_upscale.unet" in {row.name for row in session.engine.memory().components}
+
+
+def test_a_program_in_the_place_of_weights_is_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    with ZipFile(path, "w") as archive:
+        archive.writestr("model/constants.pkl", b"")
+    with pytest.raises(RunFailed, match=r"model\.pt is a TorchScript program, not weights"):
+        Upscaler.from_single_file(str(path))
