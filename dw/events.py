@@ -76,6 +76,7 @@ class Run(Message):
     rehearse: bool = False
     permissions: Permissions = DEFAULT_PERMISSIONS
     secrets: dict[str, str] = field(default_factory=dict)  # see dw/redaction.py
+    are_typed: bool = True  # the arguments, by the user: they may name files and hosts anywhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ events and never prints."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from diffusers import DiffusionPipeline
 
@@ -88,12 +88,12 @@ class Engine:
         `except` block. `emit` is called from the thread that runs, in the order of the run, and
         from threads of the hub while they download.
         """
-        document, workflow = _validated(document, request.arguments, rehearse=request.rehearse)
+        document, workflow = _validated(document, request)
         # Before there is a folder: a device that does not exist leaves nothing behind.
         self._device = self._find_device(request.device)
         _require_disk(document, workflow, request)
         context = self._context(document, workflow, request, control, emit)
-        loading = self._load_context(context, self._device, request.rehearse)
+        loading = self._load_context(context, self._device, request)
         run = RunState(context, Planner(loading))
         record = RunRecord(run, request.arguments)
         record.begin()
@@ -131,21 +131,22 @@ class Engine:
             secrets={**tokens_in(document.filled(request.arguments)), **request.secrets},
         )
 
-    def _load_context(self, context: RunContext, device: Device, rehearse: bool) -> LoadContext:
+    def _load_context(self, context: RunContext, device: Device, request: Run) -> LoadContext:
         folder, variables = context.document.path.parent, context.workflow.variables
+        typed = {name: variables[name] for name in context.chosen} if request.are_typed else {}
         return LoadContext(
             sources=self._sources,
             access=FileAccess(
                 folder=folder,
                 root=folder,
                 permissions=context.document.permissions,
-                typed=typed_texts({name: variables[name] for name in context.chosen}),
+                typed=typed_texts(typed),
                 check=context.control.check,
             ),
             device=device,
             find_device=self._find_device,
             warn=context.warn,
-            rehearse=rehearse,
+            rehearse=request.rehearse,
             offload=self._fallback.known(context),
         )
 
@@ -322,15 +323,13 @@ def _check_classes(document: Document) -> Iterator[Diagnostic]:
         yield from _check_classes(child)
 
 
-def _validated(
-    document: Document, arguments: Mapping[str, Any], *, rehearse: bool
-) -> tuple[Document, Workflow]:
-    """The document with its constants imported, and the workflow with these arguments. Raises
+def _validated(document: Document, request: Run) -> tuple[Document, Workflow]:
+    """The document with its constants imported, and the workflow with the arguments. Raises
     UsageError for them, and WorkflowError with all that is wrong at any stage of validation."""
-    trust = document.permissions.trust
+    trust, arguments = document.permissions.trust, request.arguments
     document, unknown = with_constants(document)
     given = {name: argument_value(value, trust=trust) for name, value in arguments.items()}
-    files = check_files(document, arguments, rehearse=rehearse)
+    files = check_files(document, arguments, rehearse=request.rehearse, are_typed=request.are_typed)
     workflow, problems = document.validate(given)
     part = document.partial(given) if workflow is None else workflow
     findings = check_workflow(document, part, trust=trust)

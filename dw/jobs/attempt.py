@@ -123,6 +123,7 @@ class Attempt:
             run_id=client.next_id(),
             timeout_s=request.timeout_s,
             drawn_seed=request.drawn_seed,
+            are_typed=False,  # a caller gave the arguments
         )
         with self._lock:
             stream = client.submit(run.run, run.timeout_s)

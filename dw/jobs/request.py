@@ -45,13 +45,15 @@ def run_request(
     drawn_seed: int | None = None,
     output_dir: Path | None = None,
     secrets: Secrets = MappingProxyType({}),
+    are_typed: bool = True,
 ) -> RunRequest:
     """The request to run a workflow with the arguments that are set for it.
 
     The deadline is `timeout_s`, else the workflow's own `timeout`, else the setting. `drawn_seed`
     is for a run in which neither the user nor the workflow names a seed; without one it is drawn
     here. `output_dir` is taken as it is; without one it is the setting's, made absolute. `secrets`:
-    values that are not written anywhere. Raises UsageError for an argument that no longer fits, and
+    values that are not written anywhere. `are_typed`: the user gave the arguments, which may then
+    name files anywhere. Raises UsageError for an argument that no longer fits, and
     for one that is required and missing; a rehearsal takes its default.
     """
     missing = [name for name in workflow.document.required if name not in workflow.overrides]
@@ -78,6 +80,7 @@ def run_request(
         rehearse=settings.rehearse,
         permissions=permissions,
         secrets=dict(secrets),
+        are_typed=are_typed,
     )
     return RunRequest(run, next(each for each in timeouts_s if each is not None), workflow.path)
 

@@ -24,14 +24,19 @@ _MODELS = ("model_name", "sam_model_name", "from_single_file")
 
 
 def check_files(
-    document: Document, arguments: Mapping[str, Any] | None = None, *, rehearse: bool = False
+    document: Document,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    rehearse: bool = False,
+    are_typed: bool = True,
 ) -> tuple[Diagnostic, ...]:
     """Media and local models that the document names, with these arguments, and that do not exist.
 
     Names in the file must be in a folder that it may read (`may_read`); names in `arguments`, which
     the user typed, may be anywhere. None: the arguments are not known yet, and a wrong default is a
     warning, as an argument may replace it. `rehearse`: models need not exist, except those that
-    come with dw, which have no stand-ins.
+    come with dw, which have no stand-ins. Unless they `are_typed`, a caller gave the arguments, and
+    their names are judged as those in the file.
     """
     given = arguments or {}
     data = document.filled(given)
@@ -41,7 +46,7 @@ def check_files(
     found = []
     for path, name, error_of in named:
         variable = document.variable_at(path)
-        if message := error_of(document, name, bounded=variable not in given):
+        if message := error_of(document, name, bounded=not (are_typed and variable in given)):
             is_default = variable is not None and arguments is None
             severity: Severity = "warning" if is_default else "error"
             found.append(document.locate(DataDiagnostic(path, message, severity)))

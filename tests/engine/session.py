@@ -88,6 +88,7 @@ class Session:
         device: str | None = "cpu",
         rehearse: bool = False,
         trust: bool = False,
+        are_typed: bool = True,
         control: RunControl | None = None,
         **arguments: Any,
     ) -> RunResult:
@@ -104,6 +105,7 @@ class Session:
             drawn_seed=drawn_seed,
             device=device,
             rehearse=rehearse,
+            are_typed=are_typed,
         )
         return self.engine.run(document, request, control=control or RunControl(), emit=self.emit)
 

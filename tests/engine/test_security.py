@@ -212,6 +212,18 @@ def test_5_what_the_user_types_may_lie_anywhere(session: Session, secret: Path) 
     assert session.run(document, place=str(secret / "cat.png"))
 
 
+@pytest.mark.parametrize("place", ["{}/cat.png", "http://127.0.0.1:9/cat.png"])
+def test_5_what_a_caller_of_the_server_gives_may_not(
+    session: Session, secret: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    document = echo({"image": "variable:place"}) | {"variables": {"place": None}}
+    error = session.fail(document, place=place.format(secret), are_typed=False)
+    assert "is outside of" in str(error) or "is not on the internet" in str(error)
+    Image.new("RGB", (8, 8)).save(session.folder / "cat.png")
+    assert session.run(document, place="cat.png", are_typed=False)
+
+
 # ------------------------------------------------------------------ 6. formats
 
 
