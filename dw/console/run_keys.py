@@ -77,7 +77,11 @@ class Keys:
             self._reader.forget()
 
     def _open(self) -> None:
-        if self._fd is not None and self._pressed is not None:
+        if self._fd is None or self._pressed is None:
+            return
+        import termios
+
+        with contextlib.suppress(termios.error):  # the terminal is gone
             self._reader = _KeyReader(self._fd, self._typed, self._pressed)
 
     def _close(self) -> None:
@@ -96,13 +100,13 @@ class _KeyReader:
         self._typed = typed
         self._pressed = pressed
         self._former: list[Any] = termios.tcgetattr(fd)
-        self._ended, self._end = os.pipe()
-        self._thread = threading.Thread(target=self._read, name="keys", daemon=True)
         changed = [*self._former[:6], [*self._former[6]]]
         changed[3] &= ~(termios.ICANON | termios.ECHO)  # each key at once; Ctrl-C stays a signal
         # What is ready may be gone when it is read: a Ctrl-C empties the terminal's queue.
         changed[6][termios.VMIN], changed[6][termios.VTIME] = 0, 0
         termios.tcsetattr(fd, termios.TCSANOW, changed)
+        self._ended, self._end = os.pipe()
+        self._thread = threading.Thread(target=self._read, name="keys", daemon=True)
         self._thread.start()
 
     def close(self) -> bytes:

@@ -85,7 +85,7 @@ def do(session: Session, text: str) -> None:
 def make_prompt(session: Session, terminal: Terminal, **connections: Any) -> PromptSession[str]:
     """`connections`: prompt_toolkit's `input` and `output`, by default the terminal."""
     moves = not terminal.is_simple
-    return PromptSession(
+    prompt: PromptSession[str] = PromptSession(
         history=_history(),
         enable_history_search=True,  # Up finds lines that begin with the typed text
         auto_suggest=AutoSuggestFromHistory() if moves else None,
@@ -101,6 +101,11 @@ def make_prompt(session: Session, terminal: Terminal, **connections: Any) -> Pro
         enable_open_in_editor=True,
         **connections,
     )
+    if os.name == "posix":
+        from dw.repl.terminal_input import end_on_errors
+
+        end_on_errors(prompt.app.input)
+    return prompt
 
 
 def toolbar(session: Session) -> str:

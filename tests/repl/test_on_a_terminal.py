@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pty
 import signal
 import sys
+import termios
 from pathlib import Path
 
 import pytest
+from prompt_toolkit.input.vt100 import Vt100Input
 
+from dw.console.run_keys import Keys
+from dw.repl.terminal_input import end_on_errors
 from tests.repl.conftest import FLUX, write
 from tests.repl.screen import Screen
 from tests.repl.test_scripts import ROOT
@@ -205,3 +211,60 @@ def test_one_run_at_a_terminal_is_for_people(folder: Path) -> None:
             "(Workflow has been executed 1 time(s) in this session)",
             "1.5 s (loading 1.0 s)",
         ]
+
+
+LOSES_ITS_SHELL = """
+import os, signal, sys
+
+def take_the_terminal_back(*_):
+    os.tcsetpgrp(0, os.getpgrp())
+    open("taken-back", "x").close()
+
+signal.signal(signal.SIGUSR1, take_the_terminal_back)
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+ended, held = os.pipe()
+between = os.fork()
+if between == 0:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    if os.fork():
+        os._exit(0)
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.set_inheritable(held, True)
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+os.close(held)
+os.waitpid(between, 0)
+os.read(ended, 1)
+"""
+"""Starts the shell as a job whose parent is gone, sends it to the background when it is told to,
+and ends with it."""
+
+
+def test_a_shell_in_the_background_that_nobody_can_bring_back_ends(folder: Path) -> None:
+    path = os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", LOSES_ITS_SHELL, "-m", "tests.repl.fake_shell", "succeeds"]
+    with Screen(command, PYTHONPATH=path) as screen:
+        screen.wait_for("dw>")
+        screen.process.send_signal(signal.SIGUSR1)
+        screen.wait_for_file(folder / "taken-back")
+        screen.type("x")
+        assert screen.wait() == 0
+        assert screen.text.endswith("Goodbye!")
+
+
+def test_a_terminal_whose_mode_cannot_be_set_ends_the_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal, inner = pty.openpty()
+    with os.fdopen(terminal, "rb"), os.fdopen(inner, encoding="utf-8") as stdin:
+        source = Vt100Input(stdin)
+        end_on_errors(source)
+
+        def fail(*_: object) -> None:
+            raise termios.error(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(termios, "tcsetattr", fail)
+        with pytest.raises(EOFError), source.raw_mode():
+            pass
+        with Keys(inner).watched(lambda: None):
+            pass  # its keys are not read
