@@ -44,6 +44,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning"),
     pytest.mark.filterwarnings("ignore:`FluxPosEmbed`:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*Quanto.* is deprecated:FutureWarning"),
 ]
 LACKING = (
     "means nothing on the CPU",
