@@ -84,9 +84,10 @@ def baseline(path: Path, tests: Sequence[str], temporary: Path) -> Baseline:
         return code
 
     begun = time.monotonic()
-    code = in_a_child(work, timeout_s=900)
-    if code != 0:
-        raise RuntimeError(f"the tests of {path} do not pass without any change ({code})")
+    said = temporary / "said.txt"
+    if in_a_child(work, timeout_s=900, said=said) != 0:
+        last = said.read_text(encoding="utf-8", errors="replace")[-2000:]
+        raise RuntimeError(f"the tests of {path} do not pass without any change:\n{last}")
     told = json.loads(report.read_text())
     seconds = time.monotonic() - begun
     for name in told["modules"]:
@@ -130,17 +131,19 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self._source, str(module.__file__), "exec"), module.__dict__)
 
 
-def in_a_child(work: Callable[[], int], *, timeout_s: float) -> int | None:
-    """What `work` returns in a forked process; None: it took too long, or died."""
+def in_a_child(
+    work: Callable[[], int], *, timeout_s: float, said: Path = Path(os.devnull)
+) -> int | None:
+    """What `work` returns in a forked process, which prints to `said`; None: it took too long, or
+    died."""
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
         os.setsid()
         os.close(ours)
-        null = os.open(os.devnull, os.O_WRONLY)
-        if "DW_MUTATION_OUTPUT" not in os.environ:
-            os.dup2(null, 1)
-            os.dup2(null, 2)
+        output = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         code = 70
         try:
             code = work()
