@@ -20,7 +20,7 @@ from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -28,7 +28,7 @@ from dw.engine import Cancelled, Engine, RunControl
 from dw.errors import DwError
 from dw.events import Event, Loading, Run
 from dw.types import Permissions
-from dw.workflow import validate_text
+from dw.workflow import Document, validate_text
 from tests.engine.session import CancelsAtLook, Gpu
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -49,8 +49,9 @@ class Job:
     seed: int | None = 7
     on_gpu: bool = False
     rehearse: bool = False
-    commands: tuple[str, ...] = ()  # "clear", "memory", ...
-    cancel_at: float | None = None  # a share of the looks of the last run, of one that comes first
+    commands: tuple[str, ...] = ()  # methods of the engine: clear, memory, check, ...
+    # A run that comes first, and is cancelled or stopped at this share of the last run's looks.
+    cut: tuple[Literal["cancel", "stop"], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,6 @@ class Outcome:
     results: dict[str, str]
     message: str = ""
     loaded: tuple[str, ...] = ()  # components, without their steps
-    cancelled: bool = False  # the run before it
     modules: tuple[str, ...] = ()  # that it has imported
     cpu_s: float = 0.0
 
@@ -71,6 +71,13 @@ class Outcome:
             other.results,
             other.message,
         )
+
+
+class StopsAtLook(CancelsAtLook):
+    """A control that is stopped when the run has looked at it this many times."""
+
+    def cancel(self, cause: str | None = None) -> None:
+        self.stop()
 
 
 class EngineProcess:
@@ -166,18 +173,20 @@ class _Served:
             (lambda _: on_gpu) if job.on_gpu else self._choose
         )
         for command in job.commands:
-            getattr(self._engine, command)()
-        cancelled = False
-        if job.cancel_at is not None:
-            look = 1 + int(job.cancel_at * self._looks)
-            cancelled = self._outcome(job, CancelsAtLook(look)) is None
+            takes_document = command in ("check", "prepare")
+            with suppress(DwError):  # the run says what is wrong with it
+                getattr(self._engine, command)(*([_document(job)] if takes_document else []))
+        if job.cut is not None:
+            how, share = job.cut
+            look = 1 + int(share * self._looks)
+            self._outcome(job, CancelsAtLook(look) if how == "cancel" else StopsAtLook(look))
         control = CancelsAtLook()
         outcome = self._outcome(job, control)
         assert outcome is not None
         self._looks = control.looks
         modules = tuple(name for name in [*sys.modules] if name not in before)
         cpu_s = time.process_time() - begun
-        return replace(outcome, cancelled=cancelled, modules=modules, cpu_s=cpu_s)
+        return replace(outcome, modules=modules, cpu_s=cpu_s)
 
     def _outcome(self, job: Job, control: RunControl) -> Outcome | None:
         """None when it was cancelled."""
@@ -185,8 +194,7 @@ class _Served:
         failure = ""
         done = False
         try:
-            permissions = Permissions(allowed_dirs=(job.path.parent, EXAMPLES))
-            validated = validate_text(job.text, job.path, permissions=permissions)
+            document = _document(job)
             request = Run(
                 0,
                 str(job.path),
@@ -196,11 +204,8 @@ class _Served:
                 seed=job.seed,
                 device="cpu",
                 rehearse=job.rehearse,
-                permissions=permissions,
             )
-            result = self._engine.run(
-                validated.document_or_raise(), request, control=control, emit=self._events.append
-            )
+            result = self._engine.run(document, request, control=control, emit=self._events.append)
             done = True
         except Cancelled:
             pass
@@ -222,3 +227,9 @@ class _Served:
             return None
         message = failure.replace(str(self._outputs), "OUTPUTS")
         return Outcome("failed", {}, message, loaded)
+
+
+def _document(job: Job) -> Document:
+    """Raises WorkflowError."""
+    permissions = Permissions(allowed_dirs=(job.path.parent, EXAMPLES))
+    return validate_text(job.text, job.path, permissions=permissions).document_or_raise()

@@ -229,7 +229,7 @@ def write(found: Difference, folder: Path) -> str:
         named = folder / f"step-{number}.json"
         named.write_text(job.text)
         more = {"arguments": job.arguments, "seed": job.seed, "on_gpu": job.on_gpu}
-        more |= {"commands": job.commands, "cancel_at": job.cancel_at, "rehearse": job.rehearse}
+        more |= {"commands": job.commands, "cut": job.cut, "rehearse": job.rehearse}
         lines.append(f"  {number}. {', '.join(map(str, step))}  {json.dumps(more)}")
         outcome = cold(_plain(job), folder / "cold")
         walker.world.ran(well=outcome.ending == "finished")

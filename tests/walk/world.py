@@ -192,7 +192,7 @@ class World:
     def ran(self, *, well: bool) -> None:
         """What was for one run only is over. After a run that ended badly the files are those of
         before its step."""
-        self.change(commands=(), cancel_at=None)
+        self.change(commands=(), cut=None)
         family, undo, self.undo = self.family, self.undo, []
         for self.family, each in reversed(undo):
             each(self)

@@ -11,7 +11,13 @@ from tests.walk.world import World, loads_anything, loads_nothing
 @loads_anything
 def cancel(world: World, random: Random) -> None:
     """The run is cancelled at one of the places where it looks, and made again."""
-    world.change(cancel_at=random.random())
+    world.change(cut=("cancel", random.random()))
+
+
+@loads_anything
+def stop(world: World, random: Random) -> None:
+    """A run is stopped early, and made again."""
+    world.change(cut=("stop", random.random()))
 
 
 @loads_anything
@@ -22,6 +28,16 @@ def clear(world: World, random: Random) -> None:
 @loads_nothing
 def memory(world: World, random: Random) -> None:
     world.change(commands=(*world.job.commands, "memory"))
+
+
+@loads_nothing
+def check(world: World, random: Random) -> None:
+    world.change(commands=(*world.job.commands, "check"))
+
+
+@loads_nothing
+def prepare(world: World, random: Random) -> None:
+    world.change(commands=(*world.job.commands, "prepare"))
 
 
 @loads_nothing
