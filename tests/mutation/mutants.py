@@ -19,6 +19,7 @@ from mutmut.mutation.mutators import (
     mutation_operators,
     operator_arg_removal,
     operator_assignment,
+    operator_lambda,
     operator_string,
 )
 
@@ -136,6 +137,8 @@ class _Collector(cst.CSTVisitor):
                     changed = [] if " " in getattr(node, "value", "") else changed[:1]
                 elif operator is operator_assignment and _is_constant(node.value):
                     changed = []  # None as "" or False as None: both are false
+                elif operator is operator_lambda and _is_constant(node.body):
+                    changed = []  # so are None and 0
                 elif operator is operator_arg_removal:
                     changed = changed[: len([arg for arg in node.args if not arg.star])]
                 yield from changed
