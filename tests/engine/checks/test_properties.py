@@ -6,6 +6,7 @@ import json
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def test_what_validates_can_be_planned_and_twice_the_same(bench: Bench, data: An
     steps = [step.name for step in workflow.steps if workflow.pipeline_of(step)]
     # What comes after a step that releases something is planned when it is reached.
     assert [need.step for need in first] == steps[: len(first)]
-    releases = workflow.steps[0].release_models or workflow.steps[0].release_pipeline
+    ahead = takewhile(lambda step: step.name != steps[0], workflow.steps) if steps else ()
+    releases = any(step.release_models or step.release_pipeline for step in ahead)
     assert first or not steps or releases
     assert bench.plan(document) == first
 

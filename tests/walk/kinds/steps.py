@@ -25,8 +25,14 @@ def _add_or_remove(world: World, step: Json) -> None:
 
 
 def _images(world: World) -> None:
-    """Raises NotApplicable unless the family makes images."""
-    world.require(world.step["result"]["content_type"].startswith("image/"))
+    """Raises NotApplicable unless the step makes images and saves them."""
+    world.require(_saved(world).get("content_type", "").startswith("image/"))
+
+
+def _saved(world: World) -> Json:
+    """How the results of the step are saved; empty where they are not."""
+    found: Json = world.step.get("result", {})
+    return found
 
 
 def _task(name: str, command: str, **arguments: Any) -> Json:
@@ -77,7 +83,7 @@ def called_again(world: World, random: Random) -> None:
     again = {
         "name": "again",
         "pipeline_reference": {"reference_name": world.step["name"], "arguments": arguments},
-        "result": dict(world.step["result"]),
+        "result": dict(_saved(world)) or PNG,
     }
     _add_or_remove(world, again)
 
@@ -163,8 +169,8 @@ def result_kind(world: World, random: Random) -> None:
 
 @loads_nothing
 def embedded_metadata(world: World, random: Random) -> None:
-    result = world.step["result"]
-    world.require(result["content_type"] != "video/mp4")
+    result = _saved(world)
+    world.require(result.get("content_type", "video/mp4") != "video/mp4")
     result["embed_metadata"] = not result.get("embed_metadata", False)
 
 
