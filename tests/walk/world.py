@@ -76,6 +76,13 @@ class World:
         return pipeline
 
     @property
+    def result(self) -> Json:
+        result: Json | None = self.step.get("result")
+        self.require(result)
+        assert result is not None
+        return result
+
+    @property
     def configuration(self) -> Json:
         configuration: Json = self.pipeline["configuration"]
         return configuration
