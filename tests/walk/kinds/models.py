@@ -250,11 +250,11 @@ def single_file(world: World, random: Random) -> None:
     world.require("model_name" in world.loads and not world.is_example)
     world.require(world.class_name == "StableDiffusionPipeline")
     folder = world.root / world.loads["model_name"]
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    world.require(weights.is_file())
     checkpoint = world.root / "models" / f"{folder.name}.safetensors"
     if not checkpoint.exists():
-        checkpoint.write_bytes(
-            (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
-        )
+        checkpoint.write_bytes(weights.read_bytes())
     world.pipeline["from_pretrained_arguments"] = {
         "from_single_file": f"models/{checkpoint.name}",
         "config": world.loads["model_name"],
