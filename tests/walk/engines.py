@@ -148,6 +148,8 @@ def _serve(
     os.dup2(log, 1)
     os.dup2(log, 2)
     warnings.simplefilter("ignore")
+    # Before a second thread: torch makes its pool anew at the first use after a fork, unlocked.
+    torch.set_num_threads(1)
     if sabotage is not None:
         sabotage()
     served = _Served(outputs)

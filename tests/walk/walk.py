@@ -163,6 +163,7 @@ def shortest(
 ) -> Difference | None:
     """The difference at the end of the shortest walk that still has one, by delta debugging: first
     whole steps are left out, then single edits."""
+    shutil.rmtree(folder, ignore_errors=True)
     tries = 0
 
     def differs(some: tuple[Step, ...]) -> Difference | None:
