@@ -36,10 +36,13 @@ ERROR_TYPES: Mapping[str, ErrorType] = {
         ErrorType("workflow_not_found", 404),
         ErrorType("job_not_found", 404),
         ErrorType("method_not_allowed", 405),
+        ErrorType("request_timeout", 408, is_retryable=True),
         ErrorType("idempotency_conflict", 409),
         ErrorType("not_retryable", 409),
         ErrorType("payload_too_large", 413),
+        ErrorType("unsupported_media_type", 415),
         ErrorType("queue_full", 429, is_retryable=True),
+        ErrorType("too_many_requests", 429, is_retryable=True),
         # The job.
         ErrorType("cancelled", 499),
         ErrorType("execution_error", 500),

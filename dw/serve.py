@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from platformdirs import user_state_path
@@ -15,6 +16,7 @@ from platformdirs import user_state_path
 from dw.errors import EXIT_OK, UsageError
 from dw.extras import needing
 from dw.programs import exit_code, program_parser
+from dw.server.limits import LIMITS, Limits
 from dw.settings import load_settings, parse_seconds
 
 GRACE_S = 30.0
@@ -54,7 +56,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="seconds that running jobs have to end after SIGTERM (%(default)s)",
     )
+    for name, limit in LIMITS.items():
+        option = f"--{name.replace('_', '-')}"
+        is_count = isinstance(limit.default, int)
+        parser.add_argument(
+            option,
+            type=partial(_count if is_count else parse_seconds, option),
+            default=limit.default,
+            metavar="N" if is_count else "S",
+            help=f"{limit.metadata['doc']} (%(default)s)",
+        )
     return parser
+
+
+def _count(option: str, text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise UsageError(f"{option} must be a number above 0, got {text!r}")
+    return int(text)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -62,6 +80,7 @@ def _serve(options: argparse.Namespace) -> int:
         import uvicorn
 
         from dw.server.app import create_app
+        from dw.server.connection import connections
     from dw.jobs.pool import LocalPool, devices_of
     from dw.jobs.queue import JobQueue
     from dw.jobs.storage import Storage
@@ -82,6 +101,7 @@ def _serve(options: argparse.Namespace) -> int:
     folder = options.workflows or Path(settings.workflow_dir).expanduser()
     state = options.state or user_state_path("dw", appauthor=False)
     log_to_stderr(options.log_format)
+    limits = Limits(**{name: getattr(options, name) for name in LIMITS})
     uploads = state / "files"
     allowed = os.pathsep.join(filter(None, (settings.allowed_dirs, str(uploads))))
     settings = replace(settings, allowed_dirs=allowed)  # a workflow may read what was sent to it
@@ -97,9 +117,12 @@ def _serve(options: argparse.Namespace) -> int:
                 FileStore(uploads),
                 storage_url=options.storage,
                 allows_text=options.allow_inline,
+                limits=limits,
             )
             config = uvicorn.Config(
                 create_app(service),
+                http=connections(limits),
+                ws="none",
                 host=options.host,
                 port=options.port,
                 log_config=None,

@@ -37,6 +37,7 @@ class ApiError(Exception):
         param: str | None = None,
         details: Sequence[dict[str, Any]] = (),
         hints: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.type = error_type_of(error_type)
@@ -44,6 +45,7 @@ class ApiError(Exception):
         self.param = param
         self.details = list(details)
         self.hints = list(hints)
+        self.extra_headers = dict(headers or {})
 
     @classmethod
     def of(cls, error: DwError) -> ApiError:
@@ -64,12 +66,16 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Clients try again after a 5xx unless they are told that it is in vain."""
-        if self.type.status in (429, 503) and self.type.is_retryable:
-            return {"retry-after": str(RETRY_AFTER_S)}
+        """What clients act upon: when to try again, or that it is in vain (they do after a 408, a
+        409, a 429 and every 5xx, unless they are told), and whether the connection goes on."""
+        found = {} if self.type.is_retryable else {"x-should-retry": "false"}
+        if self.type.status in (429, 503):
+            found["retry-after"] = str(RETRY_AFTER_S)
         if self.type.status == 401:
-            return {"www-authenticate": "Bearer"}
-        return {"x-should-retry": "false"} if self.type.status >= 500 else {}
+            found["www-authenticate"] = "Bearer"
+        if self.type.status in (408, 413):  # what is still to come of the body is not waited for
+            found["connection"] = "close"
+        return found | self.extra_headers
 
     def to_openai(self) -> dict[str, Any]:
         """In the shape that OpenAI's clients read."""
@@ -78,6 +84,11 @@ class ApiError(Exception):
         code = "model_not_found" if self.type.name == "workflow_not_found" else self.type.name
         param = "model" if code == "model_not_found" else self.param
         return {"error": {"message": self.message, "type": kind, "param": param, "code": code}}
+
+    def to_runpod(self) -> dict[str, str]:
+        """In the shape of RunPod's handlers: texts, and the message under each of its names."""
+        told = {"error": self.message, "error_type": self.type.name, "message": self.message}
+        return {"status": "error", **told}
 
     def to_json(self, request_id: str) -> dict[str, Any]:
         return {
@@ -103,8 +114,8 @@ def of_validation(problems: Sequence[Mapping[str, Any]]) -> ApiError:
 def _detail(problem: Mapping[str, Any]) -> dict[str, Any]:
     """One of the problems that pydantic found."""
     kind, place = problem["type"], ".".join(map(str, problem["loc"][1:]))
-    if kind == "json_invalid":
-        return {"error_type": "invalid_request", "message": problem["msg"], "param": None}
+    if kind == "missing" and not place:
+        return {"error_type": "invalid_request", "message": "the body is missing", "param": None}
     if kind == "missing":
         name, message = "missing_field", f"Missing required field: {place!r}"
     elif kind == "extra_forbidden":

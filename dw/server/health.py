@@ -10,13 +10,14 @@ from fastapi.responses import JSONResponse, Response
 import dw
 from dw.server.api_error import RETRY_AFTER_S
 from dw.server.service import Service
+from dw.server.strict import StrictRoute
 
 MOST_SILENCE_S = 2.0
 """A worker that has sent no heartbeat for longer takes no work: it is stopped, or hangs."""
 
 
 def health_api(service: Service) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(route_class=StrictRoute)
 
     @router.get("/livez")
     async def livez() -> dict[str, str]:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dw.jobs.job import ACTIVE, Job, JobState
 from dw.jobs.queue import JobQueue
+from dw.server.strict import StrictRoute
 
 BUCKETS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 LONG_BUCKETS_S = (*BUCKETS_S, 163.84, 327.68, 655.36)
@@ -147,7 +148,7 @@ class Timed:
 
 
 def metrics_api(metrics: Metrics) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(route_class=StrictRoute)
 
     @router.get("/metrics")
     def exposition() -> Response:

@@ -17,6 +17,7 @@ from dw.jobs.workflow_arguments import OpenWorkflow
 from dw.seeds import MAX_SEED
 from dw.server.api_error import ApiError
 from dw.server.service import Service
+from dw.server.strict import StrictRoute
 from dw.workflow.inputs import arguments_schema
 
 LONGEST_PAGE = 1000
@@ -40,7 +41,7 @@ class JobBody(BaseModel):
 
 def native_api(service: Service) -> APIRouter:
     """The routes under /v1, and /generate."""
-    router = APIRouter()
+    router = APIRouter(route_class=StrictRoute)
 
     def submitted(body: JobBody, request: Request, **options: Any) -> tuple[Job, bool]:
         return service.submit(

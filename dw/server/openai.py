@@ -22,9 +22,7 @@ from dw.server.api_error import ApiError, of_validation
 from dw.server.batches import Batches
 from dw.server.native import require_success
 from dw.server.service import Service
-
-PATHS = ("/v1/images", "/v1/models", "/v1/files", "/v1/batches")
-"""Paths whose errors have OpenAI's shape."""
+from dw.server.strict import StrictRoute
 
 MOST_IMAGES = 10
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
@@ -65,7 +63,7 @@ class BatchBody(BaseModel):
 
 
 def openai_api(service: Service) -> APIRouter:
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
     @router.get("/models")
     def list_models() -> dict[str, Any]:

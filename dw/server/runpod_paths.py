@@ -20,6 +20,7 @@ from dw.errors import DwError
 from dw.jobs.job import FINAL, Job, JobError, JobState
 from dw.server.api_error import ApiError
 from dw.server.service import Service
+from dw.server.strict import StrictRoute
 
 STATUS: Mapping[JobState, str] = {
     JobState.QUEUED: "IN_QUEUE",
@@ -56,7 +57,9 @@ class RunBody(BaseModel):
 
 
 def runpod_api(service: Service) -> APIRouter:
-    router = APIRouter(prefix="/v2/{endpoint}", dependencies=[Depends(_declared)])
+    router = APIRouter(
+        prefix="/v2/{endpoint}", dependencies=[Depends(_declared)], route_class=StrictRoute
+    )
     streamed: dict[str, None] = {}  # the jobs whose result was given as a stream, in order
 
     def submitted(endpoint: str, body: RunBody, request: Request, **options: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from dw.server.access import Keys
 from dw.server.api_error import ApiError
 from dw.server.catalog import Catalog
 from dw.server.files import FileStore
+from dw.server.limits import Limits
 from dw.types import Permissions
 from dw.workflow import parse_document
 from dw.workflow.inputs import InvalidInputs, check_inputs
@@ -44,6 +45,7 @@ class Service:
     storage_url: str = ""
     url_s: float = 3600.0
     allows_text: bool = False
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def permissions(self) -> Permissions:

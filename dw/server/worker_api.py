@@ -21,6 +21,7 @@ from dw.events import Check, Clear, Command, Report, Run
 from dw.jobs.pool import Slot
 from dw.server.api_error import ApiError
 from dw.server.service import Service
+from dw.server.strict import StrictRoute
 
 JOB_HEADER = "x-job-id"
 
@@ -35,7 +36,7 @@ class CommandBody(BaseModel):
 
 
 def worker_api(service: Service) -> APIRouter:
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
     @router.get("/workers")
     def list_workers() -> dict[str, Any]:

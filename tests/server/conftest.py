@@ -20,6 +20,7 @@ from dw.jobs.store import JobStore
 from dw.server.access import Keys
 from dw.server.app import create_app
 from dw.server.catalog import Catalog
+from dw.server.connection import connections
 from dw.server.files import FileStore
 from dw.server.service import Service
 from dw.settings import Settings
@@ -111,7 +112,12 @@ def start(tmp_path: Path, workflows: Path) -> Iterator[Start]:
             service = Service(queue, catalog, Keys(keys), tmp_path, files)
             service = replace(service, **fields)
             config = uvicorn.Config(
-                create_app(service), port=0, log_config=None, timeout_graceful_shutdown=1
+                create_app(service),
+                port=0,
+                http=connections(service.limits),
+                ws="none",
+                log_config=None,
+                timeout_graceful_shutdown=1,
             )
             server = uvicorn.Server(config)
             thread = threading.Thread(target=server.run)

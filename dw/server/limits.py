@@ -1,0 +1,29 @@
+"""Limits: what a caller may take of the server, in bytes and seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+MIB = 2**20
+
+
+def _limit(default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Each is an option of `dw serve`."""
+
+    max_body: int = _limit(32 * MIB, "bytes of a request's body; more is refused")
+    max_upload: int = _limit(512 * MIB, "bytes of an upload, which goes to the disk")
+    max_requests: int = _limit(1000, "requests and event streams at once; more are told to wait")
+    read_timeout: float = _limit(30.0, "seconds without a byte of a request")
+    write_timeout: float = _limit(60.0, "seconds in which a caller takes no byte of an answer")
+
+
+LIMITS = {each.name: each for each in fields(Limits)}
+
+SLOWEST = 1000
+"""Bytes of a body per second, on the average: who sends less holds a connection for nothing."""
