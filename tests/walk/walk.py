@@ -112,6 +112,8 @@ class Walker:
         allowed = {"safetensors"}  # a file of a whole pipeline: its parts are known after a load
         if any(s.get("release_pipeline") or s.get("release_models") for s in self.world.steps):
             return None
+        if "offload_to_disk_path" in json.dumps(self.world.document):
+            return None  # it lets go of the weights: a change below it has them read again
         for edit in step:
             loads = KINDS[edit.kind].loads
             if loads is None:

@@ -114,6 +114,8 @@ def folder_renamed(world: World, random: Random) -> None:
     """The same bytes under another name."""
     folder = _folder(world)
     world.require(not folder.is_symlink())
+    others = [step for step in world.steps if step is not world.step]
+    world.require(world.loads["model_name"] not in json.dumps(others))
     target = folder.with_name(f"{world.family}-moved")
     world.require(not target.exists())
     world.save(target)

@@ -275,6 +275,8 @@ def plain_again(world: World, random: Random) -> None:
 
 
 def _quantized(world: World, random: Random, config_type: str, arguments: Json) -> None:
+    before = world.configuration.get("quantization_config", {}).get("arguments", {})
+    world.require(world.denoiser in before.get("quant_mapping", {world.denoiser}))
     quantization = {"configuration": {"config_type": config_type}, "arguments": arguments}
     whole = {
         "configuration": {"config_type": "PipelineQuantizationConfig"},
