@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -70,21 +71,28 @@ def name_of_a_lora(world: World, random: Random) -> None:
     one["adapter_name"] = random.choice(["style", "other"]) + one["model_name"][-14:-12]
 
 
+def _weights(world: World, random: Random) -> Path:
+    """The file of a LoRA."""
+    path = world.root / _one(world, random)["model_name"]
+    world.require(path.name != "broken.safetensors")
+    return world.save(path)
+
+
 @loads_nothing
 def rewritten_lora(world: World, random: Random) -> None:
-    path = world.save(world.root / _one(world, random)["model_name"])
+    path = _weights(world, random)
     write_weights(path, path, seed=random.randrange(1000))
 
 
 @loads_nothing
 def lora_rewritten_in_place(world: World, random: Random) -> None:
-    path = world.save(world.root / _one(world, random)["model_name"])
+    path = _weights(world, random)
     write_weights(path, path, seed=random.randrange(1000), in_place=True)
 
 
 @loads_nothing
 def lora_of_the_same_size_and_time(world: World, random: Random) -> None:
-    path = world.save(world.root / _one(world, random)["model_name"])
+    path = _weights(world, random)
     before = path.stat()
     write_weights(path, path, seed=random.randrange(1000), in_place=random.random() < 0.5)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
