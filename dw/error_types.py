@@ -51,6 +51,7 @@ ERROR_TYPES: Mapping[str, ErrorType] = {
         ErrorType("poison_job", 500),
         ErrorType("internal_error", 500),
         ErrorType("empty_output", 502),
+        ErrorType("result_too_large", 502),
         ErrorType("upload_failed", 502, is_retryable=True),
         ErrorType("timed_out", 504),
         # The server.

@@ -209,6 +209,7 @@ class DwError(Exception):
     exit_code: ClassVar[int] = 1
     trace: int | None = None  # the number of the traceback, where one was kept
     path: tuple[str | int, ...] = ()  # of what it is about, below the workflow's pipeline
+    error_type: str = ""  # its name for clients of a service; empty: that of its kind
 
     def __init__(
         self, message: str, *, hints: Sequence[Hint] = (), where: str | None = None

@@ -19,6 +19,7 @@ import dw
 from dw.console.signals import Signals, run_program
 from dw.errors import EXIT_SIGPIPE, Bug, DwError, Interrupted, UsageError, did_you_mean
 from dw.refusals import understood
+from dw.settings import parse_seconds
 from dw.terminal.remedies import PROGRAM
 from dw.terminal.renderer import OutputClosed, Stream, error_lines
 
@@ -30,6 +31,9 @@ exit codes:
   0 done   1 a run or command failed   2 usage   3 invalid workflow   4 worker lost
   5 out of memory or disk   6 timeout   70 a bug in dw   130, 143 interrupted
 """
+
+
+GRACE_S = 30.0
 
 
 class ProgramEntry(NamedTuple):
@@ -98,6 +102,40 @@ def misspelt_program(word: str) -> UsageError | None:
     return UsageError(
         f"unknown program or workflow {word!r}{nearest}",
         hints=["dw --help   lists the programs"],
+    )
+
+
+def add_service_options(parser: argparse.ArgumentParser) -> None:
+    """The arguments of a program that runs jobs for others."""
+    parser.add_argument(
+        "--workflows", metavar="DIR", type=Path, help="what is served (the setting workflow_dir)"
+    )
+    parser.add_argument(
+        "--workers", default="auto", metavar="N", help="workers; auto: one for each device"
+    )
+    parser.add_argument(
+        "--storage", default="", metavar="URL", help="where results are copied to: a folder, s3://"
+    )
+    parser.add_argument("--trust", action="store_true", help="trust the workflows in DIR")
+    parser.add_argument(
+        "--require-env",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a variable that must be set, or no job is run; may be repeated",
+    )
+    parser.add_argument(
+        "--require-cuda", action="store_true", help="run no job on a machine without CUDA"
+    )
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="of the log on stderr"
+    )
+    parser.add_argument(
+        "--grace",
+        type=lambda text: parse_seconds("--grace", text),
+        default=GRACE_S,
+        metavar="S",
+        help="seconds that running jobs have to end after SIGTERM (%(default)s)",
     )
 
 

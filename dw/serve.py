@@ -15,11 +15,9 @@ from platformdirs import user_state_path
 
 from dw.errors import EXIT_OK, UsageError
 from dw.extras import needing
-from dw.programs import exit_code, program_parser
+from dw.programs import add_service_options, exit_code, program_parser
 from dw.server.limits import LIMITS, Limits
 from dw.settings import load_settings, parse_seconds
-
-GRACE_S = 30.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,31 +29,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = program_parser("serve")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="(%(default)s); 0: a free one")
-    parser.add_argument(
-        "--workflows", metavar="DIR", type=Path, help="what is served (the setting workflow_dir)"
-    )
-    parser.add_argument(
-        "--workers", default="auto", metavar="N", help="workers; auto: one for each device"
-    )
-    parser.add_argument(
-        "--storage", default="", metavar="URL", help="where results are copied to: a folder, s3://"
-    )
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="API keys, one on each line")
     parser.add_argument(
         "--allow-inline", action="store_true", help="take workflows as text, never trusted"
     )
-    parser.add_argument("--trust", action="store_true", help="trust the workflows in DIR")
     parser.add_argument("--state", type=Path, metavar="DIR", help="folder of the job store")
-    parser.add_argument(
-        "--log-format", choices=("text", "json"), default="text", help="of the log on stderr"
-    )
-    parser.add_argument(
-        "--grace",
-        type=lambda text: parse_seconds("--grace", text),
-        default=GRACE_S,
-        metavar="S",
-        help="seconds that running jobs have to end after SIGTERM (%(default)s)",
-    )
+    add_service_options(parser)
     for name, limit in LIMITS.items():
         option = f"--{name.replace('_', '-')}"
         is_count = isinstance(limit.default, int)
@@ -81,12 +60,13 @@ def _serve(options: argparse.Namespace) -> int:
 
         from dw.server.app import create_app
         from dw.server.connection import connections
+    from dw.jobs.catalog import Catalog
     from dw.jobs.pool import LocalPool, devices_of
     from dw.jobs.queue import JobQueue
+    from dw.jobs.requirements import Requirements
     from dw.jobs.storage import Storage
     from dw.jobs.store import JobStore
     from dw.server.access import Keys, require_safe_address
-    from dw.server.catalog import Catalog
     from dw.server.files import FileStore
     from dw.server.logs import log_to_stderr
     from dw.server.service import Service
@@ -105,6 +85,9 @@ def _serve(options: argparse.Namespace) -> int:
     uploads = state / "files"
     allowed = os.pathsep.join(filter(None, (settings.allowed_dirs, str(uploads))))
     settings = replace(settings, allowed_dirs=allowed)  # a workflow may read what was sent to it
+    requirements = Requirements(
+        Path(settings.output_dir).expanduser(), options.require_env, options.require_cuda
+    )
     with closing(JobStore(state / "jobs.db")) as store:
         pool = LocalPool(replace(settings, standby=True), devices_of(options.workers))
         queue = JobQueue(store, pool, settings)
@@ -116,6 +99,7 @@ def _serve(options: argparse.Namespace) -> int:
                 state,
                 FileStore(uploads),
                 storage_url=options.storage,
+                unfit=requirements.failure(),
                 allows_text=options.allow_inline,
                 limits=limits,
             )

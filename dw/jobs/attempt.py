@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from dw import events
 from dw.codec import to_json
-from dw.error_types import OF_KIND
 from dw.errors import DwError
 from dw.events import Event
 from dw.jobs.job import Artifact, Job, JobError, JobState
+from dw.jobs.job_error import job_error
 from dw.jobs.outcome import Outcome, follow
 from dw.jobs.pool import Slot
 from dw.jobs.request import run_request
@@ -186,13 +186,15 @@ def parsed(text: str, path: str, permissions: Permissions) -> Document:
     return parse_document(text, Path(path), permissions=permissions)
 
 
-def job_error(error: DwError) -> JobError:
-    """The error of a job, from the error of its run."""
-    return JobError(OF_KIND[error.kind], str(error))
-
-
 def _artifact(output: OutputFile) -> Artifact:
-    return Artifact(output.path, output.content_type, output.nbytes, output.sha256)
+    return Artifact(
+        output.path,
+        output.content_type,
+        output.nbytes,
+        output.sha256,
+        width=output.width,
+        height=output.height,
+    )
 
 
 def _never() -> None:

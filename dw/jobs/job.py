@@ -64,13 +64,15 @@ class JobError:
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """A result. `key` is its name in the storage, empty until it arrived there; `path` is the file
-    on this machine."""
+    on this machine. `width` and `height` are those of a picture or a video, in pixels."""
 
     path: str
     content_type: str
     nbytes: int
     sha256: str
     key: str = ""
+    width: int | None = None
+    height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,13 @@ _log = logging.getLogger(__name__)
 class QueueFull(DwError):
     """It takes no job now; later it may."""
 
+    error_type = "queue_full"
+
 
 class Draining(QueueFull):
     """The server is about to end."""
+
+    error_type = "shutting_down"
 
 
 class JobQueue:

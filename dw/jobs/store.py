@@ -74,13 +74,17 @@ _SELECT = "SELECT jobs.*, documents.text FROM jobs JOIN documents ON documents.d
 class JobConflict(UsageError):
     """An id or an idempotency key that stands for another request already."""
 
+    error_type = "idempotency_conflict"
+
 
 class JobNotFound(UsageError):
-    pass
+    error_type = "job_not_found"
 
 
 class IllegalTransition(DwError):
     """A state that cannot follow a job's present one."""
+
+    error_type = "not_retryable"
 
     def __init__(self, job: str, before: JobState, after: JobState) -> None:
         super().__init__(f"job {job} is {before}, and cannot become {after}")

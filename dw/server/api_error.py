@@ -5,25 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dw.error_types import OF_KIND, error_type_of
+from dw.error_types import error_type_of
 from dw.errors import DwError
 from dw.jobs.job import JobError
-from dw.jobs.queue import Draining, QueueFull
-from dw.jobs.store import IllegalTransition, JobConflict, JobNotFound
-from dw.server.catalog import UnknownWorkflow
+from dw.jobs.job_error import job_error
+from dw.jobs.runpod_output import failure
 from dw.workflow.inputs import InvalidInputs
 
 RETRY_AFTER_S = 5
 """Told with a 429 or 503. The openai client does not try again at all when it is above 120."""
-
-_NAMES: dict[type[DwError], str] = {
-    Draining: "shutting_down",
-    QueueFull: "queue_full",
-    JobConflict: "idempotency_conflict",
-    JobNotFound: "job_not_found",
-    IllegalTransition: "not_retryable",
-    UnknownWorkflow: "workflow_not_found",
-}
 
 
 class ApiError(Exception):
@@ -49,16 +39,15 @@ class ApiError(Exception):
 
     @classmethod
     def of(cls, error: DwError) -> ApiError:
-        if isinstance(error, InvalidInputs):
-            first = error.problems[0]
-            details = [
-                {"error_type": each.error_type, "message": each.message, "param": each.name}
-                for each in error.problems
-            ]
-            return cls(first.error_type, first.message, param=first.name, details=details)
-        name = next((n for c, n in _NAMES.items() if isinstance(error, c)), OF_KIND[error.kind])
+        found = job_error(error)
+        problems = error.problems if isinstance(error, InvalidInputs) else ()
+        details = [
+            {"error_type": each.error_type, "message": each.message, "param": each.name}
+            for each in problems
+        ]
         # Remedies are spelled by programs at a terminal; nobody behind HTTP can follow them.
-        return cls(name, str(error), hints=[hint for hint in error.hints if isinstance(hint, str)])
+        hints = [hint for hint in error.hints if isinstance(hint, str)]
+        return cls(found.error_type, found.message, param=found.param, details=details, hints=hints)
 
     @classmethod
     def of_job(cls, error: JobError) -> ApiError:
@@ -85,10 +74,9 @@ class ApiError(Exception):
         param = "model" if code == "model_not_found" else self.param
         return {"error": {"message": self.message, "type": kind, "param": param, "code": code}}
 
-    def to_runpod(self) -> dict[str, str]:
-        """In the shape of RunPod's handlers: texts, and the message under each of its names."""
-        told = {"error": self.message, "error_type": self.type.name, "message": self.message}
-        return {"status": "error", **told}
+    def to_runpod(self) -> dict[str, Any]:
+        """In the shape of RunPod's handlers."""
+        return failure(JobError(self.type.name, self.message))
 
     def to_json(self, request_id: str) -> dict[str, Any]:
         return {

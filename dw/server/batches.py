@@ -149,8 +149,9 @@ class Batches:
             if self.get(batch_id)["status"] == "cancelling":
                 self._cancel(job.id)
             body, status = self._answer(self._ended(job.id)), 200
-        except ApiError as error:
-            body, status = error.to_openai(), error.type.status
+        except (ApiError, DwError) as error:
+            refused = error if isinstance(error, ApiError) else ApiError.of(error)
+            body, status = refused.to_openai(), refused.type.status
         request_id = "" if isinstance(job, ApiError) else job.id
         return {
             "id": f"batch_req_{batch_id[6:]}_{number}",

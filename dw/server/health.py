@@ -28,8 +28,14 @@ def health_api(service: Service) -> APIRouter:
     def readyz() -> Response:
         """Whether a job would be run now."""
         failing = [name for name, state in workers(service).items() if not state["is_ready"]]
-        if service.queue.is_draining or len(failing) == len(service.queue.slots):
-            reason = "draining" if service.queue.is_draining else "no worker is ready"
+        reason = ""
+        if service.unfit is not None:
+            reason = str(service.unfit)
+        elif service.queue.is_draining:
+            reason = "draining"
+        elif len(failing) == len(service.queue.slots):
+            reason = "no worker is ready"
+        if reason:
             return JSONResponse(
                 {"status": "unavailable", "reason": reason, "failing": failing},
                 503,

@@ -7,10 +7,8 @@ but `output`, so an error's message is in there as well.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -18,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dw.errors import DwError
 from dw.jobs.job import FINAL, Job, JobError, JobState
+from dw.jobs.runpod_output import failure, success
 from dw.server.api_error import ApiError
 from dw.server.service import Service
 from dw.server.strict import StrictRoute
@@ -81,7 +80,7 @@ def runpod_api(service: Service) -> APIRouter:
             )
         except DwError as error:
             refused = ApiError.of(error)
-            if refused.type.status in (404, 429, 503):
+            if refused.type.status == 404 or refused.type.is_retryable:
                 raise refused from None
             found = JobError(refused.type.name, refused.message)
             return {"id": request.state.request_id, "status": "FAILED", **_failed(found)}
@@ -98,24 +97,10 @@ def runpod_api(service: Service) -> APIRouter:
         if job.started is not None and job.ended is not None:
             told["executionTime"] = round(1000 * (job.ended - job.started))
         if job.state is JobState.SUCCEEDED:
-            told["output"] = output(job)
+            told["output"] = success(service, job)
         elif job.error is not None:
             told |= _failed(job.error)
         return told
-
-    def output(job: Job) -> dict[str, Any]:
-        seconds = (job.ended or 0.0) - (job.started or 0.0)
-        results = []
-        for number, artifact in enumerate(job.artifacts):
-            result = {"filename": Path(artifact.path).name, "type": artifact.content_type}
-            if url := service.output_url(job, number):
-                result |= {"url": url}
-            else:
-                content = service.result(job, number)
-                result |= {"data": base64.b64encode(content).decode()}
-            results.append(result)
-        metrics = {"process_time": round(seconds, 3), "num_samples": len(results)}
-        return {"status": "success", "output": results, "metrics": metrics}
 
     @router.post("/run")
     def run(endpoint: str, body: RunBody, request: Request) -> dict[str, Any]:
@@ -202,5 +187,4 @@ def _declared(endpoint: str) -> None:
 
 
 def _failed(error: JobError) -> dict[str, Any]:
-    told = {"error": error.message, "error_type": error.error_type, "message": error.message}
-    return {"error": error.message, "output": told}
+    return {"error": error.message, "output": failure(error)}

@@ -54,6 +54,7 @@ class InvalidInputs(UsageError):
     def __init__(self, problems: Iterable[InputProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(each.message for each in self.problems))
+        self.error_type = self.problems[0].error_type
 
 
 def check_inputs(document: Document, given: Mapping[str, Any]) -> tuple[InputProblem, ...]:

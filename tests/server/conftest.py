@@ -15,11 +15,11 @@ import httpx
 import pytest
 import uvicorn
 
+from dw.jobs.catalog import Catalog
 from dw.jobs.queue import JobQueue
 from dw.jobs.store import JobStore
 from dw.server.access import Keys
 from dw.server.app import create_app
-from dw.server.catalog import Catalog
 from dw.server.connection import connections
 from dw.server.files import FileStore
 from dw.server.service import Service

@@ -85,7 +85,12 @@ def test_a_refusal_says_the_same_in_its_output(
     message: str,
 ) -> None:
     output = endpoint(server, monkeypatch).run_sync({"input": given})
-    assert output == {"error": message, "error_type": error_type, "message": message}
+    assert output == {
+        "status": "error",
+        "error": message,
+        "error_type": error_type,
+        "message": message,
+    }
     assert not server.worker.commands
 
 

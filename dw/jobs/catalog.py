@@ -1,4 +1,4 @@
-"""The catalog: the workflows that a server offers, by name."""
+"""The catalog: the workflows that a service offers, by name."""
 
 from __future__ import annotations
 
@@ -49,3 +49,5 @@ class Catalog:
 
 class UnknownWorkflow(UsageError):
     """There is no workflow of that name."""
+
+    error_type = "workflow_not_found"

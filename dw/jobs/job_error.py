@@ -1,0 +1,16 @@
+"""The errors of jobs: what a service tells its clients of an error of dw."""
+
+from __future__ import annotations
+
+from dw.error_types import OF_KIND
+from dw.errors import DwError
+from dw.jobs.job import JobError
+from dw.workflow.inputs import InvalidInputs
+
+
+def job_error(error: DwError) -> JobError:
+    """The first problem is the answer where values do not fit."""
+    if isinstance(error, InvalidInputs):
+        first = error.problems[0]
+        return JobError(first.error_type, first.message, first.name)
+    return JobError(error.error_type or OF_KIND[error.kind], str(error))

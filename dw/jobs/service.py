@@ -1,0 +1,136 @@
+"""The job service: what every face that runs jobs for others works with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dw.errors import DwError
+from dw.jobs.catalog import Catalog
+from dw.jobs.job import Job
+from dw.jobs.job_events import Numbered
+from dw.jobs.job_request import job_request
+from dw.jobs.queue import JobQueue
+from dw.jobs.requirements import InitializationFailed
+from dw.jobs.storage import Storage
+from dw.jobs.workflow_arguments import OpenWorkflow
+from dw.refusals import reason
+from dw.workflow.inputs import InvalidInputs, check_inputs
+
+
+class ResultGone(DwError):
+    """The file of a result is no longer there."""
+
+    error_type = "not_found"
+
+
+@dataclass(frozen=True)
+class JobService:
+    """`storage_url` is where results are copied to; empty: they stay in the folders of their runs.
+    Signed URLs live for `url_s` seconds. `unfit`: why no job can be run here."""
+
+    queue: JobQueue
+    catalog: Catalog
+    storage_url: str = field(default="", kw_only=True)
+    url_s: float = field(default=3600.0, kw_only=True)
+    unfit: InitializationFailed | None = field(default=None, kw_only=True)
+
+    def require_fitness(self) -> None:
+        """Raises InitializationFailed where no job can be run."""
+        if self.unfit is not None:
+            raise self.unfit
+
+    def submit(
+        self,
+        workflow: str,
+        arguments: Mapping[str, Any],
+        *,
+        request_id: str,
+        seed: int | None = None,
+        timeout_s: float | None = None,
+        priority: int = 0,
+        is_awaited: bool = False,
+        job_id: str | None = None,
+        key: str | None = None,
+    ) -> tuple[Job, bool]:
+        """The job of a call, and whether it is a new one. `is_awaited`: as in JobRequest.
+
+        Raises DwError: InitializationFailed for any call of a service that is unfit, InvalidInputs
+        for arguments that do not fit, WorkflowError for a workflow that does not, and what
+        `JobQueue.submit` raises.
+        """
+        self.require_fitness()
+        document = self.catalog.document(workflow)
+        if problems := check_inputs(document, arguments):
+            raise InvalidInputs(problems)
+        opened = OpenWorkflow(document)
+        opened.set(dict(arguments) | ({} if seed is None else {"seed": seed}))
+        opened.document.bind(opened.overrides)
+        request = job_request(
+            opened,
+            name=workflow,
+            timeout_s=timeout_s,
+            priority=priority,
+            is_awaited=is_awaited,
+            storage=self.storage_url,
+            request_id=request_id,
+        )
+        return self.queue.submit(request, job_id=job_id, key=key)
+
+    async def events(self, job_id: str, after: int = 0) -> AsyncIterator[Numbered]:
+        """The events of a job above a number, those to come as well, until it has ended.
+
+        Raises JobNotFound.
+        """
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(woken.set)
+
+        with self.queue.events.watched(job_id, wake):
+            while True:
+                woken.clear()
+                for number, event in self.queue.events.after(job_id, after):
+                    yield number, event
+                    after = number
+                # The state and its event are written together.
+                is_over = self.queue.store.get(job_id).state.is_final
+                if is_over and after >= self.queue.events.last(job_id):
+                    return
+                await woken.wait()
+
+    def wait(self, job_id: str) -> Job:
+        """Like `ended`, for a thread."""
+        woken = threading.Event()
+        with self.queue.events.watched(job_id, woken.set):
+            while not (job := self.queue.store.get(job_id)).state.is_final:
+                woken.wait()
+                woken.clear()
+        return job
+
+    async def ended(self, job_id: str) -> Job:
+        """Wait for a job's end."""
+        async for _ in self.events(job_id):
+            pass
+        return self.queue.store.get(job_id)
+
+    def result(self, job: Job, number: int) -> bytes:
+        """The bytes of a result. Raises ResultGone when somebody has deleted it."""
+        try:
+            return Path(job.artifacts[number].path).read_bytes()
+        except OSError as error:
+            message = f"result {number} of job {job.id} is gone: {reason(error)}"
+            raise ResultGone(message) from None
+
+    def output_url(self, job: Job, number: int) -> str | None:
+        """A signed URL of a result, where the storage has such."""
+        key = job.artifacts[number].key
+        if not key or not job.request.storage:
+            return None
+        return Storage(job.request.storage).signed_url(key, self.url_s)
