@@ -1,7 +1,9 @@
 """The events of jobs, numbered in order, for clients that follow a job and come back to it.
 
 A change of a job's state and each of the worker's events is kept in the store, but for progress:
-that is kept in memory, and only while the job is active.
+that is kept in memory, and only while the job is active. The worker's events are written together,
+with the next state or when somebody wants to see them: what a client has seen is on the disk, so
+that its place in the events of a job outlives the server.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-from dw.jobs.job import Job
+from dw.jobs.job import ACTIVE, Job, JobState
 from dw.jobs.store import JobStore
 
 Numbered = tuple[int, Mapping[str, Any]]
@@ -22,6 +25,18 @@ PASSING = frozenset({"Heartbeat", "Stepped"})
 MOST_PASSING = 1024
 """Of one job in memory: a client that is further behind misses the oldest."""
 
+MOST_UNWRITTEN = 64
+"""Of one job."""
+
+
+@dataclass(slots=True)
+class _Active:
+    """What is known of an active job. `last` is the number of its last event."""
+
+    last: int
+    unwritten: list[Numbered] = field(default_factory=list)
+    passing: deque[Numbered] = field(default_factory=lambda: deque(maxlen=MOST_PASSING))
+
 
 class JobEvents:
     """The methods may be called by any thread."""
@@ -29,62 +44,86 @@ class JobEvents:
     def __init__(self, store: JobStore) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._last: dict[str, int] = {}  # the number of each active job's last event
-        self._passing: dict[str, deque[Numbered]] = {}
-        self._watchers: dict[str, list[Callable[[], None]]] = {}
+        self._active: dict[str, _Active] = {}
+        self._followers: dict[str, list[Callable[[], None]]] = {}
+        self._waiting: dict[str, list[Callable[[], None]]] = {}
 
     def add(self, job_id: str, event: Mapping[str, Any]) -> None:
-        """The next event of a job. `event` has its name under `event`."""
+        """The next event of an active job. `event` has its name under `event`."""
         with self._lock:
-            last = self._last_number(job_id)
-            if event["event"] in PASSING:
-                self._last[job_id] = last + 1
-                passing = self._passing.setdefault(job_id, deque(maxlen=MOST_PASSING))
-                passing.append((last + 1, event))
-            else:
-                self._last[job_id] = self._store.add_event(job_id, event, after=last)
-        self._wake(job_id)
+            job = self._active.get(job_id) or self._begin(job_id)
+            job.last += 1
+            (job.passing if event["event"] in PASSING else job.unwritten).append((job.last, event))
+            if len(job.unwritten) >= MOST_UNWRITTEN:
+                self._write(job_id)
+        self._wake(self._followers, job_id)
 
     def last(self, job_id: str) -> int:
         """The number of a job's last event; 0 before the first."""
         with self._lock:
-            return self._last_number(job_id)
+            job = self._active.get(job_id)
+            return job.last if job else self._store.last_event(job_id)
+
+    def move(self, job_id: str, state: JobState, **facts: Any) -> Job:
+        """`JobStore.move`, after the job's events so far."""
+        with self._lock:
+            active = self._active.get(job_id)
+            if active is None:
+                job = self._store.move(job_id, state, **facts)
+            else:
+                job = self._store.move(
+                    job_id, state, **facts, events=active.unwritten, after=active.last
+                )
+                active.unwritten.clear()
+                active.last += 1
+            if state not in ACTIVE:
+                self._active.pop(job_id, None)
+        self.moved(job)
+        return job
 
     def moved(self, job: Job) -> None:
-        """The store has changed a job's state, and has kept the event of it."""
-        with self._lock:
-            if job.state.is_final:
-                self._passing.pop(job.id, None)
-                self._last.pop(job.id, None)
-            else:
-                self._last[job.id] = self._store.last_event(job.id)
-        self._wake(job.id)
+        """Wake those who follow a job, or wait for its end, after a change of its state."""
+        self._wake(self._followers, job.id)
+        if job.state.is_final:
+            self._wake(self._waiting, job.id)
 
     def after(self, job_id: str, number: int = 0) -> list[Numbered]:
         """The events of a job with higher numbers, in order. Raises JobNotFound."""
         with self._lock:
+            self._write(job_id)
             kept: list[Numbered] = [*self._store.events(job_id, number)]
-            kept += [each for each in self._passing.get(job_id, ()) if each[0] > number]
+            if job := self._active.get(job_id):
+                kept += [each for each in job.passing if each[0] > number]
         return sorted(kept, key=lambda each: each[0])
 
     @contextmanager
-    def watched(self, job_id: str, wake: Callable[[], None]) -> Iterator[None]:
-        """Call `wake` after each event of a job, in the thread that added it."""
+    def watched(
+        self, job_id: str, wake: Callable[[], None], *, until_end: bool = False
+    ) -> Iterator[None]:
+        """Call `wake` after each event of a job, in the thread that added it; with `until_end` only
+        when it has ended."""
+        watchers = self._waiting if until_end else self._followers
         with self._lock:
-            self._watchers.setdefault(job_id, []).append(wake)
+            watchers.setdefault(job_id, []).append(wake)
         try:
             yield
         finally:
             with self._lock:
-                self._watchers[job_id].remove(wake)
-                if not self._watchers[job_id]:
-                    del self._watchers[job_id]
+                watchers[job_id].remove(wake)
+                if not watchers[job_id]:
+                    del watchers[job_id]
 
-    def _last_number(self, job_id: str) -> int:
-        return self._last.get(job_id) or self._store.last_event(job_id)
+    def _begin(self, job_id: str) -> _Active:
+        self._active[job_id] = _Active(self._store.last_event(job_id))
+        return self._active[job_id]
 
-    def _wake(self, job_id: str) -> None:
+    def _write(self, job_id: str) -> None:
+        if (job := self._active.get(job_id)) and job.unwritten:
+            self._store.add_events(job_id, job.unwritten)
+            job.unwritten.clear()
+
+    def _wake(self, watchers: Mapping[str, list[Callable[[], None]]], job_id: str) -> None:
         with self._lock:
-            watchers = tuple(self._watchers.get(job_id, ()))
-        for wake in watchers:
+            found = tuple(watchers.get(job_id, ()))
+        for wake in found:
             wake()

@@ -34,7 +34,7 @@ MOST_QUEUED = 100_000
 MOST_ATTEMPTS = 3
 """Of a job that was active whenever its server died."""
 
-PRUNE_EVERY_S = 60.0
+_PASSING = frozenset({JobState.RUNNING, JobState.UPLOADING})  # they soon have the next state
 
 _log = logging.getLogger(__name__)
 
@@ -106,10 +106,11 @@ class JobQueue:
         with self._changed:
             if self._is_draining:
                 raise Draining("the server is about to end and takes no new jobs")
-            if sum(each.count for each in self.store.backlogs()) >= self._most_queued:
+            if self.store.queued >= self._most_queued:
                 raise QueueFull(f"the queue is full: {self._most_queued} jobs wait")
             job, is_new = self.store.create(request, job_id=job_id, key=key)
             if is_new:
+                self.events.moved(job)
                 self._tell(job)
         return job, is_new
 
@@ -197,6 +198,7 @@ class JobQueue:
                 job = None if group is None else self.store.claim(group, slot.name)
                 if job is not None:
                     self._loaded[slot.name] = job.request.group
+                    self.events.moved(job)
                     self._tell(job)
                     attempt = self._attempts[job.id] = self._attempt(slot, job)
                     return attempt
@@ -249,13 +251,12 @@ class JobQueue:
     def _move(self, job_id: str, verdict: Verdict) -> Job:
         """Write a job's next state, and tell it."""
         with self._changed:
-            job = self.store.move(
+            job = self.events.move(
                 job_id,
                 verdict.state,
                 died=verdict.died,
                 error=verdict.error,
                 artifacts=verdict.artifacts,
-                after=self.events.last(job_id),
             )
             self._tell(job)
             return job
@@ -263,8 +264,8 @@ class JobQueue:
     def _tell(self, job: Job) -> None:
         """Tell those who wait of a job's new state."""
         error = f": {job.error.message}" if job.error else ""
-        _log.info("[%s] %s%s", job.id, job.state, error, extra=_ids(job))
-        self.events.moved(job)
+        level = logging.DEBUG if job.state in _PASSING else logging.INFO
+        _log.log(level, "[%s] %s%s", job.id, job.state, error, extra=_ids(job))
         for told in self.on_change:
             told(job)
         self._changed.notify_all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,7 @@ class JobService:
 
         Raises JobNotFound.
         """
-        loop, woken = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(woken.set)
-
+        woken, wake = _wakeup()
         with self.queue.events.watched(job_id, wake):
             while True:
                 woken.clear()
@@ -108,7 +103,7 @@ class JobService:
     def wait(self, job_id: str) -> Job:
         """Like `ended`, for a thread."""
         woken = threading.Event()
-        with self.queue.events.watched(job_id, woken.set):
+        with self.queue.events.watched(job_id, woken.set, until_end=True):
             while not (job := self.queue.store.get(job_id)).state.is_final:
                 woken.wait()
                 woken.clear()
@@ -116,9 +111,12 @@ class JobService:
 
     async def ended(self, job_id: str) -> Job:
         """Wait for a job's end."""
-        async for _ in self.events(job_id):
-            pass
-        return self.queue.store.get(job_id)
+        woken, wake = _wakeup()
+        with self.queue.events.watched(job_id, wake, until_end=True):
+            while not (job := self.queue.store.get(job_id)).state.is_final:
+                await woken.wait()
+                woken.clear()
+        return job
 
     def result(self, job: Job, number: int) -> bytes:
         """The bytes of a result. Raises ResultGone when somebody has deleted it."""
@@ -134,3 +132,14 @@ class JobService:
         if not key or not job.request.storage:
             return None
         return Storage(job.request.storage).signed_url(key, self.url_s)
+
+
+def _wakeup() -> tuple[asyncio.Event, Callable[[], None]]:
+    """An event of this loop, and a function for other threads that sets it."""
+    loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(woken.set)
+
+    return woken, wake

@@ -12,9 +12,9 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,11 @@ MIGRATIONS = (
         PRIMARY KEY (job, number)
     ) WITHOUT ROWID;
     """,
+    "CREATE INDEX queued_by_age ON jobs (job_group, created) WHERE state = 'queued'",
 )
 """Migration n leads from `user_version` n to n + 1. A released one is never changed."""
 
+_QUEUED = JobState.QUEUED
 _SELECT = "SELECT jobs.*, documents.text FROM jobs JOIN documents ON documents.digest = document"
 
 
@@ -116,7 +118,13 @@ class JobStore:
         self._db.execute("PRAGMA synchronous = normal")
         self._db.execute("PRAGMA foreign_keys = on")
         path.chmod(0o600)  # prompts are private
+        # Counted here: to count 50,000 rows takes longer than all else of a claim.
+        self._queued: Counter[str] = Counter()
+        self._backlogs: dict[str, Backlog] = {}
+        self._stale: set[str] = set()  # groups whose backlog is looked up again
         self._migrate()
+        counts = "SELECT job_group, COUNT(*) FROM jobs WHERE state = 'queued' GROUP BY job_group"
+        self._count_queued(Counter(dict(self._db.execute(counts))))
 
     def close(self) -> None:
         with self._lock:
@@ -134,7 +142,7 @@ class JobStore:
         """
         if job_id is not None and not ID.fullmatch(job_id):
             raise UsageError(f"a job's id is j_ and 12 hexadecimal digits, got {job_id!r}")
-        with self._transaction():
+        with self._transaction() as queued:
             names = {"id": job_id, "Idempotency-Key": key}
             for name, value in names.items():
                 column = "id" if name == "id" else "idempotency_key"
@@ -161,6 +169,7 @@ class JobStore:
             )
             row = self._row("number = last_insert_rowid()")
             assert row is not None
+            queued[request.group] += 1
             return self._with_event(row), True
 
     # ------------------------------------------------------------------ look
@@ -192,14 +201,31 @@ class JobStore:
             ).fetchall()
         return [self._job(row) for row in rows]
 
+    @property
+    def queued(self) -> int:
+        """How many jobs are queued."""
+        return self._queued.total()
+
     def backlogs(self) -> list[Backlog]:
         """What is queued, by group."""
         with self._lock:
-            rows = self._db.execute(
-                """SELECT job_group, COUNT(*), MIN(created), MAX(priority) FROM jobs
-                WHERE state = 'queued' GROUP BY job_group"""
-            ).fetchall()
-        return [Backlog(*row) for row in rows]
+            for group in self._stale:
+                self._look_up_backlog(group)
+            self._stale.clear()
+            return list(self._backlogs.values())
+
+    def _look_up_backlog(self, group: str) -> None:
+        if not self._queued[group]:
+            del self._queued[group]
+            self._backlogs.pop(group, None)
+            return
+        (oldest,), (priority,) = (
+            self._db.execute(
+                f"SELECT {what} FROM jobs WHERE state = 'queued' AND job_group = ?", (group,)
+            ).fetchone()
+            for what in ("MIN(created)", "MAX(priority)")  # each is the first entry of an index
+        )
+        self._backlogs[group] = Backlog(group, self._queued[group], oldest, priority)
 
     def counts(self, workflow: str) -> Counter[JobState]:
         """How many jobs of a workflow there are in each state."""
@@ -222,7 +248,7 @@ class JobStore:
 
         Of the highest priority, the one that was accepted first.
         """
-        with self._transaction():
+        with self._transaction() as queued:
             row = self._db.execute(
                 """UPDATE jobs SET state = 'loading', worker = ?, started = ?,
                 attempts = attempts + 1, error = NULL
@@ -230,7 +256,10 @@ class JobStore:
                 ORDER BY priority DESC, number LIMIT 1) RETURNING id""",
                 (worker, self._clock(), group),
             ).fetchone()
-            return None if row is None else self._with_event(self._found(row["id"]))
+            if row is None:
+                return None
+            queued[group] -= 1
+            return self._with_event(self._found(row["id"]))
 
     def move(
         self,
@@ -240,28 +269,42 @@ class JobStore:
         died: bool = False,
         error: JobError | None = None,
         artifacts: tuple[Artifact, ...] | None = None,
-        after: int = 0,
+        events: Sequence[tuple[int, Mapping[str, Any]]] = (),
+        after: int | None = None,
     ) -> Job:
-        """Give a job its next state and what has become known of it, and keep the event of it, with
-        a number above `after`.
+        """Give a job its next state and what has become known of it, and keep the `events` before
+        it and the event of it, whose number follows `after`, else the last one.
 
         `died`: its worker died with it. Raises JobNotFound and IllegalTransition.
         """
-        now = self._clock()
-        with self._transaction():
-            job = self._job(self._found(job_id))
-            if state not in TRANSITIONS[job.state]:
-                raise IllegalTransition(job_id, job.state, state)
-            values: dict[str, Any] = {"state": state, "ended": now if state in FINAL else None}
-            if died:
-                values["deaths"] = job.deaths + 1
-            if error is not None or state not in FINAL:
-                values["error"] = None if error is None else json.dumps(asdict(error))
-            if artifacts is not None:
-                values["artifacts"] = json.dumps([asdict(each) for each in artifacts])
-            columns = ", ".join(f"{name} = ?" for name in values)
-            self._db.execute(f"UPDATE jobs SET {columns} WHERE id = ?", (*values.values(), job_id))
-            return self._with_event(self._found(job_id), after)
+        is_final = state in FINAL
+        with self._transaction() as queued:
+            row = self._found(job_id)
+            before = self._job(row)
+            if state not in TRANSITIONS[before.state]:
+                raise IllegalTransition(job_id, before.state, state)
+            job = replace(
+                before,
+                state=state,
+                ended=self._clock() if is_final else None,
+                deaths=before.deaths + died,
+                error=before.error if error is None and is_final else error,
+                artifacts=before.artifacts if artifacts is None else artifacts,
+            )
+            self._db.execute(
+                """UPDATE jobs SET state = ?, ended = ?, deaths = ?, error = ?, artifacts = ?
+                WHERE number = ?""",
+                (
+                    *(state, job.ended, job.deaths),
+                    None if job.error is None else json.dumps(asdict(job.error)),
+                    json.dumps([asdict(each) for each in job.artifacts]),
+                    row["number"],
+                ),
+            )
+            queued[job.request.group] += (state is _QUEUED) - (before.state is _QUEUED)
+            last = self._last_event(row["number"]) if after is None else after
+            self._insert_events(row["number"], [*events, (last + 1, self._state_event(job))])
+        return job
 
     def set_folder(self, job_id: str, folder: str) -> None:
         """Keep where the run of a job writes, so that its results are found after a crash."""
@@ -292,22 +335,22 @@ class JobStore:
 
     # ------------------------------------------------------------------ events
 
-    def add_event(self, job_id: str, event: Mapping[str, Any], *, after: int = 0) -> int:
-        """Keep an event of a job. Returns its number: the next one, and above `after`."""
+    def add_events(self, job_id: str, events: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+        """Keep events of a job, by their numbers. Raises JobNotFound."""
         with self._transaction():
-            return self._insert_event(self._found(job_id)["number"], event, after)
+            self._insert_events(self._number(job_id), events)
 
     def last_event(self, job_id: str) -> int:
         """The number of a job's last event; 0 before the first. Raises JobNotFound."""
         with self._lock:
-            return self._last_event(self._found(job_id)["number"])
+            return self._last_event(self._number(job_id))
 
     def events(self, job_id: str, after: int = 0) -> list[tuple[int, dict[str, Any]]]:
         """The events of a job with a number above `after`, in order."""
         with self._lock:
             rows = self._db.execute(
                 "SELECT number, event FROM events WHERE job = ? AND number > ? ORDER BY number",
-                (self._found(job_id)["number"], after),
+                (self._number(job_id), after),
             ).fetchall()
         return [(row["number"], json.loads(row["event"])) for row in rows]
 
@@ -328,33 +371,50 @@ class JobStore:
             self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self) -> Iterator[Counter[str]]:
+        """Gives a counter for the changes of the number of queued jobs, by group."""
+        queued: Counter[str] = Counter()
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield queued
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk may have ended it
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
+            self._count_queued(queued)
 
-    def _with_event(self, row: sqlite3.Row, after: int = 0) -> Job:
+    def _count_queued(self, changes: Counter[str]) -> None:
+        self._queued.update(changes)
+        self._stale.update(changes)
+
+    def _with_event(self, row: sqlite3.Row) -> Job:
         """The job, whose new state becomes an event."""
         job = self._job(row)
-        event = {"event": "JobState", "time": self._clock(), "state": job.state}
-        if job.error is not None:
-            event["error"] = asdict(job.error)
-        self._insert_event(row["number"], event, after)
+        last = self._last_event(row["number"])
+        self._insert_events(row["number"], [(last + 1, self._state_event(job))])
         return job
 
-    def _insert_event(self, job: int, event: Mapping[str, Any], after: int) -> int:
-        number = max(self._last_event(job), after) + 1
-        self._db.execute("INSERT INTO events VALUES (?, ?, ?)", (job, number, json.dumps(event)))
-        return number
+    def _state_event(self, job: Job) -> dict[str, Any]:
+        event = {"event": "JobState", "time": self._clock(), "state": job.state}
+        return event if job.error is None else {**event, "error": asdict(job.error)}
+
+    def _insert_events(self, job: int, events: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+        self._db.executemany(
+            "INSERT INTO events VALUES (?, ?, ?)",
+            [(job, number, json.dumps(event)) for number, event in events],
+        )
 
     def _last_event(self, job: int) -> int:
         row = self._db.execute("SELECT MAX(number) FROM events WHERE job = ?", (job,)).fetchone()
         return row[0] or 0
+
+    def _number(self, job_id: str) -> int:
+        row = self._db.execute("SELECT number FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is None:
+            raise JobNotFound(f"there is no job {job_id!r}")
+        return int(row[0])
 
     def _found(self, job_id: str) -> sqlite3.Row:
         if (row := self._row("id = ?", job_id)) is None:

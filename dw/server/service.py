@@ -96,8 +96,9 @@ class Service(JobService):
                     break
         finally:
             leaving.cancel()
-            for job_id in job_ids:
-                self.queue.cancel(job_id)
+            for job_id, task in zip(job_ids, waiting, strict=True):
+                if not task.done():
+                    self.queue.cancel(job_id)
         return list(await asyncio.gather(*waiting))
 
 

@@ -77,8 +77,5 @@ def test_a_log_line_is_json_with_the_ids(
         if record.name == "dw.jobs.queue"
     ]
     told = [line["message"] for line in lines]
-    assert told == [
-        f"[{job_id}] {state}"
-        for state in ("queued", "loading", "running", "uploading", "succeeded")
-    ]
+    assert told == [f"[{job_id}] {state}" for state in ("queued", "loading", "succeeded")]
     assert {(line["job_id"], line["request_id"]) for line in lines} == {(job_id, "mine")}
