@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from dw.engine.errors import failing
 from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.live_models import LiveModels, base_dtypes, tensor_bytes, tensors
 from dw.engine.models.loading import FileContent, load_component, load_single_file
@@ -216,7 +217,8 @@ class ComponentCache:
             for name, component in self._specs(spec).items()
             if component is None or component in self._store
         }
-        parts, content = load_single_file(file, have, spec.placement_plan)
+        with failing(lambda: f"loading {need.step}.{file.path.name}"):  # not one of its parts
+            parts, content = load_single_file(file, have, spec.placement_plan)
         given = frozenset(spec.components)
         known = self._contents.get(file.content, replace(content, unread=given))
         self._contents[file.content] = replace(

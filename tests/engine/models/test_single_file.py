@@ -64,6 +64,15 @@ def test_a_changed_file_is_read_again(session: Session, checkpoint: Path, sd15: 
     assert set(session.dropped) == {"gen.unet", "gen.tokenizer"}
 
 
+def test_what_a_file_lacks_is_told_with_its_name_also_when_it_was_read_before(
+    session: Session, checkpoint: Path, sd15: Path
+) -> None:
+    session.run(from_file(checkpoint, sd15))
+    session.run(text_to_image(sd15))
+    error = session.fail(from_file(checkpoint, sd15, text_encoder=None))
+    assert error.where == "loading gen.tiny.safetensors"
+
+
 def test_another_dtype_of_one_part_reads_that_one(
     session: Session, checkpoint: Path, sd15: Path
 ) -> None:
