@@ -59,7 +59,7 @@ def run_request(
     missing = [name for name in workflow.document.required if name not in workflow.overrides]
     if missing and not settings.rehearse:
         raise UsageError(
-            f"Missing required field: {', '.join(map(repr, missing))}",
+            "; ".join(f"Missing required field: {name!r}" for name in missing),
             hints=[ListArguments(", ".join(workflow.document.variables))],
         )
     drawn_seed = draw_seed() if drawn_seed is None else drawn_seed

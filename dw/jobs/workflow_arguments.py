@@ -25,17 +25,21 @@ TYPES = {
     list: "list",
     dict: "object",
 }
+_DECLARED_TYPES = {"string": "text", "array": "list"}
+"""Types of JSON Schema under other names than here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """The value that the next run takes, and the default that the file declares."""
+    """The value that the next run takes, and the default that the file declares. `allowed`: what
+    the file's inputs say of its values."""
 
     name: str
     type: str
     value: Any
     default: Any
     is_set: bool
+    allowed: str = ""
 
 
 @dataclass
@@ -115,10 +119,11 @@ class OpenWorkflow:
         rows = [
             Argument(
                 name,
-                type_name(default),
+                self._type_name(name, default),
                 self.overrides.get(name, default),
                 default,
                 name in self.overrides,
+                self._allowed(name),
             )
             for name, default in self.document.variables.items()
         ]
@@ -144,6 +149,17 @@ class OpenWorkflow:
     def argument(self, name: str) -> Argument:
         self._check_known(name)
         return next(row for row in self.arguments() if row.name == name)
+
+    def _type_name(self, name: str, default: Any) -> str:
+        limits = self.document.inputs.get(name)
+        if default is not None or limits is None or limits.type is None:
+            return type_name(default)
+        return _DECLARED_TYPES.get(limits.type, limits.type)
+
+    def _allowed(self, name: str) -> str:
+        limits = str(self.document.inputs.get(name, ""))
+        required = "required" if name in self.document.required else ""
+        return "; ".join(filter(None, (required, limits)))
 
     def _convert(self, name: str, value: Any) -> Any:
         self._check_known(name)

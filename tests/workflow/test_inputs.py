@@ -96,6 +96,27 @@ def test_the_shell_refuses_the_same(headshot: Document) -> None:
     run_request(workflow, Settings(), Permissions(), run_id=1)
 
 
+def test_the_table_of_arguments_says_what_is_allowed(headshot: Document) -> None:
+    rows = OpenWorkflow(headshot).arguments()
+    assert {row.name: row.allowed for row in rows} == {
+        "prompt": "required; 1 to 1000 characters",
+        "user_id": "required; 1 to 100 characters; matches ^[A-Za-z0-9_-]+$",
+        "num_inference_steps": "1 to 100",
+        "number": "one of 1, 2, 4",
+        "negative_prompt": "at most 1000 characters",
+        "seed": "",
+    }
+    assert {row.name: row.type for row in rows}["negative_prompt"] == "text"
+
+
+def test_the_shell_names_each_missing_field_in_the_same_words(headshot: Document) -> None:
+    with pytest.raises(UsageError) as caught:
+        run_request(OpenWorkflow(headshot), Settings(), Permissions(), run_id=1)
+    assert caught.value.message == (
+        "Missing required field: 'prompt'; Missing required field: 'user_id'"
+    )
+
+
 def test_the_schema_says_the_same(headshot: Document) -> None:
     schema = arguments_schema(headshot)
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -6,6 +6,7 @@ from typing import Any
 
 from dw.errors import UsageError
 from dw.repl import completion
+from dw.repl.argument_table import with_allowed
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.terminal.table import as_text, in_one_line
@@ -68,6 +69,7 @@ def show(session: Session) -> None:
     """Every argument as a table; a star marks what was set."""
     is_script = session.options.is_script
     cell = as_text if is_script else in_one_line
+    arguments = session.workflow.arguments()
     rows = [
         (
             f"{row.name}{'*' if row.is_set else ''}",
@@ -75,6 +77,7 @@ def show(session: Session) -> None:
             cell(row.value),
             cell(row.default) if is_script or row.value != row.default else "",
         )
-        for row in session.workflow.arguments()
+        for row in arguments
     ]
-    session.renderer.table(("argument", "type", "value", "default"), rows)
+    header = ("argument", "type", "value", "default")
+    session.renderer.table(*with_allowed(header, rows, arguments))

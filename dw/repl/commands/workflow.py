@@ -9,6 +9,7 @@ from dw.errors import WorkflowError
 from dw.jobs.validation import prepare_command
 from dw.jobs.workflow_arguments import OpenWorkflow
 from dw.repl import completion
+from dw.repl.argument_table import with_allowed
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.terminal.messages import display_path
@@ -81,8 +82,9 @@ def _summarize(session: Session, workflow: OpenWorkflow) -> None:
         action = f"step {step['name']}: {_action(step, document.variables)}"
         for line in indented(action, width):
             session.renderer.status(line)
-    rows = [(row.name, row.type, in_one_line(row.value)) for row in workflow.arguments()]
-    for line in aligned(("argument", "type", "value"), rows, width):
+    arguments = workflow.arguments()
+    rows = [(row.name, row.type, in_one_line(row.value)) for row in arguments]
+    for line in aligned(*with_allowed(("argument", "type", "value"), rows, arguments), width):
         session.renderer.status(line)
 
 

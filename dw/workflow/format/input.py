@@ -51,6 +51,28 @@ class Input(Section):
             raise PydanticCustomError("pattern", message, {"reason": reason}) from None
         return pattern
 
+    def __str__(self) -> str:
+        """What is allowed, for people; empty when the type alone limits the value."""
+        return "; ".join(
+            filter(
+                None,
+                (
+                    self.enum and f"one of {', '.join(map(str, self.enum))}",
+                    _range(self.minimum, self.maximum),
+                    _range(self.minLength, self.maxLength, " characters"),
+                    self.pattern and f"matches {self.pattern}",
+                ),
+            )
+        )
+
+
+def _range(least: float | None, most: float | None, unit: str = "") -> str:
+    if least is not None and most is not None:
+        return f"{least:g} to {most:g}{unit}"
+    if least is not None:
+        return f"at least {least:g}{unit}"
+    return "" if most is None else f"at most {most:g}{unit}"
+
 
 def matches(pattern: str, text: str) -> bool:
     """Whether a part of the text matches, as in JSON Schema. In linear time, by Rust's engine: the
