@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from dw.error_types import error_type_of
 from dw.errors import DwError
 from dw.jobs.job import JobError
@@ -78,6 +80,25 @@ class ApiError(Exception):
         """In the shape of RunPod's handlers."""
         return failure(JobError(self.type.name, self.message))
 
+    def to_huggingface(self, request_id: str) -> dict[str, Any]:
+        """In the shape that Hugging Face's client reads: it shows `error` as text."""
+        return {
+            "error": self.message,
+            "error_type": self.type.name,
+            "param": self.param,
+            "request_id": request_id,
+        }
+
+    def to_problem(self, request_id: str) -> dict[str, Any]:
+        """As the problem details of RFC 9457, which Replicate's client reads."""
+        return {
+            "type": self.type.name,
+            "title": self.type.name.replace("_", " "),
+            "status": self.type.status,
+            "detail": self.message,
+            "instance": request_id,
+        }
+
     def to_json(self, request_id: str) -> dict[str, Any]:
         return {
             "error": {
@@ -90,6 +111,11 @@ class ApiError(Exception):
                 "details": self.details,
             }
         }
+
+
+def of_model(error: ValidationError) -> ApiError:
+    """The error for a body that does not fit its model."""
+    return of_validation([{**each, "loc": ("body", *each["loc"])} for each in error.errors()])
 
 
 def of_validation(problems: Sequence[Mapping[str, Any]]) -> ApiError:

@@ -15,10 +15,12 @@ from dw.errors import DwError
 from dw.server.api_error import ApiError, of_validation
 from dw.server.edge import Edge, Refused, answer
 from dw.server.health import health_api
+from dw.server.huggingface import huggingface_api
 from dw.server.metrics import Metrics, Timed, metrics_api
 from dw.server.native import native_api
 from dw.server.openai import openai_api
 from dw.server.page import page
+from dw.server.replicate import replicate_api
 from dw.server.runpod_paths import runpod_api
 from dw.server.service import Service
 from dw.server.worker_api import worker_api
@@ -40,6 +42,8 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(native_api(service))
     app.include_router(openai_api(service))
     app.include_router(runpod_api(service))
+    app.include_router(replicate_api(service))
+    app.include_router(huggingface_api(service))
     app.include_router(worker_api(service))
     app.include_router(page(service))
 

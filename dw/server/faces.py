@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,11 @@ from dw.server.api_error import ApiError
 
 @dataclass(frozen=True)
 class Face:
-    """`paths` are the beginnings of its paths; `error` makes the body of an error, with the id of
-    its request; `schema` is the JSON Schema of that body."""
+    """`paths` matches the beginnings of its paths; `error` makes the body of an error, with the id
+    of its request; `schema` is the JSON Schema of that body."""
 
     name: str
-    paths: tuple[str, ...]
+    paths: re.Pattern[str]
     error: Callable[[ApiError, str], dict[str, Any]]
     schema: Mapping[str, Any]
 
@@ -36,19 +37,39 @@ _PARAM = {"type": ["string", "null"], "description": "the field at fault"}
 
 OPENAI = Face(
     "OpenAI",
-    ("/v1/images", "/v1/models", "/v1/files", "/v1/batches"),
+    re.compile("/v1/(images|models|files|batches)"),
     lambda error, _request_id: error.to_openai(),
     _object({"error": _object({"message": _TEXT, "type": _TEXT, "param": _PARAM, "code": _NAME})}),
 )
 RUNPOD = Face(
     "RunPod",
-    ("/v2/",),
+    re.compile("/v2/"),
     lambda error, _request_id: error.to_runpod(),
     _object({"status": {"const": "error"}, "error": _TEXT, "error_type": _NAME, "message": _TEXT}),
 )
+HUGGINGFACE = Face(
+    "Hugging Face",
+    re.compile("/models/"),
+    lambda error, request_id: error.to_huggingface(request_id),
+    _object({"error": _TEXT, "error_type": _NAME, "param": _PARAM, "request_id": _TEXT}),
+)
+REPLICATE = Face(
+    "Replicate",
+    re.compile("/v1/(predictions|models/[^/]+/[^/]+)"),
+    lambda error, request_id: error.to_problem(request_id),
+    _object(
+        {
+            "type": _NAME,
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "detail": _TEXT,
+            "instance": {"type": "string", "description": "the id of the request"},
+        }
+    ),
+)
 NATIVE = Face(
     "Native",
-    ("/",),
+    re.compile("/"),
     lambda error, request_id: error.to_json(request_id),
     _object(
         {
@@ -70,8 +91,8 @@ NATIVE = Face(
         }
     ),
 )
-FACES = (OPENAI, RUNPOD, NATIVE)
+FACES = (REPLICATE, OPENAI, RUNPOD, HUGGINGFACE, NATIVE)
 
 
 def face_of(path: str) -> Face:
-    return next(face for face in FACES if path.startswith(face.paths))
+    return next(face for face in FACES if face.paths.match(path))

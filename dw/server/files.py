@@ -4,13 +4,14 @@ is."""
 from __future__ import annotations
 
 import json
+import mimetypes
 import re
 import secrets
 import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from dw.server.api_error import ApiError
 
@@ -28,6 +29,19 @@ class StoredFile:
     purpose: str
     object: str = "file"
     status: str = "processed"
+
+    def to_json(self, base_url: str) -> dict[str, Any]:
+        """As the clients of OpenAI and of Replicate read it, each by its own names."""
+        content_type = mimetypes.guess_type(self.filename)[0] or "application/octet-stream"
+        return asdict(self) | {
+            "name": self.filename,
+            "size": self.bytes,
+            "content_type": content_type,
+            "etag": self.id,
+            "checksums": {},
+            "metadata": {},
+            "urls": {"get": f"{base_url}v1/files/{self.id}/content"},
+        }
 
 
 class FileStore:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Request, UploadFile
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dw.jobs.job import Job
 from dw.seeds import MAX_SEED
-from dw.server.api_error import ApiError, of_validation
+from dw.server.api_error import ApiError, of_model
 from dw.server.batches import Batches
 from dw.server.native import require_success
 from dw.server.service import Service
@@ -95,18 +94,27 @@ def openai_api(service: Service) -> APIRouter:
 
     @router.post("/files")
     def add_file(
-        file: UploadFile, purpose: Annotated[Literal["batch", "user_data"], Form()]
+        request: Request,
+        file: UploadFile | None = None,
+        purpose: Annotated[Literal["batch", "user_data"] | None, Form()] = None,
+        content: UploadFile | None = None,
     ) -> dict[str, Any]:
-        return asdict(service.files.add(file.file, file.filename or "", purpose))
+        """Keep a file: `file` with its `purpose`, or `content`, as Replicate's client sends it."""
+        if (sent := file or content) is None or (file and purpose is None):
+            missing = "purpose" if file else "file"
+            message = f"Missing required field: {missing!r}"
+            raise ApiError("missing_field", message, param=missing)
+        stored = service.files.add(sent.file, sent.filename or "", purpose or "user_data")
+        return stored.to_json(str(request.base_url))
 
     @router.get("/files")
-    def list_files(purpose: str | None = None) -> dict[str, Any]:
-        found = [asdict(file) for file in service.files.all(purpose)]
-        return {"object": "list", "data": found, "has_more": False}
+    def list_files(request: Request, purpose: str | None = None) -> dict[str, Any]:
+        found = [file.to_json(str(request.base_url)) for file in service.files.all(purpose)]
+        return {"object": "list", "data": found, "results": found, "has_more": False}
 
     @router.get("/files/{file_id}")
-    def show_file(file_id: str) -> dict[str, Any]:
-        return asdict(service.files.get(file_id))
+    def show_file(file_id: str, request: Request) -> dict[str, Any]:
+        return service.files.get(file_id).to_json(str(request.base_url))
 
     @router.get("/files/{file_id}/content")
     def file_content(file_id: str) -> Response:
@@ -194,7 +202,7 @@ def generation(fields: Mapping[str, str], files: Mapping[str, list[str]]) -> Gen
     try:
         return Generation.model_validate(given)
     except ValidationError as error:
-        raise of_validation([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from None
+        raise of_model(error) from None
 
 
 def batches_of(service: Service) -> Batches:
@@ -204,8 +212,7 @@ def batches_of(service: Service) -> Batches:
         try:
             wanted = Generation.model_validate(body)
         except ValidationError as error:
-            problems = [{**e, "loc": ("body", *e["loc"])} for e in error.errors()]
-            raise of_validation(problems) from None
+            raise of_model(error) from None
         if wanted.n not in (None, 1):
             raise ApiError("invalid_value", "n is 1 in a batch: each line is one image", param="n")
         job, _ = service.submit(

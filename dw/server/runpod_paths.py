@@ -6,8 +6,6 @@ but `output`, so an error's message is in there as well.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -118,9 +116,8 @@ def runpod_api(service: Service) -> APIRouter:
         told = submitted(endpoint, body, request, is_awaited=True)
         if told["status"] == "FAILED":
             return told
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(service.ended_for([told["id"]], request), wait / 1000)
-        return answer(found(told["id"]))
+        (job,) = await service.ended_for([told["id"]], request, wait / 1000)
+        return answer(job)
 
     @router.get("/status/{job_id}")
     @router.post("/status/{job_id}")

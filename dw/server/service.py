@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,25 +81,43 @@ class Service(JobService):
         )
         return self.queue.submit(request)
 
-    async def ended_for(self, job_ids: Sequence[str], request: Request) -> list[Job]:
+    async def ended_within(self, job_id: str, seconds: float) -> Job:
+        """Wait for a job's end for so long. It lives on after that, and when the caller leaves."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.ended(job_id), seconds)
+        return self.queue.store.get(job_id)
+
+    async def ended_for(
+        self, job_ids: Sequence[str], request: Request, wait_s: float | None = None
+    ) -> list[Job]:
         """Wait for jobs that have only this caller: for the end of all, or for a bad end of one,
-        which cancels the others. They are cancelled when the caller leaves."""
+        which cancels the others. They are cancelled when the caller leaves; after `wait_s` seconds
+        they live on."""
         waiting = [asyncio.create_task(self.ended(job_id)) for job_id in job_ids]
         leaving = asyncio.create_task(_left(request))
+        live_on = False
         try:
             pending: set[asyncio.Task[Any]] = set(waiting)
-            while pending and not leaving.done():
-                done, pending = await asyncio.wait(
-                    {*pending, leaving}, return_when=asyncio.FIRST_COMPLETED
-                )
-                pending.discard(leaving)
-                if any(each.result().state is not JobState.SUCCEEDED for each in done - {leaving}):
-                    break
+            async with asyncio.timeout(wait_s):
+                while pending and not leaving.done():
+                    done, pending = await asyncio.wait(
+                        {*pending, leaving}, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    pending.discard(leaving)
+                    ended = done - {leaving}
+                    if any(each.result().state is not JobState.SUCCEEDED for each in ended):
+                        break
+        except TimeoutError:
+            live_on = True
         finally:
             leaving.cancel()
             for job_id, task in zip(job_ids, waiting, strict=True):
-                if not task.done():
+                if live_on:
+                    task.cancel()
+                elif not task.done():
                     self.queue.cancel(job_id)
+        if live_on:
+            return [self.queue.store.get(job_id) for job_id in job_ids]
         return list(await asyncio.gather(*waiting))
 
 

@@ -40,6 +40,14 @@ def test_a_call_that_waits_gets_the_image(
     assert (run.arguments, run.seed) == ({"prompt": "a hen"}, 7)
 
 
+def test_a_job_outlives_the_wait_of_its_caller(server: RunningServer) -> None:
+    server.worker.answers = [hang]
+    answer = server.http.post("/v2/demo/runsync?wait=1000", json={"input": {}}).json()
+    assert answer["status"] == "IN_PROGRESS"
+    assert server.http.get(f"/v1/jobs/{answer['id']}").json()["state"] == "running"
+    server.http.post(f"/v1/jobs/{answer['id']}/cancel")
+
+
 def test_an_empty_input_is_unwrapped(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

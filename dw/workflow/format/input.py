@@ -53,17 +53,13 @@ class Input(Section):
 
     def __str__(self) -> str:
         """What is allowed, for people; empty when the type alone limits the value."""
-        return "; ".join(
-            filter(
-                None,
-                (
-                    self.enum and f"one of {', '.join(map(str, self.enum))}",
-                    _range(self.minimum, self.maximum),
-                    _range(self.minLength, self.maxLength, " characters"),
-                    self.pattern and f"matches {self.pattern}",
-                ),
-            )
+        limits = (
+            f"one of {', '.join(map(str, self.enum))}" if self.enum else "",
+            _range(self.minimum, self.maximum),
+            _range(self.minLength, self.maxLength, " characters"),
+            f"matches {self.pattern}" if self.pattern else "",
         )
+        return "; ".join(filter(None, limits))
 
 
 def _range(least: float | None, most: float | None, unit: str = "") -> str:
