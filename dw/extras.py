@@ -19,6 +19,7 @@ EXTRAS = {
     "num2words": "vision",
     "obstore": "serve",
     "optimum": "quanto",
+    "runpod": "runpod",
     "sdnq": "sdnq",
     "sentencepiece": "kolors",
     "spandrel": "upscale",

@@ -53,6 +53,9 @@ PROGRAMS = {
     "serve": ProgramEntry(
         "dw.serve", "run workflows as jobs behind HTTP", "dw serve --workflows examples"
     ),
+    "runpod": ProgramEntry(
+        "dw.runpod.program", "run jobs of a RunPod endpoint", "dw runpod --workflow shapes"
+    ),
     "schema": ProgramEntry(
         "dw.schema", "print the JSON Schema of workflow files", "dw schema > dw.schema.json"
     ),

@@ -89,7 +89,8 @@ def _serve(options: argparse.Namespace) -> int:
         Path(settings.output_dir).expanduser(), options.require_env, options.require_cuda
     )
     with closing(JobStore(state / "jobs.db")) as store:
-        pool = LocalPool(replace(settings, standby=True), devices_of(options.workers))
+        devices = devices_of(options.workers, needs_cuda=options.require_cuda)
+        pool = LocalPool(replace(settings, standby=True), devices)
         queue = JobQueue(store, pool, settings)
         try:
             service = Service(

@@ -58,9 +58,10 @@ def visible_devices() -> list[str]:
     return [f"cuda:{number}" for number in range(count)] if count > 1 else ["auto"]
 
 
-def devices_of(workers: str) -> list[str]:
-    """The device of each worker, for the number that a user named or `auto`. Raises UsageError."""
-    devices = visible_devices()
+def devices_of(workers: str, *, needs_cuda: bool = False) -> list[str]:
+    """The device of each worker, for the number that a user named or `auto`. With `needs_cuda` none
+    falls back to the CPU. Raises UsageError."""
+    devices = ["cuda" if needs_cuda and d == "auto" else d for d in visible_devices()]
     if workers == "auto":
         return devices
     if not workers.isdecimal() or not 0 < int(workers) <= len(devices):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dw.errors import DwError
 from dw.refusals import understood
@@ -16,6 +17,10 @@ class InitializationFailed(DwError):
     """No job can be run here, whatever it asks for."""
 
     error_type = "initialization_error"
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer of an initialization."""
+        return {"success": False, "error": str(self), "error_type": self.error_type}
 
 
 @dataclass(frozen=True, slots=True)

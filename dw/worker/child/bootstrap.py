@@ -63,7 +63,7 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setsid"):
         os.setsid()
-    _die_with(options.parent_pid)
+    die_with(options.parent_pid)
     # faulthandler's handlers are C code: they run while the GIL is held, and in a crash.
     faulthandler.enable(file=stack.fd, all_threads=True)
     if hasattr(faulthandler, "register"):
@@ -90,7 +90,7 @@ def main(
     os._exit(0)
 
 
-def _die_with(parent_pid: int) -> None:
+def die_with(parent_pid: int) -> None:
     """On Linux only; elsewhere the end of the command pipe ends us (see server.py)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
