@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     sdk.add_argument("--rp_serve_api", action="store_true", help="serve its test API")
     sdk.add_argument("--rp_api_host", metavar="HOST", help="of the test API")
     sdk.add_argument("--rp_api_port", metavar="PORT", type=int, help="of the test API")
-    sdk.add_argument("--rp_log_level", choices=LOG_LEVELS, help="of its log on stdout")
+    sdk.add_argument(
+        "--rp_log_level", choices=LOG_LEVELS, default="INFO", help="of its log on stdout (INFO)"
+    )
     return parser
 
 
