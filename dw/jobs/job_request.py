@@ -21,7 +21,8 @@ class JobRequest:
     it is kept, so that a second attempt gives the same results. Jobs of a higher `priority` are run
     first. `storage` is the URL that the results are copied to; empty: they stay in the folder of
     their run. With `is_awaited` a caller waits for the end: the job is not tried again when its
-    worker died, and it ends with the server.
+    worker died, and it ends with the server. With `is_kept` the
+    files of its runs are the caller's, and stay when the job is forgotten.
     """
 
     workflow: str
@@ -36,6 +37,7 @@ class JobRequest:
     storage: str = ""
     request_id: str = ""
     is_awaited: bool = False
+    is_kept: bool = False
 
     @property
     def digest(self) -> str:

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -68,6 +68,9 @@ MIGRATIONS = (
     "CREATE INDEX queued_by_age ON jobs (job_group, created) WHERE state = 'queued'",
 )
 """Migration n leads from `user_version` n to n + 1. A released one is never changed."""
+
+PRUNED_AT_ONCE = 500
+"""So that nobody waits for long for the store."""
 
 _QUEUED = JobState.QUEUED
 _SELECT = "SELECT jobs.*, documents.text FROM jobs JOIN documents ON documents.digest = document"
@@ -315,23 +318,55 @@ class JobStore:
         """Jobs that a worker has, or had when the server before this one died."""
         return self.jobs(states=ACTIVE, limit=-1)
 
-    def prune(self, *, max_age_s: float, most: int) -> list[Job]:
-        """Forget the jobs that ended more than `max_age_s` ago, and the oldest beyond `most` ended
-        ones. Returns them; their files are the caller's to remove."""
-        marks = ", ".join("?" * len(FINAL))
+    def prune(
+        self, *, max_age_s: float, most: int, spared_s: float = 0.0, spared: Collection[str] = ()
+    ) -> list[tuple[Job, list[str]]]:
+        """Forget jobs that ended more than `max_age_s` ago, and the oldest beyond `most` ended ones
+        that did so more than `spared_s` ago; PRUNED_AT_ONCE at most. Returns them with the folders
+        of their runs; what is in these is the caller's to remove.
+
+        `spared` are beginnings of idempotency keys, up to a slash.
+        """
+        final = ", ".join(f"'{state}'" for state in sorted(FINAL))
+        marks = ", ".join("?" * len(spared))
+        now = self._clock()
         with self._transaction():
             rows = self._db.execute(
-                f"""{_SELECT} WHERE state IN ({marks}) AND (ended < ? OR number NOT IN
-                (SELECT number FROM jobs WHERE state IN ({marks}) ORDER BY ended DESC LIMIT ?))""",
-                (*FINAL, self._clock() - max_age_s, *FINAL, most),
+                f"""{_SELECT} WHERE state IN ({final}) AND (ended < ? OR (ended < ? AND number NOT
+                IN (SELECT number FROM jobs WHERE state IN ({final}) ORDER BY ended DESC LIMIT ?)))
+                AND (idempotency_key IS NULL
+                OR substr(idempotency_key, 1, instr(idempotency_key, '/') - 1) NOT IN ({marks}))
+                LIMIT {PRUNED_AT_ONCE}""",
+                (now - max_age_s, now - spared_s, most, *spared),
             ).fetchall()
+            pruned = [(self._job(row), self._folders(row["number"])) for row in rows]
             self._db.executemany(
                 "DELETE FROM jobs WHERE number = ?", [(row["number"],) for row in rows]
             )
             self._db.execute(
                 "DELETE FROM documents WHERE digest NOT IN (SELECT document FROM jobs)"
             )
-        return [self._job(row) for row in rows]
+        return pruned
+
+    def _folders(self, job: int) -> list[str]:
+        """The folder of each run of a job."""
+        rows = self._db.execute(
+            """SELECT json_extract(event, '$.output_dir') FROM events
+            WHERE job = ? AND json_extract(event, '$.event') = 'Started'""",
+            (job,),
+        ).fetchall()
+        return [folder for (folder,) in rows]
+
+    def names(self, text: str) -> bool:
+        """Whether a job that has not ended has a text in its request."""
+        marks = ", ".join("?" * len(FINAL))
+        with self._lock:
+            row = self._db.execute(
+                f"""SELECT EXISTS (SELECT 1 FROM jobs
+                WHERE state NOT IN ({marks}) AND instr(request, ?))""",
+                (*FINAL, text),
+            ).fetchone()
+        return bool(row[0])
 
     # ------------------------------------------------------------------ events
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -18,9 +21,10 @@ from dw.server.health import health_api
 from dw.server.huggingface import huggingface_api
 from dw.server.metrics import Metrics, Timed, metrics_api
 from dw.server.native import native_api
-from dw.server.openai import openai_api
+from dw.server.openai import batches_of, openai_api
 from dw.server.page import page
 from dw.server.replicate import replicate_api
+from dw.server.retention import Retention
 from dw.server.runpod_paths import runpod_api
 from dw.server.service import Service
 from dw.server.worker_api import worker_api
@@ -30,7 +34,17 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(service: Service) -> FastAPI:
+    batches = batches_of(service)
+    retention = Retention(service, batches)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        pruning = asyncio.create_task(retention.keep_to_limits())
+        yield
+        pruning.cancel()
+
     app = FastAPI(
+        lifespan=lifespan,
         title="dw",
         version=dw.__version__,
         description="Runs diffusers workflows on models that stay loaded.",
@@ -40,7 +54,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(health_api(service))
     app.include_router(metrics_api(metrics))
     app.include_router(native_api(service))
-    app.include_router(openai_api(service))
+    app.include_router(openai_api(service, batches))
     app.include_router(runpod_api(service))
     app.include_router(replicate_api(service))
     app.include_router(huggingface_api(service))

@@ -64,9 +64,8 @@ class Batches:
         self._folder, self._files = folder, files
         self._submit, self._ended, self._answer, self._cancel = submit, ended, answer, cancel
         self._lock = threading.Lock()
-        for batch in self.all():
-            if batch["status"] not in _OVER:
-                self._start(str(batch["id"]))
+        for batch in self.under_way():
+            self._start(str(batch["id"]))
 
     def create(
         self, file_id: str, endpoint: str, window: str, metadata: Mapping[str, str] | None
@@ -112,6 +111,21 @@ class Batches:
                 batch |= {"status": "cancelling", "cancelling_at": int(time.time())}
                 self._write(batch)
         return batch
+
+    def under_way(self) -> list[dict[str, Any]]:
+        """Those that have not ended."""
+        return [batch for batch in self.all() if batch["status"] not in _OVER]
+
+    def prune(self, before: float) -> int:
+        """Forget the batches that ended before a Unix time. Returns how many."""
+        old = [
+            batch
+            for batch in self.all()
+            if batch["status"] in _OVER and batch[f"{batch['status']}_at"] < before
+        ]
+        for batch in old:
+            (self._folder / f"{batch['id']}.json").unlink(missing_ok=True)
+        return len(old)
 
     # ------------------------------------------------------------------ the thread of a batch
 

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -78,6 +79,19 @@ class FileStore:
         notes = [path.stem for path in self._folder.glob("file-*.json")]
         found = sorted(map(self.get, notes), key=lambda file: (-file.created_at, file.id))
         return [file for file in found if purpose in (None, file.purpose)]
+
+    def prune(self, before: float, is_used: Callable[[str], bool]) -> int:
+        """Delete the files from before a Unix time that are not used, by their ids, and what is
+        left of uploads that came to nothing. Returns how many."""
+        old = [
+            path
+            for path in self._folder.glob("file-*")
+            if path.suffix != ".json" and path.stat().st_mtime < before and not is_used(path.name)
+        ]
+        for path in old:
+            path.with_name(f"{path.name}.json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        return len(old)
 
     def delete(self, file_id: str) -> None:
         """Raises ApiError."""

@@ -20,6 +20,8 @@ class Limits:
     max_upload: int = _limit(512 * MIB, "bytes of an upload, which goes to the disk")
     max_requests: int = _limit(1000, "requests and event streams at once; more are told to wait")
     read_timeout: float = _limit(30.0, "seconds without a byte of a request")
+    keep_jobs: int = _limit(10_000, "jobs that are kept after their end, with their results")
+    keep_for: float = _limit(604_800.0, "seconds that jobs, their results and uploads are kept")
     write_timeout: float = _limit(60.0, "seconds in which a caller takes no byte of an answer")
 
 

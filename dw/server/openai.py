@@ -61,7 +61,7 @@ class BatchBody(BaseModel):
     metadata: dict[str, str] | None = None
 
 
-def openai_api(service: Service) -> APIRouter:
+def openai_api(service: Service, batches: Batches) -> APIRouter:
     router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
     @router.get("/models")
@@ -125,8 +125,6 @@ def openai_api(service: Service) -> APIRouter:
     def delete_file(file_id: str) -> dict[str, Any]:
         service.files.delete(file_id)
         return {"id": file_id, "object": "file", "deleted": True}
-
-    batches = batches_of(service)
 
     @router.post("/batches")
     def create_batch(body: BatchBody) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Service(JobService):
                 is_awaited=True,
             ),
             drawn_seed=run.drawn_seed,
+            is_kept=True,
         )
         return self.queue.submit(request)
 

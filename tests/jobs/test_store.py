@@ -202,13 +202,17 @@ def test_old_jobs_go_and_others_stay(store: JobStore, clock: Clock, tmp_path: Pa
     ended = []
     for number in range(4):
         clock.now = 1000.0 + number
-        ended.append(store.create(replace(FOX, text=f"{number}"))[0].id)
-        store.add_events(ended[-1], [(2, {"event": "started"})])
+        ended.append(store.create(replace(FOX, text=f"{number}"), key=f"batch_1/{number}")[0].id)
+        store.add_events(ended[-1], [(2, {"event": "Started", "output_dir": "/run"})])
         store.move(ended[-1], JobState.CANCELLED)
     waiting = store.create(FOX)[0].id
     clock.now = 1011.5
-    assert {job.id for job in store.prune(max_age_s=10.0, most=10)} == set(ended[:2])
-    assert {job.id for job in store.prune(max_age_s=10.0, most=1)} == {ended[2]}
+    spared = store.prune(max_age_s=0.0, most=0, spared=["batch_1"])
+    assert spared == [], "each is of a batch that has not ended"
+    assert store.prune(max_age_s=100.0, most=0, spared_s=100.0) == []
+    pruned = store.prune(max_age_s=10.0, most=10)
+    assert {(job.id, *folders) for job, folders in pruned} == {(each, "/run") for each in ended[:2]}
+    assert {job.id for job, _ in store.prune(max_age_s=10.0, most=1)} == {ended[2]}
     assert {job.id for job in store.jobs()} == {ended[3], waiting}
     with sqlite3.connect(tmp_path / "state" / "jobs.db") as db:
         assert db.execute("SELECT COUNT(*) FROM events").fetchone() == (3 + 1,)

@@ -45,6 +45,7 @@ def test_a_run_is_a_job_of_the_server(
     assert {"Started", "Planned", "Executing", "Finished"} <= set(names)
     (job,) = server.http.get("/v1/jobs").json()["jobs"]
     assert (job["state"], job["arguments"], job["seed"]) == ("succeeded", {"prompt": "a hen"}, 7)
+    assert server.service.queue.store.get(job["id"]).request.is_kept
 
 
 def test_results_of_another_machine_are_fetched(
