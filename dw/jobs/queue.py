@@ -78,6 +78,7 @@ class JobQueue:
         self._changed = threading.Condition()  # guards what follows, and each change of a state
         self._attempts: dict[str, Attempt] = {}
         self._loaded: dict[str, str] = {}  # the group whose models each slot has
+        self._held_since: dict[str, float] = {}
         self._costs: dict[str, GroupCost] = {}
         self._is_draining = False
         self._recover()
@@ -191,12 +192,15 @@ class JobQueue:
                     self.store.backlogs(),
                     loaded=self._loaded.get(slot.name),
                     elsewhere=[g for name, g in self._loaded.items() if name != slot.name],
+                    held_s=self._clock() - self._held_since.get(slot.name, 0.0),
                     costs=self._costs,
                     now=self._clock(),
                     max_wait_s=self._max_wait_s,
                 )
                 job = None if group is None else self.store.claim(group, slot.name)
                 if job is not None:
+                    if self._loaded.get(slot.name) != job.request.group:
+                        self._held_since[slot.name] = self._clock()
                     self._loaded[slot.name] = job.request.group
                     self.events.moved(job)
                     self._tell(job)

@@ -80,10 +80,16 @@ def queue(store: JobStore, pool: FakePool, **options: Any) -> Iterator[JobQueue]
         yield made
 
 
-def until(jobs: JobQueue, job_id: str, states: Sequence[JobState] = tuple(FINAL)) -> Job:
+def until(
+    jobs: JobQueue,
+    job_id: str,
+    states: Sequence[JobState] = tuple(FINAL),
+    *,
+    within_s: float = WITHIN_S,
+) -> Job:
     """Wait for one of the states."""
     woken = threading.Event()
-    give_up = time.monotonic() + WITHIN_S
+    give_up = time.monotonic() + within_s
     with jobs.events.watched(job_id, woken.set):
         while (job := jobs.store.get(job_id)).state not in states:
             assert woken.wait(give_up - time.monotonic()), f"still {job.state}"

@@ -66,3 +66,29 @@ def test_three_hundred_jobs_of_two_workflows_on_two_workers_take_four_loads_at_m
         loaded[worker] = group
         left[group] -= 1
     assert loads <= 4
+
+
+def test_a_worker_with_too_much_work_does_not_load_for_each_job() -> None:
+    """Jobs of 1 s of two workflows, all of which have waited too long, one after the other."""
+    left = [("ab"[number % 2], float(number)) for number in range(300)]
+    now, since, loads = 1000.0, 0.0, 0
+    loaded: str | None = None
+    while left:
+        group = next_group(
+            [
+                Backlog(name, len(ages), min(ages), 0)
+                for name in "ab"
+                if (ages := [age for each, age in left if each == name])
+            ],
+            loaded=loaded,
+            elsewhere=(),
+            costs={},
+            now=now,
+            held_s=now - since,
+            max_wait_s=60.0,
+        )
+        if group != loaded:
+            loads, loaded, since = loads + 1, group, now
+        left.remove(min(each for each in left if each[0] == group))
+        now += 1.0
+    assert loads == 6, "each 60 s at the soonest"
