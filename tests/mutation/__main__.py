@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -11,7 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.mutation.judge import baseline, prepare, survives
+from tests.mutation.judge import (
+    Baseline,
+    CollectedTests,
+    baseline,
+    collected,
+    prepare,
+    survives,
+)
 from tests.mutation.mutants import Mutant, mutants
 
 HERE = Path(__file__).parent
@@ -53,18 +61,29 @@ def _judged(name: str, match: str, temporary: Path) -> bool:
     chosen = [mutant for mutant in _mutants(name) if match in mutant.name]
     known = baseline(path.resolve(), tests, temporary)
     module = ".".join(path.with_suffix("").parts)
-    begun, survivors = time.monotonic(), []
-    for mutant in chosen:
-        if mutant.is_executed_on_import:
-            judges = tests
-        else:
-            lines = range(mutant.line, mutant.last_line + 1)
-            judges = list(dict.fromkeys(t for n in lines for t in known.executed.get(n, ())))
-        limit_s = 10 + 3 * known.seconds
-        if not judges or survives(module, mutant.source, judges, temporary, timeout_s=limit_s):
-            survivors.append(mutant)
-            told = reasons.get(mutant.name)
-            print(f"  {'known ' if told else ''}{path}:{mutant.line} {mutant.name}", flush=True)
+    limit_s = 10 + 3 * known.seconds
+    begun = time.monotonic()
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+
+    def judged(mutant: Mutant, verdict: bool | None) -> bool | None:
+        if verdict:
+            told = "known " if mutant.name in reasons else ""
+            print(f"  {told}{path}:{mutant.line} {mutant.name}", file=out, flush=True)
+        return verdict
+
+    def in_place(tests: CollectedTests) -> list[bool | None]:
+        return [judged(m, _in_place(m, tests, known, limit_s)) for m in chosen]
+
+    verdicts = collected(module, tests, temporary, in_place)
+    survivors = [
+        mutant
+        for mutant, verdict in zip(chosen, verdicts, strict=True)
+        if verdict
+        or (
+            verdict is None
+            and judged(mutant, survives(module, mutant.source, tests, temporary, timeout_s=limit_s))
+        )
+    ]
     counted = [mutant for mutant in survivors if mutant.name not in reasons]
     total = len(chosen) - (len(survivors) - len(counted))
     score = 1 - len(counted) / total if total else 1.0
@@ -75,6 +94,16 @@ def _judged(name: str, match: str, temporary: Path) -> bool:
     for each in sorted(stale):
         print(f"  survivors.toml has a reason for what does not survive: {each}")
     return score >= WANTED and not stale
+
+
+def _in_place(
+    mutant: Mutant, tests: CollectedTests, known: Baseline, limit_s: float
+) -> bool | None:
+    if mutant.is_executed_on_import:
+        return None
+    lines = range(mutant.line, mutant.last_line + 1)
+    judges = list(dict.fromkeys(t for n in lines for t in known.executed.get(n, ())))
+    return not judges or tests.survives(mutant.source, judges, timeout_s=limit_s)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The judge: runs the tests of a module in forked processes that import dw with a mutant in it.
+"""The judge: runs the tests of a module in forked processes with a mutant in it.
 
-The process that forks has imported the libraries, and nothing of dw, so a mutant costs half a
-second and the tests that execute its line.
+A mutant of functions is forked from a process that has collected the tests, and costs nothing but
+the tests that execute its line. One of what is executed on import is forked from a process that has
+imported the libraries and nothing of dw, and costs half a second more.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 import gc
 import importlib.abc
 import importlib.util
+import inspect
 import json
 import os
 import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "av", "PIL", "pydantic")
@@ -34,7 +36,7 @@ OPTIONS = (
 @dataclass(frozen=True)
 class Baseline:
     """What the unchanged module gives: its tests pass, in this time; `executed` are the tests that
-    execute each line."""
+    execute each line, by file as they are named and in each file the quick ones first."""
 
     seconds: float
     executed: Mapping[int, Sequence[str]]
@@ -62,11 +64,16 @@ def baseline(path: Path, tests: Sequence[str], temporary: Path) -> Baseline:
 
         measured = coverage.Coverage(include=[str(path)], data_file=None)
         measured.start()
+        took: dict[str, float] = {}
 
         class Contexts:
             @pytest.hookimpl(tryfirst=True)
             def pytest_runtest_protocol(self, item: Any) -> None:
                 measured.switch_context(item.nodeid)
+
+            def pytest_runtest_logreport(self, report: Any) -> None:
+                if report.when == "call":
+                    took[report.nodeid] = report.duration
 
         code = int(
             pytest.main(
@@ -76,8 +83,11 @@ def baseline(path: Path, tests: Sequence[str], temporary: Path) -> Baseline:
         measured.stop()
         data = measured.get_data()
         [file] = data.measured_files()
+        files = {test: number for number, test in enumerate(tests)}
+        order = sorted(took, key=lambda name: (files[name.partition("::")[0]], took[name]))
         executed = {
-            line: [n for n in names if n] for line, names in data.contexts_by_lineno(file).items()
+            line: [name for name in order if name in names]
+            for line, names in data.contexts_by_lineno(file).items()
         }
         modules = [name for name in sys.modules if name not in before]
         report.write_text(json.dumps({"executed": executed, "modules": modules}))
@@ -112,6 +122,93 @@ def survives(
     return in_a_child(work, timeout_s=timeout_s) == 0
 
 
+class CollectedTests:
+    """The tests of a module, in a process that has imported it."""
+
+    def __init__(self, items: Sequence[Any], module: ModuleType) -> None:
+        self._items = {item.nodeid: item for item in items}
+        self._file = str(module.__file__)
+        self._before = self._blocks(Path(self._file).read_text(encoding="utf-8"))
+        gc.unfreeze()
+        functions = [f for f in gc.get_objects() if type(f) is FunctionType]
+        self._functions = [f for f in functions if f.__globals__ is vars(module)]
+        gc.freeze()
+
+    def survives(self, source: str, tests: Sequence[str], *, timeout_s: float) -> bool | None:
+        """Whether the tests pass with the functions of `source` in the module. None: more than
+        functions differs."""
+        after = self._blocks(source)
+        if [*map(_on_import, self._before)] != [*map(_on_import, after)]:
+            return None
+        pairs = zip(self._before, after, strict=True)
+        codes = {(b.co_qualname, b.co_firstlineno): a for b, a in pairs if _is_function(b)}
+
+        def work() -> int:
+            for function in self._functions:
+                code = function.__code__
+                key = (code.co_qualname, code.co_firstlineno)
+                function.__code__ = codes.get(key, code)
+            items = [self._items[name] for name in tests]
+            for item, following in zip(items, [*items[1:], None], strict=True):
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                if item.session.testsfailed:
+                    return 1
+            return 0
+
+        return in_a_child(work, timeout_s=timeout_s) == 0
+
+    def _blocks(self, source: str) -> list[CodeType]:
+        return list(_blocks(compile(source, self._file, "exec")))
+
+
+def collected(
+    module: str, tests: Sequence[str], temporary: Path, work: Callable[[CollectedTests], Any]
+) -> Any:
+    """What `work` returns, which can be JSON, in a forked process that has collected the tests.
+
+    Raises RuntimeError when it fails.
+    """
+    said, returned = temporary / "said.txt", temporary / "returned.json"
+
+    class Loop:
+        def pytest_runtestloop(self, session: Any) -> bool:
+            result = work(CollectedTests(session.items, sys.modules[module]))
+            returned.write_text(json.dumps(result))
+            return True
+
+    def collect() -> int:
+        import pytest
+
+        options = [*OPTIONS, "-s", f"--basetemp={temporary / 'tests'}"]
+        return int(pytest.main([*options, *tests], plugins=[Loop()]))
+
+    if in_a_child(collect, timeout_s=None, said=said) != 0:
+        last = said.read_text(encoding="utf-8", errors="replace")[-2000:]
+        raise RuntimeError(f"the tests of {module} could not be run:\n{last}")
+    return json.loads(returned.read_text())
+
+
+def _blocks(code: CodeType) -> Iterator[CodeType]:
+    """The code of a module, of its classes and of the functions in both."""
+    yield code
+    if not _is_function(code):
+        for inner in code.co_consts:
+            if isinstance(inner, CodeType):
+                yield from _blocks(inner)
+
+
+def _is_function(code: CodeType) -> bool:
+    return bool(code.co_flags & inspect.CO_OPTIMIZED)
+
+
+def _on_import(code: CodeType) -> Any:
+    """What makes two codes the same on import."""
+    if _is_function(code) and not code.co_name.endswith(("comp>", "genexpr>")):
+        return code.co_qualname, code.co_freevars
+    constants = [repr(each) for each in code.co_consts if not isinstance(each, CodeType)]
+    return code.co_qualname, code.co_code, code.co_names, constants
+
+
 class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds one module, and loads another source for it."""
 
@@ -132,7 +229,7 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def in_a_child(
-    work: Callable[[], int], *, timeout_s: float, said: Path = Path(os.devnull)
+    work: Callable[[], int], *, timeout_s: float | None, said: Path = Path(os.devnull)
 ) -> int | None:
     """What `work` returns in a forked process, which prints to `said`; None: it took too long, or
     died."""
