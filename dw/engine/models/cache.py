@@ -11,7 +11,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -59,23 +59,18 @@ class CachePlan:
     dropped: tuple[str, ...]
 
 
-@dataclass(slots=True)
 class CachedComponent:
     """A component in memory. `nbytes` and `dtypes` are those after its load: a report may read them
     while a run changes the model. `state` has what calls change on it."""
 
-    label: str
-    spec: ComponentSpec
-    value: Any
-    last_used: float = field(default_factory=time.time)  # Unix time, seconds
-    nbytes: int = 0
-    dtypes: frozenset[torch.dtype] = frozenset()
-    state: ModelState = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.nbytes = tensor_bytes(tensors(self.value))
-        self.dtypes = base_dtypes(self.value)
-        self.state = ModelState(self.value)
+    def __init__(self, label: str, spec: ComponentSpec, value: Any) -> None:
+        self.label = label
+        self.spec = spec
+        self.value = value
+        self.last_used = time.time()  # Unix time, seconds
+        self.nbytes = tensor_bytes(tensors(value))
+        self.dtypes = base_dtypes(value)
+        self.state = ModelState(value)
 
 
 class ComponentCache:

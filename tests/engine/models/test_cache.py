@@ -139,6 +139,19 @@ def test_what_is_dropped_is_freed_although_it_is_a_cycle(cache: ComponentCache) 
         gc.enable()
 
 
+def test_a_run_that_drops_nothing_pays_for_no_collection(
+    cache: ComponentCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = need("a", unet=model("1"))
+    loaded(cache, one)
+    collections: list[None] = []
+    monkeypatch.setattr(gc, "collect", lambda: collections.append(None))
+    loaded(cache, one)
+    assert collections == []
+    loaded(cache)
+    assert collections == [None]
+
+
 def test_a_fingerprint_is_that_of_the_component_or_of_the_file() -> None:
     one, file = need("a", unet=model("1")), need("b", single("2"))
     assert LoadItem("a.unet", Model, model("1"), one).fingerprint == Fingerprint("1")
@@ -190,7 +203,9 @@ def test_parts_by_name_with_the_time_of_their_last_use(
     cache: ComponentCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = need("a", unet=model("1"), tokenizer=TOKENIZER, vae=None)
+    monkeypatch.setattr("time.time", lambda: 70.0)
     loaded(cache, one)
+    assert [component.last_used for component in cache.components()] == [70.0, 70.0]
     monkeypatch.setattr("time.time", lambda: 77.0)
     parts = cache.parts(one.pipeline)
     unet, tokenizer = cache.components()
@@ -198,6 +213,7 @@ def test_parts_by_name_with_the_time_of_their_last_use(
     assert (unet.last_used, tokenizer.last_used) == (77.0, 77.0)
     assert list(cache.models(one.pipeline)) == ["unet"]
     assert cache.models(one.pipeline)["unet"] is unet
+    assert unet.state.is_current(unet.value)
 
 
 def test_a_component_tells_its_size_and_dtype_as_they_were_loaded(cache: ComponentCache) -> None:
@@ -269,7 +285,8 @@ def files(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What is passed in for each read of a file that holds a unet, a vae and a tokenizer."""
     reads: list[dict[str, Any]] = []
 
-    def load_single_file(file: SingleFile, have: dict[str, Any], _plan: Any) -> Any:
+    def load_single_file(file: SingleFile, have: dict[str, Any], plan: PlacementPlan) -> Any:
+        assert plan is CPU
         reads.append(have)
         inside = {"unet": Model, "vae": Model, "tokenizer": Tokenizer}
         parts = {name: cls() for name, cls in inside.items() if name not in have}
@@ -302,6 +319,8 @@ def test_the_files_own_schedulers_and_scalars_give_way_to_the_workflows(
     one = need("a", single("f"))
     spec = replace(one.pipeline, scalars={"width": 8})
     assert (cache.schedulers(spec), cache.scalars(spec)) == ({}, {"width": 8})
+    plain = replace(spec, single_file=None)
+    assert (cache.schedulers(plain), cache.scalars(plain)) == ({}, {"width": 8})
     loaded(cache, one)
     assert cache.schedulers(spec)["scheduler"].config == {"of": "f"}
     assert cache.scalars(spec) == {"steps": 1, "width": 8}
@@ -334,6 +353,7 @@ def test_a_part_that_came_from_elsewhere_is_read_when_it_does_not_any_more(
     assert (files[-1]["unet"], files[-1]["tokenizer"]) == (unet, tokenizer)
     assert set(labels(cache)) == {"a.unet", "a.vae", "a.tokenizer", "a.text"}
     assert loaded(cache, without) == []
+    assert set(cache.parts(without.pipeline)) == {"unet", "vae", "tokenizer", "text"}
     assert loaded(cache, need("a", single("f"), vae=model("1"), text=model("2"))) == [
         ("a.vae", 1, 1)
     ]
@@ -364,6 +384,19 @@ def test_two_parts_of_one_file_are_one_read(
         *("a.text", "a.unet", "a.vae", "a.tokenizer")
     ]
     assert len(files) == 2
+
+
+def test_files_of_several_steps_are_read_one_after_the_other(
+    cache: ComponentCache, files: list[dict[str, Any]]
+) -> None:
+    both = need("a", single("f")), need("b", single("g"))
+    assert loaded(cache, *both) == [("a.f.safetensors", 1, 2), ("b.g.safetensors", 2, 2)]
+    inside = [f"{step}.{name}" for step in "ab" for name in ("unet", "vae", "tokenizer")]
+    assert labels(cache) == inside
+    assert [type(c.value) for c in cache.components()] == [Model, Model, Tokenizer] * 2
+    cache.forget(*cache.components())
+    assert [label for label, *_ in loaded(cache, *both)] == inside
+    assert labels(cache) == inside
 
 
 def test_files_come_last(cache: ComponentCache, files: list[dict[str, Any]]) -> None:

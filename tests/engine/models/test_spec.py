@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
@@ -9,12 +10,19 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    DiffusionPipeline,
+    ModelMixin,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.spec import (
+    DISK,
     ComponentSpec,
+    Nested,
     PipelineSpec,
     Placement,
     PlacementPlan,
@@ -22,6 +30,7 @@ from dw.engine.models.spec import (
     QuantizationSpec,
     SchedulerSpec,
     SingleFile,
+    loader_options,
 )
 
 CPU = Placement("cpu")
@@ -84,20 +93,33 @@ def test_how_weights_are_quantized_counts_by_the_text_of_the_workflow() -> None:
     assert QuantizationSpec(dict, "{}").arguments == {}
 
 
-@pytest.mark.parametrize(
-    ("change", "other"),
-    [("name", "place"), ("path", "a.b"), ("options", '{"a": 1}'), ("is_optional", True)],
-)
-def test_every_part_of_a_change_counts(change: str, other: object) -> None:
+def test_a_change_is_one_of_the_whole_component_unless_it_says_otherwise() -> None:
     plain = PostLoadChange("compile")
     assert (plain.path, plain.arguments, plain.is_optional) == ("", {}, False)
-    assert replace(plain, **{change: other}) != plain  # type: ignore[arg-type]
 
 
 def test_options_are_json() -> None:
     assert PostLoadChange("compile", options='{"dynamic": true}').arguments == {"dynamic": True}
     assert Placement("cuda", "group", '{"n": 2}').arguments == {"n": 2}
     assert CPU.arguments == {}
+
+
+def test_group_offloading_takes_the_option_of_a_folder() -> None:
+    assert DISK in inspect.signature(ModelMixin.enable_group_offload).parameters
+
+
+def test_arguments_of_a_loader_reach_it_as_they_are() -> None:
+    arguments = {"a": 1, "b": "x", "c": {"d": [torch.float16]}, "e": [1, 2]}
+    spec = replace(SPEC, options=loader_options(arguments))
+    assert spec.arguments == arguments
+    assert hash(spec) == hash(replace(SPEC, options=loader_options(arguments)))
+
+
+def test_nested_arguments_are_equal_by_what_they_say() -> None:
+    assert loader_options({"a": {"x": 1, "y": 2}}) == loader_options({"a": {"y": 2, "x": 1}})
+    assert loader_options({"a": [1, 2]}) != loader_options({"a": [2, 1]})
+    assert loader_options({"a": {"x": torch.int8}}) != loader_options({"a": {"x": torch.int16}})
+    assert loader_options({"a": 1}) != loader_options({"a": 2})
 
 
 @pytest.mark.parametrize(
@@ -175,7 +197,8 @@ def test_a_part_without_weights_has_neither_dtype_nor_place() -> None:
 def test_what_determines_the_parts_of_a_file(name: str, other: object) -> None:
     assert replace(FILE, **{name: other}).content != FILE.content  # type: ignore[arg-type]
     assert replace(FILE, path=Path("/b"), dtype=torch.float16).content == FILE.content
-    assert SingleFile(*[getattr(FILE, f.name) for f in fields(FILE)][:-1]).allowed == frozenset()
+    plain = SingleFile(*[getattr(FILE, f.name) for f in fields(FILE)][:-2])
+    assert (plain.options, plain.allowed) == ((), frozenset())
 
 
 class Pipe(DiffusionPipeline):
@@ -193,6 +216,41 @@ def test_a_pipeline_is_built_of_its_parts() -> None:
     assert spec.placement == CPU
     assert spec.single_file is None
     assert spec.build({"unet": 1}, {"steps": 3}).made == {"unet": 1, "vae": None, "steps": 3}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *(SPEC, SPEC.quantization, Nested("[1]", [1]), PostLoadChange("compile"), CPU),
+        *(PLAN, FILE, SchedulerSpec(object, {}), PipelineSpec(Pipe, {}, {}, {}, PLAN)),
+    ],
+    ids=lambda spec: type(spec).__name__,
+)
+def test_every_field_counts_but_what_another_stands_for(spec: Any) -> None:
+    stood_for = {
+        ("ComponentSpec", "source"),
+        ("QuantizationSpec", "arguments"),
+        ("Nested", "value"),
+    }
+    counts = {f.name for f in fields(spec) if replace(spec, **{f.name: object()}) != spec}
+    assert {
+        (type(spec).__name__, f.name) for f in fields(spec) if f.name not in counts
+    } <= stood_for
+
+
+@pytest.mark.parametrize(
+    ("offload", "devices"), [("model", ["cuda:0"]), (None, []), ("sequential", [])]
+)
+def test_only_whole_models_are_offloaded_by_the_pipeline(offload: Any, devices: list[str]) -> None:
+    given: list[str] = []
+
+    class Offloaded:
+        def enable_model_cpu_offload(self, device: str) -> None:
+            given.append(device)
+
+    plan = PlacementPlan(Placement("cuda:0", offload))
+    PipelineSpec(Pipe, {}, {}, {}, plan).offload(Offloaded())
+    assert given == devices
 
 
 def test_specs_cannot_be_changed() -> None:
