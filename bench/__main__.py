@@ -13,7 +13,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import cancels, processes, sessions, shells, validation
+from bench import cancels, checks, processes, sessions, shells, validation
 from bench.table import Row, table
 
 RESULTS = Path(__file__).parent / "results.md"
@@ -23,7 +23,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="dw-bench-") as folder:
         os.environ["DW_OUTPUT_DIR"] = folder
         rows: list[Row] = []
-        modules = (shells, processes, sessions, cancels, validation)  # the last two import torch
+        modules = (shells, processes, sessions, cancels, validation, checks)  # torch: in the last
         for measure in (m for module in modules for m in module.MEASURES):
             found = measure()
             rows += found

@@ -40,6 +40,7 @@ from dw.engine.models.model_state import (
     apply,
     changed_models,
     constructed,
+    has_only,
     rewind,
 )
 from dw.engine.models.spec import PipelineSpec, Placement
@@ -330,40 +331,59 @@ class Execution:
 
     def _assembled(self, pipeline: Pipeline, spec: PipelineSpec) -> Any:
         """The pipeline of models that are changed as it wants, and in no other way."""
-        run, cache = self._run, self._context.cache
+        run = self._run
         loras, ip_adapter = adapters = adapters_of(pipeline, spec, self._planner)
         files = {lora.fingerprint for lora in loras} | ({ip_adapter.name} if ip_adapter else set())
         if spec.placement.is_on_host:
             run.adapters |= files
         run.map(*files)
 
-        def assembled() -> Any:
-            return assemble(spec, cache.parts(spec), cache.schedulers(spec), cache.scalars(spec))
-
+        if (unchanged := self._unchanged(pipeline, spec, adapters)) is not None:
+            run.pipeline = unchanged
+            return unchanged
         states, missing = self._rewound(pipeline, spec, adapters)
-        run.pipeline = assembled()  # a stop and `recover` need it
+        run.pipeline = self._of_cached(spec)  # a stop and `recover` need it
         if changed := changed_models(run.pipeline, states):
             # By its constructor: once more, below all other changes.
             own = [constructed(changed)]
             states, missing = self._rewound(pipeline, spec, adapters, own)
-            run.pipeline = assembled()
+            run.pipeline = self._of_cached(spec)
         apply(run.pipeline, states, missing)
         return run.pipeline
+
+    def _of_cached(self, spec: PipelineSpec) -> Any:
+        cache = self._context.cache
+        return assemble(spec, cache.parts(spec), cache.schedulers(spec), cache.scalars(spec))
+
+    def _unchanged(self, pipeline: Pipeline, spec: PipelineSpec, adapters: Adapters) -> Any:
+        """The pipeline, if its models have what it wants and nothing else, as in a warm run: they
+        are compared once then, behind the constructor."""
+        states, wanted = self._wanted(pipeline, spec, adapters)
+        if not has_only(states, wanted):
+            return None
+        assembled = self._of_cached(spec)
+        return None if changed_models(assembled, states) else assembled
+
+    def _wanted(
+        self, pipeline: Pipeline, spec: PipelineSpec, adapters: Adapters
+    ) -> tuple[States, list[Change]]:
+        """The pipeline's models, loaded, and what it wants changed on them."""
+        self._load_late(StepRequirement(self._run.step, spec))
+        models = self._context.cache.models(spec)
+        states = {name: model.state for name, model in models.items()}
+        return states, wanted_changes(spec, pipeline.configuration, models, adapters)
 
     def _rewound(
         self, pipeline: Pipeline, spec: PipelineSpec, adapters: Adapters, own: Sequence[Change] = ()
     ) -> tuple[States, list[Change]]:
-        """The pipeline's models, loaded, without what it does not want, and what they lack."""
-        cache = self._context.cache
+        """The pipeline's models, without what it does not want, and what they lack."""
         while True:
-            self._load_late(StepRequirement(self._run.step, spec))
-            models = cache.models(spec)
-            states = {name: model.state for name, model in models.items()}
-            wanted = wanted_changes(spec, pipeline.configuration, models, adapters)
+            states, wanted = self._wanted(pipeline, spec, adapters)
             missing, lost = rewind(states, [*own, *wanted])
             if not lost:
                 return states, missing
-            cache.forget(*(models[name] for name in lost))
+            models = self._context.cache.models(spec)
+            self._context.cache.forget(*(models[name] for name in lost))
             del models, states, wanted, missing  # old and new are never in memory together
             gc.collect()
 

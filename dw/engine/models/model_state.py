@@ -54,6 +54,9 @@ class ModelState:
         self._changes: list[Change] = []
         self._snapshots = [Snapshot(model)]  # as loaded, and after each change
 
+    def __len__(self) -> int:
+        return len(self._changes)
+
     def has(self, index: int, change: Change) -> bool:
         """Whether the change is there, above `index` others."""
         return index < len(self._changes) and self._changes[index] == change
@@ -89,6 +92,13 @@ def rewind(states: States, wanted: Sequence[Change]) -> tuple[list[Change], froz
 
     A change of several models is kept where it is on all of them, above nothing but what is kept.
     """
+    depths, missing = _common(states, wanted)
+    lost = frozenset(name for name, state in states.items() if not state.rewind(depths[name]))
+    return missing, lost
+
+
+def _common(states: States, wanted: Sequence[Change]) -> tuple[dict[str, int], list[Change]]:
+    """How many changes each model keeps, and what is wanted besides."""
     depths = dict.fromkeys(states, 0)
     broken: set[str] = set()  # models that lack a wanted change: what is above it goes
     missing: list[Change] = []
@@ -99,8 +109,13 @@ def rewind(states: States, wanted: Sequence[Change]) -> tuple[list[Change], froz
         else:
             missing.append(change)
             broken |= models
-    lost = frozenset(name for name, state in states.items() if not state.rewind(depths[name]))
-    return missing, lost
+    return depths, missing
+
+
+def has_only(states: States, wanted: Sequence[Change]) -> bool:
+    """Whether the models have what is wanted and no other change that is known."""
+    depths, missing = _common(states, wanted)
+    return not missing and all(len(state) == depths[name] for name, state in states.items())
 
 
 def constructed(models: frozenset[str]) -> Change:
@@ -110,7 +125,8 @@ def constructed(models: frozenset[str]) -> Change:
 
 
 def changed_models(pipeline: Any, states: States) -> frozenset[str]:
-    """The names of the models that the constructor of a pipeline changed or replaced."""
+    """The names of the models that are not as their changes left them, or that the constructor of
+    a pipeline replaced."""
     models = ((name, state, getattr(pipeline, name, state.model)) for name, state in states.items())
     return frozenset(name for name, state, model in models if not state.is_current(model))
 

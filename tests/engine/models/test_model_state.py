@@ -16,6 +16,7 @@ from dw.engine.models.model_state import (
     apply,
     changed_models,
     constructed,
+    has_only,
     rewind,
 )
 
@@ -198,6 +199,28 @@ def test_hooks_change_themselves_once_a_model_is_offloaded(
     assert hasattr(pipeline.unet, "_hf_hook")
     reconcile(pipeline, states, change(LORA))
     assert not hasattr(pipeline.unet, "_hf_hook")
+
+
+def test_a_model_has_what_is_wanted_and_nothing_else(
+    pipeline: Any, states: dict[str, ModelState]
+) -> None:
+    wanted = [change(LORA, models=["unet", "encoder"]), change(IP)]
+    assert has_only(states, [])
+    assert not has_only(states, wanted)
+    reconcile(pipeline, states, *wanted)
+    assert has_only(states, wanted)
+    assert not has_only(states, wanted[:1])
+    assert not has_only(states, [*wanted, change(SCALE)])
+    assert not has_only(states, [wanted[0], change(IP, 2)])
+    assert has_only({"encoder": states["encoder"]}, wanted[:1])
+
+
+def test_what_a_constructor_did_is_never_what_is_wanted(
+    pipeline: Any, states: dict[str, ModelState]
+) -> None:
+    reconcile(pipeline, states, constructed(frozenset({"unet"})))
+    assert not has_only(states, [])
+    assert not has_only(states, [constructed(frozenset({"unet"}))])
 
 
 class TestConstructors:

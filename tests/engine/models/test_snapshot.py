@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -210,6 +211,62 @@ def test_the_order_of_a_container_counts() -> None:
     assert not snapshot.is_current()
     snapshot.restore()
     assert list(model.names) == ["a", "b"]
+
+
+ARRAYS: list[Callable[[], Any]] = [lambda: torch.ones(3), lambda: np.ones(3)]
+
+
+@pytest.mark.parametrize("make", ARRAYS)
+def test_an_array_in_the_place_of_another_or_of_a_number_is_found(
+    model: Model, make: Callable[[], Any]
+) -> None:
+    model.scale, model.attention.scaling["b"] = make(), make()
+    snapshot = Snapshot(model)
+    assert snapshot.is_current()
+    for place, value in ((model, make()), (model.attention, make())):
+        place.scale = value
+        assert not snapshot.is_current()
+        assert snapshot.restore()
+        assert snapshot.is_current()
+    model.tiling = make()
+    assert not snapshot.is_current()
+    snapshot.restore()
+    model.attention.scaling["b"] = make()
+    assert not snapshot.is_current()
+
+
+def test_an_equal_list_in_the_place_of_another_is_the_same_until_it_changes(model: Model) -> None:
+    snapshot = Snapshot(model)
+    model.attention.order = list(model.attention.order)
+    assert snapshot.is_current()
+    model.attention.order.append("c")
+    assert not snapshot.is_current()
+    snapshot.restore()
+    assert model.attention.order == ["a", "b"]
+
+
+@pytest.mark.parametrize("hooks", [True, False])
+def test_attributes_have_no_order(model: Model, hooks: bool) -> None:
+    """One that was removed and set again is the last."""
+    snapshot = Snapshot(model, hooks=hooks)
+    config = model.config
+    del model.config
+    assert not snapshot.is_current()
+    model.config = config
+    assert snapshot.is_current()
+
+
+def test_what_moved_from_one_container_to_the_next_is_found() -> None:
+    model = nn.Module()
+    model.first, model.second = {"a": 1, "b": 2}, {"c": 3}
+    snapshot = Snapshot(model)
+    model.first, model.second = {"a": 1}, {"b": 2, "c": 3}
+    assert not snapshot.is_current()
+    snapshot.restore()
+    model.first.pop("b")
+    model.second.clear()
+    model.second.update(b=2, c=3)
+    assert not snapshot.is_current()
 
 
 def test_what_is_no_model_is_always_current() -> None:
