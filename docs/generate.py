@@ -1,5 +1,5 @@
 """`python docs/generate.py` writes what is generated: parts of README.md and of the pages beside
-it, README's image, and the JSON Schema of workflow files.
+it, README's image, the JSON Schema of workflow files, and the OpenAPI document of the server.
 
 A test compares them, so that they cannot lag behind the code.
 """
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the code beside it is described, wherever another is installed
 
 import dw.repl.commands.all  # noqa: E402, F401  # fills the registry
-from docs import reference  # noqa: E402
+from docs import openapi, reference  # noqa: E402
 from dw.rehearsal.published_models import FAMILIES, NEEDS, REFUSED  # noqa: E402
 from dw.repl.commands.registry import COMMANDS  # noqa: E402
 from dw.settings import Settings  # noqa: E402
@@ -27,6 +27,7 @@ from dw.settings import Settings  # noqa: E402
 README = ROOT / "README.md"
 SCHEMA = ROOT / "dw" / "workflow" / "schema.json"
 DOCS = ROOT / "docs"
+OPENAPI = DOCS / "openapi.json"
 PAGES = (README, DOCS / "workflows.md", DOCS / "rehearsal.md")
 RULE = "| --- | --- | --- | --- |"  # of the table of figures
 HEADLINES = 8
@@ -107,6 +108,7 @@ def _shown(default: bool | float | str) -> str:
 
 def main() -> None:
     SCHEMA.write_text(reference.schema(), encoding="utf-8")
+    OPENAPI.write_text(openapi.openapi(), encoding="utf-8")
     for path in PAGES:
         path.write_text(generated(path.read_text(encoding="utf-8")), encoding="utf-8")
     draw(transcript(README.read_text(encoding="utf-8")))

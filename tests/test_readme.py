@@ -28,6 +28,11 @@ def test_the_workflow_that_the_page_shows_is_right():
     assert validate_text(shown[1], ROOT / "shown.json").problems == ()
 
 
+def test_the_openapi_document_is_up_to_date():
+    made = generate.openapi.openapi()
+    assert generate.OPENAPI.read_text(encoding="utf-8") == made, "run: python docs/generate.py"
+
+
 def test_the_schema_is_up_to_date():
     made = generate.reference.schema()
     assert generate.SCHEMA.read_text(encoding="utf-8") == made, "run: python docs/generate.py"

@@ -136,5 +136,34 @@ def _detail(problem: Mapping[str, Any]) -> dict[str, Any]:
         name, message = "unknown_field", f"unknown field {place!r}"
     else:
         name = "invalid_type" if kind.endswith("_type") else "invalid_value"
-        message = f"{place}: {problem['msg']}"
+        message = f"{place or 'the body'}: {problem['msg']}"
     return {"error_type": name, "message": message, "param": place or None}
+
+
+OF_JOB = (
+    *("missing_field", "invalid_type", "invalid_value", "unknown_field", "workflow_invalid"),
+    *("workflow_not_found", "queue_full", "shutting_down"),
+)
+"""The error types of a route that accepts a job."""
+
+OF_RUN = (
+    *("cancelled", "execution_error", "out_of_memory", "worker_crashed", "poison_job"),
+    *("empty_output", "upload_failed", "initialization_error", "timed_out"),
+)
+"""Those of a route that waits for a job's end, besides."""
+
+OF_BODY = (
+    *("missing_field", "invalid_request", "request_timeout", "payload_too_large"),
+    "unsupported_media_type",
+)
+"""Those of a route that has a body."""
+
+
+def errors(*names: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these error types; every route has some
+    more, by dw/server/openapi.py."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for name in names:
+        told = found.setdefault(error_type_of(name).status, {"description": ""})
+        told["description"] += f"{', ' if told['description'] else ''}`{name}`"
+    return found

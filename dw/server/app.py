@@ -22,6 +22,7 @@ from dw.server.huggingface import huggingface_api
 from dw.server.metrics import Metrics, Timed, metrics_api
 from dw.server.native import native_api
 from dw.server.openai import batches_of, openai_api
+from dw.server.openapi import describe
 from dw.server.page import page
 from dw.server.replicate import replicate_api
 from dw.server.retention import Retention
@@ -108,4 +109,5 @@ def create_app(service: Service) -> FastAPI:
             if route.matches({**scope, "method": method})[0] is Match.FULL
         ]
 
+    describe(app, service)
     return app

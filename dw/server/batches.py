@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -42,7 +42,7 @@ class BatchLine(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     custom_id: str
-    method: str = "POST"
+    method: Literal["POST"] = "POST"
     url: str
     body: dict[str, Any]
 
@@ -71,7 +71,8 @@ class Batches:
         self, file_id: str, endpoint: str, window: str, metadata: Mapping[str, str] | None
     ) -> dict[str, Any]:
         """Raises ApiError for a file that is no list of requests to `endpoint`."""
-        total = sum(1 for _ in self._lines(file_id, endpoint))
+        if not (total := sum(1 for _ in self._lines(file_id, endpoint))):
+            raise ApiError("invalid_value", "the file has no requests", param="input_file_id")
         batch = {
             "id": f"batch_{secrets.token_hex(12)}",
             "object": "batch",

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from dw.server.answers import FileAnswer
 from dw.server.api_error import ApiError
 
 _ID = re.compile(r"file-[0-9a-f]{24}")
@@ -31,10 +32,17 @@ class StoredFile:
     object: str = "file"
     status: str = "processed"
 
-    def to_json(self, base_url: str) -> dict[str, Any]:
+    def to_json(self, base_url: str) -> FileAnswer:
         """As the clients of OpenAI and of Replicate read it, each by its own names."""
         content_type = mimetypes.guess_type(self.filename)[0] or "application/octet-stream"
-        return asdict(self) | {
+        return {
+            "id": self.id,
+            "bytes": self.bytes,
+            "created_at": self.created_at,
+            "filename": self.filename,
+            "purpose": self.purpose,
+            "object": "file",
+            "status": "processed",
             "name": self.filename,
             "size": self.bytes,
             "content_type": content_type,

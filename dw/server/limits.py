@@ -29,3 +29,6 @@ LIMITS = {each.name: each for each in fields(Limits)}
 
 SLOWEST = 1000
 """Bytes of a body per second, on the average: who sends less holds a connection for nothing."""
+
+LONGEST_RUN_S = 7 * 24 * 3600
+"""The longest deadline that a caller may set."""

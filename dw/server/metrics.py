@@ -150,7 +150,11 @@ class Timed:
 def metrics_api(metrics: Metrics) -> APIRouter:
     router = APIRouter(route_class=StrictRoute)
 
-    @router.get("/metrics")
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
+    )
     def exposition() -> Response:
         """In Prometheus's text format."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -7,23 +7,37 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Form, Request, UploadFile
+from fastapi import APIRouter, Form, Query, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dw.jobs.job import Job
 from dw.seeds import MAX_SEED
-from dw.server.api_error import ApiError, of_model
+from dw.server.answers import (
+    BatchAnswer,
+    BatchList,
+    FileAnswer,
+    FileDeleted,
+    FileList,
+    ImageAnswer,
+    ImagesAnswer,
+    ModelAnswer,
+    ModelList,
+)
+from dw.server.api_error import OF_BODY, OF_JOB, OF_RUN, ApiError, errors, of_model
 from dw.server.batches import Batches
 from dw.server.native import require_success
 from dw.server.service import Service
-from dw.server.strict import StrictRoute
+from dw.server.strict import FORM, StrictRoute, require_content_type
 
 MOST_IMAGES = 10
+LONGEST_PAGE = 10_000
+BYTES = "application/octet-stream"
+T = TypeVar("T")
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 
 
@@ -61,31 +75,48 @@ class BatchBody(BaseModel):
     metadata: dict[str, str] | None = None
 
 
+EDIT = {
+    "type": "object",
+    "description": "the fields of a generation, numbers as text; files for images and the mask",
+    "properties": {
+        "model": {"type": "string"},
+        "prompt": {"type": "string"},
+        "image": {"type": "string", "format": "binary"},
+        "mask": {"type": "string", "format": "binary"},
+    },
+    "required": ["model"],
+}
+
+
 def openai_api(service: Service, batches: Batches) -> APIRouter:
     router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
     @router.get("/models")
-    def list_models() -> dict[str, Any]:
+    def list_models() -> ModelList:
         return {"object": "list", "data": [model(name) for name in service.catalog.names()]}
 
-    @router.get("/models/{name}")
-    def show_model(name: str) -> dict[str, Any]:
+    @router.get("/models/{name}", responses=errors("workflow_not_found", "workflow_invalid"))
+    def show_model(name: str) -> ModelAnswer:
         service.catalog.document(name)
         return model(name)
 
-    @router.post("/images/generations")
-    async def generate(body: Generation, request: Request) -> dict[str, Any]:
+    @router.post("/images/generations", responses=errors(*OF_JOB, *OF_RUN))
+    async def generate(body: Generation, request: Request) -> ImagesAnswer:
         """Make images and wait for them. Image `k` of `n` has the seed `seed + k`."""
         return await answered(body, request)
 
-    @router.post("/images/edits")
-    async def edit(request: Request) -> dict[str, Any]:
+    @router.post(
+        "/images/edits",
+        responses=errors(*OF_JOB, *OF_RUN, *OF_BODY),
+        openapi_extra={"requestBody": {"required": True, "content": {FORM: {"schema": EDIT}}}},
+    )
+    async def edit(request: Request) -> ImagesAnswer:
         """Make images from images. The fields of the form are those of a generation; `image` and
         `mask` are files, several images are `image[]`."""
         fields, images = await uploaded(service, request)
         return await answered(generation(fields, images), request)
 
-    async def answered(body: Generation, request: Request) -> dict[str, Any]:
+    async def answered(body: Generation, request: Request) -> ImagesAnswer:
         ids = await run_in_threadpool(submitted, service, body, request.state.request_id)
         jobs = await service.ended_for(ids, request)
         for job in jobs:
@@ -98,8 +129,9 @@ def openai_api(service: Service, batches: Batches) -> APIRouter:
         file: UploadFile | None = None,
         purpose: Annotated[Literal["batch", "user_data"] | None, Form()] = None,
         content: UploadFile | None = None,
-    ) -> dict[str, Any]:
-        """Keep a file: `file` with its `purpose`, or `content`, as Replicate's client sends it."""
+    ) -> FileAnswer:
+        """Keep a file, which goes to the disk as it comes: `file` with its `purpose`, or `content`,
+        as Replicate's client sends it."""
         if (sent := file or content) is None or (file and purpose is None):
             missing = "purpose" if file else "file"
             message = f"Missing required field: {missing!r}"
@@ -107,40 +139,64 @@ def openai_api(service: Service, batches: Batches) -> APIRouter:
         stored = service.files.add(sent.file, sent.filename or "", purpose or "user_data")
         return stored.to_json(str(request.base_url))
 
-    @router.get("/files")
-    def list_files(request: Request, purpose: str | None = None) -> dict[str, Any]:
-        found = [file.to_json(str(request.base_url)) for file in service.files.all(purpose)]
-        return {"object": "list", "data": found, "results": found, "has_more": False}
+    @router.get("/files", responses=errors("not_found"))
+    def list_files(
+        request: Request,
+        purpose: str | None = None,
+        after: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = LONGEST_PAGE,
+        order: Literal["asc", "desc"] = "desc",
+    ) -> FileList:
+        """The newest files first; the page after this one begins after the last id of this one."""
+        found = service.files.all(purpose)
+        if order == "asc":
+            found.reverse()
+        page, has_more = page_of(found, [file.id for file in found], after, limit)
+        told = [file.to_json(str(request.base_url)) for file in page]
+        return {"object": "list", "data": told, "results": told, "has_more": has_more}
 
     @router.get("/files/{file_id}")
-    def show_file(file_id: str, request: Request) -> dict[str, Any]:
+    def show_file(file_id: str, request: Request) -> FileAnswer:
         return service.files.get(file_id).to_json(str(request.base_url))
 
-    @router.get("/files/{file_id}/content")
+    @router.get(
+        "/files/{file_id}/content",
+        response_class=Response,
+        responses={200: {"content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}}},
+    )
     def file_content(file_id: str) -> Response:
         path = service.files.path(file_id)
-        return FileResponse(path, media_type="application/octet-stream")
+        return FileResponse(path, media_type=BYTES)
 
     @router.delete("/files/{file_id}")
-    def delete_file(file_id: str) -> dict[str, Any]:
+    def delete_file(file_id: str) -> FileDeleted:
         service.files.delete(file_id)
         return {"id": file_id, "object": "file", "deleted": True}
 
-    @router.post("/batches")
+    @router.post(
+        "/batches",
+        response_model=BatchAnswer,
+        responses=errors("not_found", "invalid_value"),
+    )
     def create_batch(body: BatchBody) -> dict[str, Any]:
         return batches.create(
             body.input_file_id, body.endpoint, body.completion_window, body.metadata
         )
 
-    @router.get("/batches")
-    def list_batches() -> dict[str, Any]:
-        return {"object": "list", "data": batches.all(), "has_more": False}
+    @router.get("/batches", response_model=BatchList, responses=errors("not_found"))
+    def list_batches(
+        after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+    ) -> dict[str, Any]:
+        """The newest batches first."""
+        found = batches.all()
+        data, has_more = page_of(found, [batch["id"] for batch in found], after, limit)
+        return {"object": "list", "data": data, "has_more": has_more}
 
-    @router.get("/batches/{batch_id}")
+    @router.get("/batches/{batch_id}", response_model=BatchAnswer)
     def show_batch(batch_id: str) -> dict[str, Any]:
         return batches.get(batch_id)
 
-    @router.post("/batches/{batch_id}/cancel")
+    @router.post("/batches/{batch_id}/cancel", response_model=BatchAnswer)
     def cancel_batch(batch_id: str) -> dict[str, Any]:
         return batches.cancel(batch_id)
 
@@ -174,6 +230,7 @@ async def uploaded(
     service: Service, request: Request
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """The fields of a form, and the paths of the files in it, by their fields. Raises ApiError."""
+    require_content_type(request, FORM)
     fields: dict[str, str] = {}
     files: dict[str, list[str]] = {}
     async with request.form(max_files=MOST_IMAGES + 1) as form:
@@ -220,7 +277,7 @@ def batches_of(service: Service) -> Batches:
 
     def answer(job: Job) -> dict[str, Any]:
         require_success(job)
-        return images(service, [job], "b64_json", "")
+        return {**images(service, [job], "b64_json", "")}
 
     return Batches(
         service.state_folder / "batches",
@@ -232,13 +289,26 @@ def batches_of(service: Service) -> Batches:
     )
 
 
-def model(name: str) -> dict[str, Any]:
+def page_of(
+    found: Sequence[T], ids: Sequence[str], after: str | None, limit: int
+) -> tuple[list[T], bool]:
+    """At most `limit` of what was found, from behind the id `after`, and whether there are more.
+
+    Raises ApiError for an unknown id.
+    """
+    if after is not None and after not in ids:
+        raise ApiError("not_found", f"there is no {after!r}", param="after")
+    begin = 0 if after is None else ids.index(after) + 1
+    return list(found[begin : begin + limit]), len(found) > begin + limit
+
+
+def model(name: str) -> ModelAnswer:
     return {"id": name, "object": "model", "created": 0, "owned_by": "dw"}
 
 
-def images(service: Service, jobs: list[Job], form: str, base_url: str) -> dict[str, Any]:
+def images(service: Service, jobs: list[Job], form: str, base_url: str) -> ImagesAnswer:
     """The answer with the images of jobs. Raises ApiError where one made none."""
-    data: list[Mapping[str, str]] = []
+    data: list[ImageAnswer] = []
     for job in jobs:
         found = [
             number

@@ -15,7 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from dw.errors import DwError
 from dw.jobs.job import FINAL, Job, JobError, JobState
 from dw.jobs.runpod_output import failure, success
-from dw.server.api_error import ApiError
+from dw.server.answers import (
+    RunPodCancelled,
+    RunPodHealth,
+    RunPodJob,
+    RunPodPurged,
+    RunPodStream,
+)
+from dw.server.api_error import ApiError, errors
+from dw.server.limits import LONGEST_RUN_S
 from dw.server.service import Service
 from dw.server.strict import StrictRoute
 
@@ -41,7 +49,7 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    executionTimeout: int | None = Field(default=None, gt=0)  # noqa: N815
+    executionTimeout: int | None = Field(default=None, gt=0, le=1000 * LONGEST_RUN_S)  # noqa: N815
     ttl: int | None = Field(default=None, gt=0)
     lowPriority: bool = False  # noqa: N815
 
@@ -57,7 +65,15 @@ def runpod_api(service: Service) -> APIRouter:
     router = APIRouter(
         prefix="/v2/{endpoint}", dependencies=[Depends(_declared)], route_class=StrictRoute
     )
+    unserved = errors("workflow_not_found", "workflow_invalid")
+    of_job = errors("workflow_not_found", "queue_full", "shutting_down")
+    unknown = errors("job_not_found")
     streamed: dict[str, None] = {}  # the jobs whose result was given as a stream, in order
+
+    def known(endpoint: str) -> None:
+        service.catalog.document(endpoint)
+
+    served = [Depends(known)]
 
     def submitted(endpoint: str, body: RunBody, request: Request, **options: Any) -> dict[str, Any]:
         """The answer to a new job; a refusal is a job that failed, as the platform tells it."""
@@ -100,12 +116,12 @@ def runpod_api(service: Service) -> APIRouter:
             told |= _failed(job.error)
         return told
 
-    @router.post("/run")
+    @router.post("/run", response_model=RunPodJob, responses=of_job)
     def run(endpoint: str, body: RunBody, request: Request) -> dict[str, Any]:
         """Accept a job."""
         return submitted(endpoint, body, request)
 
-    @router.post("/runsync")
+    @router.post("/runsync", response_model=RunPodJob, responses=of_job)
     async def run_sync(
         endpoint: str,
         body: RunBody,
@@ -119,13 +135,14 @@ def runpod_api(service: Service) -> APIRouter:
         (job,) = await service.ended_for([told["id"]], request, wait / 1000)
         return answer(job)
 
-    @router.get("/status/{job_id}")
-    @router.post("/status/{job_id}")
+    @router.get("/status/{job_id}", response_model=RunPodJob, responses=unknown)
+    @router.post("/status/{job_id}", response_model=RunPodJob, responses=unknown)
     def status(job_id: str) -> dict[str, Any]:
+        """A job as it is now."""
         return answer(found(job_id))
 
-    @router.get("/stream/{job_id}")
-    @router.post("/stream/{job_id}")
+    @router.get("/stream/{job_id}", response_model=RunPodStream, responses=unknown)
+    @router.post("/stream/{job_id}", response_model=RunPodStream, responses=unknown)
     def stream(job_id: str) -> dict[str, Any]:
         """The result as a stream of one chunk, which is given once: the client ends with the first
         answer without any. To it a cancelled job would never end."""
@@ -139,17 +156,22 @@ def runpod_api(service: Service) -> APIRouter:
                 del streamed[next(iter(streamed))]
         return {"status": told["status"], "stream": [{"output": told["output"]}] if is_new else []}
 
-    @router.post("/cancel/{job_id}")
+    @router.post("/cancel/{job_id}", response_model=RunPodCancelled, responses=unknown)
     def cancel(job_id: str) -> dict[str, Any]:
         """Answers before a running job has stopped, as the client waits for 3 seconds only."""
         job = service.queue.cancel(job_id)
         return {"id": job.id, "status": STATUS[job.state if job.state in FINAL else _CANCELLED]}
 
-    @router.post("/retry/{job_id}")
+    @router.post(
+        "/retry/{job_id}", response_model=RunPodJob, responses=unknown | errors("not_retryable")
+    )
     def retry(job_id: str) -> dict[str, Any]:
+        """Queue a job that ended badly once more."""
         return answer(service.queue.retry(job_id))
 
-    @router.post("/purge-queue")
+    @router.post(
+        "/purge-queue", response_model=RunPodPurged, dependencies=served, responses=unserved
+    )
     def purge_queue(endpoint: str) -> dict[str, Any]:
         """Cancel the jobs of an endpoint that wait."""
         waiting = service.queue.store.jobs(
@@ -158,8 +180,9 @@ def runpod_api(service: Service) -> APIRouter:
         removed = [service.queue.cancel(job.id).state is _CANCELLED for job in waiting]
         return {"removed": sum(removed), "status": "completed"}
 
-    @router.get("/health")
+    @router.get("/health", response_model=RunPodHealth, dependencies=served, responses=unserved)
     def health(endpoint: str) -> dict[str, Any]:
+        """How many jobs of an endpoint there are, and workers."""
         counts = service.queue.store.counts(endpoint)
         busy = sum(slot.client.status().run_id is not None for slot in service.queue.slots)
         return {

@@ -4,11 +4,12 @@ and its JSON is JSON."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import pydantic_core
 from fastapi import Request, Response, params
+from fastapi._compat import ModelField
 from fastapi.routing import APIRoute
 
 from dw.errors import did_you_mean
@@ -25,20 +26,29 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            self._check_query(request)
+            strict = _StrictRequest(request.scope, request.receive)
+            _refuse_unknown("parameter", strict.query_params, self.dependant.query_params)
             if self.body_field is not None:
                 is_form = isinstance(self.body_field.field_info, params.Form)
-                require_content_type(request, FORM if is_form else "application/json")
-            return await handle(_StrictRequest(request.scope, request.receive))
+                require_content_type(strict, FORM if is_form else "application/json")
+                if is_form:
+                    form = await strict.form()
+                    try:
+                        _refuse_unknown("field", form, self.dependant.body_params)
+                    except ApiError:
+                        await form.close()
+                        raise
+            return await handle(strict)
 
         return strict
 
-    def _check_query(self, request: Request) -> None:
-        known = [field.alias for field in self.dependant.query_params]
-        for name in request.query_params:
-            if name not in known:
-                message = f"unknown parameter {name!r}{did_you_mean(name, known)}"
-                raise ApiError("unknown_field", message, param=name)
+
+def _refuse_unknown(what: str, given: Iterable[str], fields: Iterable[ModelField]) -> None:
+    known = [field.alias for field in fields]
+    for name in given:
+        if name not in known:
+            message = f"unknown {what} {name!r}{did_you_mean(name, known)}"
+            raise ApiError("unknown_field", message, param=name)
 
 
 class _StrictRequest(Request):

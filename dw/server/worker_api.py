@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -19,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from dw.codec import from_json, to_json
 from dw.events import Check, Clear, Command, Report, Run
 from dw.jobs.pool import Slot
-from dw.server.api_error import ApiError
+from dw.server.answers import Killed, Stopping, Where, WorkerAnswer, WorkerList
+from dw.server.api_error import OF_JOB, ApiError, errors
+from dw.server.limits import LONGEST_RUN_S
 from dw.server.service import Service
 from dw.server.strict import StrictRoute
 
@@ -32,41 +33,50 @@ class CommandBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     command: dict[str, Any]
-    timeout_s: float | None = Field(default=None, gt=0)
+    timeout_s: float | None = Field(default=None, gt=0, le=LONGEST_RUN_S)
 
 
 def worker_api(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
     @router.get("/workers")
-    def list_workers() -> dict[str, Any]:
+    def list_workers() -> WorkerList:
         """The state of each worker, and the job that it has."""
         return {"workers": [_status(service, slot) for slot in service.queue.slots]}
 
     @router.get("/workers/{name}/where")
-    def where(name: str) -> dict[str, Any]:
+    def where(name: str) -> Where:
         """What a worker is doing."""
-        summary = _slot(service, name).client.where()
-        return {"summary": None if summary is None else asdict(summary)}
+        return {"summary": _slot(service, name).client.where()}
 
     @router.post("/workers/{name}/stop")
-    def stop(name: str) -> dict[str, Any]:
+    def stop(name: str) -> WorkerAnswer:
         """Shut a worker down; its models are lost. The next job starts another."""
         slot = _slot(service, name)
         slot.client.stop()
         return _status(service, slot)
 
     @router.post("/jobs/{job_id}/stop")
-    def stop_job(job_id: str) -> dict[str, Any]:
+    def stop_job(job_id: str) -> Stopping:
         """End the denoising of a running job early; its results are kept."""
         return {"stopping": service.queue.stop(job_id)}
 
     @router.post("/jobs/{job_id}/kill")
-    def kill_job(job_id: str) -> dict[str, Any]:
+    def kill_job(job_id: str) -> Killed:
         """Kill the worker that runs this job; its models are lost."""
         return {"killed": service.queue.kill(job_id)}
 
-    @router.post("/commands")
+    @router.post(
+        "/commands",
+        response_class=StreamingResponse,
+        responses={
+            **errors(*OF_JOB, "not_allowed"),
+            200: {
+                "description": "Events, one on each line",
+                "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+            },
+        },
+    )
     async def command(body: CommandBody, request: Request) -> StreamingResponse:
         """Carry out a command of a shell: Run, Check, Report or Clear. Its events are streamed; a
         run is cancelled when its caller leaves."""
@@ -117,6 +127,6 @@ def _slot(service: Service, name: str) -> Slot:
     raise ApiError("not_found", f"there is no worker {name!r}; they are {names}")
 
 
-def _status(service: Service, slot: Slot) -> dict[str, Any]:
+def _status(service: Service, slot: Slot) -> WorkerAnswer:
     job = service.queue.job_on(slot)
-    return {"name": slot.name, "job": job, "status": asdict(slot.client.status())}
+    return {"name": slot.name, "job": job, "status": slot.client.status()}
