@@ -8,8 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from dw.server.catalog import Catalog
-
+from dw.jobs.catalog import Catalog
 from dw.jobs.pool import Slot
 from dw.jobs.queue import JobQueue
 from dw.jobs.store import JobStore

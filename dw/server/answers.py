@@ -287,3 +287,64 @@ class RunPodWorkerCounts(TypedDict):
 class RunPodHealth(TypedDict):
     jobs: RunPodJobCounts
     workers: RunPodWorkerCounts
+
+
+# ------------------------------------------------------------------ Replicate
+
+
+class PredictionUrls(TypedDict):
+    get: str
+    cancel: str
+
+
+class PredictionMetrics(TypedDict):
+    predict_time: NotRequired[float]
+
+
+class Prediction(TypedDict):
+    """Times are texts of ISO 8601. `output` are URLs, or data: URLs."""
+
+    id: str
+    model: str
+    version: str
+    status: Literal["starting", "processing", "succeeded", "failed", "canceled"]
+    input: dict[str, Any]
+    output: list[str] | None
+    error: str | None
+    logs: str
+    metrics: PredictionMetrics
+    created_at: str
+    started_at: str | None
+    completed_at: str | None
+    urls: PredictionUrls
+
+
+class PredictionPage(TypedDict):
+    previous: None
+    next: str | None
+    results: list[Prediction]
+
+
+class Version(TypedDict):
+    """`openapi_schema` holds the schema of the workflow's arguments, as cog's does."""
+
+    id: str
+    created_at: str
+    cog_version: str
+    openapi_schema: dict[str, Any]
+
+
+class VersionPage(TypedDict):
+    previous: None
+    next: None
+    results: list[Version]
+
+
+class ReplicateModel(TypedDict):
+    url: str
+    owner: str
+    name: str
+    description: str | None
+    visibility: Literal["public"]
+    run_count: int
+    latest_version: Version

@@ -17,7 +17,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dw.jobs.job import Job
-from dw.server.api_error import ApiError, of_model
+from dw.server.api_error import OF_JOB, OF_RUN, ApiError, errors, of_model
 from dw.server.native import require_success
 from dw.server.service import Service
 from dw.server.strict import StrictRoute, require_content_type
@@ -54,6 +54,15 @@ class Inference(BaseModel):
         return (self.parameters.model_extra or {}) | (size.model_dump() if size else {})
 
 
+BINARY = {"type": "string", "format": "binary"}
+BODY = {
+    "application/json": {
+        "schema": Inference.model_json_schema(ref_template="#/components/schemas/{model}")
+    },
+    "image/*": {"schema": BINARY},
+}
+
+
 def huggingface_api(service: Service) -> APIRouter:
     router = APIRouter(route_class=StrictRoute)
 
@@ -65,12 +74,11 @@ def huggingface_api(service: Service) -> APIRouter:
     @router.post(
         "/models/{name}",
         response_class=Response,
-        responses={200: {"content": {"image/*": {}}, "description": "The result"}},
-        openapi_extra={
-            "requestBody": {
-                "content": {"application/json": {"schema": Inference.model_json_schema()}}
-            }
+        responses={
+            **errors(*OF_JOB, *OF_RUN),
+            200: {"content": {"*/*": {"schema": BINARY}}, "description": "The result"},
         },
+        openapi_extra={"requestBody": {"required": True, "content": BODY}},
     )
     async def infer(name: str, request: Request) -> Response:
         """Run a workflow, and answer with the bytes of its first result. The job is cancelled when

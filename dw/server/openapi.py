@@ -16,7 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from dw.errors import DwError
 from dw.server.api_error import OF_BODY, errors
 from dw.server.edge import OPEN_PATHS
-from dw.server.faces import FACES, face_of
+from dw.server.faces import FACES, Face, face_of
 from dw.server.service import Service
 from dw.workflow.inputs import arguments_schema
 
@@ -41,13 +41,14 @@ def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     found = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
+    components = found["components"]
     for path, operations in found["paths"].items():
         for operation in operations.values():
             _complete(path, operation, needs_key=needs_key)
-    components = found["components"]
+            components["schemas"] |= _hoist(operation)
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
-    components["schemas"] |= {f"{face.name}Error": dict(face.schema) for face in FACES}
+    components["schemas"] |= {_error(face): dict(face.schema) for face in FACES}
     if needs_key:
         components["securitySchemes"] = {KEY: {"type": "http", "scheme": "bearer"}}
     return found
@@ -61,7 +62,7 @@ def _complete(path: str, operation: dict[str, Any], *, needs_key: bool) -> None:
         known = responses.setdefault(str(status), {"description": ""})
         texts = f"{known['description']}, {response['description']}".split(", ")
         known["description"] = ", ".join(dict.fromkeys(filter(None, texts)))
-    error = {"$ref": f"#/components/schemas/{face_of(path).name}Error"}
+    error = {"$ref": f"#/components/schemas/{_error(face_of(path))}"}
     for status, response in responses.items():
         headers = {"x-request-id": _header("the caller's own, or a new one")}
         if int(status) >= 400:
@@ -87,6 +88,18 @@ def _everywhere(path: str, operation: Mapping[str, Any], *, needs_key: bool) -> 
         yield "not_found"
     if "requestBody" in operation:
         yield from OF_BODY
+
+
+def _error(face: Face) -> str:
+    return f"{face.name.replace(' ', '')}Error"
+
+
+def _hoist(operation: dict[str, Any]) -> dict[str, Any]:
+    """The definitions that the schemas of a body, which a route declares by itself, bring along."""
+    found: dict[str, Any] = {}
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        found |= content.get("schema", {}).pop("$defs", {})
+    return found
 
 
 def _header(description: str) -> dict[str, Any]:

@@ -17,7 +17,14 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict
 
 from dw.jobs.job import Job, JobState
-from dw.server.api_error import ApiError
+from dw.server.answers import (
+    Prediction,
+    PredictionPage,
+    ReplicateModel,
+    Version,
+    VersionPage,
+)
+from dw.server.api_error import OF_JOB, ApiError, errors
 from dw.server.service import Service
 from dw.server.strict import StrictRoute
 from dw.workflow.inputs import arguments_schema
@@ -77,13 +84,23 @@ def replicate_api(service: Service) -> APIRouter:
             told["status"] = "starting"
         return told
 
-    @router.post("/predictions", status_code=201)
+    of_model = errors("workflow_not_found", "workflow_invalid")
+    of_job = errors("job_not_found")
+
+    @router.post(
+        "/predictions", status_code=201, response_model=Prediction, responses=errors(*OF_JOB)
+    )
     async def predict(body: PredictionBody, request: Request, prefer: Prefer = "") -> Any:
         """Accept a prediction; with `Prefer: wait` its end is waited for. It lives on when the
         caller leaves."""
         return await predicted(body.version.rpartition("/")[2], body, request, prefer)
 
-    @router.post("/models/{owner}/{name}/predictions", status_code=201)
+    @router.post(
+        "/models/{owner}/{name}/predictions",
+        status_code=201,
+        response_model=Prediction,
+        responses=errors(*OF_JOB),
+    )
     async def predict_by(
         owner: str,  # noqa: ARG001
         name: str,
@@ -94,7 +111,7 @@ def replicate_api(service: Service) -> APIRouter:
         """The same for the model that the path names."""
         return await predicted(name, body, request, prefer)
 
-    @router.get("/predictions")
+    @router.get("/predictions", response_model=PredictionPage, responses=of_job)
     def list_predictions(request: Request, cursor: Annotated[str | None, Query()] = None) -> Any:
         """The newest first."""
         base_url = str(request.base_url)
@@ -106,16 +123,16 @@ def replicate_api(service: Service) -> APIRouter:
             "results": [prediction(service, job, base_url, holds_data=False) for job in found],
         }
 
-    @router.get("/predictions/{job_id}")
+    @router.get("/predictions/{job_id}", response_model=Prediction, responses=of_job)
     def show_prediction(job_id: str, request: Request) -> Any:
         return prediction(service, service.queue.store.get(job_id), str(request.base_url))
 
-    @router.post("/predictions/{job_id}/cancel")
+    @router.post("/predictions/{job_id}/cancel", response_model=Prediction, responses=of_job)
     def cancel_prediction(job_id: str, request: Request) -> Any:
         """Cancel a prediction; it is `canceled` when its run has stopped."""
         return prediction(service, service.queue.cancel(job_id), str(request.base_url))
 
-    @router.get("/models/{owner}/{name}")
+    @router.get("/models/{owner}/{name}", response_model=ReplicateModel, responses=of_model)
     def show_model(owner: str, name: str, request: Request) -> Any:
         return {
             "url": f"{request.base_url}workflows/{name}",
@@ -127,11 +144,13 @@ def replicate_api(service: Service) -> APIRouter:
             "latest_version": version(name),
         }
 
-    @router.get("/models/{owner}/{name}/versions")
+    @router.get("/models/{owner}/{name}/versions", response_model=VersionPage, responses=of_model)
     def list_versions(owner: str, name: str) -> Any:  # noqa: ARG001
         return {"previous": None, "next": None, "results": [version(name)]}
 
-    @router.get("/models/{owner}/{name}/versions/{version_id}")
+    @router.get(
+        "/models/{owner}/{name}/versions/{version_id}", response_model=Version, responses=of_model
+    )
     def show_version(owner: str, name: str, version_id: str) -> Any:  # noqa: ARG001
         if version_id != name:
             message = f"{name} has no version {version_id!r}; its one version is {name!r}"
