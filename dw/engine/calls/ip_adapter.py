@@ -16,8 +16,10 @@ from transformers import CLIPImageProcessor
 
 from dw.engine.models.context import LoadContext, stand_in_folder
 from dw.engine.models.fingerprint import Fingerprint
+from dw.engine.models.live_models import modules
 from dw.engine.models.mapped_files import detach
 from dw.engine.models.model_state import Change, Layer
+from dw.engine.models.modifiers import store_again
 from dw.engine.models.spec import ComponentSpec
 from dw.engine.models.weights_file import check_weights
 from dw.errors import RunFailed, told
@@ -90,6 +92,8 @@ def _load(pipeline: Any, *, wanted: IpAdapterFile) -> None:
         with wanted.name.reading():
             pipeline.load_ip_adapter(folder, subfolder="", weight_name=name, **{encoder: None})
             detach(pipeline.components.values(), wanted.name)
+        for model in modules(pipeline):
+            store_again(model)
     except (KeyError, RuntimeError, ValueError) as error:
         raise RunFailed(
             f"the IP-Adapter {wanted.title!r} does not fit {type(pipeline).__name__}: "

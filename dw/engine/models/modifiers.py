@@ -78,6 +78,15 @@ def _cast_layerwise(module: Any, storage_dtype: str, **arguments: Any) -> None:
         apply_layerwise_casting(module, storage, compute, skipped, **arguments)
 
 
+def store_again(model: Any) -> None:
+    """Cast the layers of layerwise casting to the dtype in which they are stored between calls. The
+    loader of a UNet's IP-Adapters casts them all to the dtype in which they compute."""
+    for layer in model.modules():
+        registry = getattr(layer, "_diffusers_hook", None)
+        if registry is not None and (hook := registry.get_hook("layerwise_casting")) is not None:
+            layer.to(dtype=hook.storage_dtype)
+
+
 def _kept_in_their_dtype(model: Any) -> Iterator[str]:
     """Patterns of the modules of a transformers model that keep their dtype, because other code
     reads it: that of the first weights is the model's own, and T5 casts the input of some

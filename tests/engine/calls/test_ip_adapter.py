@@ -172,3 +172,22 @@ def test_a_pipeline_that_takes_none_is_told(session: Session) -> None:
     document["steps"][0]["pipeline"]["arguments"] = {"prompt": "x", "ip_adapter_image": "red.png"}
     messages = [each.message for each in session.engine.check(session.document(document))]
     assert "StableDiffusionUpscalePipeline takes no IP-Adapter" in messages
+
+
+@pytest.mark.parametrize("storage", ["torch.float8_e4m3fn", "torch.bfloat16"])
+def test_layers_that_are_stored_smaller_stay_so_and_are_not_loaded_again(
+    session: Session, storage: str
+) -> None:
+    casting = {"enable_layerwise_casting": {"storage_dtype": storage}}
+    plain = text_to_image("any/model", configuration=casting)
+    cast = session.hashes(plain, rehearse=True)
+    red = session.hashes(with_image(configuration=casting), rehearse=True)
+    assert [event.component for event in session.seen(Loading)] == ["gen.image_encoder"]
+    assert red != cast
+    for edited, images in (
+        (with_image(configuration=casting), red),
+        (with_image(0.0, configuration=casting), cast),
+        (plain, cast),
+    ):
+        assert session.hashes(edited, rehearse=True) == images
+        assert session.seen(Loading) == []
