@@ -70,6 +70,7 @@ def _serve(options: argparse.Namespace) -> int:
     from dw.server.files import FileStore
     from dw.server.logs import log_to_stderr
     from dw.server.service import Service
+    from dw.server.shutdown import DrainingServer
 
     if options.trust and options.allow_inline:
         raise UsageError("--trust and --allow-inline exclude each other: a text is never trusted")
@@ -113,7 +114,7 @@ def _serve(options: argparse.Namespace) -> int:
                 log_config=None,
                 timeout_graceful_shutdown=2,
             )
-            uvicorn.Server(config).run()
+            DrainingServer(config, queue, options.grace).run()
         finally:
             queue.close(options.grace)
     return EXIT_OK

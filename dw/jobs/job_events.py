@@ -47,6 +47,7 @@ class JobEvents:
         self._active: dict[str, _Active] = {}
         self._followers: dict[str, list[Callable[[], None]]] = {}
         self._waiting: dict[str, list[Callable[[], None]]] = {}
+        self.is_closed = False
 
     def add(self, job_id: str, event: Mapping[str, Any]) -> None:
         """The next event of an active job. `event` has its name under `event`."""
@@ -86,6 +87,13 @@ class JobEvents:
         self._wake(self._followers, job.id)
         if job.state.is_final:
             self._wake(self._waiting, job.id)
+
+    def close(self) -> None:
+        """No more events come from this process: wake all who wait for one."""
+        self.is_closed = True
+        for watchers in (self._followers, self._waiting):
+            for job_id in list(watchers):
+                self._wake(watchers, job_id)
 
     def after(self, job_id: str, number: int = 0) -> list[Numbered]:
         """The events of a job with higher numbers, in order. Raises JobNotFound."""

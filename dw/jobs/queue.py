@@ -34,6 +34,9 @@ MOST_QUEUED = 100_000
 MOST_ATTEMPTS = 3
 """Of a job that was active whenever its server died."""
 
+UPLOAD_S = 5.0
+"""That an upload has when the server ends."""
+
 _PASSING = frozenset({JobState.RUNNING, JobState.UPLOADING})  # they soon have the next state
 
 _log = logging.getLogger(__name__)
@@ -83,7 +86,9 @@ class JobQueue:
         self._is_draining = False
         self._recover()
         self._threads = [
-            threading.Thread(target=self._serve, args=(slot,), name=f"jobs-{slot.name}")
+            threading.Thread(
+                target=self._serve, args=(slot,), name=f"jobs-{slot.name}", daemon=True
+            )
             for slot in pool.slots
         ]
         for thread in self._threads:
@@ -152,7 +157,10 @@ class JobQueue:
 
     def close(self, grace_s: float = 10.0) -> None:
         """Take no new jobs, let active ones end within `grace_s`, queue the others again, and end
-        the workers."""
+        the workers. A second call with less grace hurries the first.
+
+        A result on its way into a storage that hangs is left to the next server.
+        """
         with self._changed:
             self._is_draining = True
             self._changed.notify_all()
@@ -163,9 +171,11 @@ class JobQueue:
             attempts = list(self._attempts.values())
         for attempt in attempts:
             attempt.cancel(give_back=True)
+        give_up = time.monotonic() + self._settings.grace + UPLOAD_S  # a worker is killed by then
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, give_up - time.monotonic()))
         self._pool.close()
+        self.events.close()
 
     # ------------------------------------------------------------------ the thread of a slot
 

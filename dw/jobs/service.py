@@ -15,7 +15,7 @@ from dw.jobs.catalog import Catalog
 from dw.jobs.job import Job
 from dw.jobs.job_events import Numbered
 from dw.jobs.job_request import job_request
-from dw.jobs.queue import JobQueue
+from dw.jobs.queue import Draining, JobQueue
 from dw.jobs.requirements import InitializationFailed
 from dw.jobs.storage import Storage
 from dw.jobs.workflow_arguments import OpenWorkflow
@@ -98,6 +98,8 @@ class JobService:
                 is_over = self.queue.store.get(job_id).state.is_final
                 if is_over and after >= self.queue.events.last(job_id):
                     return
+                if self.queue.events.is_closed:
+                    return
                 await woken.wait()
 
     def wait(self, job_id: str) -> Job:
@@ -110,10 +112,12 @@ class JobService:
         return job
 
     async def ended(self, job_id: str) -> Job:
-        """Wait for a job's end."""
+        """Wait for a job's end. Raises Draining when the server ends before."""
         woken, wake = _wakeup()
         with self.queue.events.watched(job_id, wake, until_end=True):
             while not (job := self.queue.store.get(job_id)).state.is_final:
+                if self.queue.events.is_closed:
+                    raise Draining(f"the server is about to end; job {job_id} waits for the next")
                 await woken.wait()
                 woken.clear()
         return job
