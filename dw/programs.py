@@ -56,6 +56,9 @@ PROGRAMS = {
     "runpod": ProgramEntry(
         "dw.runpod.program", "run jobs of a RunPod endpoint", "dw runpod --workflow shapes"
     ),
+    "doctor": ProgramEntry(
+        "dw.doctor", "check this machine, its disks, device and models", "dw doctor examples"
+    ),
     "schema": ProgramEntry(
         "dw.schema", "print the JSON Schema of workflow files", "dw schema > dw.schema.json"
     ),

@@ -13,16 +13,17 @@ FILES = [*MODULES, *sorted(ROOT.glob("tests/**/*.py"))]
 FLOOR = {
     *("atomic_files", "refusals"),
     *("types", "errors", "extras", "events", "codec", "settings", "run_record"),
-    *("error_types", "seeds", "text_files", "pixels", "redaction"),
+    *("error_types", "seeds", "text_files", "pixels", "redaction", "sizes"),
 }
 LAYERS: dict[str, set[str]] = {
     "workflow": FLOOR,
     "rehearsal": FLOOR | {"workflow"},
     "engine": FLOOR | {"workflow", "rehearsal"},
     "worker": FLOOR | {"workflow", "rehearsal", "engine"},
-    "jobs": FLOOR | {"workflow", "worker"},
+    "health": FLOOR | {"workflow"},
+    "jobs": FLOOR | {"workflow", "worker", "health"},
     "terminal": FLOOR - {"settings", "run_record"},
-    "server": FLOOR | {"workflow", "worker", "jobs"},
+    "server": FLOOR | {"workflow", "health", "worker", "jobs"},
     "console": FLOOR | {"workflow", "worker", "jobs", "terminal"},
     "programs": FLOOR | {"workflow", "terminal", "console"},
 }
@@ -34,12 +35,12 @@ ENGINE = (
 )
 """The rooms of the engine from the bottom: each imports itself and those before it."""
 
-FACES = {"repl", "run", "rehearse", "validate", "schema", "serve", "runpod"}
+FACES = {"repl", "doctor", "run", "rehearse", "validate", "schema", "serve", "runpod"}
 """The programs. They import every layer, except as the tests below say, and never each other."""
 
 ENGINE_USERS = ["dw/rehearse.py", "dw/validate.py", "dw/worker/child/server.py"]
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "accelerate", "peft"}
-WITH_TORCH = ("dw/engine/", "dw/rehearsal/")
+WITH_TORCH = ("dw/engine/", "dw/rehearsal/", "dw/health/probe.py")
 LONGEST = 500
 
 EVERY_MODULE = pytest.mark.parametrize(

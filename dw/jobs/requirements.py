@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dw.errors import DwError
+from dw.health.host import check_folder
 from dw.refusals import understood
 from dw.worker.process.resources import free_gpu_bytes
 
@@ -57,7 +58,6 @@ class Requirements:
             raise InitializationFailed("CUDA is not available. This worker requires a GPU.")
 
     def check_output_dir(self) -> None:
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        probe = self.output_dir / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        found = check_folder("outputs", self.output_dir, "name another output folder")
+        if found.state == "failed":
+            raise InitializationFailed(found.found, hints=[found.remedy])

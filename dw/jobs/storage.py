@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from dw.errors import DwError, UsageError
 from dw.extras import needing
@@ -85,6 +86,26 @@ class Storage:
 
         signs: Any = self._store
         return str(obstore.sign(signs, "GET", key, timedelta(seconds=expires_s)))
+
+    def try_out(self) -> bool:
+        """Write, read back and delete one small object. Returns whether there are signed URLs.
+
+        Raises UploadFailed.
+        """
+        import obstore
+        from obstore.exceptions import BaseError
+
+        key, sent = f"doctor/{uuid4().hex}", b"written by dw doctor"
+        try:
+            obstore.put(self._store, key, sent)
+            came_back = self.read(key)
+            obstore.delete(self._store, key)
+        except (BaseError, OSError) as error:
+            hints = ["check its address, its credentials and the network"]
+            raise UploadFailed(f"{self.url}: {_in_one_line(error)}", hints=hints) from error
+        if came_back != sent:
+            raise UploadFailed(f"{self.url}: {len(came_back)} other bytes came back")
+        return self.signed_url(key, 60.0) is not None
 
     def _copy(self, job_id: str, artifact: Artifact, key: str) -> None:
         size = Path(artifact.path).stat().st_size if Path(artifact.path).is_file() else 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dw.errors import OutOfResources, RunFailed, SetOutputDir
+from dw.sizes import size_in_words
 
 BLOCK = 4096  # bytes: a file takes whole ones
 LONGEST_PATH = 4095  # bytes: PATH_MAX without its end
@@ -53,8 +54,8 @@ def require_room(output_dir: Path, extents: Iterable[Extent]) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OutOfResources(
-            f"the output folder {str(output_dir)!r} has room for {_size(free)}, and the files of "
-            f"this run need at least {_size(needed)}",
+            f"the output folder {str(output_dir)!r} has room for {size_in_words(free)}, and the "
+            f"files of this run need at least {size_in_words(needed)}",
             hints=[SetOutputDir()],
         )
 
@@ -69,10 +70,3 @@ def require_short(output_dir: Path, workflow: str, extents: Iterable[Extent]) ->
             f"possible: the output folder is {str(output_dir)[:80]!r}...",
             hints=[SetOutputDir()],
         )
-
-
-def _size(nbytes: int) -> str:
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if nbytes >= factor:
-            return f"{nbytes / factor:.1f} {unit}"
-    return f"{nbytes} bytes"
