@@ -33,7 +33,7 @@ class DeviceDied(RunFailed):
 
 
 @contextmanager
-def failing(where: Callable[[], str]) -> Iterator[None]:
+def failing(where: Callable[[], str] = str) -> Iterator[None]:
     """Turn exceptions into RunFailed, OutOfMemory and DeviceDied that say `where`; keep those
     that are DwErrors.
 

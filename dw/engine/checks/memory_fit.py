@@ -86,7 +86,7 @@ def _named(
     models."""
     for index, step in enumerate(workflow.steps):
         label = f"{prefix}{step.name}"
-        with suppress(DwError), failing(lambda: ""):  # other checks report it
+        with suppress(DwError), failing():  # other checks report it
             if step.workflow is not None:
                 child, arguments = document.children[step.workflow.path], step.workflow.arguments
                 known = {n: v for n, v in arguments.items() if not any(result_references(v))}

@@ -78,7 +78,7 @@ class _Checker:
     def _at(self, *place: str | int) -> Iterator[None]:
         """Turn an error into a diagnostic at its place, by default `place`."""
         try:
-            with failing(lambda: ""):
+            with failing():
                 yield
         except NotCached:
             pass  # it can be downloaded, which another check notes

@@ -67,7 +67,7 @@ class OutputWriter:
         def job() -> OutputFile:
             encoded = None
             try:
-                with failing(lambda: ""):  # `_next` says where
+                with failing():  # `_next` says where
                     encoded = encode(value, spec, metadata)
                     return save(path, encoded, spec.content_type)
             except RunFailed as error:
@@ -121,7 +121,7 @@ def save(path: Path, encoded: Encoded, content_type: str) -> OutputFile:
         raise write_failure(error, path) from error
     finally:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            temporary.unlink()
     extent = encoded.extent
     return OutputFile(
         str(path),
@@ -151,10 +151,10 @@ def kept_after(
 
 
 def _kept(path: Path, value: Any, content_type: str, encoded: Encoded | None) -> OutputFile | None:
-    with suppress(DwError), failing(lambda: ""):  # the first failure is the one to tell
+    with suppress(DwError), failing():  # the first failure is the one to tell
         for folder in rescue.folders(path):
             forms = rescue.forms(value)
-            if encoded is not None and folder != path.parent:
+            if encoded is not None:
                 forms = chain([(path.suffix, content_type, encoded)], forms)
             for suffix, kind, other in forms:
                 if (folder / path.name).with_suffix(suffix) == path:
@@ -202,7 +202,6 @@ def _verify(temporary: Path, encoded: Encoded, content_type: str, path: Path, di
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 size = len(encoded.data)
                 raise RunFailed(f"of {size} bytes written, {file.tell()} were read back")
-            file.seek(0)
             verify(file, content_type, encoded.extent)
         except RunFailed as error:
             raise RunFailed(f"{str(path)!r} was not written correctly: {error.message}") from error

@@ -140,7 +140,8 @@ def foreseen(spec: Result, size: tuple[int, int] | None) -> Iterator[str]:
 
 
 def verify(file: BinaryIO, content_type: str, expected: MediaInfo) -> None:
-    """Read a file back as its type. Raises RunFailed if it does not hold what was written."""
+    """Read a whole file back as its type. Raises RunFailed if it does not hold what was written."""
+    file.seek(0)
     if not file.read(1) and not content_type.startswith("text/"):
         raise RunFailed("the file is empty")
     file.seek(0)
