@@ -138,6 +138,6 @@ def on_host(result: Any) -> Any:
         return result.cpu()
     if isinstance(result, Mapping):
         for name, value in result.items():
-            if isinstance(value, torch.Tensor) and value.device.type != "cpu":
+            if isinstance(value, torch.Tensor):
                 result[name] = value.cpu()  # type: ignore[index]
     return result

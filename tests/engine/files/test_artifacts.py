@@ -46,11 +46,12 @@ def test_a_list_is_its_items() -> None:
 
 def test_images_come_one_by_one() -> None:
     assert artifacts(StableDiffusionPipelineOutput(IMAGES, None)) == IMAGES
+    assert artifacts(SimpleNamespace(images=IMAGES, audio=AUDIO)) == IMAGES
 
 
-@pytest.mark.parametrize("name", ["image_embeds", "image_embeddings"])
-def test_embeddings_come_one_by_one(name: str) -> None:
-    assert len(artifacts(SimpleNamespace(**{name: torch.zeros(3, 77)}))) == 3
+@pytest.mark.parametrize("name", ["image", "image_embeds", "image_embeddings", "texts"])
+def test_other_artifacts_come_one_by_one(name: str) -> None:
+    assert artifacts(SimpleNamespace(**{name: np.arange(3)})) == [0, 1, 2]
 
 
 def test_frames_alone_are_one_array_for_each_video() -> None:
@@ -58,10 +59,28 @@ def test_frames_alone_are_one_array_for_each_video() -> None:
 
 
 def test_frames_with_audio_are_videos() -> None:
-    videos = artifacts(told(LTX2PipelineOutput(FRAMES, AUDIO), 24_000))
+    output = told(LTX2PipelineOutput(FRAMES, AUDIO), 24_000)
+    output.frame_rate = 25.0
+    videos = artifacts(output)
+    assert [video.fps for video in videos] == [25.0, 25.0]
     assert [(len(video), video.audio.samples.shape, video.audio.rate) for video in videos] == [
         (5, (900, 2), 24_000)
     ] * 2
+
+
+def test_a_video_without_its_audio_is_not_lost() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        artifacts(LTX2PipelineOutput(FRAMES, AUDIO[:1]))
+
+
+def test_one_video_with_sound_has_its_rates() -> None:
+    rates = {"audio_sample_rate": 48_000, "frame_rate": 24.0}
+    [video] = artifacts(SimpleNamespace(video=FRAMES[0], sound=AUDIO[0], **rates))
+    assert (len(video), video.fps) == (5, 24.0)
+    assert (video.audio.samples.shape, video.audio.rate) == ((900, 2), 48_000)
+    [frames] = artifacts(SimpleNamespace(video=FRAMES[0], sound=None, **rates))
+    assert frames is not None
+    assert frames.shape == (5, 8, 8, 3)
 
 
 def test_audio_that_was_not_made_is_none() -> None:
@@ -143,7 +162,7 @@ def test_a_pipeline_gets_frames_and_waveforms() -> None:
 class TestMarigold:
     """The outputs of its pipelines, whose maps are between 0 and 1 and normals from -1."""
 
-    VALUES = np.array([[0, 0.25, 0.5, 1]], np.float32)
+    VALUES = np.array([[-0.1, 0.25, 0.5, 1.1], [0, 0.25, 0.5, 1]], np.float32)
 
     @pytest.mark.parametrize("form", ["np", "pt"])
     def test_depth_has_16_bits(self, form: str) -> None:
@@ -151,7 +170,7 @@ class TestMarigold:
         prediction = values if form == "np" else torch.from_numpy(values).movedim(-1, 1)
         [image] = artifacts(MarigoldDepthOutput(prediction, None, None))
         assert image.mode == "I;16"
-        assert np.asarray(image).tolist() == [[0, 16384, 32768, 65535]]
+        assert np.asarray(image).tolist() == [[0, 16384, 32768, 65535]] * 2
 
     def test_normals_are_colours(self) -> None:
         normals = np.stack([self.VALUES * 2 - 1] * 3, -1)[None]
@@ -221,9 +240,11 @@ class TestResults:
 
 def test_tensors_that_are_on_the_host_stay_as_they_are() -> None:
     tensor, plain = torch.ones(2), {"a": 1}
+    with pytest.raises(NotImplementedError):  # it has no data to move
+        on_host(torch.ones(2, device="meta"))
     assert on_host(tensor) is tensor
     assert on_host(plain) is plain
     mapping = {"a": tensor, "b": torch.ones(2, device="meta")}
-    with pytest.raises(NotImplementedError):  # it has no data to move
+    with pytest.raises(NotImplementedError):
         on_host(mapping)
     assert mapping["a"] is tensor
