@@ -2,15 +2,22 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from diffusers import DDPMPipeline, Flux2Pipeline, FluxPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
+from dw.engine.calls import loras
+from dw.engine.calls.loras import LoraAdapter, find_loras, lora_changes
+from dw.engine.models.fingerprint import Fingerprint
+from dw.engine.models.model_state import Layer
 from dw.errors import RunFailed
 from dw.events import Loading
 from dw.rehearsal import stand_in_lora
+from dw.workflow.format.pipeline import Pipeline
 from tests.engine.session import CancelsAt, Json, Session, generate, text_to_image, workflow
 
 
@@ -159,6 +166,10 @@ def test_weights_that_hit_nothing_are_counted_and_named(
         f"2 of the {len(weights)} weights of the LoRA {str(own)!r} have no place in "
         "StableDiffusionPipeline: "
     )
+    assert error.hints == (
+        "it may have been made for another model",
+        '"allow_unused_weights": true   beside its model_name leaves them out',
+    )
     assert ("7" if edit is not one_of_another_component else "text_encoder_2") in error.message
     allowed = {"model_name": str(own), "allow_unused_weights": True}
     assert session.hashes(text_to_image(sd15, loras=[allowed])) == plain
@@ -188,3 +199,162 @@ def test_a_lora_that_lost_its_leave_fails_warm_as_it_does_cold(
     allowed = {"model_name": str(own), "allow_unused_weights": True}
     session.run(text_to_image(sd15, loras=[allowed]))
     session.fail(text_to_image(sd15, loras=[{"model_name": str(own)}]))
+
+
+# ------------------------------------------------------------------ which, and in which order
+
+
+def section(*entries: Json) -> Pipeline:
+    return Pipeline.model_validate(
+        {
+            "configuration": {"component_type": "StableDiffusionPipeline"},
+            "from_pretrained_arguments": {"model_name": "m"},
+            "arguments": {},
+            "loras": list(entries),
+        }
+    )
+
+
+def finding(path: Path, *, rehearse: bool = False) -> tuple[Any, list[tuple[Any, ...]]]:
+    """A context whose sources have one file, and what they were asked for."""
+    asked: list[tuple[Any, ...]] = []
+
+    def file(*names: Any, access: Any, options: Any) -> Path:
+        asked.append((*names, access, options))
+        return path
+
+    def needs_stand_in(pipeline: Any) -> bool:
+        return rehearse and isinstance(pipeline, Pipeline)
+
+    sources = SimpleNamespace(file=file)
+    context = SimpleNamespace(
+        sources=sources, access="here", trust=False, needs_stand_in=needs_stand_in
+    )
+    return context, asked
+
+
+@pytest.mark.parametrize(
+    ("entry", "inside", "title"),
+    [
+        ({"model_name": "a/b"}, None, "a/b"),
+        ({"model_name": "a/b", "weight_name": "c.bin"}, "c.bin", "a/b/c.bin"),
+        ({"model_name": "a/b", "weight_name": "c", "subfolder": "d"}, "d/c", "a/b/c"),
+        ({"model_name": "a/b", "weight_name": "c", "adapter_name": "style"}, "c", "style"),
+    ],
+)
+def test_a_file_is_asked_for_by_its_place_and_told_by_its_title(
+    own: Path, entry: Json, inside: str | None, title: str
+) -> None:
+    context, asked = finding(own)
+    more = {"scale": 0.5, "allow_unused_weights": True}
+    [found] = find_loras(StableDiffusionPipeline, section({**entry, **more}), context)
+    assert asked == [("a/b", inside, "here", {})]
+    mark = Fingerprint.of(own)
+    assert found == LoraAdapter(f"dw_{mark}", own, 0.5, title, mark, allows_unused=True)
+    [plain] = find_loras(StableDiffusionPipeline, section(entry), context)
+    assert (plain.scale, plain.allows_unused) == (1.0, False)
+
+
+def test_a_rehearsal_asks_for_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: Path
+) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(loras, "stand_in_folder", lambda pipeline: (made.append(pipeline), "m")[1])
+    monkeypatch.setattr(loras, "stand_in_lora", lambda *given: (made.append(given), own)[1])
+    context, asked = finding(tmp_path / "no", rehearse=True)
+    assert find_loras(StableDiffusionPipeline, section(), context) == []
+    assert made == []
+    wanted = section({"model_name": "a/b", "weight_name": "c"}, {"model_name": "d"})
+    assert [each.path for each in find_loras(FluxPipeline, wanted, context)] == [own, own]
+    assert made == [wanted, ("m", "a/b", "c"), ("m", "d", None)]
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"layer.lokr_w1": 1}, "the LoRA 'style' .*is a LoKr"),
+        ({"layer.lora_down.weight": 1, "layer.dora_scale": 1}, "the LoRA 'style' is a DoRA"),
+    ],
+)
+def test_what_is_no_lora_is_told_before_it_is_loaded(
+    tmp_path: Path, weights: dict[str, int], message: str
+) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({name: torch.ones(2) for name in weights}, path)
+    wanted = section({"model_name": "a/b", "adapter_name": "style"})
+    with pytest.raises(RunFailed, match=message):
+        find_loras(StableDiffusionPipeline, wanted, finding(path)[0])
+    with pytest.raises(RunFailed, match=message):
+        find_loras(DDPMPipeline, wanted, finding(path)[0])
+
+
+def test_a_lokr_is_for_the_pipelines_that_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"layer.lokr_w1": torch.ones(2)}, path)
+    wanted = section({"model_name": "a/b"})
+    assert [each.path for each in find_loras(Flux2Pipeline, wanted, finding(path)[0])] == [path]
+
+
+def test_one_file_is_one_adapter_and_its_scales_add_up(own: Path) -> None:
+    mark = Fingerprint.of(own)
+    given = [
+        LoraAdapter("dw_a", own, 0.5, "a", mark),
+        LoraAdapter("dw_b", own, 1.0, "b", mark, allows_unused=True),
+        LoraAdapter("dw_a", own, 0.25, "a", mark),
+    ]
+    models = {"unet", "text_encoder"}
+    on, scaled = lora_changes(StableDiffusionPipeline, given)
+    wanted = (("dw_a", False), ("dw_b", True))
+    assert (on.layer, on.name, on.value, set(on.models)) == (Layer.LORA, "loras", wanted, models)
+    scales = (("dw_a", 0.75), ("dw_b", 1.0))
+    assert (scaled.layer, scaled.name, scaled.value) == (Layer.LORA_SCALE, "scales", scales)
+    assert set(scaled.models) == models
+    told: list[Any] = []
+    scaled.apply(SimpleNamespace(set_adapters=lambda names, **more: told.append((names, more))))
+    assert told == [(["dw_a", "dw_b"], {"adapter_weights": [0.75, 1.0]})]
+
+
+def test_a_class_without_loras_is_told_when_one_is_wanted(own: Path) -> None:
+    assert list(lora_changes(DDPMPipeline, [])) == []
+    wanted = LoraAdapter("dw_a", own, 1.0, "a", Fingerprint.of(own))
+    with pytest.raises(RunFailed, match=r"^DDPMPipeline takes no LoRA$"):
+        list(lora_changes(DDPMPipeline, [wanted]))
+
+
+class TestLoading:
+    """On a pipeline that only notes what it is asked for."""
+
+    class Noting:
+        components: ClassVar[dict[str, Any]] = {"unet": "a model"}
+        _lora_loadable_modules = ("unet",)
+        lora_state_dict = None
+
+        def __init__(self, *names: str) -> None:
+            self.loaded: list[Any] = []
+            self.names = list(names)
+
+        def load_lora_weights(self, source: Any, **more: Any) -> None:
+            self.loaded.append((source, more))
+
+        def get_list_adapters(self) -> dict[str, list[str]]:
+            return {"unet": ["other"], "text_encoder": self.names}
+
+    def loading(self, own: Path, *names: str) -> Any:
+        pipeline = self.Noting(*names)
+        adapter = LoraAdapter("dw_a", own, 1.0, "style", Fingerprint.of(own))
+        next(iter(lora_changes(StableDiffusionPipeline, [adapter]))).apply(pipeline)
+        return pipeline
+
+    def test_names_the_file_and_the_adapter(
+        self, own: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        detached: list[Any] = []
+        monkeypatch.setattr(loras, "detach", lambda models, of: detached.append((*models, of)))
+        expected = {"weight_name": own.name, "adapter_name": "dw_a"}
+        assert self.loading(own, "dw_a").loaded == [(str(own.parent), expected)]
+        assert detached == [("a model", Fingerprint.of(own))]
+
+    def test_that_left_no_adapter_is_told(self, own: Path) -> None:
+        with pytest.raises(RunFailed, match=r"^the LoRA 'style' has no weights for Noting$"):
+            self.loading(own)

@@ -105,6 +105,14 @@ def _require_same(value: Any, path: Path) -> None:
                 assert found["fps"] == (12 if isinstance(value, Video) else 0)
 
 
+def test_a_value_that_has_no_form_is_told(folder: Path) -> None:
+    error, kept = written(folder / "a.json", {"a": lambda: 0}, "application/json")
+    assert error.message.startswith("application/json cannot hold")
+    assert error.message.endswith("; it could not be kept elsewhere")
+    assert kept == []
+    assert os.listdir(folder) == []
+
+
 def refused(*_: Any, **__: Any) -> Any:
     raise ValueError("the encoder has no mood for this")
 
@@ -174,9 +182,11 @@ class TestFullDisk:
     @pytest.fixture
     def full(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """The run's folder, on a disk without room."""
-        write = outputs.write_bytes
+        write, tried = outputs.write_bytes, set()
 
         def write_elsewhere(path: Path, data: bytes) -> None:
+            assert path not in tried, "what failed is not tried again"
+            tried.add(path)
             if path.parent == folder:
                 path.touch()
                 raise OSError(errno.ENOSPC, "no space")
@@ -194,6 +204,15 @@ class TestFullDisk:
         assert kept.path == str(place / "a.file")
         assert kept.content_type == content_type
         assert os.listdir(full) == []
+
+    def test_has_what_was_not_encoded_elsewhere_in_its_own_form(
+        self, full: Path, temporary: Path
+    ) -> None:
+        error, [kept] = written(full / "a.png", "words", "image/png")
+        assert not isinstance(error, OutOfResources)
+        [place] = temporary.iterdir()
+        assert kept.path == str(place / "a.txt")
+        assert Path(kept.path).read_text() == "words"
 
     def test_of_both_folders_is_told(
         self, full: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
