@@ -211,6 +211,12 @@ class _ProgramParser(argparse.ArgumentParser):
         except DwError as error:
             sys.exit(report(error, err))
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except UsageError as error:  # which names the option
+            raise argparse.ArgumentError(None, error.message) from None
+
     def error(self, message: str) -> NoReturn:
         # Both ways of parsing, parse_args and parse_intermixed_args, end here.
         _, is_unknown, words = message.partition("unrecognized arguments: ")

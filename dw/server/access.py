@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from dw.errors import UsageError
+from dw.refusals import reason
 
 KEYS = "DW_API_KEYS"
 """Environment variable with keys, separated by commas."""
@@ -31,7 +32,8 @@ class Keys:
             try:
                 lines += file.read_text(encoding="utf-8").splitlines()
             except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(f"cannot read the keys in {str(file)!r}: {error}") from None
+                why = reason(error).lower() if isinstance(error, OSError) else "not UTF-8"
+                raise UsageError(f"cannot read the keys in {str(file)!r}: {why}") from None
         keys = cls(frozenset(key for line in lines if (key := line.strip())))
         if file is not None and not keys:
             raise UsageError(f"there is no key in {str(file)!r}", hints=["one on each line"])
