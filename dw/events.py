@@ -62,7 +62,8 @@ class Run(Message):
 
     `arguments` hold JSON values of the types that the workflow declares. `seed` is the user's and
     overrides the workflow's; `drawn_seed` counts where neither names one. `secrets` are values
-    in the arguments that are not written anywhere.
+    in the arguments that are not written anywhere. `preview_s` are the seconds between two
+    previews; `partial_images` more come at even places among the denoising steps.
     """
 
     run_id: int
@@ -77,6 +78,8 @@ class Run(Message):
     permissions: Permissions = DEFAULT_PERMISSIONS
     secrets: dict[str, str] = field(default_factory=dict)  # see dw/redaction.py
     are_typed: bool = True  # the arguments, by the user: they may name files and hosts anywhere
+    preview_s: float | None = None  # None: no previews
+    partial_images: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,7 @@ class Prepare(Message):
 
 @dataclass(frozen=True, slots=True)
 class Check(Message):
-    """Check a workflow, which may be wrong, against the installed classes and their signatures.
-    Loads no model.
-    """
+    """Check a workflow, which may be wrong, against the installed classes. Loads no model."""
 
     run_id: int
     path: str
@@ -106,9 +107,7 @@ class Check(Message):
 @dataclass(frozen=True, slots=True)
 class Cancel(Message):
     """Stop run `run_id` at its next consistent point. No effect when that run is over or unknown.
-
-    `cause`: the reason for the run's record; None when the user asked for it.
-    """
+    `cause`: the reason for the run's record; None when the user asked for it."""
 
     run_id: int
     cause: str | None = None
@@ -116,9 +115,7 @@ class Cancel(Message):
 
 @dataclass(frozen=True, slots=True)
 class Stop(Message):
-    """End the denoising of run `run_id` early and keep its image. No effect when that run is over
-    or unknown.
-    """
+    """End the denoising of run `run_id` early and keep its image. No effect as with Cancel."""
 
     run_id: int
 
@@ -250,8 +247,7 @@ class StepStarted(TimedMessage):
 @dataclass(frozen=True, slots=True)
 class Stepped(TimedMessage):
     """Progress: `done` of `total` units of `phase` in workflow step `name`, or in the load of
-    component `name`. The units are bytes where a phase reads, moves or downloads, else steps.
-    """
+    component `name`. The units are bytes where a phase reads, moves or downloads, else steps."""
 
     run_id: int
     name: str
@@ -266,6 +262,22 @@ class Stepped(TimedMessage):
             return f"{self.done}/{self.total}"
         unit, size = ("GB", 1e9) if self.total >= 1e9 else ("MB", 1e6)
         return f"{self.done / size:.1f} of {self.total / size:.1f} {unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview(TimedMessage):
+    """What workflow step `name` has denoised after `step` of `steps`: a small PNG in base64. Of a
+    video it shows latent `frame` of `frames`, counted from 0."""
+
+    run_id: int
+    name: str
+    step: int
+    steps: int
+    width: int = 0
+    height: int = 0
+    image: str = ""
+    frame: int | None = None
+    frames: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,9 +336,7 @@ class RunCancelled(TimedMessage):
 class Failed(TimedMessage):
     """The command failed; the worker goes on, unless `fatal`: its CUDA context is beyond repair.
 
-    `kind` is that of the class in dw/errors.py. `where` names step and phase. `problems` are a
-    workflow's.
-    """
+    `kind` is that of the class in dw/errors.py. `where` names step and phase."""
 
     run_id: int
     kind: Kind
@@ -419,7 +429,7 @@ class CancelRequested(TimedMessage):
 
 @dataclass(frozen=True, slots=True)
 class StopRequested(TimedMessage):
-    """The denoising ends with the current step, which takes about `step_s`; the image is kept."""
+    """The denoising ends with the current step, of about `step_s`; the image is kept."""
 
     run_id: int
     step_s: float | None = None
@@ -456,8 +466,7 @@ class Died(TimedMessage):
 @dataclass(frozen=True, slots=True)
 class RunTimedOut(TimedMessage):
     """Terminal: `clock` expired after `after_s`. `keeps_models`: the run stopped by itself. If not,
-    it was killed, and `stack` and `stuck_at` say where it was.
-    """
+    it was killed, and `stack` and `stuck_at` say where it was."""
 
     run_id: int
     clock: Literal["deadline", "stall"]
@@ -480,7 +489,7 @@ TerminalEvent = (
 )  # fmt: skip
 Event = (
     Ready | Heartbeat | Started | Planned | Loading | Mapped | Loaded | Executing | StepStarted
-    | Stepped | Produced | Warned | NotFinite | Launching | Launched | LogLine |
+    | Stepped | Preview | Produced | Warned | NotFinite | Launching | Launched | LogLine |
     CancelRequested | StopRequested | GraceExpired | TerminalEvent
 )  # fmt: skip
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 from diffusers import DiffusionPipeline
 
+from dw.engine.calls.previews import Previews
 from dw.engine.cancellation import RunControl
 from dw.engine.checks.downloads import check_downloads
 from dw.engine.checks.masks import check_masks
@@ -66,6 +67,7 @@ class Engine:
         self._loaded: str | None = None  # the digest of the workflow whose models are in memory
         self._late_needs: Remembered[tuple[StepRequirement, ...]] = Remembered()
         self._fallback = OffloadFallback()
+        self._told: set[str] = set()
         self._runs = 0
 
     # ------------------------------------------------------------------ a run
@@ -85,8 +87,8 @@ class Engine:
 
         Raises WorkflowError before anything loads, UsageError for arguments, RunFailed,
         OutOfResources and Cancelled. After the last three `recover` must be called, outside the
-        `except` block. `emit` is called from the thread that runs, in the order of the run, and
-        from threads of the hub while they download.
+        `except` block. `emit` is called from the thread that runs, in the order of the run, from
+        threads of the hub while they download, and from one that makes previews.
         """
         document, workflow = _validated(document, request)
         # Before there is a folder: a device that does not exist leaves nothing behind.
@@ -98,7 +100,11 @@ class Engine:
         record = RunRecord(run, request.arguments)
         record.begin()
         emit(Started(request.run_id, workflow.id, context.seed, str(context.folder)))
-        with self._recorded(run, record), progress_bars.listening(run.listener()):
+        with (
+            self._recorded(run, record),
+            closing(context.previews),
+            progress_bars.listening(run.listener()),
+        ):
             self._fallback.run(run, self._attempt, make_room=self._make_room)
         self._runs += 1
         return run.result()
@@ -129,6 +135,8 @@ class Engine:
             cache=self._cache,
             writer=self._writer,
             secrets={**tokens_in(document.filled(request.arguments)), **request.secrets},
+            previews=Previews(request.preview_s, request.partial_images, emit),
+            told=self._told,
         )
 
     def _load_context(self, context: RunContext, device: Device, request: Run) -> LoadContext:

@@ -90,6 +90,8 @@ class Session:
         trust: bool = False,
         are_typed: bool = True,
         control: RunControl | None = None,
+        preview_s: float | None = None,
+        partial_images: int = 0,
         **arguments: Any,
     ) -> RunResult:
         self.events = []
@@ -106,6 +108,8 @@ class Session:
             device=device,
             rehearse=rehearse,
             are_typed=are_typed,
+            preview_s=preview_s,
+            partial_images=partial_images,
         )
         return self.engine.run(document, request, control=control or RunControl(), emit=self.emit)
 

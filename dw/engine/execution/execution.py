@@ -15,6 +15,7 @@ from dw.engine.calls.chain import Runner
 from dw.engine.calls.finite import remedies, spoiled
 from dw.engine.calls.ip_adapter import prepare_images
 from dw.engine.calls.masks import with_masks
+from dw.engine.calls.previews import previewing
 from dw.engine.calls.remote_encoder import encoded
 from dw.engine.calls.strangers import require_harmless
 from dw.engine.calls.watching import watched, watching_modules
@@ -257,14 +258,15 @@ class Execution:
                 counted = GeneratedTokens(given.get("max_new_tokens"), run.stop.cut)
                 given = {"stopping_criteria": [counted], **given}
             require_harmless(given, target=prepared, trust=self._trust)
-            output = call(
-                prepared,
-                given,
-                self._context.control,
-                configuration=configuration,
-                warn=run.warn,
-                tell=lambda value: self._spoiled(step, value, prepared),
-            )
+            with previewing(prepared, method_of(configuration), run) as shown:
+                output = call(
+                    prepared,
+                    {**given, **shown},
+                    self._context.control,
+                    configuration=configuration,
+                    warn=run.warn,
+                    tell=lambda value: self._spoiled(step, value, prepared),
+                )
             return output if isinstance(output, list) else [output]
 
         return runner

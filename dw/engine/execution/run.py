@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from diffusers import DiffusionPipeline
 
+from dw.engine.calls.previews import Previews
 from dw.engine.cancellation import RunControl
 from dw.engine.device import Device
 from dw.engine.files.file_names import fitted_name
@@ -19,7 +20,7 @@ from dw.engine.models.fingerprint import Fingerprint
 from dw.engine.models.planner import Planner
 from dw.engine.patches.progress_bars import Listener
 from dw.errors import RunFailed
-from dw.events import Event, Loading, Mapped, NotFinite, Produced, Stepped, Warned
+from dw.events import Event, Loading, Mapped, NotFinite, Preview, Produced, Stepped, Warned
 from dw.redaction import Secrets
 from dw.types import OutputFile, Spoiled
 from dw.workflow import Document, Workflow
@@ -50,6 +51,8 @@ class RunContext:
     cache: ComponentCache
     writer: OutputWriter
     secrets: Secrets  # in the arguments, and tokens; see dw/redaction.py
+    previews: Previews
+    told: set[str]  # warnings that come once in the life of the engine
 
     def warn(self, message: str) -> None:
         self.emit(Warned(self.run_id, message))
@@ -86,6 +89,21 @@ class RunState:
         if message not in self.warnings:
             self.warnings.add(message)
             self.context.warn(message)
+
+    @property
+    def previews(self) -> Previews:
+        return self.context.previews
+
+    def warn_once(self, message: str) -> None:
+        """Warn once in the life of the engine."""
+        if message not in self.context.told:
+            self.context.told.add(message)
+            self.warn(message)
+
+    def preview(self) -> Preview:
+        """The preview to come, without its image: of the step that is about to be counted."""
+        control = self.context.control
+        return Preview(self.context.run_id, self.step, control.step + 1, control.steps)
 
     def spoiled(self, value: Spoiled, hints: Sequence[str] = (), *, is_allowed: bool) -> None:
         """Report a value that is not finite. Raises RunFailed unless it is allowed."""
