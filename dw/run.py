@@ -116,6 +116,7 @@ def _load_and_run(options: RunOptions, settings: Settings, monitor: RunMonitor) 
             run_id=client.next_id(),
             timeout_s=options.program.timeout_s,
             drawn_seed=drawn_seed,
+            preview_s=settings.preview_s(shows=renderer.shows_previews(settings.images)),
         )
         return monitor.run(request)
 

@@ -17,6 +17,12 @@ from dw.refusals import cannot, cures
 from dw.text_files import NotUtf8, read_text
 from dw.types import Permissions
 
+PREVIEW_S = 1.0
+"""Between two previews, at least."""
+
+PREVIEW_WORDS = ("auto", "on", "off")
+"""Values of `previews`, beside a number of seconds."""
+
 
 def _setting(default: Any, doc: str) -> Any:
     return field(default=default, metadata={"doc": doc})
@@ -54,6 +60,11 @@ class Settings:
     images: Literal["auto", "off", "kitty", "iterm2", "sixel", "blocks"] = _setting(
         "auto", "how a terminal shows images; auto decides by its name"
     )
+    previews: str = _setting(
+        "auto",
+        "previews of what is being denoised: off, on, SECONDS between two, or auto: on where the "
+        "program shows them",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "warning", "log level of libraries in the worker"
     )
@@ -61,6 +72,13 @@ class Settings:
     @classmethod
     def names(cls) -> tuple[str, ...]:
         return tuple(f.name for f in fields(cls))
+
+    def preview_s(self, *, shows: bool | None) -> float | None:
+        """Seconds between two previews, None for none. `shows`: the program shows them itself, and
+        needs not be asked to; None: it cannot even pass them on."""
+        if shows is None or self.previews == "off" or (self.previews == "auto" and not shows):
+            return None
+        return PREVIEW_S if self.previews in PREVIEW_WORDS else float(self.previews)
 
     @property
     def permissions(self) -> Permissions:
@@ -174,6 +192,8 @@ def check_setting(name: str) -> None:
 
 
 def _parse(name: str, text: str) -> Any:
+    if name == "previews":
+        return _parse_previews(text)
     kind = get_type_hints(Settings)[name]
     if choices := get_args(kind):
         if text in choices:
@@ -186,3 +206,16 @@ def _parse(name: str, text: str) -> Any:
             return word in {"true", "on", "yes", "1"}
         raise UsageError(f"{name} must be on or off, got {text!r}")
     return parse_seconds(name, text) if kind is float else text
+
+
+def _parse_previews(text: str) -> str:
+    word = {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(text.lower(), text.lower())
+    if word in PREVIEW_WORDS:
+        return word
+    try:
+        return f"{parse_seconds('previews', text):g}"
+    except UsageError:
+        raise UsageError(
+            f"previews must be auto, on, off or a number of seconds above 0, got {text!r}"
+            f"{did_you_mean(text, PREVIEW_WORDS)}"
+        ) from None

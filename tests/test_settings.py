@@ -116,3 +116,19 @@ def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: ") as failed:
         load_settings()
     assert failed.value.where == str(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("ON", "on"), ("false", "off"), ("auto", "auto"), ("2", "2"), ("0.50", "0.5")],
+)
+def test_previews_are_a_word_or_seconds(file: Path, text: str, value: str) -> None:
+    assert Settings().changed("previews", text).previews == value
+    file.write_text(f"previews = {text}" if text in ("2", "false") else f"previews = '{text}'")
+    assert load_settings().previews == value
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "of", ""])
+def test_previews_of_another_kind_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="auto, on, off or a number of seconds above 0"):
+        Settings().changed("previews", text)

@@ -62,6 +62,9 @@ def add_program_options(parser: argparse.ArgumentParser) -> None:
         "--server", metavar="URL", help="run on the workers of a dw serve, with its loaded models"
     )
     parser.add_argument(
+        "--previews", metavar="WHEN", help="of what is being denoised: auto, on, off or SECONDS"
+    )
+    parser.add_argument(
         "--rehearse", action="store_true", help="tiny stand-ins for the real models"
     )
     parser.add_argument("--trust", action="store_true", help="allow code and paths from anywhere")
@@ -78,7 +81,7 @@ def program_options(parser: argparse.ArgumentParser, given: Any) -> ProgramOptio
     """The shared options of a parsed command line. Exits with code 2 for a bad value."""
     settings = [
         (name, str(getattr(given, name)))
-        for name in ("timeout", "device", "server")
+        for name in ("timeout", "device", "server", "previews")
         if getattr(given, name)
     ]
     settings += [("rehearse", "on")] if given.rehearse else []

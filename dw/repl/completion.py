@@ -23,7 +23,7 @@ from dw.repl.commands.registry import (
 )
 from dw.repl.lexer import Word, lex_script, quote
 from dw.run_record import past
-from dw.settings import Settings
+from dw.settings import PREVIEW_WORDS, Settings
 from dw.terminal.table import in_one_line
 from dw.text_files import NotUtf8, read_text
 
@@ -190,6 +190,8 @@ def settings(session: Session, typed: str, _words: Words) -> Iterable[Candidate]
     kind = get_type_hints(Settings).get(name)
     if name == "device":
         values: tuple[str, ...] = ("auto", "cuda", "mps", "cpu")
+    elif name == "previews":
+        values = PREVIEW_WORDS
     else:
         values = ("on", "off") if kind is bool else get_args(kind)
     return [Candidate(f"{name}={text}") for text in values]

@@ -167,6 +167,11 @@ class Session:
     def output_dir(self) -> Path:
         return Path(self.settings.output_dir).expanduser().absolute()
 
+    @property
+    def preview_s(self) -> float | None:
+        """Seconds between two previews; None for none."""
+        return self.settings.preview_s(shows=self.renderer.shows_previews(self.settings.images))
+
     def configure(self, settings: Settings) -> None:
         self.settings = settings
         self.client.apply(settings)

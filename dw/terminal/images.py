@@ -1,17 +1,12 @@
-"""Images in a terminal: by the protocol that its name promises, or as coloured half blocks.
-
-The environment alone decides. A terminal answers a query into its input, where the user's typing
-ahead is.
-"""
+"""Images in a terminal: by the protocol that its name promises, or as coloured half blocks."""
 
 from __future__ import annotations
 
 import io
 import re
 from base64 import standard_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, cast
 
 from PIL import Image
 from rich.color import Color
@@ -20,35 +15,13 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 
 from dw.pixels import allowing, eight_bits, open_image
+from dw.terminal.image_protocol import ImageProtocol
 
-ImageProtocol = Literal["kitty", "iterm2", "sixel", "blocks"]
-
-_KITTY = frozenset({"xterm-kitty", "xterm-ghostty"})
-_ITERM2 = frozenset({"iTerm.app", "WezTerm", "mintty"})
-_SIXEL = frozenset({"foot", "foot-extra", "mlterm", "contour"})
 _MOST_COLUMNS = 80
 _CELL = 8
 """Assumed width of a terminal's cell in pixels; it gives a sixel image its size."""
 _KITTY_CHUNK = 4096
 """Bytes of one kitty command at most, by kitty's specification."""
-
-
-def image_protocol(environment: Mapping[str, str], setting: str = "auto") -> ImageProtocol | None:
-    """The protocol for the terminal of this environment, or the one that the setting `images`
-    names; None where no image is shown."""
-    if setting != "auto":
-        return None if setting == "off" else cast(ImageProtocol, setting)
-    term = environment.get("TERM", "dumb")
-    if term == "dumb" or environment.get("NO_COLOR") or environment.get("ACCESSIBLE"):
-        return None
-    if environment.get("TMUX") or term.startswith(("screen", "tmux")):
-        return "blocks"  # a multiplexer may pass none of the protocols on
-    program = environment.get("TERM_PROGRAM", "")
-    if environment.get("KITTY_WINDOW_ID") or term in _KITTY:
-        return "kitty"
-    if program in _ITERM2 or environment.get("LC_TERMINAL") == "iTerm2":
-        return "iterm2"
-    return "sixel" if term in _SIXEL else "blocks"
 
 
 def render_file(path: Path, protocol: ImageProtocol, columns: int) -> str:
@@ -62,37 +35,39 @@ def render(image: Image.Image, protocol: ImageProtocol, columns: int) -> str:
     columns = min(columns, _MOST_COLUMNS, max(1, image.width // _CELL))
     match protocol:
         case "kitty":
-            return _kitty(_png(image), columns) + "\n"
+            return kitty(png(image), columns) + "\n"
         case "iterm2":
-            return _iterm2(_png(image), columns) + "\n"
+            return iterm2(png(image), columns) + "\n"
         case "sixel":
             height = max(1, round(image.height * columns * _CELL / image.width))
-            return _sixel(image.convert("RGB").resize((columns * _CELL, height))) + "\n"
+            return sixel(image.convert("RGB").resize((columns * _CELL, height))) + "\n"
         case "blocks":
-            return _blocks(image.convert("RGB"), columns)
+            return blocks(image.convert("RGB"), columns)
 
 
-def _png(image: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _kitty(png: bytes, columns: int) -> str:
-    """`q=2`: the terminal does not answer."""
-    data = standard_b64encode(png).decode()
-    chunks = [data[at : at + _KITTY_CHUNK] for at in range(0, len(data), _KITTY_CHUNK)]
+def kitty(data: bytes, columns: int, more: str = "") -> str:
+    """A PNG. `q=2`: the terminal does not answer. `more`: keys of the command, each with a
+    comma."""
+    text = standard_b64encode(data).decode()
+    chunks = [text[at : at + _KITTY_CHUNK] for at in range(0, len(text), _KITTY_CHUNK)]
     commands = [f"m={int(chunk is not chunks[-1])};{chunk}" for chunk in chunks]
-    commands[0] = f"a=T,f=100,q=2,c={columns},{commands[0]}"
+    commands[0] = f"a=T,f=100,q=2,{more}c={columns},{commands[0]}"
     return "".join(f"\033_G{command}\033\\" for command in commands)
 
 
-def _iterm2(png: bytes, columns: int) -> str:
-    data = standard_b64encode(png).decode()
-    return f"\033]1337;File=inline=1;size={len(png)};width={columns}:{data}\a"
+def iterm2(data: bytes, columns: int, more: str = "") -> str:
+    """A PNG. `more`: further keys, each with a semicolon."""
+    text = standard_b64encode(data).decode()
+    return f"\033]1337;File=inline=1;size={len(data)};{more}width={columns}:{text}\a"
 
 
-def _sixel(image: Image.Image) -> str:
+def sixel(image: Image.Image) -> str:
     """Bands of six rows; in each, for each colour, a character whose bits are the six pixels."""
     paletted = image.quantize(255)
     palette = paletted.getpalette() or []
@@ -116,7 +91,7 @@ def _sixel_band(band: bytes, width: int) -> Iterator[str]:
         yield f"#{colour}" + re.sub(r"(.)\1{3,}", lambda run: f"!{len(run[0])}{run[1]}", characters)
 
 
-def _blocks(image: Image.Image, columns: int) -> str:
+def blocks(image: Image.Image, columns: int) -> str:
     """Half blocks: the foreground of a cell is its upper pixel, the background its lower one.
 
     rich reads the number of colours from the environment.

@@ -5,20 +5,22 @@ A bar over a live prompt would corrupt the screen.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING
 
 from dw import events
 from dw.events import TERMINAL, Event
+from dw.terminal.image_protocol import image_protocol
 from dw.terminal.plain import PlainRenderer, Style
 from dw.terminal.remedies import SHELL, Wording
 from dw.terminal.renderer import Stream, without_controls
 from dw.terminal.table import truncated
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import TaskID
+
+    from dw.terminal.image_protocol import ImageProtocol
+    from dw.terminal.live_preview import Bar
 
 
 class LiveRenderer(PlainRenderer):
@@ -42,7 +44,8 @@ class LiveRenderer(PlainRenderer):
             terminal=terminal,
             wording=wording,
         )
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
+        self._protocol: ImageProtocol | None = None  # of previews
         self._task: tuple[str, TaskID] | None = None
 
     def event(self, event: Event, lines: Sequence[str]) -> None:
@@ -60,10 +63,18 @@ class LiveRenderer(PlainRenderer):
             case events.Stepped():
                 key = f"{event.name}: {event.phase}"
                 self._advance(key, key, event.done, event.total, event.position)
+            case events.Preview() if self._bar is not None and self._protocol is not None:
+                self._bar.show(event.image, self._protocol)
             case events.Loaded() | events.StepStarted():
                 self.pause()
             case _:
                 pass
+
+    def shows_previews(self, setting: str) -> bool | None:
+        """Above the bar, where the terminal can show images."""
+        if self._terminal is not None:
+            self._protocol = image_protocol(self._terminal, setting)
+        return True if self._protocol else None
 
     def pause(self) -> None:
         if self._bar is not None:
@@ -72,7 +83,9 @@ class LiveRenderer(PlainRenderer):
 
     def _advance(self, key: str, text: str, done: int, total: int, position: str) -> None:
         if self._bar is None:
-            self._bar = _bar(self._color)
+            from dw.terminal.live_preview import make_bar  # rich, which the prompt starts without
+
+            self._bar = make_bar(color=self._color, calmly=self._protocol is not None)
             self._bar.start()
         if self._task is None or self._task[0] != key:
             if self._task is not None:
@@ -99,45 +112,6 @@ class LiveRenderer(PlainRenderer):
 
 # When its window shrinks, a terminal wraps a line that is too long, and the wrapped part cannot be
 # erased. So the bar fits into a window of 55 cells.
-BAR, DESCRIPTION = 12, 24
+DESCRIPTION = 24
 
 STYLES: dict[Style, str] = {"error": "red", "warning": "yellow", "dim": "dim"}
-
-
-class _BarOutput:
-    """For the bar, whose thread must not fail where the terminal is gone: the next line says so."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        with suppress(OSError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            self._stream.flush()
-
-
-def _bar(color: bool) -> Progress:
-    """A bar that disappears when it stops."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("  {task.description}", markup=False),
-        BarColumn(bar_width=BAR),
-        TextColumn("{task.fields[position]}", markup=False),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=Console(no_color=not color, file=cast(TextIO, _BarOutput(sys.stdout))),
-        transient=True,
-    )

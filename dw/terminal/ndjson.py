@@ -65,6 +65,10 @@ class JsonRenderer:
     def image(self, path: Path, setting: str) -> None:
         """Nothing: the path of the image is a result."""
 
+    def shows_previews(self, setting: str) -> bool | None:  # noqa: ARG002
+        """It passes them on to a program that asks for them."""
+        return False
+
     def warning(self, text: str) -> None:
         self._err.line(f"warning: {text}")
 

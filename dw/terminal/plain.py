@@ -9,6 +9,7 @@ from typing import Literal
 from dw import events
 from dw.errors import DwError
 from dw.events import Event
+from dw.terminal.image_protocol import image_protocol
 from dw.terminal.messages import COMPONENT_COLUMNS, component_rows
 from dw.terminal.remedies import SHELL, Wording
 from dw.terminal.renderer import Stream, error_lines
@@ -120,11 +121,14 @@ class PlainRenderer:
     def image(self, path: Path, setting: str) -> None:
         if self._terminal is None:
             return
-        from dw.terminal import images
+        if protocol := image_protocol(self._terminal, setting):
+            from dw.terminal import images
 
-        if protocol := images.image_protocol(self._terminal, setting):
             columns = self._out.columns or COLUMNS
             self._out.line("", before=images.render_file(path, protocol, columns))
+
+    def shows_previews(self, setting: str) -> bool | None:  # noqa: ARG002 - nothing moves
+        return None
 
     def warning(self, text: str) -> None:
         self._write(self._err, f"warning: {text}", "warning")

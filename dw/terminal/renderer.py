@@ -52,6 +52,10 @@ class Renderer(Protocol):
     def image(self, path: Path, setting: str) -> None:
         """Show the image in a file where the output can; `setting` is the value of `images`."""
 
+    def shows_previews(self, setting: str) -> bool | None:
+        """Whether it shows previews of the images that are made, with the value `setting` of
+        `images`; None: it cannot even pass them on."""
+
     def warning(self, text: str) -> None: ...
 
     def error(

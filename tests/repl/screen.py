@@ -28,6 +28,7 @@ class Screen:
     def __init__(self, command: Sequence[str], **environment: str) -> None:
         self._screen = pyte.HistoryScreen(COLUMNS, ROWS, history=1000)
         self._stream = pyte.ByteStream(self._screen)
+        self.received = b""
         self._terminal, inner = pty.openpty()
         self._inner = inner
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
@@ -81,6 +82,20 @@ class Screen:
             self._read(POLL_S)
             assert not is_over or self.text.count(text) >= count, f"no {text!r} in:\n{self.text}"
 
+    def wait_for_bytes(self, wanted: bytes) -> None:
+        """Until the process has sent them, which this screen may not understand."""
+        deadline = time.monotonic() + PATIENCE_S
+        while wanted not in self.received:
+            is_over = self.process.poll() is not None or time.monotonic() > deadline
+            self._read(POLL_S)
+            assert not is_over or wanted in self.received, f"no {wanted!r} with:\n{self.text}"
+
+    def row(self, text: str) -> dict[int, Any]:
+        """The cells of the last row of the screen that holds `text`, by their columns."""
+        number = max(at for at, line in enumerate(self._screen.display) if text in line)
+        cells: dict[int, Any] = self._screen.buffer[number]
+        return cells
+
     def wait_for_file(self, path: Path) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not path.exists():
@@ -115,5 +130,7 @@ class Screen:
 
     def _read(self, timeout_s: float) -> None:
         while select.select([self._terminal], [], [], timeout_s)[0]:
-            self._stream.feed(os.read(self._terminal, 65536))
+            data = os.read(self._terminal, 65536)
+            self.received += data
+            self._stream.feed(data)
             timeout_s = 0

@@ -101,6 +101,41 @@ def test_a_table_fits_the_terminal(folder: Path) -> None:
         )
 
 
+def test_a_preview_is_drawn_above_the_bar_and_goes_with_it(folder: Path) -> None:
+    with shell("previews", "FluxDev", COLORTERM="truecolor") as screen:
+        screen.type("run\r")
+        screen.wait_for("▀" * 32, count=16)
+        shown = screen.text.split("\n")
+        assert shown[-1].strip().startswith("gen: denoise"), "below it"
+        assert {cell.fg for cell in screen.row("▀").values() if cell.data == "▀"} == {"c80000"}
+        screen.type("help trace\r")  # ahead, while the image is drawn again and again
+        screen.wait_until_read()
+        screen.type("s")
+        screen.wait_for("usage: trace")
+        assert "▀" not in screen.text, "no line of it is left"
+        assert screen.text.count("dw> help trace") == 1
+
+
+def test_a_plain_shell_asks_for_no_previews(folder: Path) -> None:
+    with shell("previews", "FluxDev", "--plain", DW_PREVIEWS="on") as screen:
+        screen.type("run\r")
+        screen.wait_for_file(folder / "hangs")
+        screen.type(CTRL_C)
+        screen.wait_for("cancelled at step 2 of 4")
+        assert "▀" not in screen.text
+
+
+def test_kitty_is_sent_a_preview_once_and_told_to_forget_it(folder: Path) -> None:
+    with shell("previews", "FluxDev", DW_IMAGES="kitty") as screen:
+        screen.type("run\r")
+        screen.wait_for_bytes(b"\033_Ga=T,f=100,q=2,U=1,i=77,r=16,c=32,")
+        screen.wait_for("\U0010eeee" * 31, count=16)  # the first has marks
+        screen.type(CTRL_C)
+        screen.wait_for("cancelled at step 2 of 4")
+        assert screen.received.count(b"U=1,i=77") == 1
+        assert b"\033_Ga=d,d=I,i=77,q=2\033\\" in screen.received
+
+
 def test_ctrl_c_in_a_run_cancels_it_and_the_session_goes_on(folder: Path) -> None:
     with shell("hangs", "FluxDev") as screen:
         screen.type("run\r")

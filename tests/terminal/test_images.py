@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from dw.terminal import images
+from dw.terminal.image_protocol import image_protocol
 from dw.terminal.plain import PlainRenderer
 from dw.terminal.renderer import Stream
 
@@ -42,12 +43,12 @@ def image() -> Image.Image:
     ],
 )
 def test_the_environment_decides(environment: dict[str, str], expected: str | None) -> None:
-    assert images.image_protocol(environment) == expected
+    assert image_protocol(environment) == expected
 
 
 def test_the_setting_is_stronger_than_the_environment() -> None:
-    assert images.image_protocol({"TERM": "xterm-kitty"}, "off") is None
-    assert images.image_protocol({"TERM": "xterm-kitty"}, "sixel") == "sixel"
+    assert image_protocol({"TERM": "xterm-kitty"}, "off") is None
+    assert image_protocol({"TERM": "xterm-kitty"}, "sixel") == "sixel"
 
 
 def test_kitty_gets_the_png_in_chunks_and_does_not_answer(image: Image.Image) -> None:

@@ -50,6 +50,7 @@ def run(session: Session, call: Call) -> None:
                 timeout_s=timeout_s,
                 drawn_seed=drawn_seed,
                 secrets=session.variables.secrets,
+                preview_s=session.preview_s,
             ),
         )
 
