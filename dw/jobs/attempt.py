@@ -124,6 +124,8 @@ class Attempt:
             timeout_s=request.timeout_s,
             drawn_seed=request.drawn_seed,
             are_typed=False,  # a caller gave the arguments
+            preview_s=self._settings.preview_s(shows=request.previews),
+            partial_images=request.partial_images,
         )
         with self._lock:
             stream = client.submit(run.run, run.timeout_s)

@@ -19,11 +19,14 @@ from dw.jobs.job import ACTIVE, Job, JobState
 from dw.jobs.store import JobStore
 
 Numbered = tuple[int, Mapping[str, Any]]
-PASSING = frozenset({"Heartbeat", "Stepped"})
+PASSING = frozenset({"Heartbeat", "Stepped", "Preview"})
 """Events that mean nothing any more when the job has ended."""
 
 MOST_PASSING = 1024
 """Of one job in memory: a client that is further behind misses the oldest."""
+
+MOST_PREVIEWS = 3
+"""Of one job in memory: as many as one may ask for as partial images."""
 
 MOST_UNWRITTEN = 64
 """Of one job."""
@@ -36,6 +39,13 @@ class _Active:
     last: int
     unwritten: list[Numbered] = field(default_factory=list)
     passing: deque[Numbered] = field(default_factory=lambda: deque(maxlen=MOST_PASSING))
+    previews: deque[Numbered] = field(default_factory=lambda: deque(maxlen=MOST_PREVIEWS))
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        self.last += 1
+        is_preview = event["event"] == "Preview"
+        passing = self.previews if is_preview else self.passing
+        (passing if event["event"] in PASSING else self.unwritten).append((self.last, event))
 
 
 class JobEvents:
@@ -53,8 +63,7 @@ class JobEvents:
         """The next event of an active job. `event` has its name under `event`."""
         with self._lock:
             job = self._active.get(job_id) or self._begin(job_id)
-            job.last += 1
-            (job.passing if event["event"] in PASSING else job.unwritten).append((job.last, event))
+            job.add(event)
             if len(job.unwritten) >= MOST_UNWRITTEN:
                 self._write(job_id)
         self._wake(self._followers, job_id)
@@ -101,7 +110,7 @@ class JobEvents:
             self._write(job_id)
             kept: list[Numbered] = [*self._store.events(job_id, number)]
             if job := self._active.get(job_id):
-                kept += [each for each in job.passing if each[0] > number]
+                kept += [each for each in (*job.passing, *job.previews) if each[0] > number]
         return sorted(kept, key=lambda each: each[0])
 
     @contextmanager

@@ -21,8 +21,9 @@ class JobRequest:
     it is kept, so that a second attempt gives the same results. Jobs of a higher `priority` are run
     first. `storage` is the URL that the results are copied to; empty: they stay in the folder of
     their run. With `is_awaited` a caller waits for the end: the job is not tried again when its
-    worker died, and it ends with the server. With `is_kept` the
-    files of its runs are the caller's, and stay when the job is forgotten.
+    worker died, and it ends with the server. With `is_kept` the files of its runs are the caller's,
+    and stay when the job is forgotten. With `previews` somebody looks at what is being denoised; so
+    many `partial_images` are made in any case.
     """
 
     workflow: str
@@ -38,6 +39,8 @@ class JobRequest:
     request_id: str = ""
     is_awaited: bool = False
     is_kept: bool = False
+    previews: bool = False
+    partial_images: int = 0
 
     @property
     def digest(self) -> str:
@@ -58,6 +61,8 @@ def job_request(
     storage: str = "",
     request_id: str = "",
     is_awaited: bool = False,
+    previews: bool = False,
+    partial_images: int = 0,
 ) -> JobRequest:
     """The request to run a workflow with the arguments that are set for it. `name`: as the caller
     knows it; else its id."""
@@ -75,6 +80,8 @@ def job_request(
         storage=storage,
         request_id=request_id,
         is_awaited=is_awaited,
+        previews=previews,
+        partial_images=partial_images,
     )
 
 

@@ -46,6 +46,8 @@ def run_request(
     output_dir: Path | None = None,
     secrets: Secrets = MappingProxyType({}),
     are_typed: bool = True,
+    preview_s: float | None = None,
+    partial_images: int = 0,
 ) -> RunRequest:
     """The request to run a workflow with the arguments that are set for it.
 
@@ -53,8 +55,9 @@ def run_request(
     is for a run in which neither the user nor the workflow names a seed; without one it is drawn
     here. `output_dir` is taken as it is; without one it is the setting's, made absolute. `secrets`:
     values that are not written anywhere. `are_typed`: the user gave the arguments, which may then
-    name files anywhere. Raises UsageError for an argument that no longer fits, and
-    for one that is required and missing; a rehearsal takes its default.
+    name files anywhere. `preview_s` and `partial_images`: as in `events.Run`. Raises UsageError for
+    an argument that no longer fits, and for one that is required and missing; a rehearsal takes its
+    default.
     """
     missing = [name for name in workflow.document.required if name not in workflow.overrides]
     if missing and not settings.rehearse:
@@ -81,6 +84,8 @@ def run_request(
         permissions=permissions,
         secrets=dict(secrets),
         are_typed=are_typed,
+        preview_s=preview_s,
+        partial_images=partial_images,
     )
     return RunRequest(run, next(each for each in timeouts_s if each is not None), workflow.path)
 

@@ -55,10 +55,13 @@ class JobService:
         timeout_s: float | None = None,
         priority: int = 0,
         is_awaited: bool = False,
+        previews: bool = False,
+        partial_images: int = 0,
         job_id: str | None = None,
         key: str | None = None,
     ) -> tuple[Job, bool]:
-        """The job of a call, and whether it is a new one. `is_awaited`: as in JobRequest.
+        """The job of a call, and whether it is a new one. `is_awaited`, `previews` and
+        `partial_images`: as in JobRequest.
 
         Raises DwError: InitializationFailed for any call of a service that is unfit, InvalidInputs
         for arguments that do not fit, WorkflowError for a workflow that does not, and what
@@ -77,6 +80,8 @@ class JobService:
             timeout_s=timeout_s,
             priority=priority,
             is_awaited=is_awaited,
+            previews=previews,
+            partial_images=partial_images,
             storage=self.storage_url,
             request_id=request_id,
         )

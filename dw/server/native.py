@@ -49,6 +49,9 @@ class JobBody(BaseModel):
         le=LONGEST_RUN_S,
         description="seconds that the run may execute; loading does not count",
     )
+    previews: bool = Field(
+        default=False, description="send Preview events with images of what is being denoised"
+    )
     priority: int = Field(default=0, ge=-100, le=100, description="higher ones are run first")
 
 
@@ -64,6 +67,7 @@ def native_api(service: Service) -> APIRouter:
             seed=body.seed,
             timeout_s=body.timeout_s,
             priority=body.priority,
+            previews=body.previews,
             **options,
         )
 

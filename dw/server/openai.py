@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Form, Query, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dw.jobs.job import Job
@@ -30,6 +30,7 @@ from dw.server.answers import (
 )
 from dw.server.api_error import OF_BODY, OF_JOB, OF_RUN, ApiError, errors, of_model
 from dw.server.batches import Batches
+from dw.server.image_stream import Kind, streamed
 from dw.server.native import require_success
 from dw.server.service import Service
 from dw.server.strict import FORM, StrictRoute, require_content_type
@@ -38,6 +39,11 @@ MOST_IMAGES = 10
 LONGEST_PAGE = 10_000
 BYTES = "application/octet-stream"
 T = TypeVar("T")
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+"""What a successful answer may be beside JSON."""
+
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 
 
@@ -52,6 +58,20 @@ class Generation(BaseModel):
     size: str | None = None
     response_format: Literal["b64_json", "url"] | None = None
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
+    stream: bool | None = None
+    partial_images: int | None = Field(default=None, ge=0, le=3)
+
+    def require_streamable(self) -> None:
+        """Raises ApiError for what only a stream, or no stream, can have."""
+        if self.stream:
+            if self.n not in (None, 1):
+                raise ApiError("invalid_value", "n is 1 in a stream: it is one image", param="n")
+            if self.response_format == "url":
+                message = "a stream has the bytes of its images: response_format is b64_json"
+                raise ApiError("invalid_value", message, param="response_format")
+        elif self.partial_images:
+            message = 'partial_images need a stream: "stream": true'
+            raise ApiError("invalid_value", message, param="partial_images")
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of the workflow. Raises ApiError."""
@@ -100,24 +120,37 @@ def openai_api(service: Service, batches: Batches) -> APIRouter:
         service.catalog.document(name)
         return model(name)
 
-    @router.post("/images/generations", responses=errors(*OF_JOB, *OF_RUN))
-    async def generate(body: Generation, request: Request) -> ImagesAnswer:
-        """Make images and wait for them. Image `k` of `n` has the seed `seed + k`."""
-        return await answered(body, request)
+    @router.post(
+        "/images/generations",
+        response_model=ImagesAnswer,
+        responses=STREAM | errors(*OF_JOB, *OF_RUN),
+    )
+    async def generate(body: Generation, request: Request) -> ImagesAnswer | Response:
+        """Make images and wait for them. Image `k` of `n` has the seed `seed + k`. With `stream`
+        the answer is server-sent events, among them up to 3 `partial_images`."""
+        return await answered(body, request, "image_generation")
 
     @router.post(
         "/images/edits",
-        responses=errors(*OF_JOB, *OF_RUN, *OF_BODY),
+        response_model=ImagesAnswer,
+        responses=STREAM | errors(*OF_JOB, *OF_RUN, *OF_BODY),
         openapi_extra={"requestBody": {"required": True, "content": {FORM: {"schema": EDIT}}}},
     )
-    async def edit(request: Request) -> ImagesAnswer:
+    async def edit(request: Request) -> ImagesAnswer | Response:
         """Make images from images. The fields of the form are those of a generation; `image` and
         `mask` are files, several images are `image[]`."""
         fields, images = await uploaded(service, request)
-        return await answered(generation(fields, images), request)
+        return await answered(generation(fields, images), request, "image_edit")
 
-    async def answered(body: Generation, request: Request) -> ImagesAnswer:
+    async def answered(
+        body: Generation, request: Request, kind: Kind
+    ) -> ImagesAnswer | Response:
+        body.require_streamable()
         ids = await run_in_threadpool(submitted, service, body, request.state.request_id)
+        if body.stream:
+            job = service.queue.store.get(ids[0])
+            events = streamed(service, job, kind, request, size=body.size or "auto")
+            return StreamingResponse(events, media_type="text/event-stream")
         jobs = await service.ended_for(ids, request)
         for job in jobs:
             require_success(job)
@@ -216,7 +249,12 @@ def submitted(service: Service, body: Generation, request_id: str) -> list[str]:
         seed = None if body.seed is None else (body.seed + number) % (MAX_SEED + 1)
         try:
             job, _ = service.submit(
-                body.model, arguments, request_id=request_id, seed=seed, is_awaited=True
+                body.model,
+                arguments,
+                request_id=request_id,
+                seed=seed,
+                is_awaited=True,
+                partial_images=body.partial_images or 0,
             )
         except BaseException:
             for job_id in ids:
@@ -249,9 +287,11 @@ async def uploaded(
 def generation(fields: Mapping[str, str], files: Mapping[str, list[str]]) -> Generation:
     """The request that a form makes, whose numbers are text. Raises ApiError."""
     given: dict[str, Any] = dict(fields)
-    for name in ("n", "seed"):
+    for name in ("n", "seed", "partial_images"):
         if name in given and re.fullmatch(r"-?\d{1,18}", given[name]):
             given[name] = int(given[name])
+    if given.get("stream") in ("true", "false"):
+        given["stream"] = given["stream"] == "true"
     for name, paths in files.items():
         given[name] = paths[0] if len(paths) == 1 else paths
     try:
@@ -270,6 +310,8 @@ def batches_of(service: Service) -> Batches:
             raise of_model(error) from None
         if wanted.n not in (None, 1):
             raise ApiError("invalid_value", "n is 1 in a batch: each line is one image", param="n")
+        if wanted.stream or wanted.partial_images:
+            raise ApiError("invalid_value", "a batch streams nothing", param="stream")
         job, _ = service.submit(
             wanted.model, wanted.arguments(), request_id=key, seed=wanted.seed, key=key
         )

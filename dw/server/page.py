@@ -89,7 +89,9 @@ def page(service: Service) -> APIRouter:
         filled = {name: value for name, value in given.items() if value.strip()}
         try:
             seed = int(filled.pop("seed")) if filled.get("seed", "").isdecimal() else None
-            job, _ = service.submit(name, filled, seed=seed, request_id=request.state.request_id)
+            job, _ = service.submit(
+                name, filled, seed=seed, previews=True, request_id=request.state.request_id
+            )
         except InvalidInputs as error:
             return form(name, given, tuple(each.message for each in error.problems))
         return RedirectResponse(f"/jobs/{job.id}", 303)

@@ -76,6 +76,8 @@ class Service(JobService):
                 storage=self.storage_url,
                 request_id=request_id,
                 is_awaited=True,
+                previews=run.preview_s is not None,
+                partial_images=run.partial_images,
             ),
             drawn_seed=run.drawn_seed,
             is_kept=True,
@@ -95,7 +97,7 @@ class Service(JobService):
         which cancels the others. They are cancelled when the caller leaves; after `wait_s` seconds
         they live on."""
         waiting = [asyncio.create_task(self.ended(job_id)) for job_id in job_ids]
-        leaving = asyncio.create_task(_left(request))
+        leaving = asyncio.create_task(left(request))
         live_on = False
         try:
             pending: set[asyncio.Task[Any]] = set(waiting)
@@ -122,7 +124,7 @@ class Service(JobService):
         return list(await asyncio.gather(*waiting))
 
 
-async def _left(request: Request) -> None:
+async def left(request: Request) -> None:
     """Returns when the caller has gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

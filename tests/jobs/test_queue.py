@@ -145,6 +145,27 @@ def test_the_events_of_the_worker_are_kept_and_its_progress_passes(store: JobSto
     assert jobs.events.after(job.id, numbers[-3]) == seen[-2:]
 
 
+def test_of_its_previews_a_job_keeps_the_last_ones_while_it_runs(store: JobStore) -> None:
+    def answer(client: FakeClient, run: Run) -> Iterator[Event]:
+        for step in range(1, 9):
+            yield events.Preview(run.run_id, "gen", step, 9)
+        yield from hang(client, run)
+
+    pool = FakePool()
+    pool.clients[0].answers = [answer]
+    with queue(store, pool) as jobs:
+        job, _ = jobs.submit(request(previews=True, partial_images=2))
+        until(jobs, job.id, [JobState.RUNNING])
+        seen = jobs.events.after(job.id)
+        assert [e["step"] for _, e in seen if e["event"] == "Preview"] == [6, 7, 8]
+        jobs.cancel(job.id)
+        until(jobs, job.id)
+        assert all(e["event"] != "Preview" for _, e in jobs.events.after(job.id))
+    (run,) = (c for c in pool.clients[0].commands if isinstance(c, Run))
+    assert (run.preview_s, run.partial_images) == (1.0, 2)
+    assert job_request(opened(), previews=True).digest == job_request(opened()).digest
+
+
 def test_jobs_of_one_workflow_go_on_before_the_models_are_switched(store: JobStore) -> None:
     pool = FakePool()
     with queue(store, pool) as jobs:

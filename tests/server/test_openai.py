@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import openai
 import pytest
+from openai.types import (
+    ImageEditCompletedEvent,
+    ImageEditPartialImageEvent,
+    ImageGenCompletedEvent,
+    ImageGenPartialImageEvent,
+)
 
 from dw import events
-from dw.events import Run
-from tests.jobs.test_queue import DIES, hang, writes
-from tests.repl.fake import ending_with
+from dw.events import Event, Preview, Run
+from dw.jobs.job import JobState
+from tests.jobs.test_queue import DIES, hang, until, writes
+from tests.repl.fake import Answer, FakeClient, ending_with
 from tests.server.conftest import RunningServer, Start
 
 
@@ -112,3 +121,122 @@ def test_a_wrong_key_is_refused(start: Start) -> None:
     with pytest.raises(openai.AuthenticationError) as caught:
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-two").models.list()
     assert caught.value.code == "invalid_api_key"
+
+
+# ------------------------------------------------------------------ streams
+
+PNG = base64.b64encode(b"a small picture").decode()
+
+
+def previewed(then: Answer) -> Answer:
+    """A run with as many previews as were asked for, which goes on like `then`."""
+
+    def answer(client: FakeClient, run: Run) -> Iterator[Event]:
+        for step in range(1, run.partial_images + 1):
+            yield Preview(run.run_id, "gen", step, 4, 16, 12, PNG)
+        yield from then(client, run)
+
+    return answer
+
+
+def finish(worker: FakeClient, folder: Path) -> None:
+    """The end of a run that hangs: as `writes` has it."""
+    run = next(c for c in worker.commands if isinstance(c, Run))
+    *_, finished = writes(folder)(worker, run)
+    worker.tickets[run.run_id].events.put(finished)
+
+
+def test_a_stream_has_partial_images_and_then_the_image(
+    client: openai.OpenAI, server: RunningServer, tmp_path: Path
+) -> None:
+    server.worker.answers = [previewed(hang)]
+    stream = client.images.generate(model="demo", prompt="a hen", stream=True, partial_images=2)
+    first, second = next(stream), next(stream)
+    finish(server.worker, tmp_path / "run")
+    (last,) = list(stream)
+    assert [(each.type, each.size, each.output_format) for each in (first, second, last)] == [
+        ("image_generation.partial_image", "auto", "png"),
+        ("image_generation.partial_image", "auto", "png"),
+        ("image_generation.completed", "64x64", "png"),
+    ]
+    for index, partial in enumerate((first, second)):
+        assert isinstance(partial, ImageGenPartialImageEvent)
+        assert (partial.partial_image_index, partial.b64_json) == (index, PNG)
+        ImageGenPartialImageEvent.model_validate(partial.model_dump(), strict=True)
+    assert isinstance(last, ImageGenCompletedEvent)
+    ImageGenCompletedEvent.model_validate(last.model_dump(), strict=True)
+    assert base64.b64decode(last.b64_json) == b"picture"
+    (run,) = (c for c in server.worker.commands if isinstance(c, Run))
+    assert (run.partial_images, run.preview_s) == (2, None)
+
+
+@pytest.mark.parametrize("count", [None, 0])
+def test_a_stream_without_partial_images_is_one_event(
+    client: openai.OpenAI, server: RunningServer, tmp_path: Path, count: int | None
+) -> None:
+    server.worker.answers = [previewed(writes(tmp_path / "run"))]
+    stream = client.images.generate(model="demo", prompt="x", stream=True, partial_images=count)
+    assert [each.type for each in stream] == ["image_generation.completed"]
+
+
+def test_an_edit_is_streamed_as_one(
+    client: openai.OpenAI, server: RunningServer, workflows: Path, tmp_path: Path
+) -> None:
+    document = json.loads((workflows / "demo.json").read_text())
+    document["variables"]["image"] = None
+    pipeline = document["steps"][0]["pipeline"]
+    pipeline["configuration"]["component_type"] = "FluxImg2ImgPipeline"
+    pipeline["arguments"]["image"] = "variable:image"
+    (workflows / "retouch.json").write_text(json.dumps(document))
+    server.worker.answers = [previewed(hang)]
+    stream = client.images.edit(
+        model="retouch", prompt="x", image=("a.png", b"one"), stream=True, partial_images=1
+    )
+    partial = next(stream)
+    finish(server.worker, tmp_path / "run")
+    (completed,) = list(stream)
+    assert isinstance(partial, ImageEditPartialImageEvent)
+    assert isinstance(completed, ImageEditCompletedEvent)
+    assert (partial.type, completed.type) == ("image_edit.partial_image", "image_edit.completed")
+    ImageEditPartialImageEvent.model_validate(partial.model_dump(), strict=True)
+    ImageEditCompletedEvent.model_validate(completed.model_dump(), strict=True)
+
+
+def test_an_error_in_mid_stream_is_raised_by_the_client(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    broken = ending_with(lambda n: events.Failed(n, "run", "it broke"))
+    server.worker.answers = [previewed(broken)]
+    stream = client.images.generate(model="demo", prompt="x", stream=True, partial_images=1)
+    with pytest.raises(openai.APIError, match="it broke") as caught:
+        list(stream)
+    assert caught.value.code == "execution_error"
+
+
+def test_a_caller_who_leaves_the_stream_cancels_the_job(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    server.worker.answers = [previewed(hang)]
+    stream = client.images.generate(model="demo", prompt="x", stream=True, partial_images=1)
+    assert next(iter(stream)).type == "image_generation.partial_image"
+    stream.close()
+    (job,) = server.http.get("/v1/jobs").json()["jobs"]
+    assert until(server.service.queue, job["id"]).state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ({"stream": True, "n": 2}, "n"),
+        ({"stream": True, "response_format": "url"}, "response_format"),
+        ({"stream": True, "partial_images": 4}, "partial_images"),
+        ({"partial_images": 1}, "partial_images"),
+    ],
+)
+def test_what_no_stream_can_have_is_refused(
+    client: openai.OpenAI, server: RunningServer, given: dict[str, object], param: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.images.generate(model="demo", prompt="x", **given)  # type: ignore[call-overload]
+    assert (caught.value.param, caught.value.code) == (param, "invalid_value")
+    assert not server.worker.commands

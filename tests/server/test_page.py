@@ -33,6 +33,7 @@ def test_from_the_list_to_the_form_to_the_image(server: RunningServer, tmp_path:
     assert "refresh" not in shown, "it has ended"
     (run,) = (c for c in server.worker.commands if isinstance(c, Run))
     assert run.arguments == {"prompt": "a <hen>", "num_inference_steps": 9}
+    assert run.preview_s == 1.0, "the page shows them"
     assert job_id in server.http.get("/").text
 
 
@@ -52,6 +53,7 @@ def test_a_running_job_is_shown_and_cancelled(server: RunningServer) -> None:
     until(server.service.queue, job_id, [JobState.RUNNING])
     shown = server.http.get(f"/jobs/{job_id}").text
     assert '<meta http-equiv="refresh"' in shown
+    assert '<img id="preview"' in shown
     assert server.http.get("/static/page.js").status_code == 200
     assert server.http.post(f"/jobs/{job_id}/cancel").status_code == 303
     assert until(server.service.queue, job_id).state is JobState.CANCELLED

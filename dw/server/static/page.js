@@ -1,6 +1,7 @@
 // Shows a job's progress; the page works without it, by loading itself again.
 const state = document.getElementById("state");
 const progress = document.getElementById("progress");
+const preview = document.getElementById("preview");
 const bar = document.getElementById("bar");
 const events = new EventSource(`/v1/jobs/${state.dataset.job}/events`);
 
@@ -20,4 +21,10 @@ events.addEventListener("Stepped", (message) => {
   progress.textContent = `${step.name}: ${step.phase} ${step.done} of ${step.total}`;
   bar.max = step.total;
   bar.value = step.done;
+});
+
+events.addEventListener("Preview", (message) => {
+  const shown = JSON.parse(message.data);
+  preview.src = `data:image/png;base64,${shown.image}`;
+  preview.hidden = false;
 });
