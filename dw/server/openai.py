@@ -142,9 +142,7 @@ def openai_api(service: Service, batches: Batches) -> APIRouter:
         fields, images = await uploaded(service, request)
         return await answered(generation(fields, images), request, "image_edit")
 
-    async def answered(
-        body: Generation, request: Request, kind: Kind
-    ) -> ImagesAnswer | Response:
+    async def answered(body: Generation, request: Request, kind: Kind) -> ImagesAnswer | Response:
         body.require_streamable()
         ids = await run_in_threadpool(submitted, service, body, request.state.request_id)
         if body.stream:
