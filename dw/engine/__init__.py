@@ -1,16 +1,16 @@
 """The engine: runs workflows on models that it keeps.
 
 Importing this package imports torch and diffusers (3 to 4 s). The bridge to their progress bars
-must be in place before that, so it is installed first.
+and what keeps their imports quiet must be in place before that, so they are installed first.
 """
 
-from dw.engine.patches import progress_bars
+from dw.engine.patches import library_warnings, progress_bars
 
 progress_bars.install()
+library_warnings.install_for_imports()
 
 from dw.engine.patches import (  # noqa: E402
     adapter_keys,
-    library_warnings,
     scaled_fp8,
     weight_keys,
     weight_reading,

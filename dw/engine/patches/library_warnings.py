@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from functools import partial
 
 from dw.engine.patches import progress_bars
 
@@ -29,6 +30,15 @@ NOISE = (
     "`cap_pixels_per_frame` will be removed",  # of a processor's call, which the pipeline makes
 )
 
+AT_IMPORT = {
+    "torchao": "Failed to load ",
+    "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",
+    "sdnq": "kernels are not available! Falling back to",
+    "torch.utils._pytree": "is an Enum subclass",
+}
+"""By logger: which parts of a package do not fit this machine or the other packages. What needs
+such a part raises an error of its own."""
+
 
 class _ListenerHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
@@ -38,6 +48,16 @@ class _ListenerHandler(logging.Handler):
             return
         if not any(noise in text for noise in NOISE):
             progress_bars.warn(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
+
+
+def install_for_imports() -> None:
+    """Must be called before diffusers is imported, which imports what quantizes."""
+    for name, noise in AT_IMPORT.items():
+        logging.getLogger(name).addFilter(partial(_is_news, noise=noise))
+
+
+def _is_news(record: logging.LogRecord, noise: str) -> bool:
+    return noise not in record.getMessage()
 
 
 def install() -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import pytest
 
-from dw.engine.patches import progress_bars
+from dw import extras
+from dw.engine.patches import library_warnings, progress_bars
 from dw.engine.patches.progress_bars import Listener
 from tests.engine.session import Session, generate, text_to_image, workflow
 
@@ -55,8 +58,6 @@ def test_what_is_said_outside_of_a_run_is_dropped(capfd: pytest.CaptureFixture[s
 
 
 def test_notes_for_programmers_are_dropped() -> None:
-    from dw.engine.patches import library_warnings
-
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         library_warnings.install()
@@ -64,3 +65,26 @@ def test_notes_for_programmers_are_dropped() -> None:
             for category in (FutureWarning, DeprecationWarning):
                 warnings.warn_explicit("old", category, "x.py", 1, module=module, registry={})
     assert len(seen) == 2
+
+
+QUANTIZERS = ("bitsandbytes", "optimum.quanto", "sdnq", "torchao")
+
+
+def test_imports_are_quiet_and_errors_are_not() -> None:
+    found = ", ".join(name for name in QUANTIZERS if extras.is_installed(name.partition(".")[0]))
+    code = f"""
+import logging
+import dw.engine
+import diffusers.quantizers.auto, transformers.quantizers.auto, peft
+import {found or "torch"}
+for name in {tuple(library_warnings.AT_IMPORT)}:
+    logging.getLogger(name).warning("of %s, which is new", name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(library_warnings.AT_IMPORT), done.stderr
+    for name, line in zip(library_warnings.AT_IMPORT, lines, strict=True):
+        assert line.endswith(f"of {name}, which is new")
