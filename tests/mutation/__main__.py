@@ -103,7 +103,9 @@ def _in_place(
         return None
     lines = range(mutant.line, mutant.last_line + 1)
     judges = list(dict.fromkeys(t for n in lines for t in known.executed.get(n, ())))
-    return not judges or tests.survives(mutant.source, judges, timeout_s=limit_s)
+    if not judges:  # executed on import alone, as the default of a parameter is, or never
+        return None if known.executed.keys() & lines else True
+    return tests.survives(mutant.source, judges, timeout_s=limit_s)
 
 
 if __name__ == "__main__":

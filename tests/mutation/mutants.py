@@ -3,7 +3,7 @@
 The changes are mutmut's, made here at class level and in decorated functions too, and more of the
 kind that were found to pass unnoticed: a statement left out, a branch forced, nothing returned, a
 field of a dataclass left out of its equality. Texts of several words are not changed: they are
-compared where users see them. An argument is either left out or None, not both.
+compared where users see them. An argument becomes None and is not left out as well.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ class _Collector(cst.CSTVisitor):
                 elif operator is operator_lambda and _is_constant(node.body):
                     changed = []  # so are None and 0
                 elif operator is operator_arg_removal:
-                    changed = changed[: len([arg for arg in node.args if not arg.star])]
+                    replaced = [a for a in node.args if not a.star and not _is_name(a, "None")]
+                    pairs = zip(replaced, changed, strict=False)  # those left out come last
+                    changed = [new for arg, new in pairs if not _is_name(arg, "False")]
                 yield from changed
         if self._is_key[-1] and isinstance(node, cst.AnnAssign):
             yield from _uncompared(node)
@@ -155,6 +157,10 @@ def _is_text(line: cst.SimpleStatementLine) -> bool:
 
 def _is_constant(value: cst.BaseExpression | None) -> bool:
     return isinstance(value, cst.Name) and value.value in ("None", "True", "False")
+
+
+def _is_name(arg: cst.Arg, name: str) -> bool:
+    return isinstance(arg.value, cst.Name) and arg.value.value == name
 
 
 def _is_frozen(node: cst.ClassDef) -> bool:

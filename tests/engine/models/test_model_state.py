@@ -72,6 +72,11 @@ def test_the_layers_have_one_order() -> None:
     ]
 
 
+def test_changes_are_equal_by_what_they_do_and_not_by_where_and_how() -> None:
+    assert change(LORA) == change(LORA, models=["encoder"], undone=False)
+    assert len({change(LORA), change(LORA, 2), change(IP)}) == 3
+
+
 def test_what_is_there_already_is_kept(pipeline: Any, states: dict[str, ModelState]) -> None:
     wanted = change(LORA), change(IP)
     assert reconcile(pipeline, states, *wanted) == list(wanted)
@@ -119,6 +124,15 @@ def test_a_change_below_on_one_model_takes_the_shared_one_above_along(
     below = change(Layer.SETTING)
     assert reconcile(pipeline, states, below, both, above) == [below, both, above]
     assert pipeline.encoder.marks == [("lora", 1), ("ip_adapter", 1)]
+
+
+def test_changes_below_on_two_models_take_what_is_above_on_each_along(
+    pipeline: Any, states: dict[str, ModelState]
+) -> None:
+    reconcile(pipeline, states, change(LORA))
+    below = [change(Layer.SETTING), change(Layer.SETTING, models=["encoder"])]
+    assert reconcile(pipeline, states, *below, change(LORA)) == [*below, change(LORA)]
+    assert pipeline.unet.marks == [("setting", 1), ("lora", 1)]
 
 
 def test_a_change_of_one_model_leaves_the_other_alone(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from dw.types import Permissions
 from dw.workflow.format.model import Task
 from dw.workflow.format.pipeline import Pipeline
 
-TRUSTED = Permissions(trust=True)
+TRUSTED, ALONE = Permissions(trust=True), Permissions()
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,18 @@ GPU = Gpu("cuda:0", "for the test", lambda: 0)
 class Plans:
     """A planner and the warnings that it gave."""
 
-    def __init__(self, folder: Path, device: Device = CPU, **context: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: Device = CPU,
+        permissions: Permissions = TRUSTED,
+        **context: Any,
+    ) -> None:
         self.warnings: list[str] = []
         self.planner = Planner(
             LoadContext(
                 sources=Sources(downloads=False),
-                access=FileAccess(folder, permissions=TRUSTED),
+                access=FileAccess(folder, permissions=permissions),
                 device=device,
                 find_device=self.find,
                 warn=self.warnings.append,
@@ -203,6 +211,23 @@ class TestModules:
         with pytest.raises((WorkflowError, RunFailed), match="no_such_module"):
             Plans(tmp_path).planner.pipeline(pipeline(sd15, vae=vae))
 
+    @pytest.mark.parametrize(("permissions", "is_imported"), [(TRUSTED, True), (ALONE, False)])
+    def test_a_strangers_module_needs_trust(
+        self,
+        tmp_path: Path,
+        sd15: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        permissions: Permissions,
+        is_imported: bool,
+    ) -> None:
+        (tmp_path / "strangers.py").touch()
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "strangers", raising=False)
+        planner = Plans(tmp_path, permissions=permissions).planner
+        with nullcontext() if is_imported else pytest.raises(WorkflowError, match="strangers"):
+            planner.pipeline(pipeline(sd15, configuration={"pre_load_modules": ["strangers"]}))
+        assert ("strangers" in sys.modules) == is_imported
+
 
 class TestTasks:
     def test_their_models_are_parts(self, tmp_path: Path, sd15: Path) -> None:
@@ -214,6 +239,10 @@ class TestTasks:
             "model": ComponentSpec,
             "processor": ComponentSpec,
         }
+        model = spec.components["model"]
+        assert model is not None
+        assert model.placement == spec.placement
+        assert (spec.schedulers, spec.scalars, spec.single_file) == ({}, {}, None)
         assert plans.planner.task(depth(sd15), None) is spec
         assert plans.planner.beside(tmp_path / "x").task(depth(sd15), None) is not spec
 
@@ -246,9 +275,15 @@ class TestTasks:
         [need] = planner.needs_of(DEPTH, "step")
         assert need.step == "step"
         assert isinstance(need.pipeline, PipelineSpec)
+        assert need.pipeline.placement.device == "cpu"
+        on_gpu = replace_task(arguments={"image": "a.png", "device": "cuda:0"})
+        [need] = planner.needs_of(on_gpu, "step")
+        assert need.pipeline.placement.device == "cuda:0"
         with_inputs = replace_task(inputs=[{"image": "a.png", "device": "cuda:0"}, "previous:x"])
         [need] = planner.needs_of(with_inputs, "step")
         assert need.pipeline.placement.device == "cuda:0"
+        decided = replace_task(arguments={"image": "a.png", "model_name": "previous_result:name"})
+        assert list(planner.needs_of(decided, "step")) == []
         resize = Task.model_validate({"command": "resize_image", "arguments": {"image": "a.png"}})
         assert list(planner.needs_of(resize, "step")) == []
 
