@@ -185,7 +185,7 @@ class _PublicBackend(httpcore2.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         addresses = [str(target[0]) for *_, target in found]
         for address in addresses if host not in self._named else ():
             if not _is_public(address):
@@ -204,7 +204,7 @@ class _PublicBackend(httpcore2.SyncBackend):
 
 def _is_public(text: str) -> bool:
     """Whether an address, in whatever form, is one of the internet, and so is all it leads to."""
-    address = ip_address(text.partition("%")[0])
+    address = ip_address(text)
     if isinstance(address, IPv6Address):
         if any(address in network for network in _AS_IPV4):
             return _is_on_internet(IPv4Address(int(address) & 0xFFFFFFFF))
@@ -268,9 +268,6 @@ class _Body(httpx2.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         return self._response.iter_stream()
-
-    def close(self) -> None:
-        self._response.close()
 
 
 _tls_context = cache(ssl.create_default_context)  # the certificates of the operating system

@@ -39,12 +39,9 @@ class Snapshot:
         self._saved: list[dict[str, Any]] = []
         self._contents: list[tuple[Any, Any]] = []  # of containers
         self._empty: list[Any] = []  # containers
-        seen: set[int] = set()
         modules = list(model.modules()) if isinstance(model, torch.nn.Module) else []
-        for owner in self._owners(modules):
-            if id(owner) not in seen:
-                seen.add(id(owner))
-                self._take(vars(owner))
+        for owner in {id(owner): owner for owner in self._owners(modules)}.values():
+            self._take(vars(owner))
         self._dicts = [held for held, _ in self._contents if isinstance(held, dict)]
         self._names = list(map(list, self._dicts))
         self._values = list(_values(self._dicts))
@@ -108,14 +105,11 @@ class Snapshot:
         for held, saved in zip(self._held, self._saved, strict=True):
             for name in held.keys() - saved.keys() - set(self._ignored):
                 del held[name]
-            for name, value in saved.items():
-                if name not in held or held[name] is not value:
-                    held[name] = value
+            held.update(saved)
         for container in self._empty:
             container.clear()
         for container, saved in self._contents:
-            if not _is_same(container, saved):
-                _refill(container, saved)
+            _refill(container, saved)
         weights = list(zip(self._weights, self._kinds, self._layouts, strict=True))
         restored = [_put_back(weight, dtype, *layout) for weight, (dtype, _), layout in weights]
         for weight, (_, has_gradient), _ in weights:
@@ -145,12 +139,8 @@ def _refill(container: Any, saved: Any) -> None:
 
 
 def _strides(tensor: torch.Tensor) -> tuple[int, ...] | None:
-    """None for tensors that consist of others, as quantized ones do."""
-    return tensor.stride() if _is_plain(tensor) else None
-
-
-def _is_plain(tensor: torch.Tensor) -> bool:
-    return type(tensor) in (torch.Tensor, torch.nn.Parameter)
+    """None for tensors that consist of others, as quantized ones do: they cannot be converted."""
+    return tensor.stride() if type(tensor) in (torch.Tensor, torch.nn.Parameter) else None
 
 
 def _put_back(
@@ -163,7 +153,7 @@ def _put_back(
     is_here = tensor.dtype == dtype and tensor.device == device
     if is_here and (strides is None or tensor.stride() == strides):
         return True
-    if not _is_plain(tensor) or strides is None or tensor.is_meta or not holds(tensor.dtype, dtype):
+    if strides is None or tensor.is_meta or not holds(tensor.dtype, dtype):
         return False
     with torch.inference_mode(tensor.is_inference()):  # one that was cast in a call belongs to it
         data = tensor.data.to(device=device, dtype=dtype)

@@ -91,3 +91,29 @@ def test_none_of_the_addresses_of_a_name_may_be_private(
     with pytest.raises(RunFailed, match=f"'x.example' is not on the .* address {address}") as error:
         FileAccess(Path()).source("http://x.example/cat.png")
     assert error.value.remedies == (TrustWorkflow(),)
+
+
+def test_a_name_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr(download.socket, "getaddrinfo", lambda *_, **__: [])
+    with pytest.raises(RunFailed, match=r"'x\.example' has no address"):
+        FileAccess(Path()).source("http://x.example/cat.png")
+
+
+def test_the_next_address_of_a_name_is_tried_as_the_first_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[Any] = []
+
+    def connect(_: Any, *arguments: Any) -> str:
+        tried.append(arguments)
+        if len(tried) == 1:
+            raise download.httpcore2.ConnectError("refused")
+        return "connected"
+
+    found = [(0, 0, 0, "", (each, 0)) for each in ("8.8.8.8", "1.1.1.1", "9.9.9.9")]
+    monkeypatch.setattr(download.socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(download.httpcore2.SyncBackend, "connect_tcp", connect)
+    options = (80, 1.5, "0.0.0.0", [(1, 2, 3)])
+    assert download._PublicBackend(set()).connect_tcp("x.example", *options) == "connected"
+    assert tried == [("8.8.8.8", *options), ("1.1.1.1", *options)]

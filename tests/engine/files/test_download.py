@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import httpcore2
 import pytest
 from PIL import Image
 
@@ -58,6 +62,21 @@ class Site(BaseHTTPRequestHandler):
             self._answer(gzip.compress(b"0" * 1000, mtime=0), ("Content-Encoding", "gzip"))
         elif self.path == "/cat.png":
             self._answer(_png())
+        elif self.path.startswith("/bytes/"):
+            self._answer(bytes(int(self.path.removeprefix("/bytes/"))))
+        elif self.path == "/announced":
+            self.send_response(200)
+            self.send_header("Content-Length", str(257 * 2**20))
+            self.end_headers()
+            self.done.wait(30)
+        elif self.path == "/endless":
+            self._answer(b"x")
+            with suppress(OSError):  # the client hangs up
+                while not self.done.is_set():
+                    self.wfile.write(b"x" * 4096)
+        elif self.path.startswith("/teapot"):
+            self.send_response(418, self.path.removeprefix("/teapot"))
+            self.end_headers()
         elif self.path == "/page.png":
             self._answer(b"<html>")
         else:
@@ -146,17 +165,42 @@ def test_a_redirect_is_followed_when_trusted(site: str) -> None:
         ("no.png", "the server answered 404 Not Found"),
         ("page.png", "not a valid image file"),
         ("to/file:///etc/hosts", "the server answered 302"),
+        ("teapot", ": the server answered 418\n"),
+        ("teapotSTOUT", ": the server answered 418 STOUT\n"),
     ],
 )
 def test_reasons_have_one_line(site: str, path: str, reason: str) -> None:
     message = refusal(f"{site}/{path}", FileAccess(Path(), permissions=TRUSTED))
-    assert reason in message
+    assert reason in f"{message}\n"
     assert "\n" not in message
 
 
 def test_a_page_is_no_video(site: str) -> None:
     with pytest.raises(RunFailed, match="not a valid video file"):
         read_video(f"{site}/page.png", FileAccess(Path(), permissions=TRUSTED))
+
+
+@pytest.mark.parametrize("size", [0, 8, 300_000])
+def test_an_answer_may_be_as_large_as_the_limit(
+    site: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(download, "LARGEST_BYTES", size)
+    assert fetch_from(f"{site}/bytes/{size}") == bytes(size)
+    with pytest.raises(RunFailed, match="it is larger than 0 MiB"):
+        fetch_from(f"{site}/bytes/{size + 1}")
+
+
+def test_an_answer_that_is_announced_as_too_large_is_not_waited_for(site: str) -> None:
+    with pytest.raises(RunFailed, match=r"^it is larger than 256 MiB$"):
+        fetch_from(f"{site}/announced")
+
+
+def test_a_server_that_sends_for_too_long_is_given_up(
+    site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "LONGEST_S", 0.0)
+    with pytest.raises(RunFailed, match="it took more than 0 s"):
+        fetch_from(f"{site}/bytes/8")
 
 
 def test_a_large_answer_is_refused(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +231,23 @@ def test_a_server_that_is_silent_is_no_reason_to_wait(site: str) -> None:
     assert time.monotonic() - began < 5  # it is silent for 30 s
 
 
+def test_a_download_that_was_cancelled_ends(site: str) -> None:
+    Site.requests.clear()
+    before, new = {*threading.enumerate()}, set[threading.Thread]()
+
+    def check() -> None:
+        if Site.requests:
+            new.update(each for each in threading.enumerate() if each.name == "fetch")
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        download.fetch(f"{site}/endless", private=True, is_named=False, check=check)
+    [thread] = new - before
+    assert thread.daemon  # nobody waits for one that waits for a silent server
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_a_server_that_is_not_there_is_told() -> None:
     message = refusal("http://127.0.0.1:1/cat.png", FileAccess(Path(), permissions=TRUSTED))
     assert message.endswith("connection refused")
@@ -203,6 +264,18 @@ def test_headers_are_not_sent_on_to_where_a_request_is_redirected(site: str) -> 
     assert (first.method, first.headers["X-Secret"], first.body) == ("POST", "1", b"{}")
     assert (second.method, second.headers["X-Secret"], second.body) == ("GET", None, b"")
     assert second.headers["Accept-Encoding"] == "identity"
+    assert second.headers["User-Agent"].startswith("dw/")
+
+
+def test_without_a_body_it_is_a_get(site: str) -> None:
+    Site.requests.clear()
+    fetch_from(f"{site}/cat.png")
+    assert [(each.method, each.body) for each in Site.requests] == [("GET", b"")]
+
+
+def test_a_redirect_from_http_to_https_is_followed(site: str) -> None:
+    with pytest.raises(RunFailed, match="connection refused"):
+        fetch_from(f"{site}/to/https://127.0.0.1:1/cat.png")
 
 
 def test_a_redirect_that_wants_the_body_again_is_not_followed(site: str) -> None:
@@ -251,6 +324,17 @@ def test_a_proxy_of_the_environment_is_used_and_decides_what_it_reaches(
     assert [request.path for request in Site.requests] == [url]
 
 
+def test_a_proxy_is_told_its_user_and_password(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = site.replace("//", "//me:secret@")
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": proxy})
+    Site.requests.clear()
+    with pytest.raises(RunFailed, match="the server answered 404"):
+        fetch_from("http://nowhere.invalid/cat.png")
+    [request] = Site.requests
+    credentials = base64.b64encode(b"me:secret").decode()
+    assert request.headers["Proxy-Authorization"] == f"Basic {credentials}"
+
+
 def test_a_host_that_bypasses_the_proxy_is_checked(
     site: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +345,33 @@ def test_a_host_that_bypasses_the_proxy_is_checked(
         fetch_from(f"{site}/cat.png", private=False)
 
 
+def test_a_proxy_may_be_named_without_a_scheme(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = site.removeprefix("http://")
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": named})
+    with pytest.raises(RunFailed, match="the server answered 404"):
+        fetch_from("http://nowhere.invalid/cat.png")
+
+
+@pytest.mark.parametrize("proxies", [{}, {"http": "http://p.invalid", "https": "http://p.invalid"}])
+def test_https_is_verified_with_the_certificates_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, proxies: dict[str, str]
+) -> None:
+    contexts: list[Any] = []
+
+    def pool(*arguments: Any, **options: Any) -> Any:
+        contexts.append(options["ssl_context"] if proxies else arguments[0])
+        raise httpcore2.ConnectError("refused")
+
+    monkeypatch.setattr("urllib.request.getproxies", lambda: proxies)
+    monkeypatch.setattr(httpcore2, "HTTPProxy" if proxies else "ConnectionPool", pool)
+    for scheme in ("https", "http"):
+        with pytest.raises(RunFailed, match=r"^refused$"):
+            fetch_from(f"{scheme}://example.invalid/cat.png")
+    secure, plain = contexts
+    assert (secure.verify_mode, secure.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert plain is None
+
+
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "odd://127.0.0.1:1", "http://["])
 def test_a_proxy_that_cannot_be_used_is_a_reason(
     monkeypatch: pytest.MonkeyPatch, proxy: str
@@ -269,6 +380,20 @@ def test_a_proxy_that_cannot_be_used_is_a_reason(
     with pytest.raises(RunFailed) as caught:
         fetch_from("http://example.invalid/cat.png")
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError(), "ValueError"),
+        (ValueError("one\n  two"), "one two"),
+        (OSError(111, "Connection refused"), "connection refused"),
+        (httpcore2.ConnectError(OSError(113, "No route to host")), "no route to host"),
+        (httpcore2.ReadTimeout(), "the server was silent for 30 s"),
+    ],
+)
+def test_a_reason_is_the_cause_in_one_line(error: Exception, reason: str) -> None:
+    assert download._reason(error) == reason
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://\x00/", "http://" + "a" * 70 + ".invalid/x"])
