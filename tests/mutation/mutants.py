@@ -3,7 +3,8 @@
 The changes are mutmut's, made here at class level and in decorated functions too, and more of the
 kind that were found to pass unnoticed: a statement left out, a branch forced, nothing returned, a
 field of a dataclass left out of its equality. Texts of several words are not changed: they are
-compared where users see them. An argument becomes None and is not left out as well.
+compared where users see them. An argument becomes None and is not left out as well; `strict` of
+`zip` stays, which asserts what is so anyway.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import libcst as cst
@@ -94,6 +96,7 @@ class _Collector(cst.CSTVisitor):
     def __init__(self, are_keys: bool) -> None:
         self._are_keys = are_keys
         self.places: list[_Place] = []
+        self._asserting: set[int] = set()  # nodes that stay
         self._owners: list[str] = []
         self._functions = 0
         self._is_key = [False]
@@ -103,6 +106,10 @@ class _Collector(cst.CSTVisitor):
             node, cst.Annotation | cst.Import | cst.ImportFrom | cst.Param | cst.Decorator
         ):
             return isinstance(node, cst.Param)
+        if isinstance(node, cst.Call):
+            self._asserting.update(id(arg) for arg in node.args if _is_strict(node, arg))
+        if id(node) in self._asserting:
+            return False
         if isinstance(node, cst.SimpleStatementLine) and (_is_text(node) or self._is_alias(node)):
             return False
         if isinstance(node, cst.FunctionDef | cst.ClassDef):
@@ -141,8 +148,8 @@ class _Collector(cst.CSTVisitor):
                     changed = []  # so are None and 0
                 elif operator is operator_arg_removal:
                     replaced = [a for a in node.args if not a.star and not _is_name(a, "None")]
-                    pairs = zip(replaced, changed, strict=False)  # those left out come last
-                    changed = [new for arg, new in pairs if not _is_name(arg, "False")]
+                    differ = [not (_is_name(a, "False") or _is_strict(node, a)) for a in replaced]
+                    changed = list(compress(changed, differ))  # those left out come last
                 yield from changed
         if self._is_key[-1] and isinstance(node, cst.AnnAssign):
             yield from _uncompared(node)
@@ -157,6 +164,12 @@ def _is_text(line: cst.SimpleStatementLine) -> bool:
 
 def _is_constant(value: cst.BaseExpression | None) -> bool:
     return isinstance(value, cst.Name) and value.value in ("None", "True", "False")
+
+
+def _is_strict(call: cst.Call, arg: cst.Arg) -> bool:
+    """Whether it is the argument of `zip` that asserts what is so anyway."""
+    is_zip = isinstance(call.func, cst.Name) and call.func.value == "zip"
+    return is_zip and arg.keyword is not None and arg.keyword.value == "strict"
 
 
 def _is_name(arg: cst.Arg, name: str) -> bool:

@@ -23,6 +23,7 @@ class Attention(nn.Module):
         self.processor: Any = SimpleNamespace(backend=None, scale=[1.0])
         self.scaling = {"a": 1.0}
         self.order = ["a", "b"]
+        self.numbers = [1]
         self.active = {"a"}
 
 
@@ -32,6 +33,8 @@ class Model(nn.Module):
         self.conv = nn.Conv2d(3, 4, 3)
         self.attention = Attention()
         self.config = SimpleNamespace(dim_type=None)
+        self._internal_dict = SimpleNamespace(act_fn="silu")
+        self.generation_config = SimpleNamespace(max_length=20)
         self.tiling = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -71,10 +74,13 @@ CHANGES: list[Callable[[Any], Any]] = [
     lambda model: setattr(model.attention.processor, "backend", "flash"),
     lambda model: model.attention.processor.scale.__setitem__(0, 0.5),
     lambda model: setattr(model.config, "dim_type", "image"),
+    lambda model: setattr(model._internal_dict, "act_fn", "relu"),
+    lambda model: setattr(model.generation_config, "max_length", 1),
     lambda model: model.attention.scaling.update(a=0.5),
     lambda model: model.attention.scaling.update(b=0.5),
     lambda model: model.attention.order.append("c"),
     lambda model: model.attention.order.reverse(),
+    lambda model: model.attention.numbers.__setitem__(0, True),
     lambda model: model.attention.active.add("b"),
     lambda model: model.conv.register_forward_pre_hook(lambda *_: None),
     lambda model: model.register_parameter("more", nn.Parameter(torch.ones(1))),
@@ -127,6 +133,30 @@ def test_weights_have_their_strides_again(model: Model) -> None:
     assert snapshot.restore()
     assert [w.stride() for w in model.parameters()] == strides
     assert all(map(torch.equal, values, model.parameters()))
+
+
+def test_weights_are_put_back_whatever_the_default_device_and_dtype_are(model: Model) -> None:
+    model.half()
+    strides, snapshot = [w.stride() for w in model.parameters()], Snapshot(model)
+    model.to(memory_format=torch.channels_last)
+    with torch.device("meta"):
+        assert snapshot.restore()
+    kinds = {(w.dtype, w.device.type) for w in model.parameters()}
+    assert kinds == {(torch.float16, "cpu")}
+    assert [w.stride() for w in model.parameters()] == strides
+
+
+class Quantized(nn.Parameter):
+    """As of torchao: it consists of other tensors."""
+
+
+def test_a_quantized_weight_is_the_same_until_its_dtype_changes(model: Model) -> None:
+    model.conv.weight = Quantized(model.conv.weight.data)
+    snapshot = Snapshot(model)
+    model.conv.weight.data = model.conv.weight.data.to(memory_format=torch.channels_last)
+    assert snapshot.restore()
+    model.conv.weight.data = model.conv.weight.data.double()
+    assert not snapshot.restore()
 
 
 @pytest.mark.parametrize(
@@ -211,6 +241,16 @@ def test_the_order_of_a_container_counts() -> None:
     assert not snapshot.is_current()
     snapshot.restore()
     assert list(model.names) == ["a", "b"]
+
+
+def test_a_set_has_no_order() -> None:
+    model = nn.Module()
+    model.ids = {0, 8}  # in the same place of its table, so that the first comes first
+    snapshot = Snapshot(model)
+    model.ids.clear()
+    model.ids.update([8, 0])
+    assert list(model.ids) == [8, 0]
+    assert snapshot.is_current()
 
 
 ARRAYS: list[Callable[[], Any]] = [lambda: torch.ones(3), lambda: np.ones(3)]
