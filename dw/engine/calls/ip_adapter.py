@@ -50,7 +50,7 @@ def find_ip_adapter(
     adapter = pipeline.ip_adapter
     if adapter is None:
         return None
-    title = f"{adapter.model_name}/{adapter.weight_name or ''}".rstrip("/")
+    title = "/".join(filter(None, (adapter.model_name, adapter.weight_name)))
     if context.rehearse and encoder is not None:
         path = stand_in_ip_adapter(stand_in_folder(pipeline), encoder.source, title)
     else:

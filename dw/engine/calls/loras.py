@@ -44,7 +44,7 @@ def find_loras(cls: Any, pipeline: Pipeline, context: LoadContext) -> list[LoraA
     stand_in = stand_in_folder(pipeline) if is_stood_in else None
     found: list[LoraAdapter] = []
     for lora in pipeline.loras:
-        title = lora.adapter_name or f"{lora.model_name}/{lora.weight_name or ''}".rstrip("/")
+        title = lora.adapter_name or "/".join(filter(None, (lora.model_name, lora.weight_name)))
         if stand_in is not None:
             path = stand_in_lora(stand_in, lora.model_name, lora.weight_name)
         else:

@@ -4,8 +4,9 @@ runs."""
 from __future__ import annotations
 
 import inspect
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from inspect import Parameter
@@ -57,8 +58,8 @@ _ANNOTATIONS = {
 _HOLD = {
     "image": ("image/",),
     "video": ("video/", "image/gif"),
-    "audio": ("audio/", "application/json"),
-    "text": ("text/", "application/json"),
+    "audio": ("audio/",),
+    "text": ("text/",),
 }
 """The beginnings of content types that hold a kind."""
 
@@ -82,8 +83,8 @@ def check_pipeline_result(
         return
     given = action.arguments
     is_plain = _value("return_dict", given, parameters) in (None, True)
-    output_type = str(_value("output_type", given, parameters)).strip("{}")
-    if is_plain and output_type != "latent":
+    is_latent = _value("output_type", given, parameters) in ("latent", "{latent}")
+    if is_plain and not is_latent:
         yield from _check_kind(cls.__name__, _made(cls, given, parameters), step.result, path)
     yield from _check_size(given, parameters, step.result, path)
 
@@ -122,12 +123,12 @@ def extents(document: Document, workflow: Workflow, *, rehearse: bool) -> Iterat
             yield Extent(name, step.result.content_type)
             continue
         given, parameters = call
-        width, height = asked_size(given, parameters) or (0, 0)
+        pixels = math.prod(asked_size(given, parameters) or (0,))
         frames = _count("num_frames", given, parameters)
         files = _count("num_images_per_prompt", given, parameters)
         prompt = given.get("prompt")
         files *= len(prompt) if isinstance(prompt, list) else 1
-        yield Extent(name, step.result.content_type, files, width * height * frames)
+        yield Extent(name, step.result.content_type, files, pixels * frames)
 
 
 def _call_of(
@@ -136,12 +137,7 @@ def _call_of(
     """The arguments of a step and the parameters that they are for; None where its class is not
     known."""
     if step.task is not None:
-        given = step.task.arguments or {}
-        return (
-            (given, commands()[step.task.command].parameters)
-            if isinstance(given, Mapping)
-            else None
-        )
+        return step.task.arguments or {}, commands()[step.task.command].parameters
     action, pipeline = step.pipeline or step.pipeline_reference, workflow.pipeline_of(step)
     if action is None or pipeline is None:
         return None
@@ -153,7 +149,7 @@ def _call_of(
 
 def _count(name: str, given: Mapping[str, Any], parameters: Parameters) -> int:
     value = _value(name, given, parameters)
-    return value if type(value) is int and value > 0 else 1
+    return max(1, value) if type(value) is int else 1
 
 
 def asked_size(arguments: Any, parameters: Parameters) -> tuple[int, int] | None:
@@ -188,37 +184,38 @@ def output_fields(cls: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(output))
 
 
-def _made(cls: Any, given: Mapping[str, Any], parameters: Parameters) -> set[str]:
-    """The kinds of artifacts that a call makes; none where they are not known."""
+def _made(cls: Any, given: Mapping[str, Any], parameters: Parameters) -> list[str]:
+    """The kinds of artifacts that a call makes, the main one first; none where they are not
+    known."""
     names = output_fields(cls)
     kind = next((kind for name, kind in _FIELDS.items() if name in names), None)
     if kind is None:
-        return set()
-    kinds = {kind}
+        return []
+    kinds = [kind]
     if kind == "video" and _value("num_frames", given, parameters) == 1:
-        kinds.add("image")  # a video of one frame is written as an image, too
+        kinds.append("image")  # a video of one frame is written as an image, too
     if kind == "video" and not set(_SOUND).isdisjoint(names):
-        kinds.add("audio")
+        kinds.append("audio")
     return kinds
 
 
-def _returned(function: Any) -> set[str]:
+def _returned(function: Any) -> list[str]:
     annotation = inspect.signature(function, eval_str=True).return_annotation
     if get_origin(annotation) in (list, dict):
         annotation = get_args(annotation)[-1]
     kind = _ANNOTATIONS.get(get_origin(annotation) or annotation)
     if annotation is Video:
-        return {"video", "audio"}  # it may have audio, which can be written alone
-    return {kind} if kind else set()
+        return ["video", "audio"]  # it may have audio, which can be written alone
+    return [kind] if kind else []
 
 
-def _check_kind(title: str, kinds: set[str], result: Result, path: JsonPath) -> Diagnostics:
+def _check_kind(title: str, kinds: Sequence[str], result: Result, path: JsonPath) -> Diagnostics:
     types = [each for kind in kinds for each in _HOLD[kind]]
     if not kinds or result.content_type.startswith(tuple(types)):
         return
     if result.content_type == "application/json" and "image" not in kinds:
         return  # arrays are lists in JSON
-    main = "video" if "video" in kinds else next(iter(kinds))
+    main = kinds[0]
     thing = main if main in ("audio", "text") else f"{main}s"
     message = f"{result.content_type} cannot hold the {thing} that {title} makes"
     yield DataDiagnostic((*path, "result", "content_type"), f"{message}; {_BEST[main]} can")

@@ -355,6 +355,16 @@ class TestLoading:
         assert self.loading(own, "dw_a").loaded == [(str(own.parent), expected)]
         assert detached == [("a model", Fingerprint.of(own))]
 
+    def test_takes_the_weights_that_were_put_right(
+        self, own: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[Any] = []
+        right = {"unet.lora_A.weight": torch.ones(2)}
+        monkeypatch.setattr(loras, "readable", lambda *given: (asked.append(given), right)[1])
+        pipeline = self.loading(own, "dw_a")
+        assert pipeline.loaded == [(right, {"adapter_name": "dw_a"})]
+        assert asked == [(own, pipeline)]
+
     def test_that_left_no_adapter_is_told(self, own: Path) -> None:
         with pytest.raises(RunFailed, match=r"^the LoRA 'style' has no weights for Noting$"):
             self.loading(own)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from diffusers.utils import BaseOutput
+from PIL import Image
 
-from dw.engine.checks.results import extents, output_fields
+from dw.engine.checks.results import (
+    asked_size,
+    check_name,
+    check_pipeline_result,
+    check_task_result,
+    extents,
+    frame_size,
+    output_fields,
+)
 from dw.engine.files.disk_space import Extent
 from dw.engine.files.file_names import name_error
 from dw.engine.media.limits import LONGEST_SIDE, side_error
+from dw.engine.media.video import Video
 from dw.workflow.format.result import Result
 from tests.engine.session import Json, Session, workflow
 
@@ -96,6 +108,7 @@ def test_a_file_that_cannot_hold_what_a_pipeline_makes_is_an_error(
         done("get_dict_value", "video/mp4", dict={"a": 1}, key="a"),
         done("concat_videos", "audio/wav", videos=[]),
         done("extract_sections", "application/json", text="a", sections=["b"]),
+        done("extract_sections", "text/markdown", text="a", sections=["b"]),
     ],
 )
 def test_what_a_file_may_hold_is_none(warm: Session, step: Json) -> None:
@@ -157,6 +170,106 @@ def test_the_fields_of_an_output_are_read_from_the_source() -> None:
     assert output_fields(LTX2Pipeline) == ("frames", "audio")
     assert output_fields(VersatileDiffusionPipeline) == ()
     assert output_fields(Bare) == ()
+
+
+Output: Any = None
+
+
+@pytest.mark.parametrize(
+    ("names", "right", "wrong", "message"),
+    [
+        (["image"], "image/png", "text/plain", "the images that Draws makes; image/png can"),
+        (
+            ["video"],
+            "video/mp4",
+            "audio/wav",
+            "the videos that Draws makes; video/mp4 or image/gif can",
+        ),
+        (["texts"], "text/csv", "image/png", "the text that Draws makes; text/plain can"),
+        (
+            ["video", "sound"],
+            "audio/wav",
+            "image/png",
+            "the videos that Draws makes; video/mp4 or image/gif can",
+        ),
+    ],
+)
+def test_each_field_of_an_output_has_its_kind(
+    session: Session,
+    names: list[str],
+    right: str,
+    wrong: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Draws:
+        def __call__(self, is_path: bool) -> Any:
+            if is_path:
+                return Path()
+            return Output()
+
+    output = make_dataclass("Output", [(name, Any) for name in names], bases=(BaseOutput,))
+    monkeypatch.setitem(globals(), "Output", output)
+    assert output_fields(Draws) == tuple(names)
+    told = []
+    for content_type in (right, wrong):
+        document = session.document(workflow({"name": "gen", **drawn(IMAGES, content_type)}))
+        step = document.bind().steps[0]
+        told += check_pipeline_result(Draws, {}, step, ("steps", 0))
+    [found] = told
+    assert found.message == f"{wrong} cannot hold {message}"
+    assert found.path == ("steps", 0, "result", "content_type")
+
+
+class TestPlaces:
+    """Where in the workflow a finding is."""
+
+    def step(self, session: Session, step: Json) -> Any:
+        document = session.document(workflow({"name": "gen", **step}))
+        return document.bind().steps[0]
+
+    def test_of_a_command_are_its_content_type(self, session: Session) -> None:
+        step = self.step(session, done("crop_square", "text/plain", image=None))
+        [found] = check_task_result(step, ("steps", 0))
+        assert found.path == ("steps", 0, "result", "content_type")
+
+    def test_of_a_size_are_the_content_type(self, session: Session) -> None:
+        large = done("resize_rescale", "image/webp", image=None, width=16_384, height=8)
+        [found] = check_task_result(self.step(session, large), ("steps", 0))
+        assert found.path == ("steps", 0, "result", "content_type")
+
+    def test_of_a_name_are_what_makes_it_long(self, session: Session) -> None:
+        step = done("crop_square", "image/png", image=None)
+        step["result"]["file_base_name"] = "x" * 250
+        long = {**done("crop_square", "image/png", image=None), "name": "s" * 250}
+        for data, place in ((step, ("result", "file_base_name")), (long, ("name",))):
+            bound = session.document(workflow({"name": "gen", **data})).bind()
+            [found] = check_name(bound, bound.steps[0], ("children", "a", "steps", 0))
+            assert found.path == ("children", "a", "steps", 0, *place)
+            assert ".0-0.0.png" in found.message or "bytes" in found.message
+
+    def test_are_none_without_a_file(self, session: Session) -> None:
+        bare = {"task": {"command": "crop_square", "arguments": {"image": None}}}
+        unsaved = done("crop_square", "text/plain", image=None)
+        unsaved["result"]["save"] = False
+        for data in (bare, unsaved, {"name": "s" * 250, **bare}, {"name": "s" * 250, **unsaved}):
+            bound = session.document(workflow({"name": "gen", **data})).bind()
+            step = bound.steps[0]
+            assert list(check_task_result(step, ("steps", 0))) == []
+            assert list(check_name(bound, step, ("steps", 0))) == []
+
+
+def test_the_size_of_frames_is_that_of_the_first_video() -> None:
+    wide, high = Image.new("L", (64, 48)), Image.new("L", (48, 64))
+    assert frame_size({"strength": 1, "video": Video([wide, high]), "mask": Video([high])}) == (
+        64,
+        48,
+    )
+    assert frame_size({"image": wide}) is None
+    assert frame_size([Video([wide])]) is None
+    assert asked_size("previous_result:a", {}) is None
+    assert asked_size({"width": 64}, {}) is None
+    assert asked_size({"width": 64, "height": 32}, {}) == (64, 32)
 
 
 class TestSizes:
@@ -282,6 +395,28 @@ class TestExtents:
             (1, 0),
             (1, 768 * 768),
         ]
+
+    def test_of_commands_count_what_they_are_asked_for(self, warm: Session) -> None:
+        asked = done("resize_rescale", "image/png", image=None, width=100, height=50)
+        unsaved = done("resize_rescale", "image/png", image=None)
+        unsaved["result"]["save"] = False
+        steps = [
+            {"name": "a", **unsaved},
+            {"name": "b", "task": {"command": "gather_inputs", "inputs": [{"image": None}]}},
+            {"name": "c", **asked},
+            {"name": "d", **asked},
+        ]
+        found = self.of(warm, *steps)
+        assert [(extent.name, extent.pixels) for extent in found] == [
+            ("demo-c.2-0.0.png", 5000),
+            ("demo-d.3-0.0.png", 5000),
+        ]
+
+    def test_count_one_file_where_none_is_asked_for(self, warm: Session) -> None:
+        [extent] = self.of(
+            warm, {"name": "g", **drawn(IMAGES, "image/png", num_images_per_prompt=0)}
+        )
+        assert extent.files == 1
 
     def test_of_sub_workflows_count(self, session: Session) -> None:
         child = session.document(
