@@ -60,4 +60,5 @@ class Requirements:
     def check_output_dir(self) -> None:
         found = check_folder("outputs", self.output_dir, "name another output folder")
         if found.state == "failed":
-            raise InitializationFailed(found.found, hints=[found.remedy])
+            message = f"Unexpected error during worker initialization: {found.found}"
+            raise InitializationFailed(message, hints=[found.remedy])

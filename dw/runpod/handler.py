@@ -20,13 +20,16 @@ from dw.jobs.job_error import job_error
 from dw.jobs.runpod_output import failure, success
 from dw.jobs.service import JobService
 from dw.runpod.call import Call, Default, calls_of, is_batch, unwrapped
+from dw.runpod.log import RULE
 from dw.runpod.progress import Progress
 from dw.server.logs import request_id
 from dw.workflow.inputs import InvalidInputs
 
-RULE = "=" * 60
 LARGEST_ANSWER = 10_000_000
 """Bytes of base64: what the platform takes of a job that was not waited for."""
+
+KEPT_S, MOST_KEPT = 3600.0, 1000
+"""What is remembered of jobs that have ended: nobody asks."""
 
 LOST_WORKER = frozenset({"worker_crashed", "poison_job", "initialization_error"})
 """Error types after which another machine may be better."""
@@ -127,6 +130,7 @@ class Handler:
         finally:
             for each in submitted:
                 self._service.queue.cancel(each.id)
+            self._service.queue.store.prune(max_age_s=KEPT_S, most=MOST_KEPT)
 
     def _submitted(self, call: Call | InvalidInputs, name: str) -> Job | JobError:
         try:

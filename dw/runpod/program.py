@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import dw
 from dw.errors import EXIT_OK, UsageError
 from dw.programs import add_service_options, exit_code, program_parser
+from dw.runpod.log import RULE
 from dw.runpod.mode import Mode, choose_mode
 from dw.settings import Settings, load_settings
 from dw.terminal.renderer import Stream
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from dw.jobs.service import JobService
     from dw.runpod.call import Default
 
-RULE = "=" * 60
 LOG_LEVELS = ("ERROR", "WARN", "INFO", "DEBUG")
 
 _log = logging.getLogger(__name__)
@@ -136,6 +136,7 @@ def _start(options: argparse.Namespace) -> int:
         _log.warning("%s", warning)
     default = _default(folder, name, settings)
     with ExitStack() as cleanup:
+        # The workers do their imports while this process does its own.
         service = _service(options, settings, folder, cleanup)
         _serve(options, mode, service, default, cleanup)
     return EXIT_OK
@@ -169,9 +170,11 @@ def _serve(
             config["refresh_worker"] = True  # a stream has no other way to say so
 
     def initialization() -> None:
-        """What the deployment requires, and that each worker starts."""
+        """What the deployment requires, its storage, and that each worker starts."""
         try:
             service.require_fitness()
+            with _timed("storage tried out"):
+                _try_storage(options.storage)
             with _timed("workers started"):
                 _await_workers(service, default)
         except Exception as error:
@@ -217,6 +220,16 @@ def _service(
         storage_url=options.storage,
         unfit=failure,
     )
+
+
+def _try_storage(url: str) -> None:
+    """Raises DwError where results would not arrive."""
+    from dw.jobs.requirements import InitializationFailed
+    from dw.jobs.storage_check import check_storage
+
+    for finding in check_storage(url) if url else ():
+        if finding.state == "failed":
+            raise InitializationFailed(f"{finding.name}: {finding.found}", hints=[finding.remedy])
 
 
 def _await_workers(service: JobService, default: Default | None) -> None:

@@ -93,7 +93,7 @@ def sdk_1_8(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_with_an_old_sdk(tmp_path: Path, sdk_1_8: Path) -> None:
     root = str(Path(__file__).parents[2])
-    environment = {"PYTHONPATH": os.pathsep.join((str(sdk_1_8), root))}
+    environment = {"PYTHONPATH": os.pathsep.join((root, str(sdk_1_8)))}
     words = ("--workflow", HEADSHOT)
     with (
         Platform() as platform,
@@ -114,7 +114,7 @@ def test_an_old_sdk_has_no_fitness_checks_so_each_request_is_told(
     tmp_path: Path, sdk_1_8: Path
 ) -> None:
     root = str(Path(__file__).parents[2])
-    environment = {"PYTHONPATH": os.pathsep.join((str(sdk_1_8), root))}
+    environment = {"PYTHONPATH": os.pathsep.join((root, str(sdk_1_8)))}
     words = ("--workflow", HEADSHOT, "--require-env", "SUPABASE_URL")
     with (
         Platform() as platform,

@@ -1,0 +1,3 @@
+"""What both the start and each request are set off with in the log."""
+
+RULE = "=" * 60
