@@ -21,7 +21,7 @@ from dw.runpod.handler import Handler
 from dw.settings import load_settings
 from tests.runpod.platform import Platform, Worker
 
-TRIES = 2
+TRIES = 5
 WARM_JOBS = 30
 SHAPES = str(Path("examples/shapes.json").absolute())
 JOB = {"prompt": "a red circle", "num_inference_steps": 4, "seed": 7}

@@ -25,6 +25,7 @@ from dw.terminal.renderer import Stream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dw.jobs.pool import LocalPool
     from dw.jobs.requirements import Requirements
     from dw.jobs.service import JobService
     from dw.runpod.call import Default
@@ -134,10 +135,11 @@ def _start(options: argparse.Namespace) -> int:
     _log.info("dw %s, mode %s: %s", dw.__version__, mode.name, mode.why)
     for warning in mode.warnings:
         _log.warning("%s", warning)
-    default = _default(folder, name, settings)
     with ExitStack() as cleanup:
-        # The workers do their imports while this process does its own.
-        service = _service(options, settings, folder, cleanup)
+        # First of all: the workers do their imports while this process does its own.
+        pool = _started_pool(options, settings, cleanup)
+        default = _default(folder, name, settings)
+        service = _service(options, settings, folder, pool, cleanup)
         _serve(options, mode, service, default, cleanup)
     return EXIT_OK
 
@@ -193,11 +195,23 @@ def _serve(
     )
 
 
+def _started_pool(options: argparse.Namespace, settings: Settings, cleanup: ExitStack) -> LocalPool:
+    from dw.jobs.pool import LocalPool, devices_of
+
+    devices = devices_of(options.workers, needs_cuda=options.require_cuda)
+    pool = LocalPool(replace(settings, standby=True), devices)
+    cleanup.callback(pool.close)
+    return pool
+
+
 def _service(
-    options: argparse.Namespace, settings: Settings, folder: Path, cleanup: ExitStack
+    options: argparse.Namespace,
+    settings: Settings,
+    folder: Path,
+    pool: LocalPool,
+    cleanup: ExitStack,
 ) -> JobService:
     from dw.jobs.catalog import Catalog
-    from dw.jobs.pool import LocalPool, devices_of
     from dw.jobs.queue import JobQueue
     from dw.jobs.service import JobService
     from dw.jobs.storage import Storage
@@ -208,8 +222,7 @@ def _service(
     # The platform owns the jobs: what this process leaves undone is not done by the next.
     state = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="dw-runpod-")))
     store = cleanup.enter_context(closing(JobStore(state / "jobs.db")))
-    devices = devices_of(options.workers, needs_cuda=options.require_cuda)
-    queue = JobQueue(store, LocalPool(replace(settings, standby=True), devices), settings)
+    queue = JobQueue(store, pool, settings)
     cleanup.callback(queue.close, options.grace)
     failure = _requirements(options, settings).failure()
     if failure is not None:

@@ -25,7 +25,9 @@ def slow(client: FakeClient, run: Run) -> Iterator[Event]:
 
 
 def _folder(run: Run) -> Path:
-    return Path(run.output_dir) / str(run.run_id)
+    folder = Path(run.output_dir) / str(run.run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 class Scripted(FakeClient):
