@@ -29,6 +29,7 @@ mutation: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.serving
 
 clean:
 	rm -rf .venv

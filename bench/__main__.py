@@ -7,14 +7,12 @@ compared is taken in turns (A B A B ...), and medians are shown: machines are no
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 from bench import cancels, checks, processes, sessions, shells, validation
-from bench.table import Row, table
+from bench.table import Row, machine, table
 
 RESULTS = Path(__file__).parent / "results.md"
 
@@ -29,16 +27,10 @@ def main() -> int:
             rows += found
             for row in found:
                 print(f"{row.what}: {row.dw}", file=sys.stderr)
-    text = f"{_machine()}\n\n{table(rows)}"
+    text = f"{machine()}\n\n{table(rows)}"
     RESULTS.write_text(text, encoding="utf-8")
     print(text)
     return 0
-
-
-def _machine() -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "diffusers"))
-    machine = f"{os.cpu_count()} CPU cores, {platform.system()}"
-    return f"{machine}, Python {platform.python_version()}, {packages}"
 
 
 if __name__ == "__main__":

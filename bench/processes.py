@@ -13,7 +13,7 @@ from bench.table import Row, seconds
 TRIES = 5
 
 
-def _run(*arguments: str) -> float:
+def run(*arguments: str) -> float:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-m", *arguments], check=True, capture_output=True)
     return time.perf_counter() - began
@@ -23,8 +23,8 @@ def first_image() -> list[Row]:
     folder = os.environ["DW_OUTPUT_DIR"]
     ours, bare = [], []
     for _ in range(TRIES):
-        ours.append(_run("dw.run", "examples/test.json", "--rehearse"))
-        bare.append(_run("bench.bare", folder))
+        ours.append(run("dw.run", "examples/test.json", "--rehearse"))
+        bare.append(run("bench.bare", folder))
     ratio = median(a / b for a, b in zip(ours, bare, strict=True))
     return [
         Row(

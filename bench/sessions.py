@@ -33,9 +33,9 @@ MANY_RUNS = 50
 class Bare:
     """A warm bare pipeline in a process of its own, called when asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.bare"],
+            [sys.executable, "-m", "bench.bare", *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

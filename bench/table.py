@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from dataclasses import dataclass
+from importlib.metadata import version
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +30,9 @@ def seconds(value: float) -> str:
 
 def milliseconds(value_s: float) -> str:
     return f"{1000 * value_s:.1f} ms"
+
+
+def machine() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "diffusers"))
+    machine = f"{os.cpu_count()} CPU cores, {platform.system()}"
+    return f"{machine}, Python {platform.python_version()}, {packages}"

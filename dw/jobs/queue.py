@@ -10,15 +10,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dw import run_record
 from dw.errors import DwError
+from dw.jobs import log_ids
 from dw.jobs.attempt import Attempt, Verdict
+from dw.jobs.cold_start import ColdStart
 from dw.jobs.job import Artifact, Job, JobError, JobState
 from dw.jobs.job_events import JobEvents
 from dw.jobs.job_request import JobRequest
@@ -72,6 +74,8 @@ class JobQueue:
         self.store = store
         self.events = JobEvents(store)
         self.on_change = list(on_change)  # called with the lock held
+        self.on_event: list[Callable[[Job, Slot, Mapping[str, Any]], None]] = []
+        self.cold_starts = {slot.name: ColdStart(slot.name) for slot in pool.slots}
         self._pool = pool
         self._settings = settings
         self._open_storage = open_storage
@@ -182,6 +186,8 @@ class JobQueue:
     def _serve(self, slot: Slot) -> None:
         while (attempt := self._next_attempt(slot)) is not None:
             job = attempt.job
+            log_ids.job_id.set(job.id)
+            log_ids.request_id.set(job.request.request_id)
             try:
                 self._attend(slot, attempt)
             except Exception:
@@ -225,9 +231,15 @@ class JobQueue:
             slot,
             replace(self._settings, device=slot.device),
             on_state=lambda state: self._move(job.id, Verdict(state)),
-            on_event=lambda event: self.events.add(job.id, event),
+            on_event=lambda event: self._heard(job, slot, event),
             on_folder=lambda folder: self.store.set_folder(job.id, folder),
         )
+
+    def _heard(self, job: Job, slot: Slot, event: Mapping[str, Any]) -> None:
+        self.cold_starts[slot.name].heard(event)
+        for told in self.on_event:
+            told(job, slot, event)
+        self.events.add(job.id, event)
 
     def _attend(self, slot: Slot, attempt: Attempt) -> None:
         job = attempt.job

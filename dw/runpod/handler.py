@@ -17,12 +17,12 @@ from typing import Any
 from dw.errors import DwError
 from dw.jobs.job import Job, JobError, JobState
 from dw.jobs.job_error import job_error
+from dw.jobs.log_ids import request_id
 from dw.jobs.runpod_output import failure, success
 from dw.jobs.service import JobService
 from dw.runpod.call import Call, Default, calls_of, is_batch, unwrapped
 from dw.runpod.log import RULE
 from dw.runpod.progress import Progress
-from dw.server.logs import request_id
 from dw.workflow.inputs import InvalidInputs
 
 LARGEST_ANSWER = 10_000_000

@@ -6,6 +6,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
+from dw.jobs.cold_start import Stage
 from dw.jobs.job import JobState
 from dw.worker.client import WorkerStatus
 from dw.worker.process.stack import StackSummary
@@ -90,6 +91,7 @@ class WorkerAnswer(TypedDict):
     name: str
     job: str | None
     status: WorkerStatus
+    cold_start: list[Stage]
 
 
 class WorkerList(TypedDict):
@@ -125,6 +127,7 @@ class WorkerHealth(TypedDict):
     pid: int | None
     rss: int | None
     restarts: int
+    cold_start: list[Stage]
     is_starting: bool
     is_ready: bool
 

@@ -19,7 +19,7 @@ from dw.server.api_error import ApiError, of_validation
 from dw.server.edge import Edge, Refused, answer
 from dw.server.health import health_api
 from dw.server.huggingface import huggingface_api
-from dw.server.metrics import Metrics, Timed, metrics_api
+from dw.server.metrics import METHODS, Metrics, Timed, metrics_api
 from dw.server.native import native_api
 from dw.server.openai import batches_of, openai_api
 from dw.server.openapi import describe
@@ -30,7 +30,6 @@ from dw.server.runpod_paths import runpod_api
 from dw.server.service import Service
 from dw.server.worker_api import worker_api
 
-METHODS = ("DELETE", "GET", "POST", "PUT")
 _log = logging.getLogger(__name__)
 
 

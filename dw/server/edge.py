@@ -15,11 +15,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dw.jobs.log_ids import request_id as logged_request_id
 from dw.server.access import Keys
 from dw.server.api_error import ApiError
 from dw.server.faces import face_of
 from dw.server.limits import SLOWEST, Limits
-from dw.server.logs import request_id as logged_request_id
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping"})
 """Paths that need no key, and say nothing of jobs."""

@@ -85,6 +85,7 @@ def workers(service: Service) -> dict[str, WorkerHealth]:
             "pid": status.pid or status.standby_pid,
             "rss": status.rss or status.standby_rss,
             "restarts": status.restarts,
+            "cold_start": service.queue.cold_starts[slot.name].stages,
             "is_starting": status.state == "starting",
             "is_ready": status.restarts < status.most_restarts and not is_silent,
         }

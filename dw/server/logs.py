@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from contextvars import ContextVar
 from typing import Literal
 
-LogFormat = Literal["text", "json"]
+from dw.jobs import log_ids
 
-request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""Of the request that is being answered."""
+LogFormat = Literal["text", "json"]
 
 
 class JsonFormatter(logging.Formatter):
@@ -21,8 +19,8 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            "request_id": getattr(record, "request_id", request_id.get()),
-            "job_id": getattr(record, "job_id", ""),
+            "request_id": getattr(record, "request_id", log_ids.request_id.get()),
+            "job_id": getattr(record, "job_id", log_ids.job_id.get()),
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 
+INLINE = "inline"
+"""The name of workflows that callers send: a label of metrics, which is not theirs to choose."""
+
+
 @dataclass(frozen=True)
 class Service(JobService):
     """`files` are what callers uploaded; batches are kept in `state_folder`. With `allows_text`
@@ -72,6 +76,7 @@ class Service(JobService):
         request = replace(
             job_request(
                 opened,
+                name=INLINE,
                 timeout_s=timeout_s,
                 storage=self.storage_url,
                 request_id=request_id,

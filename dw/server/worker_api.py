@@ -129,4 +129,9 @@ def _slot(service: Service, name: str) -> Slot:
 
 def _status(service: Service, slot: Slot) -> WorkerAnswer:
     job = service.queue.job_on(slot)
-    return {"name": slot.name, "job": job, "status": slot.client.status()}
+    return {
+        "name": slot.name,
+        "job": job,
+        "status": slot.client.status(),
+        "cold_start": service.queue.cold_starts[slot.name].stages,
+    }

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dw import events
+from dw.events import Event, Run
 from dw.jobs.job import JobState
 from dw.server.logs import JsonFormatter
+from dw.types import OutputFile
 from tests.jobs.test_queue import hang, until
-from tests.repl.fake import ending_with
+from tests.repl.fake import FakeClient, ending_with, load, succeed
 from tests.server.conftest import RunningServer
 
 
@@ -79,3 +82,84 @@ def test_a_log_line_is_json_with_the_ids(
     told = [line["message"] for line in lines]
     assert told == [f"[{job_id}] {state}" for state in ("queued", "loading", "succeeded")]
     assert {(line["job_id"], line["request_id"]) for line in lines} == {(job_id, "mine")}
+
+
+def test_what_a_worker_does_is_measured(server: RunningServer) -> None:
+    server.worker.answers = [ends_with_death]
+    server.ended(server.submit())
+    server.ended(server.submit())
+    found = samples(server)
+    assert found["dw_worker_restarts_total", "signal"] == 1
+    assert found["dw_model_loads_total", "demo"] >= 1
+    assert found["dw_model_load_seconds_count", "demo"] == found["dw_model_loads_total", "demo"]
+    assert found["dw_step_seconds_count", "demo"] > 0
+    assert found["dw_queue_wait_seconds_count", "demo"] == 3
+    assert found["dw_device_memory_bytes", "cpu0,allocated"] == server.worker.memory().allocated
+    assert found["http_server_active_requests", "GET"] == 1
+    calls = "gen_ai_server_request_duration_seconds_count"
+    assert found[calls, ",generate_content,image,demo"] == 2
+
+
+def test_the_cold_start_of_a_worker_is_told(
+    server: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    server.worker.has_worker = True
+    server.worker.answers = [cold]
+    job_id = server.submit()
+    server.ended(job_id)
+    server.ended(server.submit())
+    stages = server.http.get("/health").json()["workers"]["cpu0"]["cold_start"]
+    assert [(stage["name"], stage["component"], stage["seconds"]) for stage in stages] == [
+        ("boot", "", 3.0),
+        ("load", "gen.vae", 2.0),
+        ("load", "gen.unet", 5.0),
+        ("first_step", "", 1.0),
+        ("first_result", "", 4.0),
+    ]
+    (worker,) = server.http.get("/v1/workers").json()["workers"]
+    assert worker["cold_start"] == stages
+    assert samples(server)["dw_start_seconds", "load,cpu0"] == 7.0
+    (line,) = [r for r in caplog.records if "gen.unet" in r.getMessage()]
+    assert line.getMessage() == "[cpu0] cold start: load of gen.unet took 5.00 s"
+    assert json.loads(JsonFormatter().format(line))["message"] == line.getMessage()
+
+
+def cold(client: FakeClient, run: Run) -> Iterator[Event]:
+    n = run.run_id
+    yield events.Launching(n, time=100.0)
+    yield events.Launched(n, 7, False, time=103.0)
+    yield events.Loading(n, "gen.vae", "A", 1, 2, time=104.0)
+    yield events.Loading(n, "gen.unet", "B", 2, 2, time=106.0)
+    yield events.Loaded(n, "demo", 7.0, time=111.0)
+    yield events.Executing(n, "demo", time=112.0)
+    yield events.Stepped(n, "gen", "denoise", 1, 2, time=113.0)
+    yield events.Stepped(n, "gen", "denoise", 2, 2, time=114.0)
+    output = OutputFile("a.png", "image/png", 1, "ab" * 32, 64, 64)
+    yield events.Produced(n, "gen", output, time=116.0)
+    yield events.Finished(n, "demo", 0.5, 1, (), client.memory(), "")
+
+
+def ends_with_death(client: FakeClient, run: Run) -> Iterator[Event]:
+    client.loaded = None
+    yield from load(client, run)
+    client.loaded = None
+    yield events.Died(run.run_id, "signal", "killed by signal 9", pid=7)
+
+
+def test_lines_of_a_jobs_own_thread_have_its_ids(
+    server: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[dict[str, Any]] = []
+
+    def answer(client: FakeClient, run: Run) -> Iterator[Event]:
+        record = logging.getLogger("other").makeRecord("other", 20, "", 0, "x", (), None)
+        told.append(json.loads(JsonFormatter().format(record)))
+        yield from succeed(client, run)
+
+    server.worker.answers = [answer]
+    job = server.http.post(
+        "/v1/jobs", json={"workflow": "demo"}, headers={"x-request-id": "mine"}
+    ).json()["id"]
+    server.ended(job)
+    assert (told[0]["job_id"], told[0]["request_id"]) == (job, "mine")
