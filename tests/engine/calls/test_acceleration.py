@@ -1,13 +1,19 @@
-"""The attention backend of a call."""
+"""The attention backend of a call, and what models cannot have."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
+from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 
+from dw.engine.calls import acceleration
+from dw.engine.calls.acceleration import check_acceleration, usable
+from dw.errors import RunFailed
+from dw.workflow.format.configuration import Configuration
 from tests.engine.session import CancelsAt, Json, Session, text_to_image
 
 
@@ -61,3 +67,94 @@ def test_a_rehearsal_goes_on_without_it_and_says_so(session: Session) -> None:
     assert session.hashes(drawn(Path("any/model"), "flash"), rehearse=True) == plain
     [told] = session.warnings
     assert told.endswith("; rehearsing without it")
+
+
+def configured(**data: Any) -> Configuration:
+    return Configuration.model_validate({"component_type": "x.Y", **data})
+
+
+class TestUsableBackends:
+    def test_are_kept_and_not_left_on(self) -> None:
+        active = _AttentionBackendRegistry._active_backend
+        for backend in (None, "_native_math"):
+            configuration = configured(attention_backend=backend)
+            assert usable(configuration, pytest.fail, rehearse=False) is configuration
+            assert _AttentionBackendRegistry._active_backend is active
+
+    @pytest.mark.parametrize("backend", ["flash", "sage"])
+    def test_are_named_where_this_machine_lacks_one(self, backend: str) -> None:
+        with pytest.raises(RunFailed) as caught:
+            usable(configured(attention_backend=backend), pytest.fail, rehearse=False)
+        begin = f"attention_backend '{backend}' cannot be used here: "
+        assert caught.value.message.startswith(begin)
+        assert caught.value.hints == ("native, the default, is there on every machine",)
+
+    def test_are_left_out_of_a_rehearsal_alone(self) -> None:
+        told: list[str] = []
+        wanted = configured(attention_backend="flash", teacache={"rel_l1_thresh": 0.5})
+        found = usable(wanted, told.append, rehearse=True)
+        assert found == configured(teacache={"rel_l1_thresh": 0.5})
+        assert len(told) == 1
+        assert told[0].startswith("attention_backend 'flash' cannot be used here: ")
+        assert told[0].endswith("; rehearsing without it")
+
+
+FREEU = {"s1": 0.6, "s2": 0.4, "b1": 1.1, "b2": 1.2}
+
+
+@pytest.mark.parametrize(
+    ("cls", "key", "value", "message"),
+    [
+        (
+            "StableDiffusionPipeline",
+            "cache",
+            {"type": "first_block"},
+            "StableDiffusionPipeline has no transformer, which step caches are for",
+        ),
+        (
+            "StableDiffusion3Pipeline",
+            "cache",
+            {"type": "first_block"},
+            "SD3Transformer2DModel has no step caches",
+        ),
+        ("WanPipeline", "teacache", {}, "TeaCache is for FLUX.1, not for WanTransformer3DModel"),
+        (
+            "Flux2Pipeline",
+            "prompt_weighting",
+            True,
+            "'prompt_weighting' is for FLUX.1, not for Flux2Pipeline",
+        ),
+        (
+            "FluxPipeline",
+            "freeu",
+            FREEU,
+            "'freeu' is for the UNets of Stable Diffusion, not for FluxPipeline",
+        ),
+        ("FluxPipeline", "cache", {"type": "first_block"}, None),
+        ("FluxPipeline", "teacache", {}, None),
+        ("FluxPipeline", "prompt_weighting", True, None),
+        ("StableDiffusionPipeline", "freeu", FREEU, None),
+    ],
+)
+def test_what_a_class_cannot_have_is_told_at_its_key(
+    cls: str, key: str, value: Any, message: str | None
+) -> None:
+    told = list(
+        check_acceleration(getattr(diffusers, cls), configured(**{key: value}), ("steps", 0))
+    )
+    found = [(each.message, each.path, each.at_key) for each in told]
+    assert found == ([] if message is None else [(message, ("steps", 0, key), True)])
+
+
+def test_one_class_that_fits_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(*models: type) -> list[str]:
+        monkeypatch.setattr(
+            acceleration, "component_types", lambda _, name: models if name == "transformer" else ()
+        )
+        wanted = configured(cache={"type": "first_block"})
+        return [each.message for each in check_acceleration(diffusers.FluxPipeline, wanted, ())]
+
+    assert found(FluxTransformer2DModel, SD3Transformer2DModel) == []
+    assert found(SD3Transformer2DModel, FluxTransformer2DModel) == []
+    assert found() == []
+    assert found(SD3Transformer2DModel) == ["SD3Transformer2DModel has no step caches"]

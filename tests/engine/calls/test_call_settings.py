@@ -118,6 +118,8 @@ def test_what_a_model_does_not_have_is_told_each_time(
     for _ in range(2):
         assert list(setting_changes(wanted, models)) == []
     assert told == ["UNet2DConditionModel has no enable_forward_chunking: it does nothing"] * 2
+    wanted = configured(unet={"enable_forward_chunking": True, "channels_last": True})
+    assert [each.name for each in setting_changes(wanted, models)] == ["channels_last"]
 
 
 @pytest.mark.parametrize(

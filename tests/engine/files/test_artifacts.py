@@ -244,6 +244,7 @@ def test_tensors_that_are_on_the_host_stay_as_they_are() -> None:
         on_host(torch.ones(2, device="meta"))
     assert on_host(tensor) is tensor
     assert on_host(plain) is plain
+    assert on_host("words") == "words"
     mapping = {"a": tensor, "b": torch.ones(2, device="meta")}
     with pytest.raises(NotImplementedError):
         on_host(mapping)
