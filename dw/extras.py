@@ -18,6 +18,7 @@ EXTRAS = {
     "gguf": "gguf",
     "num2words": "vision",
     "obstore": "serve",
+    "opentelemetry": "otel",
     "optimum": "quanto",
     "runpod": "runpod",
     "sdnq": "sdnq",

@@ -15,7 +15,11 @@ DECLARED = {
     for extra, requirements in PROJECT["optional-dependencies"].items()
     if extra not in ("dev", "mutation")  # no user needs them
 }
-DISTRIBUTIONS = {"cv2": "opencv_python_headless", "optimum": "optimum_quanto"}
+DISTRIBUTIONS = {
+    "cv2": "opencv_python_headless",
+    "opentelemetry": "opentelemetry_sdk",
+    "optimum": "optimum_quanto",
+}
 
 
 @pytest.mark.parametrize("package", EXTRAS)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dw.jobs import log_ids
 from dw.jobs.request import draw_seed
 from dw.jobs.workflow_arguments import OpenWorkflow
 
@@ -23,7 +24,8 @@ class JobRequest:
     their run. With `is_awaited` a caller waits for the end: the job is not tried again when its
     worker died, and it ends with the server. With `is_kept` the files of its runs are the caller's,
     and stay when the job is forgotten. With `previews` somebody looks at what is being denoised; so
-    many `partial_images` are made in any case.
+    many `partial_images` are made in any case. `traceparent` is the span that it belongs to, where
+    requests are traced.
     """
 
     workflow: str
@@ -41,6 +43,7 @@ class JobRequest:
     is_kept: bool = False
     previews: bool = False
     partial_images: int = 0
+    traceparent: str = ""
 
     @property
     def digest(self) -> str:
@@ -82,6 +85,7 @@ def job_request(
         is_awaited=is_awaited,
         previews=previews,
         partial_images=partial_images,
+        traceparent=log_ids.traceparent.get(),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -28,6 +29,7 @@ from dw.server.replicate import replicate_api
 from dw.server.retention import Retention
 from dw.server.runpod_paths import runpod_api
 from dw.server.service import Service
+from dw.server.tracing import Traced, Tracing
 from dw.server.worker_api import worker_api
 
 _log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ def create_app(service: Service) -> FastAPI:
         pruning = asyncio.create_task(retention.keep_to_limits())
         yield
         pruning.cancel()
+        if tracing is not None:
+            await run_in_threadpool(tracing.close)
 
     app = FastAPI(
         lifespan=lifespan,
@@ -63,6 +67,9 @@ def create_app(service: Service) -> FastAPI:
 
     app.add_middleware(Edge, keys=service.keys, limits=service.limits)
     app.add_middleware(Timed, metrics=metrics)
+    if (tracing := Tracing.wanted(service.queue.store)) is not None:
+        service.queue.on_change.append(tracing.changed)
+        app.add_middleware(Traced, tracing=tracing)
 
     def told(request: Request, error: ApiError) -> Response:
         # Not request.url: a caller's `Host` is part of it, and may be nonsense.
