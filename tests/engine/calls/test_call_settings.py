@@ -154,6 +154,18 @@ def test_attention_is_sliced_on_a_small_device(
     assert slices_attention(configured(**data), models) is expected
 
 
+def test_models_on_a_small_device_are_sliced_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnMps(torch.nn.Module):
+        def parameters(self, recurse: bool = True) -> Any:
+            return iter([SimpleNamespace(device=torch.device("mps"))])
+
+        def set_attention_slice(self, _: str) -> None: ...
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    expected = [(Layer.ATTENTION, "attention_slicing", ("", True), {"unet"})]
+    assert described(list(setting_changes(configured(), {"unet": OnMps()}))) == expected
+
+
 def reconciled(models: dict[str, Any], states: dict[str, ModelState], **data: Any) -> None:
     missing, lost = rewind(states, list(setting_changes(configured(**data), models)))
     assert not lost
