@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import Scope
 
@@ -99,6 +100,10 @@ def create_app(service: Service) -> FastAPI:
         headers = {"allow": ", ".join(allowed(request.scope))} if name.startswith("method") else {}
         message = f"{request.method} {request.scope['path']}: {str(error.detail).lower()}"
         return told(request, ApiError(name, message, headers=headers))
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, _: ClientDisconnect) -> Response:
+        return told(request, ApiError("cancelled", "the caller left"))  # to nobody
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:

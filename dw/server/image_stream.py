@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Literal
 
 from fastapi import Request
@@ -30,7 +30,7 @@ _USAGE = {
 
 async def streamed(
     service: Service, job: Job, kind: Kind, request: Request, *, size: str
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The server-sent events of a job that has only this caller, who may leave: then it is
     cancelled. At most as many partial images as were asked for; a run may be over before.
 

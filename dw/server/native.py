@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
 from dw.jobs.job import FINAL, Job, JobState
@@ -25,6 +25,7 @@ from dw.server.answers import (
 from dw.server.api_error import OF_JOB, OF_RUN, ApiError, errors
 from dw.server.limits import LONGEST_RUN_S
 from dw.server.service import Service
+from dw.server.streams import EventStream
 from dw.server.strict import StrictRoute
 from dw.workflow.inputs import arguments_schema
 
@@ -140,19 +141,19 @@ def native_api(service: Service) -> APIRouter:
 
     @router.get(
         "/v1/jobs/{job_id}/events",
-        response_class=EventSourceResponse,
-        responses=errors("job_not_found"),
+        response_class=Response,
+        responses={
+            **errors("job_not_found"),
+            200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        },
         dependencies=[Depends(known)],
     )
     async def job_events(
         job_id: str, last_event_id: Annotated[int, Header(ge=0, le=LAST_EVENT)] = 0
-    ) -> AsyncIterator[ServerSentEvent]:
+    ) -> EventStream:
         """The events of a job as server-sent events, from the first, or from the one after
         `Last-Event-ID`; the stream ends with the job."""
-        async for number, event in service.events(job_id, last_event_id):
-            yield ServerSentEvent(
-                raw_data=json.dumps(event), event=str(event["event"]), id=str(number)
-            )
+        return EventStream(_events(service, job_id, last_event_id))
 
     @router.get(
         "/v1/jobs/{job_id}/outputs/{number}",
@@ -207,6 +208,13 @@ def native_api(service: Service) -> APIRouter:
         return job_json(service, ended)
 
     return router
+
+
+async def _events(service: Service, job_id: str, after: int) -> AsyncGenerator[bytes, None]:
+    async for number, event in service.events(job_id, after):
+        yield format_sse_event(
+            data_str=json.dumps(event), event=str(event["event"]), id=str(number)
+        )
 
 
 def require_success(job: Job) -> None:

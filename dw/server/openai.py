@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Form, Query, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dw.jobs.job import Job
@@ -33,6 +33,7 @@ from dw.server.batches import Batches
 from dw.server.image_stream import Kind, streamed
 from dw.server.native import require_success
 from dw.server.service import Service
+from dw.server.streams import EventStream
 from dw.server.strict import FORM, StrictRoute, require_content_type
 
 MOST_IMAGES = 10
@@ -148,7 +149,7 @@ def openai_api(service: Service, batches: Batches) -> APIRouter:
         if body.stream:
             job = service.queue.store.get(ids[0])
             events = streamed(service, job, kind, request, size=body.size or "auto")
-            return StreamingResponse(events, media_type="text/event-stream")
+            return EventStream(events, on_end=lambda: service.queue.cancel(job.id))
         jobs = await service.ended_for(ids, request)
         for job in jobs:
             require_success(job)

@@ -7,12 +7,11 @@ workflow comes as text, which needs the server's leave and is never trusted.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from dw.codec import from_json, to_json
@@ -22,9 +21,11 @@ from dw.server.answers import Killed, Stopping, Where, WorkerAnswer, WorkerList
 from dw.server.api_error import OF_JOB, ApiError, errors
 from dw.server.limits import LONGEST_RUN_S
 from dw.server.service import Service
+from dw.server.streams import Stream
 from dw.server.strict import StrictRoute
 
 JOB_HEADER = "x-job-id"
+LINES = "application/x-ndjson"
 
 
 class CommandBody(BaseModel):
@@ -68,16 +69,16 @@ def worker_api(service: Service) -> APIRouter:
 
     @router.post(
         "/commands",
-        response_class=StreamingResponse,
+        response_class=Response,
         responses={
             **errors(*OF_JOB, "not_allowed"),
             200: {
                 "description": "Events, one on each line",
-                "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+                "content": {LINES: {"schema": {"type": "string"}}},
             },
         },
     )
-    async def command(body: CommandBody, request: Request) -> StreamingResponse:
+    async def command(body: CommandBody, request: Request) -> Stream:
         """Carry out a command of a shell: Run, Check, Report or Clear. Its events are streamed; a
         run is cancelled when its caller leaves."""
         try:
@@ -92,31 +93,32 @@ def worker_api(service: Service) -> APIRouter:
                     request_id=request.state.request_id,
                     timeout_s=body.timeout_s,
                 )
-                events, headers = _job_events(service, job.id), {JOB_HEADER: job.id}
+                return Stream(
+                    _job_events(service, job.id),
+                    on_end=lambda: service.queue.cancel(job.id),  # of no effect on one that ended
+                    media_type=LINES,
+                    headers={JOB_HEADER: job.id},
+                )
             case Check() | Report() | Clear():
-                events, headers = _command_events(service.queue.slots[0], wanted), {}
+                return Stream(_command_events(service.queue.slots[0], wanted), media_type=LINES)
             case _:
                 message = f"command: {type(wanted).__name__} is not a command for a server"
                 raise ApiError("invalid_value", message, param="command")
-        return StreamingResponse(events, media_type="application/x-ndjson", headers=headers)
 
     return router
 
 
-async def _job_events(service: Service, job_id: str) -> AsyncIterator[str]:
-    try:
-        async for _, event in service.events(job_id):
-            yield json.dumps(event) + "\n"
-    finally:  # of no effect when it has ended
-        service.queue.cancel(job_id)
+async def _job_events(service: Service, job_id: str) -> AsyncGenerator[bytes, None]:
+    async for _, event in service.events(job_id):
+        yield json.dumps(event).encode() + b"\n"
 
 
-async def _command_events(slot: Slot, command: Command) -> AsyncIterator[str]:
+async def _command_events(slot: Slot, command: Command) -> AsyncGenerator[bytes, None]:
     def answered() -> list[dict[str, Any]]:
         return [to_json(event) for event in slot.client.submit(command)]  # type: ignore[arg-type]
 
     for event in await run_in_threadpool(answered):
-        yield json.dumps(event, default=str) + "\n"
+        yield json.dumps(event, default=str).encode() + b"\n"
 
 
 def _slot(service: Service, name: str) -> Slot:
