@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import cancels, checks, processes, sessions, shells, validation
+from bench import cancels, checks, previews, processes, sessions, shells, validation
 from bench.table import Row, machine, table
 
 RESULTS = Path(__file__).parent / "results.md"
@@ -21,7 +21,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="dw-bench-") as folder:
         os.environ["DW_OUTPUT_DIR"] = folder
         rows: list[Row] = []
-        modules = (shells, processes, sessions, cancels, validation, checks)  # torch: in the last
+        # torch: in the last
+        modules = (shells, processes, sessions, previews, cancels, validation, checks)
         for measure in (m for module in modules for m in module.MEASURES):
             found = measure()
             rows += found
