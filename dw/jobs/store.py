@@ -204,6 +204,16 @@ class JobStore:
             ).fetchall()
         return [self._job(row) for row in rows]
 
+    def keyed(self, prefix: str) -> list[Job]:
+        """The jobs whose idempotency key begins with a text, as they were accepted."""
+        with self._lock:
+            rows = self._db.execute(
+                f"""{_SELECT} WHERE idempotency_key > ? AND idempotency_key < ?
+                ORDER BY number""",
+                (prefix, f"{prefix}\U0010ffff"),
+            ).fetchall()
+        return [self._job(row) for row in rows]
+
     @property
     def queued(self) -> int:
         """How many jobs are queued."""

@@ -87,6 +87,17 @@ ArgumentsSchema = TypedDict(
 """The JSON Schema of a workflow's arguments: its `inputs` are the `properties`."""
 
 
+class SweepAnswer(TypedDict):
+    """`counts`: how many jobs are in each state."""
+
+    id: str
+    workflow: str
+    total: int
+    counts: dict[JobState, int]
+    is_over: bool
+    jobs: list[JobAnswer]
+
+
 class WorkerAnswer(TypedDict):
     name: str
     job: str | None

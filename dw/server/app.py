@@ -30,6 +30,7 @@ from dw.server.replicate import replicate_api
 from dw.server.retention import Retention
 from dw.server.runpod_paths import runpod_api
 from dw.server.service import Service
+from dw.server.sweeps import sweeps_api
 from dw.server.tracing import Traced, Tracing
 from dw.server.worker_api import worker_api
 
@@ -63,6 +64,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(runpod_api(service))
     app.include_router(replicate_api(service))
     app.include_router(huggingface_api(service))
+    app.include_router(sweeps_api(service))
     app.include_router(worker_api(service))
     app.include_router(page(service))
 
