@@ -221,8 +221,10 @@ def _uncompared(node: cst.AnnAssign) -> Iterator[cst.CSTNode]:
         case None:
             pass
         case cst.Call(func=cst.Name(value="field")):
-            given = [a for a in node.value.args if a.keyword and a.keyword.value != "compare"]
-            args += [a.with_changes(comma=cst.MaybeSentinel.DEFAULT) for a in given]
+            given = [a.with_changes(comma=cst.MaybeSentinel.DEFAULT) for a in node.value.args]
+            if any(a.keyword and a.keyword.value == "compare" for a in given):
+                return
+            args += given
         case value:
             args.append(cst.Arg(value, keyword=cst.Name("default")))
     maker = cst.parse_expression('__import__("dataclasses").field')
