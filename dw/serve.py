@@ -133,6 +133,8 @@ def _serve(options: argparse.Namespace) -> int:
                 log_config=None,
                 timeout_graceful_shutdown=2,
             )
+            host = f"[{options.host}]" if ":" in options.host else options.host
+            _log.info("listening on http://%s:%d", host, listener.getsockname()[1])
             DrainingServer(config, queue, options.grace).run(sockets=[listener])
         finally:
             queue.close(options.grace)

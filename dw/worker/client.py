@@ -31,7 +31,7 @@ from dw.worker.process import resources
 from dw.worker.process.event_reader import BadMessage
 from dw.worker.process.exit_cause import ExitStatus
 from dw.worker.process.pipes import Wakeup, is_ready
-from dw.worker.process.process import WorkerProcess
+from dw.worker.process.process import WorkerProcess, end_resource_tracker
 from dw.worker.process.resources import Free
 from dw.worker.process.stack import StackSummary, summarize
 from dw.worker.supervision.actions import Action, DumpStack, Emit, Kill, QueryGpuMemory, Send, Spawn
@@ -206,6 +206,7 @@ class LocalWorkerClient:
                 self._thread.join()
             except KeyboardInterrupt:  # whatever a signal's handler raises
                 self._post(lambda: self._close(cause))
+        end_resource_tracker()
 
     def apply(self, settings: Settings) -> None:
         """Use new settings, also for the clocks of a run that is under way."""

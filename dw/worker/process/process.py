@@ -44,6 +44,8 @@ class WorkerProcess:
     *thread* that made it.
     """
 
+    is_one_abandoned = False
+
     def __init__(self, options: bootstrap.WorkerOptions, log_dir: Path) -> None:
         """Raises OSError, and then leaves nothing open and no process."""
         context = multiprocessing.get_context("spawn")
@@ -172,6 +174,7 @@ class WorkerProcess:
             self._process.join()
         else:
             multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]
+            WorkerProcess.is_one_abandoned = True
 
     def close(self) -> None:
         """Close every descriptor; the process must be reaped."""
@@ -184,6 +187,16 @@ class WorkerProcess:
         if self._leftover is not None:
             os.unlink(self._leftover)
         self._process.close()
+
+
+def end_resource_tracker() -> None:
+    """End the process that multiprocessing starts beside its first one, and never ends itself.
+
+    It would outlive this program and, where PID 1 reaps nothing, as in many containers, stay there
+    as a zombie. It lives as long as a process that has inherited its pipe.
+    """
+    if not WorkerProcess.is_one_abandoned and not multiprocessing.active_children():
+        resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 
 
 def _file_for_stacks() -> tuple[int, int, str | None]:
