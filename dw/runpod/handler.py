@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -109,6 +110,8 @@ class Handler:
         for line in (RULE, "HANDLER CALLED - NEW REQUEST RECEIVED", f"Job ID: {name}", RULE):
             _log.info("%s", line)
         _log.info("Processing job: %s", name)
+        if job.get("s3Config"):
+            _log.warning("the s3Config of a job is not used: results go to --storage")
         submitted: list[Job] = []
         try:
             self._service.require_fitness()
@@ -128,9 +131,18 @@ class Handler:
             _log.exception("Operation failed")
             yield self._failed(JobError("internal_error", "something in dw itself went wrong"))
         finally:
-            for each in submitted:
-                self._service.queue.cancel(each.id)
-            self._service.queue.store.prune(max_age_s=KEPT_S, most=MOST_KEPT)
+            self._clean(submitted)
+
+    def _clean(self, jobs: list[Job]) -> None:
+        """End the jobs that nobody waits for any more, and forget old ones with what they left."""
+        try:
+            for job in jobs:
+                self._service.queue.cancel(job.id)
+            for _, folders in self._service.queue.store.prune(max_age_s=KEPT_S, most=MOST_KEPT):
+                for folder in () if self._policy.keeps_files else folders:
+                    shutil.rmtree(folder, ignore_errors=True)
+        except (DwError, OSError, sqlite3.Error):  # the answer counts
+            _log.exception("Operation failed")
 
     def _submitted(self, call: Call | InvalidInputs, name: str) -> Job | JobError:
         try:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +58,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stream", action="store_true", help="send each result when it is there")
     parser.add_argument(
         "--inline",
-        type=float,
-        default=0.0,
+        type=partial(_megabytes, "--inline"),
+        default=0,
         metavar="MB",
         help="results up to this size are in the answer even where the storage has URLs (0)",
     )
     parser.add_argument(
         "--refresh-after",
-        type=int,
+        type=partial(_count, "--refresh-after"),
         default=2,
         metavar="N",
         help="ask for a new machine after N deaths of the worker in a row; 0: never (%(default)s)",
@@ -81,6 +82,23 @@ def _parser() -> argparse.ArgumentParser:
         "--rp_log_level", choices=LOG_LEVELS, default="INFO", help="of its log on stdout (INFO)"
     )
     return parser
+
+
+def _megabytes(option: str, text: str) -> int:
+    """In bytes."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise UsageError(f"{option} must be a number of megabytes, got {text!r}")
+    return int(value * 1e6)
+
+
+def _count(option: str, text: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"{option} must be a number from 0, got {text!r}")
+    return int(text)
 
 
 def _mode(options: argparse.Namespace) -> Mode:
@@ -104,9 +122,15 @@ def _sdk_flags(options: argparse.Namespace) -> list[str]:
 
 
 def _check(options: argparse.Namespace, out: Stream) -> int:
+    from dw.jobs.pool import devices_of
+    from dw.jobs.storage import Storage
+
     settings, folder, name = _places(options)
     mode = _mode(options)
     _default(folder, name, settings)
+    devices_of(options.workers)
+    if options.storage:
+        Storage(options.storage)
     failure = _requirements(options, settings).failure()
     if options.json:
         facts = failure.to_json() if failure else {"success": True}
@@ -158,7 +182,7 @@ def _serve(
     jobs = Handler(
         service,
         default=default,
-        policy=Policy(int(options.inline * 1e6), options.refresh_after, options.keep_files),
+        policy=Policy(options.inline, options.refresh_after, options.keep_files),
         send_update=sdk.send_update if mode.name == "queue" else None,
     )
 

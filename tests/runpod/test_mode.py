@@ -157,6 +157,35 @@ def test_a_flag_that_it_does_not_know_is_refused(
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("flag", "value", "told"),
+    [
+        ("--inline", "nan", "--inline must be a number of megabytes, got 'nan'"),
+        ("--inline", "-1", "--inline must be a number of megabytes, got '-1'"),
+        ("--refresh-after", "1.5", "--refresh-after must be a number from 0, got '1.5'"),
+    ],
+)
+def test_a_value_that_a_flag_does_not_take_is_named(
+    capsys: pytest.CaptureFixture[str], flag: str, value: str, told: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["runpod", "check", f"{flag}={value}"])
+    assert left.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--workers", "99"), ("--storage", "ftp://a"), ("--workers", "none")]
+)
+def test_check_refuses_what_a_start_would(
+    capsys: pytest.CaptureFixture[str], flag: str, value: str
+) -> None:
+    assert main(["runpod", "check", "--test-input", JOB, flag, value]) == 2
+    assert repr(value) in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
 def test_a_default_workflow_that_is_not_there_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
