@@ -127,10 +127,11 @@ def folder_renamed(world: World, random: Random) -> None:
 def folder_replaced(world: World, random: Random) -> None:
     """Another model's folder takes the name of this one."""
     folder = _folder(world)
-    world.require(not folder.is_symlink())
+    other = world.model.folder(random.choice("bc"))
+    world.require(not folder.is_symlink() and other != folder)
     world.save(folder)
     shutil.rmtree(folder)
-    shutil.copytree(world.model.folder(random.choice("bc")), folder, symlinks=False)
+    shutil.copytree(other, folder, symlinks=False)
 
 
 def _edited(world: World, path: Path, entry: str, values: list[Any], random: Random) -> bool:
