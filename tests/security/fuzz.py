@@ -52,6 +52,9 @@ def prepared(root: Path, seed: int) -> Fuzzer:
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "HF_HOME"):
         os.environ[name] = str(home)
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(home / "modules")}
+    # `compile` may start the system's compiler on what torch generates. It is not what is attacked:
+    # whatever a workflow could tell it is judged before.
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(root / "flows"))  # as for `python -m dw` in the folder of a workflow
     private_temporary_folder(root / "tmp")
