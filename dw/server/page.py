@@ -28,9 +28,10 @@ STATIC = Path(__file__).parent / "static"
 SECURITY = {
     "content-security-policy": "default-src 'self'; img-src * data:; media-src *; "
     "frame-ancestors 'none'; form-action 'self'",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
 }
-"""Headers: nothing but our own script and style; results may lie in a storage elsewhere."""
+"""Headers: nothing but our own script and style; results may lie in a storage elsewhere. Without
+any referrer a browser sends its forms from the origin `null`, which is refused."""
 
 
 @dataclass(frozen=True, slots=True)
