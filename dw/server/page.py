@@ -5,7 +5,7 @@ It is plain HTML that works without scripts; a script shows progress where there
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from dw.server.api_error import ApiError
 from dw.server.health import workers
 from dw.server.native import job_json
 from dw.server.service import Service
-from dw.workflow.inputs import InvalidInputs, arguments_schema
+from dw.workflow.inputs import InputProblem, InvalidInputs, arguments_schema
 
 SHOWN_JOBS = 20
 LONG_TEXT = 200  # characters of a value, from which on its field has several lines
@@ -34,8 +34,14 @@ SECURITY = {
 any referrer a browser sends its forms from the origin `null`, which is refused."""
 
 
+STEPS = {"integer": "1", "number": "any"}
+"""Of the numbers that a browser takes for each type."""
+
+
 @dataclass(frozen=True, slots=True)
 class FormField:
+    """`step` is empty for what is no number; `problem` is what is wrong with the value."""
+
     name: str
     title: str
     value: str
@@ -45,6 +51,10 @@ class FormField:
     max_length: int | None
     is_required: bool
     is_long: bool
+    step: str
+    minimum: float | None
+    maximum: float | None
+    problem: str
 
 
 def page(service: Service) -> APIRouter:
@@ -67,14 +77,18 @@ def page(service: Service) -> APIRouter:
             jobs=service.queue.store.jobs(limit=SHOWN_JOBS),
         )
 
-    def form(name: str, given: Mapping[str, str], problems: tuple[str, ...] = ()) -> Response:
+    def form(
+        name: str, given: Mapping[str, str], problems: Sequence[InputProblem] = ()
+    ) -> Response:
         schema = arguments_schema(service.catalog.document(name))
         return shown(
             "workflow.html",
             400 if problems else 200,
             name=name,
             schema=schema,
-            fields=[form_field(n, s, schema, given) for n, s in schema["properties"].items()],
+            fields=[
+                form_field(n, s, schema, given, problems) for n, s in schema["properties"].items()
+            ],
             problems=problems,
         )
 
@@ -94,7 +108,7 @@ def page(service: Service) -> APIRouter:
                 name, filled, seed=seed, previews=True, request_id=request.state.request_id
             )
         except InvalidInputs as error:
-            return form(name, given, tuple(each.message for each in error.problems))
+            return form(name, given, error.problems)
         return RedirectResponse(f"/jobs/{job.id}", 303)
 
     @router.get("/jobs/{job_id}")
@@ -123,7 +137,11 @@ def require_same_site(request: Request) -> None:
 
 
 def form_field(
-    name: str, limits: Mapping[str, Any], schema: Mapping[str, Any], given: Mapping[str, str]
+    name: str,
+    limits: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    given: Mapping[str, str],
+    problems: Sequence[InputProblem],
 ) -> FormField:
     default = limits.get("default", "")
     value = given.get(name, "" if isinstance(default, dict | list) else str(default))
@@ -139,5 +157,9 @@ def form_field(
         choices=tuple(limits.get("enum", ())),
         max_length=most,
         is_required=name in schema["required"],
+        step=STEPS.get(limits.get("type", ""), ""),
+        minimum=limits.get("minimum"),
+        maximum=limits.get("maximum"),
+        problem=next((each.message for each in problems if each.name == name), ""),
         is_long=is_text and (name == "prompt" or (most or 0) > LONG_TEXT or len(value) > LONG_TEXT),
     )
