@@ -6,6 +6,7 @@ again in the new process: it must stay this light.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,6 +16,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dw.programs import PROGRAMS, misspelt_program, report
     from dw.terminal.renderer import Stream
 
+    if os.getpid() == 1:
+        from dw.console.init import become_init
+
+        become_init()
     words = sys.argv[1:] if argv is None else list(argv)
     if words and (program := PROGRAMS.get(words[0])):
         code: int = import_module(program.module).main(words[1:])

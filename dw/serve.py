@@ -19,6 +19,7 @@ from platformdirs import user_state_path
 
 from dw.errors import EXIT_OK, UsageError
 from dw.extras import needing
+from dw.health.host import version_in_words
 from dw.jobs.store import JobStore
 from dw.programs import add_service_options, exit_code, program_parser
 from dw.refusals import reason
@@ -134,7 +135,8 @@ def _serve(options: argparse.Namespace) -> int:
                 timeout_graceful_shutdown=2,
             )
             host = f"[{options.host}]" if ":" in options.host else options.host
-            _log.info("listening on http://%s:%d", host, listener.getsockname()[1])
+            port = listener.getsockname()[1]
+            _log.info("dw %s, listening on http://%s:%d", version_in_words(), host, port)
             DrainingServer(config, queue, options.grace).run(sockets=[listener])
         finally:
             queue.close(options.grace)

@@ -37,12 +37,21 @@ MOST_PORTS = 65535
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
+def build() -> str:
+    """The revision and the time that an image of a container was built from; empty elsewhere."""
+    return ", ".join(filter(None, map(os.environ.get, ("DW_BUILD_REVISION", "DW_BUILD_CREATED"))))
+
+
+def version_in_words() -> str:
+    """dw's version, with its build where there is one."""
+    return ", built from ".join(filter(None, (dw.__version__, build())))
+
+
 def check_versions() -> Iterator[Finding]:
     """Python, dw's build, and each package against the range that dw needs and the version that it
     was tested with."""
     yield Finding("python", "ok", f"{platform.python_version()}, {sys.executable}")
-    built = ", ".join(filter(None, map(os.environ.get, ("DW_BUILD_REVISION", "DW_BUILD_CREATED"))))
-    yield Finding("dw", "ok", f"{dw.__version__}{f', built from {built}' if built else ''}")
+    yield Finding("dw", "ok", version_in_words())
     wrong = list(_wrong_packages())
     yield from wrong
     if not wrong:

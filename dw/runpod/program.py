@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dw
 from dw.errors import EXIT_OK, UsageError
+from dw.health.host import version_in_words
 from dw.programs import add_service_options, exit_code, program_parser
 from dw.runpod.log import RULE
 from dw.runpod.mode import Mode, choose_mode
@@ -156,7 +156,7 @@ def _start(options: argparse.Namespace) -> int:
         _log.info("%s", line)
     settings, folder, name = _places(options)
     mode = _mode(options)
-    _log.info("dw %s, mode %s: %s", dw.__version__, mode.name, mode.why)
+    _log.info("dw %s, mode %s: %s", version_in_words(), mode.name, mode.why)
     for warning in mode.warnings:
         _log.warning("%s", warning)
     with ExitStack() as cleanup:

@@ -146,6 +146,7 @@ class WorkerHealth(TypedDict):
 class Health(TypedDict):
     status: Literal["ok", "draining"]
     version: str
+    build: str
     queued: int
     workers: dict[str, WorkerHealth]
 

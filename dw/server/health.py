@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
 import dw
+from dw.health.host import build
 from dw.server.answers import Alive, Health, Unready, WorkerHealth
 from dw.server.api_error import RETRY_AFTER_S
 from dw.server.service import Service
@@ -67,6 +68,7 @@ def health_api(service: Service) -> APIRouter:
         return {
             "status": "ok" if not service.queue.is_draining else "draining",
             "version": dw.__version__,
+            "build": build(),
             "queued": service.queue.store.queued,
             "workers": workers(service),
         }
