@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,18 +74,19 @@ class JobEvents:
             job = self._active.get(job_id)
             return job.last if job else self._store.last_event(job_id)
 
-    def move(self, job_id: str, state: JobState, **facts: Any) -> Job:
+    def move(
+        self, job_id: str, state: JobState, *, passed: Sequence[JobState] = (), **facts: Any
+    ) -> Job:
         """`JobStore.move`, after the job's events so far."""
         with self._lock:
             active = self._active.get(job_id)
             if active is None:
-                job = self._store.move(job_id, state, **facts)
+                job = self._store.move(job_id, state, passed=passed, **facts)
             else:
-                job = self._store.move(
-                    job_id, state, **facts, events=active.unwritten, after=active.last
-                )
+                facts |= {"events": active.unwritten, "after": active.last}
+                job = self._store.move(job_id, state, passed=passed, **facts)
                 active.unwritten.clear()
-                active.last += 1
+                active.last += len(passed) + 1
             if state not in ACTIVE:
                 self._active.pop(job_id, None)
         self.moved(job)

@@ -252,8 +252,13 @@ class JobQueue:
             if verdict.died:
                 with self._changed:
                     self._loaded.pop(slot.name, None)
-        self._move(job.id, verdict)
-        if verdict.state is JobState.UPLOADING:
+        if verdict.state is not JobState.UPLOADING:
+            self._move(job.id, verdict)
+        elif not job.request.storage:  # one transaction, as nothing is between the two states
+            passed = (JobState.UPLOADING,)
+            self._move(job.id, replace(verdict, state=JobState.SUCCEEDED), passed=passed)
+        else:
+            self._move(job.id, verdict)
             self._move(job.id, self._uploaded(job, verdict.artifacts or ()))
 
     def _learn(self, group: str, attempt: Attempt) -> None:
@@ -263,8 +268,6 @@ class JobQueue:
         self._costs[group] = GroupCost(max(known.load_s, attempt.load_s), attempt.run_s)
 
     def _uploaded(self, job: Job, artifacts: tuple[Artifact, ...]) -> Verdict:
-        if not job.request.storage:
-            return Verdict(JobState.SUCCEEDED)
         try:
             kept = self._open_storage(job.request.storage).keep(job.id, artifacts)
         except DwError as error:  # the results are on this machine, and stay there
@@ -274,8 +277,8 @@ class JobQueue:
 
     # ------------------------------------------------------------------ states
 
-    def _move(self, job_id: str, verdict: Verdict) -> Job:
-        """Write a job's next state, and tell it."""
+    def _move(self, job_id: str, verdict: Verdict, *, passed: Sequence[JobState] = ()) -> Job:
+        """Write a job's next state, and tell it after those that it has `passed`."""
         with self._changed:
             job = self.events.move(
                 job_id,
@@ -283,7 +286,10 @@ class JobQueue:
                 died=verdict.died,
                 error=verdict.error,
                 artifacts=verdict.artifacts,
+                passed=passed,
             )
+            for state in passed:
+                self._tell(replace(job, state=state, ended=None))
             self._tell(job)
             return job
 

@@ -14,7 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,46 +32,13 @@ from dw.jobs.job import (
     new_id,
 )
 from dw.jobs.job_request import JobRequest
-
-MIGRATIONS = (
-    """
-    CREATE TABLE documents (digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE jobs (
-        number INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
-        idempotency_key TEXT UNIQUE,
-        digest TEXT NOT NULL,
-        workflow TEXT NOT NULL,
-        job_group TEXT NOT NULL,
-        priority INTEGER NOT NULL,
-        document TEXT NOT NULL REFERENCES documents (digest),
-        request TEXT NOT NULL,
-        state TEXT NOT NULL,
-        created REAL NOT NULL,
-        started REAL,
-        ended REAL,
-        attempts INTEGER NOT NULL DEFAULT 0,
-        deaths INTEGER NOT NULL DEFAULT 0,
-        worker TEXT,
-        folder TEXT,
-        error TEXT,
-        artifacts TEXT NOT NULL DEFAULT '[]'
-    );
-    CREATE INDEX queued ON jobs (job_group, priority DESC, number) WHERE state = 'queued';
-    CREATE INDEX by_state ON jobs (state, ended);
-    CREATE TABLE events (
-        job INTEGER NOT NULL REFERENCES jobs (number) ON DELETE CASCADE,
-        number INTEGER NOT NULL,
-        event TEXT NOT NULL,
-        PRIMARY KEY (job, number)
-    ) WITHOUT ROWID;
-    """,
-    "CREATE INDEX queued_by_age ON jobs (job_group, created) WHERE state = 'queued'",
-)
-"""Migration n leads from `user_version` n to n + 1. A released one is never changed."""
+from dw.jobs.migrations import MIGRATIONS
 
 PRUNED_AT_ONCE = 500
 """So that nobody waits for long for the store."""
+
+MOST_KEPT = 1024
+"""Jobs in memory: those that changed last."""
 
 _QUEUED = JobState.QUEUED
 _SELECT = "SELECT jobs.*, documents.text FROM jobs JOIN documents ON documents.digest = document"
@@ -106,6 +74,14 @@ class Backlog:
     priority: int  # the highest
 
 
+@dataclass(slots=True)
+class _Changes:
+    """Of a transaction: of the number of queued jobs, by group, and of jobs, by id."""
+
+    queued: Counter[str] = field(default_factory=Counter)
+    jobs: dict[str, tuple[int, Job]] = field(default_factory=dict)
+
+
 class JobStore:
     """Raises sqlite3.Error where the file cannot be read or written, as on a full disk."""
 
@@ -125,6 +101,7 @@ class JobStore:
         self._queued: Counter[str] = Counter()
         self._backlogs: dict[str, Backlog] = {}
         self._stale: set[str] = set()  # groups whose backlog is looked up again
+        self._kept: dict[str, tuple[int, Job]] = {}  # as in the file, by id: number and job
         self._migrate()
         counts = "SELECT job_group, COUNT(*) FROM jobs WHERE state = 'queued' GROUP BY job_group"
         self._count_queued(Counter(dict(self._db.execute(counts))))
@@ -145,7 +122,7 @@ class JobStore:
         """
         if job_id is not None and not ID.fullmatch(job_id):
             raise UsageError(f"a job's id is j_ and 12 hexadecimal digits, got {job_id!r}")
-        with self._transaction() as queued:
+        with self._transaction() as changes:
             names = {"id": job_id, "Idempotency-Key": key}
             for name, value in names.items():
                 column = "id" if name == "id" else "idempotency_key"
@@ -161,26 +138,27 @@ class JobStore:
             text = facts.pop("text")
             document = hashlib.sha256(text.encode()).hexdigest()
             self._db.execute("INSERT OR IGNORE INTO documents VALUES (?, ?)", (document, text))
-            self._db.execute(
+            job = Job(job_id or new_id(), request, JobState.QUEUED, self._clock())
+            number = self._db.execute(
                 """INSERT INTO jobs (id, idempotency_key, digest, workflow, job_group, priority,
                 document, request, state, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 (
-                    *(job_id or new_id(), key, request.digest, request.workflow, request.group),
-                    *(request.priority, document, json.dumps(facts), JobState.QUEUED),
-                    self._clock(),
+                    *(job.id, key, request.digest, request.workflow, request.group),
+                    *(request.priority, document, json.dumps(facts), job.state, job.created),
                 ),
-            )
-            row = self._row("number = last_insert_rowid()")
-            assert row is not None
-            queued[request.group] += 1
-            return self._with_event(row), True
+            ).lastrowid
+            assert number is not None
+            changes.queued[request.group] += 1
+            self._insert_events(number, [(1, self._state_event(job))])
+            changes.jobs[job.id] = number, job
+        return job, True
 
     # ------------------------------------------------------------------ look
 
     def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
         with self._lock:
-            return self._job(self._found(job_id))
+            return self._found(job_id)[1]
 
     def jobs(
         self,
@@ -196,7 +174,7 @@ class JobStore:
         """
         marks = ", ".join("?" * len(states))
         with self._lock:
-            before = self._found(after)["number"] if after else None
+            before = self._found(after)[0] if after else None
             rows = self._db.execute(
                 f"""{_SELECT} WHERE state IN ({marks}) AND (? IS NULL OR workflow = ?)
                 AND (? IS NULL OR number < ?) ORDER BY number DESC LIMIT ?""",
@@ -261,18 +239,30 @@ class JobStore:
 
         Of the highest priority, the one that was accepted first.
         """
-        with self._transaction() as queued:
+        with self._transaction() as changes:
             row = self._db.execute(
                 """UPDATE jobs SET state = 'loading', worker = ?, started = ?,
                 attempts = attempts + 1, error = NULL
                 WHERE number = (SELECT number FROM jobs WHERE state = 'queued' AND job_group = ?
-                ORDER BY priority DESC, number LIMIT 1) RETURNING id""",
+                ORDER BY priority DESC, number LIMIT 1) RETURNING id, started, attempts""",
                 (worker, self._clock(), group),
             ).fetchone()
             if row is None:
                 return None
-            queued[group] -= 1
-            return self._with_event(self._found(row["id"]))
+            changes.queued[group] -= 1
+            job_id, started, attempts = row
+            number, job = self._found(job_id)
+            job = replace(
+                job,
+                state=JobState.LOADING,
+                worker=worker,
+                started=started,
+                attempts=attempts,
+                error=None,
+            )
+            self._insert_events(number, [(self._last_event(number) + 1, self._state_event(job))])
+            changes.jobs[job.id] = number, job
+        return job
 
     def move(
         self,
@@ -284,18 +274,20 @@ class JobStore:
         artifacts: tuple[Artifact, ...] | None = None,
         events: Sequence[tuple[int, Mapping[str, Any]]] = (),
         after: int | None = None,
+        passed: Sequence[JobState] = (),
     ) -> Job:
         """Give a job its next state and what has become known of it, and keep the `events` before
         it and the event of it, whose number follows `after`, else the last one.
 
-        `died`: its worker died with it. Raises JobNotFound and IllegalTransition.
+        `died`: its worker died with it. `passed`: states that it has passed on the way, which have
+        their events too. Raises JobNotFound and IllegalTransition.
         """
         is_final = state in FINAL
-        with self._transaction() as queued:
-            row = self._found(job_id)
-            before = self._job(row)
-            if state not in TRANSITIONS[before.state]:
-                raise IllegalTransition(job_id, before.state, state)
+        with self._transaction() as changes:
+            number, before = self._found(job_id)
+            for earlier, later in pairwise((before.state, *passed, state)):
+                if later not in TRANSITIONS[earlier]:
+                    raise IllegalTransition(job_id, earlier, later)
             job = replace(
                 before,
                 state=state,
@@ -311,18 +303,23 @@ class JobStore:
                     *(state, job.ended, job.deaths),
                     None if job.error is None else json.dumps(asdict(job.error)),
                     json.dumps([asdict(each) for each in job.artifacts]),
-                    row["number"],
+                    number,
                 ),
             )
-            queued[job.request.group] += (state is _QUEUED) - (before.state is _QUEUED)
-            last = self._last_event(row["number"]) if after is None else after
-            self._insert_events(row["number"], [*events, (last + 1, self._state_event(job))])
+            changes.queued[job.request.group] += (state is _QUEUED) - (before.state is _QUEUED)
+            last = self._last_event(number) if after is None else after
+            told = [self._state_event(replace(before, state=each)) for each in passed]
+            told.append(self._state_event(job))
+            self._insert_events(number, [*events, *enumerate(told, last + 1)])
+            changes.jobs[job.id] = number, job
         return job
 
     def set_folder(self, job_id: str, folder: str) -> None:
         """Keep where the run of a job writes, so that its results are found after a crash."""
-        with self._lock:
-            self._db.execute("UPDATE jobs SET folder = ? WHERE id = ?", (folder, job_id))
+        with self._transaction() as changes:
+            number, job = self._found(job_id)
+            self._db.execute("UPDATE jobs SET folder = ? WHERE number = ?", (folder, number))
+            changes.jobs[job_id] = number, replace(job, folder=folder)
 
     def active(self) -> list[Job]:
         """Jobs that a worker has, or had when the server before this one died."""
@@ -356,6 +353,8 @@ class JobStore:
             self._db.execute(
                 "DELETE FROM documents WHERE digest NOT IN (SELECT document FROM jobs)"
             )
+            for job, _ in pruned:
+                self._kept.pop(job.id, None)
         return pruned
 
     def _folders(self, job: int) -> list[str]:
@@ -416,30 +415,28 @@ class JobStore:
             self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     @contextmanager
-    def _transaction(self) -> Iterator[Counter[str]]:
-        """Gives a counter for the changes of the number of queued jobs, by group."""
-        queued: Counter[str] = Counter()
+    def _transaction(self) -> Iterator[_Changes]:
+        """Gives a place for what is kept in memory once the changes are in the file."""
+        changes = _Changes()
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield queued
+                yield changes
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:  # a full disk may have ended it
                     self._db.execute("ROLLBACK")
                 raise
-            self._count_queued(queued)
+            self._count_queued(changes.queued)
+            for job_id, kept in changes.jobs.items():
+                self._kept.pop(job_id, None)  # it becomes the newest
+                self._kept[job_id] = kept
+            while len(self._kept) > MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
 
     def _count_queued(self, changes: Counter[str]) -> None:
         self._queued.update(changes)
         self._stale.update(changes)
-
-    def _with_event(self, row: sqlite3.Row) -> Job:
-        """The job, whose new state becomes an event."""
-        job = self._job(row)
-        last = self._last_event(row["number"])
-        self._insert_events(row["number"], [(last + 1, self._state_event(job))])
-        return job
 
     def _state_event(self, job: Job) -> dict[str, Any]:
         event = {"event": "JobState", "time": self._clock(), "state": job.state}
@@ -456,15 +453,19 @@ class JobStore:
         return row[0] or 0
 
     def _number(self, job_id: str) -> int:
-        row = self._db.execute("SELECT number FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        if row is None:
-            raise JobNotFound(f"there is no job {job_id!r}")
-        return int(row[0])
+        return self._found(job_id)[0]
 
-    def _found(self, job_id: str) -> sqlite3.Row:
+    def _found(self, job_id: str) -> tuple[int, Job]:
+        """A job and its number. Raises JobNotFound.
+
+        Several look-ups follow each change of a job, and only this process changes any: those of
+        the newest changes are answered from memory.
+        """
+        if (kept := self._kept.get(job_id)) is not None:
+            return kept
         if (row := self._row("id = ?", job_id)) is None:
             raise JobNotFound(f"there is no job {job_id!r}")
-        return row
+        return row["number"], self._job(row)
 
     def _row(self, condition: str, *values: Any) -> sqlite3.Row | None:
         found = self._db.execute(f"{_SELECT} WHERE {condition}", values).fetchone()

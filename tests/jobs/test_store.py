@@ -249,6 +249,37 @@ def test_what_fails_changes_nothing(store: JobStore) -> None:
     assert store.create(FOX)[1], "no transaction was left open"
 
 
+def test_states_that_were_only_passed_are_events_of_the_same_change(store: JobStore) -> None:
+    job, _ = store.create(FOX)
+    store.claim("a", "w")
+    with pytest.raises(IllegalTransition, match="is uploading, and cannot become running"):
+        store.move(job.id, JobState.RUNNING, passed=(JobState.UPLOADING,))
+    begun = {"event": "Started"}
+    passed = (JobState.RUNNING, JobState.UPLOADING)
+    moved = store.move(job.id, JobState.SUCCEEDED, passed=passed, events=[(3, begun)], after=5)
+    told = [(number, event.get("state", "")) for number, event in store.events(job.id, after=2)]
+    assert told == [(3, ""), (6, "running"), (7, "uploading"), (8, "succeeded")]
+    assert store.get(job.id) == moved
+
+
+def test_what_is_known_in_memory_is_what_the_file_says(
+    store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dw.jobs.store.MOST_KEPT", 2)
+    ids = [store.create(FOX)[0].id for _ in range(4)]
+    store.claim("a", "w")
+    store.set_folder(ids[0], "/runs/1")
+    picture = Artifact("/runs/1/a.png", "image/png", 7, "ab12", width=64, height=64)
+    store.move(ids[0], JobState.UPLOADING, artifacts=(picture,))
+    store.move(ids[2], JobState.FAILED, error=JobError("timed_out", "late", None, True))
+    with pytest.raises(TypeError):
+        store.move(ids[0], JobState.SUCCEEDED, events=[(9, {"event": object()})])
+    other = JobStore(tmp_path / "state" / "jobs.db")
+    for job_id in ids:
+        assert store.get(job_id) == other.get(job_id)
+    assert store.get(ids[0]).state is JobState.UPLOADING
+
+
 def test_a_store_of_a_newer_dw_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     JobStore(path).close()
