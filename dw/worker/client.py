@@ -12,7 +12,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -90,14 +90,14 @@ class RunHandle:
 
     def __init__(self, run_id: int) -> None:
         self.run_id = run_id
-        self._events: SimpleQueue[Event | Interrupt] = SimpleQueue()
+        self._events: SimpleQueue[Sequence[Event | Interrupt]] = SimpleQueue()
 
     def __iter__(self) -> Iterator[Event | Interrupt]:
         while True:
-            event = self._events.get()
-            yield event
-            if isinstance(event, TERMINAL):
-                return
+            for event in self._events.get():
+                yield event
+                if isinstance(event, TERMINAL):
+                    return
 
     def result(self) -> Event:
         """Wait for the terminal event."""
@@ -107,10 +107,11 @@ class RunHandle:
 
     def interrupt(self) -> None:
         """Wake the thread that waits for the next event. Safe in a signal handler."""
-        self._events.put(INTERRUPTED)
+        self._events.put((INTERRUPTED,))
 
-    def put(self, event: Event) -> None:
-        self._events.put(event)
+    def put(self, *events: Event) -> None:
+        """Each call wakes the reader once."""
+        self._events.put(events)
 
 
 class LocalWorkerClient:
@@ -132,6 +133,7 @@ class LocalWorkerClient:
         self._policy = Supervisor(limits or _limits(settings))
         self._processes: dict[int, WorkerProcess] = {}
         self._handles: dict[int, RunHandle] = {}
+        self._emitted: dict[RunHandle, list[Event]] = {}  # in this turn of the loop
         self._ids = itertools.count(1)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._wakeup = Wakeup()
@@ -225,20 +227,24 @@ class LocalWorkerClient:
                 process.abandon()
             for run_id in list(self._handles):
                 self._emit(Died(run_id, "killed", "the supervisor has ended", 0))
+            self._hand_over()
 
     def _loop(self) -> None:
         _prune_logs()
         self._do(self._policy.tick(self._clock()))
         while not self._closed or (self._processes and not self._policy.is_at_its_end):
-            self._wait()
-            self._take_calls()
+            ready = self._wait()
+            if self._wakeup in ready:
+                self._take_calls()
             for number, process in list(self._processes.items()):
-                self._read(number, process)
+                self._read(number, process, ready)
             self._do(self._policy.tick(self._clock()))
+            self._hand_over()
         self._take_calls()
+        self._hand_over()
 
-    def _wait(self) -> None:
-        """Until something has happened or is due."""
+    def _wait(self) -> Collection[Any]:
+        """Until something has happened or is due. Returns what is to be read."""
         watched: list[Any] = [self._wakeup]
         due_s = max(0.0, self._policy.next_tick() - self._clock())
         for process in self._processes.values():
@@ -247,11 +253,14 @@ class LocalWorkerClient:
                 due_s = min(due_s, POLL_S)
             # A pipe that has ended stays ready for ever, even if the process goes on.
             watched += [pipe for pipe in (process.events, process.output) if not pipe.has_ended]
-        wait(watched, None if due_s == float("inf") else due_s)
+        return wait(watched, None if due_s == float("inf") else due_s)
 
-    def _read(self, number: int, process: WorkerProcess) -> None:
+    def _read(self, number: int, process: WorkerProcess, ready: Collection[Any]) -> None:
         """Its output, its events, and only then its exit, so that nothing is lost."""
-        has_exited = process.has_exited()
+        may_have_exited = process.exit_watch in ready or not process.reports_its_exit
+        has_exited = may_have_exited and process.has_exited()
+        if not (has_exited or process.output in ready or process.events in ready):
+            return
         self._do(self._policy.output_received(number, process.output.read(), self._clock()))
         self._receive(number, process)
         while has_exited and not process.events.has_ended and is_ready(process.events, 0):
@@ -324,6 +333,12 @@ class LocalWorkerClient:
         exit_status = ExitStatus(0, 1, oom_killed=False, start_error=cause)
         self._do(self._policy.exited(action.worker, exit_status, self._clock()))
 
+    def _hand_over(self) -> None:
+        """What was emitted, to its readers: one call for all, as each wakes a thread."""
+        for handle, emitted in self._emitted.items():
+            handle.put(*emitted)
+        self._emitted.clear()
+
     def _emit(self, event: Event) -> None:
         handle = self._handles.get(event.run_id)
         if handle is None:
@@ -333,8 +348,8 @@ class LocalWorkerClient:
         if isinstance(event, TERMINAL):
             del self._handles[event.run_id]
             if handle.folder and (trouble := record_death(handle.folder, event, handle.leaving)):
-                handle.put(Warned(event.run_id, trouble))
-        handle.put(event)
+                self._emitted.setdefault(handle, []).append(Warned(event.run_id, trouble))
+        self._emitted.setdefault(handle, []).append(event)
 
     def _cancel(self, run_id: int, leaving: str | None) -> None:
         if leaving is None:
