@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import socket
@@ -134,6 +135,8 @@ def _serve(options: argparse.Namespace) -> int:
                 log_config=None,
                 timeout_graceful_shutdown=2,
             )
+            gc.collect()
+            gc.freeze()  # what is here stays; each collection would walk through it
             host = f"[{options.host}]" if ":" in options.host else options.host
             port = listener.getsockname()[1]
             _log.info("dw %s, listening on http://%s:%d", version_in_words(), host, port)
