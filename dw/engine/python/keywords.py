@@ -89,6 +89,12 @@ def unknown_generation_argument(name: str, cls: Any = None) -> str | None:
     """The error for an argument that `generate` does not take; `cls`: the class of the model, if
     known. Besides its settings it takes the arguments of the model's `forward`. A model with an
     encoder and a decoder is not checked: it derives argument names for both."""
+    from transformers import GenerationMixin
+
+    if cls is not None and not issubclass(cls, GenerationMixin):  # it has a `generate` of its own
+        parameters = dict(inspect.signature(cls.generate).parameters)
+        del parameters["self"]
+        return unknown_argument(f"{cls.__name__}.generate", name, parameters, cls.generate)
     inputs: set[str] = set()
     for method in ("forward", "prepare_inputs_for_generation") if cls is not None else ():
         inputs |= inspect.signature(getattr(cls, method)).parameters.keys()

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import transformers
 
-from dw.engine.python.keywords import keywords
+from dw.engine.python.keywords import keywords, unknown_generation_argument
 from tests.engine.session import Json, Session, text_to_image, workflow
 
 
@@ -175,3 +176,11 @@ def test_settings_that_a_result_brings_are_judged_in_the_run(session: Session) -
     write["task"]["arguments"]["generate_kwargs"] = "previous_result:tell"
     error = session.fail(workflow(brings, write), rehearse=True)
     assert error.message == "generate takes no argument 'num_beems' (did you mean 'num_beams'?)"
+
+
+def test_a_model_with_a_generate_of_its_own_takes_what_that_takes() -> None:
+    cls = transformers.PatchTSMixerForRegression
+    assert unknown_generation_argument("past_values", cls) is None
+    message = unknown_generation_argument("prompt", cls)
+    assert message is not None
+    assert message.startswith("PatchTSMixerForRegression.generate takes no argument 'prompt'")
