@@ -140,8 +140,9 @@ class CollectedTests:
         after = self._blocks(source)
         if [*map(_on_import, self._before)] != [*map(_on_import, after)]:
             return None
-        pairs = zip(self._before, after, strict=True)
-        codes = {(b.co_qualname, b.co_firstlineno): a for b, a in pairs if _is_function(b)}
+        blocks = zip(self._before, after, strict=True)
+        pairs = [pair for block in blocks for pair in zip(*map(_functions, block), strict=False)]
+        codes = {(b.co_qualname, b.co_firstlineno): a for b, a in pairs if _fits(b, a)}
 
         def work() -> int:
             for function in self._functions:
@@ -195,6 +196,20 @@ def _blocks(code: CodeType) -> Iterator[CodeType]:
         for inner in code.co_consts:
             if isinstance(inner, CodeType):
                 yield from _blocks(inner)
+
+
+def _functions(code: CodeType) -> Iterator[CodeType]:
+    """The code of a function and of those in it, of which some may have been made on import."""
+    if _is_function(code):
+        yield code
+        for inner in code.co_consts:
+            if isinstance(inner, CodeType):
+                yield from _functions(inner)
+
+
+def _fits(before: CodeType, after: CodeType) -> bool:
+    names = [(code.co_qualname, code.co_freevars) for code in (before, after)]
+    return names[0] == names[1]
 
 
 def _is_function(code: CodeType) -> bool:

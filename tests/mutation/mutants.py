@@ -99,6 +99,7 @@ class _Collector(cst.CSTVisitor):
         self._asserting: set[int] = set()  # nodes that stay
         self._owners: list[str] = []
         self._functions = 0
+        self._defaults: set[int] = set()  # parameters of functions, whose defaults are outside them
         self._is_key = [False]
 
     def on_visit(self, node: cst.CSTNode) -> bool:
@@ -114,9 +115,14 @@ class _Collector(cst.CSTVisitor):
             return False
         if isinstance(node, cst.FunctionDef | cst.ClassDef):
             self._owners.append(node.name.value)
-            self._functions += isinstance(node, cst.FunctionDef)
+            if isinstance(node, cst.FunctionDef):
+                self._functions += 1
+                given = node.params
+                params = (*given.posonly_params, *given.params, *given.kwonly_params)
+                self._defaults.update(map(id, params))
             is_frozen = isinstance(node, cst.ClassDef) and _is_frozen(node)
             self._is_key.append(self._are_keys and is_frozen)
+        self._functions -= id(node) in self._defaults
         changes = list(self._changes(node))
         if changes:
             owner = ".".join(self._owners) or "module"
@@ -131,6 +137,7 @@ class _Collector(cst.CSTVisitor):
         return False
 
     def on_leave(self, original_node: cst.CSTNode) -> None:
+        self._functions += id(original_node) in self._defaults
         if isinstance(original_node, cst.FunctionDef | cst.ClassDef):
             self._owners.pop()
             self._functions -= isinstance(original_node, cst.FunctionDef)
