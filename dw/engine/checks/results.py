@@ -47,13 +47,13 @@ _SOUND = ("audio", "sound")
 """The fields that hold the audio of its videos."""
 
 _ANNOTATIONS = {
-    Image.Image: "image",
-    Video: "video",
-    np.ndarray: "video",
-    Audio: "audio",
-    str: "text",
+    Image.Image: ["image"],
+    Video: ["video", "audio"],  # it may have audio, which can be written alone
+    np.ndarray: ["video"],
+    Audio: ["audio"],
+    str: ["text"],
 }
-"""What commands return; the only array is that of all frames."""
+"""The kinds of what commands return; the only array is that of all frames."""
 
 _HOLD = {
     "image": ("image/",),
@@ -138,12 +138,12 @@ def _call_of(
     known."""
     if step.task is not None:
         return step.task.arguments or {}, commands()[step.task.command].parameters
-    action, pipeline = step.pipeline or step.pipeline_reference, workflow.pipeline_of(step)
-    if action is None or pipeline is None:
+    pipeline = workflow.pipeline_of(step)
+    if pipeline is None:
         return None
+    action = step.pipeline or step.pipeline_reference
+    assert action is not None
     cls = resolve.pipeline_class(pipeline.configuration.component_type, trust=trust)
-    if resolve.is_generic(cls) or resolve.is_modular(cls) or resolve.is_from_transformers(cls):
-        return action.arguments, {}
     return action.arguments, call_parameters(cls)
 
 
@@ -203,10 +203,7 @@ def _returned(function: Any) -> list[str]:
     annotation = inspect.signature(function, eval_str=True).return_annotation
     if get_origin(annotation) in (list, dict):
         annotation = get_args(annotation)[-1]
-    kind = _ANNOTATIONS.get(get_origin(annotation) or annotation)
-    if annotation is Video:
-        return ["video", "audio"]  # it may have audio, which can be written alone
-    return [kind] if kind else []
+    return _ANNOTATIONS.get(get_origin(annotation) or annotation, [])
 
 
 def _check_kind(title: str, kinds: Sequence[str], result: Result, path: JsonPath) -> Diagnostics:

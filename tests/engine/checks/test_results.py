@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import make_dataclass
+from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from diffusers import StableDiffusionPipeline
 from diffusers.utils import BaseOutput
 from PIL import Image
 
@@ -15,11 +17,9 @@ from dw.engine.checks.results import (
     check_name,
     check_pipeline_result,
     check_task_result,
-    extents,
     frame_size,
     output_fields,
 )
-from dw.engine.files.disk_space import Extent
 from dw.engine.files.file_names import name_error
 from dw.engine.media.limits import LONGEST_SIDE, side_error
 from dw.engine.media.video import Video
@@ -242,11 +242,28 @@ class TestPlaces:
         step = done("crop_square", "image/png", image=None)
         step["result"]["file_base_name"] = "x" * 250
         long = {**done("crop_square", "image/png", image=None), "name": "s" * 250}
-        for data, place in ((step, ("result", "file_base_name")), (long, ("name",))):
+        for data, place, name in (
+            (step, ("result", "file_base_name"), f"{'x' * 250}demo-gen.12-0.0.png"),
+            (long, ("name",), f"demo-{'s' * 250}.12-0.0.png"),
+        ):
             bound = session.document(workflow({"name": "gen", **data})).bind()
-            [found] = check_name(bound, bound.steps[0], ("children", "a", "steps", 0))
-            assert found.path == ("children", "a", "steps", 0, *place)
-            assert ".0-0.0.png" in found.message or "bytes" in found.message
+            [found] = check_name(bound, bound.steps[0], ("children", "a", "steps", 12))
+            assert found.path == ("children", "a", "steps", 12, *place)
+            assert f" {len(name)} bytes" in found.message
+
+    def test_are_none_of_what_is_no_command(self, session: Session) -> None:
+        step = self.step(session, drawn(IMAGES, "text/plain"))
+        assert list(check_task_result(step, ("steps", 0))) == []
+
+    def test_are_none_of_latents(self, session: Session) -> None:
+        default = Parameter("output_type", Parameter.KEYWORD_ONLY, default="latent")
+        for given, parameters in (
+            ({"output_type": "{latent}"}, {}),
+            ({}, {"output_type": default}),
+        ):
+            step = self.step(session, drawn(IMAGES, "text/plain", **given))
+            cls: Any = StableDiffusionPipeline
+            assert list(check_pipeline_result(cls, parameters, step, ("steps", 0))) == []
 
     def test_are_none_without_a_file(self, session: Session) -> None:
         bare = {"task": {"command": "crop_square", "arguments": {"image": None}}}
@@ -268,6 +285,7 @@ def test_the_size_of_frames_is_that_of_the_first_video() -> None:
     assert frame_size({"image": wide}) is None
     assert frame_size([Video([wide])]) is None
     assert asked_size("previous_result:a", {}) is None
+    assert asked_size("previous_result:width and height", {}) is None
     assert asked_size({"width": 64}, {}) is None
     assert asked_size({"width": 64, "height": 32}, {}) == (64, 32)
 
@@ -365,64 +383,3 @@ class TestNames:
         assert "would have 378 bytes, at most 255 are possible" in error.message
         assert error.message.endswith("(argument 'title')")
         assert not (session.folder / "outputs").exists()
-
-
-class TestExtents:
-    def of(self, session: Session, *steps: Json, rehearse: bool = False) -> list[Extent]:
-        document = session.document(workflow(*steps))
-        return list(extents(document, document.bind(), rehearse=rehearse))
-
-    def test_count_images_and_pixels(self, warm: Session) -> None:
-        arguments = {"width": 640, "height": 512, "num_images_per_prompt": 3}
-        step = {"name": "gen", **drawn(IMAGES, "image/png", **arguments, prompt=["a", "b"])}
-        name = "demo-gen.0-0.0.png"
-        assert self.of(warm, step) == [Extent(name, "image/png", 6, 640 * 512)]
-        assert self.of(warm, step, rehearse=True) == [Extent(name, "image/png", 1, 0)]
-
-    def test_count_frames_that_are_defaults(self, warm: Session) -> None:
-        [extent] = self.of(warm, {"name": "gen", **drawn(VIDEOS, "video/mp4")})
-        assert extent == Extent("demo-gen.0-0.0.mp4", "video/mp4", 1, 832 * 480 * 81)
-
-    def test_of_what_is_not_known_are_small(self, warm: Session) -> None:
-        steps = [
-            {"name": "a", **drawn("DiffusionPipeline", "image/png")},
-            {"name": "b", "task": {"command": "gather_inputs", "inputs": [1]}},
-            {"name": "c", **done("resize_rescale", "image/png", image=None)},
-        ]
-        steps[1]["result"] = {"content_type": "text/plain"}
-        assert [(extent.files, extent.pixels) for extent in self.of(warm, *steps)] == [
-            (1, 0),
-            (1, 0),
-            (1, 768 * 768),
-        ]
-
-    def test_of_commands_count_what_they_are_asked_for(self, warm: Session) -> None:
-        asked = done("resize_rescale", "image/png", image=None, width=100, height=50)
-        unsaved = done("resize_rescale", "image/png", image=None)
-        unsaved["result"]["save"] = False
-        steps = [
-            {"name": "a", **unsaved},
-            {"name": "b", "task": {"command": "gather_inputs", "inputs": [{"image": None}]}},
-            {"name": "c", **asked},
-            {"name": "d", **asked},
-        ]
-        found = self.of(warm, *steps)
-        assert [(extent.name, extent.pixels) for extent in found] == [
-            ("demo-c.2-0.0.png", 5000),
-            ("demo-d.3-0.0.png", 5000),
-        ]
-
-    def test_count_one_file_where_none_is_asked_for(self, warm: Session) -> None:
-        [extent] = self.of(
-            warm, {"name": "g", **drawn(IMAGES, "image/png", num_images_per_prompt=0)}
-        )
-        assert extent.files == 1
-
-    def test_of_sub_workflows_count(self, session: Session) -> None:
-        child = session.document(
-            workflow({"name": "r", **done("resize_rescale", "image/bmp", image=None)}, id="child")
-        )
-        Path(session.folder / "child.json").write_text(child.text, encoding="utf-8")
-        call = {"name": "sub", "workflow": {"path": "child.json", "arguments": {}}}
-        [extent] = self.of(session, call)
-        assert extent == Extent("child-r.0-0.0.bmp", "image/bmp", 1, 768 * 768)
