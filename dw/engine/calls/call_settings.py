@@ -52,8 +52,6 @@ def slices_attention(configuration: Configuration, models: Mapping[str, Any]) ->
     """Slicing is on by default on MPS, whose memory is small."""
     if configuration.enable_attention_slicing or configuration.disable_attention_slicing:
         return configuration.enable_attention_slicing
-    if not torch.backends.mps.is_available():
-        return False
     weights = (next(model.parameters(), None) for model in models.values())
     return any(weight is not None and weight.device.type == "mps" for weight in weights)
 

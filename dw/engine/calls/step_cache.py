@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from functools import cache as once
+from math import inf
 from typing import Any
 
 from diffusers import (
@@ -136,14 +137,13 @@ def _settings(
     settings = cache.settings
     if cache.type == "mag":
         settings.setdefault("num_inference_steps", denoising_steps(type(pipeline), arguments))
-        settings["mag_ratios"] = None
         if not cache.calibrate:
             given = cache.mag_ratios or PRESETS[type(denoiser(pipeline))]
             settings["mag_ratios"] = (
                 getattr(mag_cache, presets()[given]) if isinstance(given, str) else list(given)
             )
     elif cache.type == "faster":
-        guidance = arguments.get("guidance_scale", 2.0)  # a default is above 1 where it matters
+        guidance = arguments.get("guidance_scale", inf)  # a default is above 1 where it matters
         is_joint = joins_passes(type(pipeline)) and guidance > 1
         settings.setdefault("is_guidance_distilled", not is_joint)
         settings["current_timestep_callback"] = _timestep(pipeline, passes)
@@ -163,7 +163,7 @@ def _timestep(pipeline: DiffusionPipeline, passes: Passes) -> Callable[[], Any]:
                 "the cache 'faster' cannot tell the passes of a step apart",
                 hints=["without a negative prompt, and with true_cfg_scale 1, there is one"],
             )
-        return float("inf") if passes.steps <= 1 else pipeline.current_timestep
+        return inf if passes.steps <= 1 else pipeline.current_timestep
 
     return current
 

@@ -66,7 +66,7 @@ class _Steps:
     """Decides for each call of the model whether its blocks are computed."""
 
     def __init__(self, settings: TeaCache, steps: int, passes: Passes) -> None:
-        self.is_skipped = False
+        self.is_skipped: bool  # decided before any block asks
         self.output: torch.Tensor | None = None  # of all blocks, in a step that is skipped
         self.input: torch.Tensor | None = None  # of the first block
         self._threshold = settings.rel_l1_thresh
@@ -133,8 +133,7 @@ class _Other(ModelHook):  # type: ignore[misc]
     def new_forward(self, _: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         steps = self._steps
         if steps.is_skipped:
-            hidden = steps.output if self._is_last else kwargs["hidden_states"]
-            return kwargs["encoder_hidden_states"], hidden
+            return kwargs["encoder_hidden_states"], steps.output
         output = self.fn_ref.original_forward(*args, **kwargs)
         if self._is_last:
             steps.keep(output[1])

@@ -7,13 +7,15 @@ from typing import Any
 
 import diffusers
 import pytest
+import torch
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 
 from dw.engine.calls import acceleration
-from dw.engine.calls.acceleration import check_acceleration, usable
+from dw.engine.calls.acceleration import accelerated, check_acceleration, usable
 from dw.errors import RunFailed
 from dw.workflow.format.configuration import Configuration
+from tests.engine.calls.tiny_models import Caching, Pipeline, TinyFlux
 from tests.engine.session import CancelsAt, Json, Session, text_to_image
 
 
@@ -71,6 +73,41 @@ def test_a_rehearsal_goes_on_without_it_and_says_so(session: Session) -> None:
 
 def configured(**data: Any) -> Configuration:
     return Configuration.model_validate({"component_type": "x.Y", **data})
+
+
+class TestForOneCall:
+    """What is on while a pipeline is called, and off afterwards."""
+
+    def test_is_the_backend(self) -> None:
+        before = _AttentionBackendRegistry._active_backend
+        for wanted, active in (
+            (configured(attention_backend="_native_math"), AttentionBackendName._NATIVE_MATH),
+            (configured(), before),
+        ):
+            with accelerated(Pipeline(Caching()), wanted, {}, pytest.fail):  # type: ignore[arg-type]
+                assert _AttentionBackendRegistry._active_backend is active
+            assert _AttentionBackendRegistry._active_backend is before
+
+    def test_is_the_step_cache_with_the_arguments_of_the_call(self) -> None:
+        model, told = Caching(), list[str]()
+        wanted = configured(cache={"type": "mag", "calibrate": True})
+        arguments = {"num_inference_steps": 3}
+        with accelerated(Pipeline(model), wanted, arguments, told.append):  # type: ignore[arg-type]
+            assert model._cache_config.num_inference_steps == 3
+            print("[1.0, 0.5]")  # noqa: T201
+        assert model._cache_config is None
+        assert told == ['calibrated: "mag_ratios": [1.0, 0.5]']
+
+    def test_is_teacache_with_the_arguments_of_the_call(self) -> None:
+        model = TinyFlux()
+        wanted = configured(teacache={"rel_l1_thresh": 1e6})
+        arguments = {"num_inference_steps": 3}
+        with accelerated(Pipeline(model), wanted, arguments, pytest.fail):  # type: ignore[arg-type]
+            for step in range(3):
+                model(hidden_states=torch.ones(1), timestep=torch.tensor([float(step)]))
+        assert [block.computed for block in model.blocks] == [3, 2, 2, 2]
+        model(hidden_states=torch.ones(1), timestep=torch.tensor([0.0]))
+        assert [block.computed for block in model.blocks] == [4, 3, 3, 3]
 
 
 class TestUsableBackends:

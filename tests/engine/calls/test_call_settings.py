@@ -142,10 +142,7 @@ def test_attention_is_sliced_where_the_file_says_so(data: Any, expected: bool) -
         ("cpu", {}, False),
     ],
 )
-def test_attention_is_sliced_on_a_small_device(
-    device: str, data: Any, expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+def test_attention_is_sliced_on_a_small_device(device: str, data: Any, expected: bool) -> None:
     weight = SimpleNamespace(device=torch.device(device))
     models = {
         "empty": torch.nn.Identity(),
@@ -154,14 +151,13 @@ def test_attention_is_sliced_on_a_small_device(
     assert slices_attention(configured(**data), models) is expected
 
 
-def test_models_on_a_small_device_are_sliced_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_on_a_small_device_are_sliced_unasked() -> None:
     class OnMps(torch.nn.Module):
         def parameters(self, recurse: bool = True) -> Any:
             return iter([SimpleNamespace(device=torch.device("mps"))])
 
         def set_attention_slice(self, _: str) -> None: ...
 
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     expected = [(Layer.ATTENTION, "attention_slicing", ("", True), {"unet"})]
     assert described(list(setting_changes(configured(), {"unet": OnMps()}))) == expected
 
@@ -196,6 +192,70 @@ def test_an_argument_that_a_method_does_not_take_is_told(
 ) -> None:
     with pytest.raises(RunFailed, match=r"AutoencoderKL.enable_tiling: .*'wdth'"):
         reconciled(models, states, components={"vae": {"enable_tiling": {"wdth": 1}}})
+
+
+class Part(torch.nn.Module):
+    """Notes which of its methods are called, and with what."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.noted: list[Any] = []
+        self.error = error
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith(("enable_", "set_attention_slice")):
+            return super().__getattr__(name)
+
+        def note(*given: Any, **more: Any) -> None:
+            self.noted.append((name, given, more))
+            if self.error:
+                raise self.error
+
+        return note
+
+
+@pytest.mark.parametrize(
+    ("component", "data", "noted"),
+    [
+        ("vae", {"vae": {"enable_slicing": True}}, ("enable_slicing", (), {})),
+        ("vae", {"vae": {"enable_tiling": True}}, ("enable_tiling", (), {})),
+        (
+            "unet",
+            {"unet": {"enable_forward_chunking": True}},
+            ("enable_forward_chunking", (), {}),
+        ),
+        (
+            "vae",
+            {"components": {"vae": {"enable_tiling": {"tile_size": 8}}}},
+            ("enable_tiling", (), {"tile_size": 8}),
+        ),
+        ("unet", {"freeu": FREEU}, ("enable_freeu", (), FREEU)),
+        ("any", {"enable_attention_slicing": True}, ("set_attention_slice", ("auto",), {})),
+    ],
+)
+def test_each_setting_is_made_by_its_method(component: str, data: Any, noted: Any) -> None:
+    part = Part()
+    [change] = setting_changes(configured(**data), {component: part})
+    change.apply(SimpleNamespace(**{component: part}))
+    assert part.noted == [noted]
+
+
+def test_a_setting_of_a_module_inside_is_made_on_it_alone() -> None:
+    vae = Part()
+    vae.decoder = Part()
+    wanted = configured(components={"vae.decoder": {"enable_tiling": True}})
+    [change] = setting_changes(wanted, {"vae": vae})
+    assert described([change]) == [(Layer.SETTING, "enable_tiling", ("decoder", True), {"vae"})]
+    change.apply(SimpleNamespace(vae=vae))
+    assert (vae.noted, vae.decoder.noted) == ([], [("enable_tiling", (), {})])
+
+
+def test_a_method_that_does_not_take_its_arguments_says_why() -> None:
+    vae = Part(TypeError("no 'tile_size'"))
+    [change] = setting_changes(configured(vae={"enable_slicing": True}), {"vae": vae})
+    with pytest.raises(RunFailed) as caught:
+        change.apply(SimpleNamespace(vae=vae))
+    assert caught.value.message == "Part.enable_slicing: TypeError: no 'tile_size'"
 
 
 def test_slices_leave_the_processors_of_an_ip_adapter(

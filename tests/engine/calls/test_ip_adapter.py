@@ -385,6 +385,25 @@ def test_an_adapter_of_faces_is_refused(own: Path, key: str) -> None:
         changed(own)[0].apply(Notes())
 
 
+def test_a_pickle_that_is_trusted_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.bin"
+    torch.save({"image_proj": {}, "ip_adapter": {"1.to_k_ip.weight": torch.zeros(2)}}, path)
+    context, _ = finding(path)
+    with pytest.raises(RunFailed, match="are pickles"):
+        find_ip_adapter(section({"model_name": "a/b"}), context, None)
+    context.trust = True
+    found = find_ip_adapter(section({"model_name": "a/b"}), context, None)
+    assert found is not None
+    assert found.path == path
+    monkeypatch.setattr(ip_adapter, "detach", lambda *_: None)
+    pipeline = Notes()
+    changed(path)[0].apply(pipeline)
+    [((folder,), more)] = pipeline.asked
+    assert (folder, more["weight_name"]) == (str(tmp_path), "own.bin")
+
+
 def test_images_are_scaled_to_the_size_of_the_encoder() -> None:
     encoder = SimpleNamespace(config=SimpleNamespace(image_size=32))
     for given, size in ((encoder, 32), (None, 224)):
