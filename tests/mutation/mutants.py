@@ -103,6 +103,7 @@ class _Collector(cst.CSTVisitor):
         self._is_key = [False]
 
     def on_visit(self, node: cst.CSTNode) -> bool:
+        self._functions -= id(node) in self._defaults
         if isinstance(
             node, cst.Annotation | cst.Import | cst.ImportFrom | cst.Param | cst.Decorator
         ):
@@ -122,7 +123,6 @@ class _Collector(cst.CSTVisitor):
                 self._defaults.update(map(id, params))
             is_frozen = isinstance(node, cst.ClassDef) and _is_frozen(node)
             self._is_key.append(self._are_keys and is_frozen)
-        self._functions -= id(node) in self._defaults
         changes = list(self._changes(node))
         if changes:
             owner = ".".join(self._owners) or "module"

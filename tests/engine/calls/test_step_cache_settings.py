@@ -278,3 +278,11 @@ def test_blocks_that_diffusers_does_not_know_are_registered(
     assert image.return_hidden_states_index == both.return_hidden_states_index == 0
     assert image.return_encoder_hidden_states_index is None
     assert both.return_encoder_hidden_states_index == 1
+    # What comes back beside the image is compared with the audio, not with the text.
+    given = {"audio_hidden_states": "audio", "encoder_hidden_states": "text"}
+    for args, named in ((("image", "audio"), {}), (("image",), given)):
+        told = [
+            both._get_parameter_from_args_kwargs(name, args, named)
+            for name in ("hidden_states", "encoder_hidden_states")
+        ]
+        assert told == ["image", "audio"]
