@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,17 +34,19 @@ MOST_DEATHS = 2
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a job after an attempt. `died`: its worker died with it."""
+    """What becomes of a job in an attempt, or after it. `died`: its worker died with it. `folder`:
+    where its run writes, where that is news."""
 
     state: JobState
     error: JobError | None = None
     artifacts: tuple[Artifact, ...] | None = None
     died: bool = False
+    folder: str | None = None
 
 
 class Attempt:
     """`on_state` is called when the run loads and when it executes; `on_event` gets each event as
-    JSON; `on_folder` gets the folder that the run writes into."""
+    JSON."""
 
     def __init__(
         self,
@@ -52,12 +54,12 @@ class Attempt:
         slot: Slot,
         settings: Settings,
         *,
-        on_state: Callable[[JobState], object],
+        on_state: Callable[[Verdict], object],
         on_event: Callable[[dict[str, object]], None],
-        on_folder: Callable[[str], None],
     ) -> None:
         self.job, self.slot, self._settings = job, slot, settings
-        self._on_state, self._on_event, self._on_folder = on_state, on_event, on_folder
+        self._on_state, self._on_event = on_state, on_event
+        self._folder: str | None = None
         self._lock = threading.Lock()
         self._state = JobState.LOADING
         self._run_id: int | None = None
@@ -101,7 +103,7 @@ class Attempt:
             return Verdict(JobState.FAILED, job_error(error))
         finally:
             self._ended = time.monotonic()
-        return self._verdict(outcome)
+        return replace(self._verdict(outcome), folder=self._folder)
 
     @property
     def load_s(self) -> float:
@@ -137,7 +139,7 @@ class Attempt:
     def _heard(self, event: Event) -> None:
         match event:
             case events.Started():
-                self._on_folder(event.output_dir)
+                self._folder = event.output_dir  # nothing is found there before it executes
             case events.Loading() if self._state is JobState.RUNNING:
                 self._become(JobState.LOADING)
             case events.Executing() if self._state is JobState.LOADING:
@@ -149,7 +151,7 @@ class Attempt:
 
     def _become(self, state: JobState) -> None:
         self._state = state
-        self._on_state(state)
+        self._on_state(Verdict(state, folder=self._folder))
 
     def _verdict(self, outcome: Outcome) -> Verdict:
         match outcome.event:

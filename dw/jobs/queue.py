@@ -204,15 +204,7 @@ class JobQueue:
         """Wait for a job that this slot should take; None when the queue closes."""
         with self._changed:
             while not self._is_draining:
-                group = next_group(
-                    self.store.backlogs(),
-                    loaded=self._loaded.get(slot.name),
-                    elsewhere=[g for name, g in self._loaded.items() if name != slot.name],
-                    held_s=self._clock() - self._held_since.get(slot.name, 0.0),
-                    costs=self._costs,
-                    now=self._clock(),
-                    max_wait_s=self._max_wait_s,
-                )
+                group = self._next_group(slot)
                 job = None if group is None else self.store.claim(group, slot.name)
                 if job is not None:
                     if self._loaded.get(slot.name) != job.request.group:
@@ -225,14 +217,27 @@ class JobQueue:
                 self._changed.wait()
         return None
 
+    def _next_group(self, slot: Slot) -> str | None:
+        loaded = self._loaded.get(slot.name)
+        if loaded is not None and self.store.has_only(loaded):
+            return loaded  # as `next_group` would say, without a look at the backlog
+        return next_group(
+            self.store.backlogs(),
+            loaded=loaded,
+            elsewhere=[g for name, g in self._loaded.items() if name != slot.name],
+            held_s=self._clock() - self._held_since.get(slot.name, 0.0),
+            costs=self._costs,
+            now=self._clock(),
+            max_wait_s=self._max_wait_s,
+        )
+
     def _attempt(self, slot: Slot, job: Job) -> Attempt:
         return Attempt(
             job,
             slot,
             replace(self._settings, device=slot.device),
-            on_state=lambda state: self._move(job.id, Verdict(state)),
+            on_state=lambda verdict: self._move(job.id, verdict),
             on_event=lambda event: self._heard(job, slot, event),
-            on_folder=lambda folder: self.store.set_folder(job.id, folder),
         )
 
     def _heard(self, job: Job, slot: Slot, event: Mapping[str, Any]) -> None:
@@ -286,6 +291,7 @@ class JobQueue:
                 died=verdict.died,
                 error=verdict.error,
                 artifacts=verdict.artifacts,
+                folder=verdict.folder,
                 passed=passed,
             )
             for state in passed:

@@ -197,6 +197,11 @@ class JobStore:
         """How many jobs are queued."""
         return self._queued.total()
 
+    def has_only(self, group: str) -> bool:
+        """Whether jobs are queued, and all are of one group."""
+        with self._lock:
+            return 0 < self._queued[group] == self._queued.total()
+
     def backlogs(self) -> list[Backlog]:
         """What is queued, by group."""
         with self._lock:
@@ -272,6 +277,7 @@ class JobStore:
         died: bool = False,
         error: JobError | None = None,
         artifacts: tuple[Artifact, ...] | None = None,
+        folder: str | None = None,
         events: Sequence[tuple[int, Mapping[str, Any]]] = (),
         after: int | None = None,
         passed: Sequence[JobState] = (),
@@ -279,7 +285,8 @@ class JobStore:
         """Give a job its next state and what has become known of it, and keep the `events` before
         it and the event of it, whose number follows `after`, else the last one.
 
-        `died`: its worker died with it. `passed`: states that it has passed on the way, which have
+        `died`: its worker died with it. `folder`: where its run writes, so that its results are
+        found after a crash. `passed`: states that it has passed on the way, which have
         their events too. Raises JobNotFound and IllegalTransition.
         """
         is_final = state in FINAL
@@ -295,12 +302,13 @@ class JobStore:
                 deaths=before.deaths + died,
                 error=before.error if error is None and is_final else error,
                 artifacts=before.artifacts if artifacts is None else artifacts,
+                folder=folder or before.folder,
             )
             self._db.execute(
-                """UPDATE jobs SET state = ?, ended = ?, deaths = ?, error = ?, artifacts = ?
-                WHERE number = ?""",
+                """UPDATE jobs SET state = ?, ended = ?, deaths = ?, folder = ?, error = ?,
+                artifacts = ? WHERE number = ?""",
                 (
-                    *(state, job.ended, job.deaths),
+                    *(state, job.ended, job.deaths, job.folder),
                     None if job.error is None else json.dumps(asdict(job.error)),
                     json.dumps([asdict(each) for each in job.artifacts]),
                     number,
@@ -313,13 +321,6 @@ class JobStore:
             self._insert_events(number, [*events, *enumerate(told, last + 1)])
             changes.jobs[job.id] = number, job
         return job
-
-    def set_folder(self, job_id: str, folder: str) -> None:
-        """Keep where the run of a job writes, so that its results are found after a crash."""
-        with self._transaction() as changes:
-            number, job = self._found(job_id)
-            self._db.execute("UPDATE jobs SET folder = ? WHERE number = ?", (folder, number))
-            changes.jobs[job_id] = number, replace(job, folder=folder)
 
     def active(self) -> list[Job]:
         """Jobs that a worker has, or had when the server before this one died."""

@@ -335,20 +335,19 @@ def test_what_runs_when_the_server_ends_is_queued_again(store: JobStore) -> None
             assert until(again, job.id).state is JobState.SUCCEEDED
 
 
-def left_by_a_dead_server(store: JobStore, *, attempts: int = 1) -> Job:
+def left_by_a_dead_server(store: JobStore, *, attempts: int = 1, folder: Path | None = None) -> Job:
     job, _ = store.create(request())
     for number in range(attempts):
         if number:
             store.move(job.id, JobState.QUEUED)
         assert store.claim(job.request.group, "cpu0")
-    return store.move(job.id, JobState.RUNNING)
+    return store.move(job.id, JobState.RUNNING, folder=str(folder) if folder else None)
 
 
 def test_after_a_crash_the_record_of_a_run_is_believed(store: JobStore, tmp_path: Path) -> None:
-    job = left_by_a_dead_server(store)
+    job = left_by_a_dead_server(store, folder=tmp_path)
     made = {"path": "a.png", "content_type": "image/png", "nbytes": 7, "sha256": "ab" * 32}
     run_record.write(tmp_path, {"state": "finished", "outputs": [made]})
-    store.set_folder(job.id, str(tmp_path))
     pool = FakePool()
     with queue(store, pool) as jobs:
         ended = until(jobs, job.id)
@@ -358,9 +357,8 @@ def test_after_a_crash_the_record_of_a_run_is_believed(store: JobStore, tmp_path
 
 
 def test_after_a_crash_what_has_no_record_is_run_again(store: JobStore, tmp_path: Path) -> None:
-    job = left_by_a_dead_server(store)
+    job = left_by_a_dead_server(store, folder=tmp_path)
     (tmp_path / "run.json").write_text('{"state": "finished"}')
-    store.set_folder(job.id, str(tmp_path))
     with queue(store, FakePool()) as jobs:
         ended = until(jobs, job.id)
     assert (ended.state, ended.attempts, ended.deaths) == ("succeeded", 2, 0)

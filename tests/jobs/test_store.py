@@ -164,7 +164,7 @@ def test_no_job_is_claimed_twice(store: JobStore) -> None:
 def test_what_becomes_known_of_a_job_is_kept(store: JobStore) -> None:
     job, _ = store.create(FOX)
     store.move(job.id, JobState.LOADING)
-    store.set_folder(job.id, "/runs/1")
+    store.move(job.id, JobState.RUNNING, folder="/runs/1")
     died = store.move(
         job.id, JobState.QUEUED, died=True, error=JobError("worker_crashed", "signal 9")
     )
@@ -176,6 +176,16 @@ def test_what_becomes_known_of_a_job_is_kept(store: JobStore) -> None:
     store.move(job.id, JobState.UPLOADING, artifacts=(picture,))
     ended = store.move(job.id, JobState.SUCCEEDED)
     assert (ended.artifacts, ended.error) == ((picture,), None)
+
+
+def test_a_group_alone_in_the_queue_is_known(store: JobStore) -> None:
+    assert not store.has_only("a")
+    store.create(FOX)
+    assert (store.has_only("a"), store.has_only("b")) == (True, False)
+    store.create(replace(FOX, group="b"))
+    assert (store.has_only("a"), store.has_only("b")) == (False, False)
+    store.claim("a", "w")
+    assert (store.has_only("a"), store.has_only("b")) == (False, True)
 
 
 def test_a_retry_forgets_the_error(store: JobStore) -> None:
@@ -268,7 +278,7 @@ def test_what_is_known_in_memory_is_what_the_file_says(
     monkeypatch.setattr("dw.jobs.store.MOST_KEPT", 2)
     ids = [store.create(FOX)[0].id for _ in range(4)]
     store.claim("a", "w")
-    store.set_folder(ids[0], "/runs/1")
+    store.move(ids[0], JobState.RUNNING, folder="/runs/1")
     picture = Artifact("/runs/1/a.png", "image/png", 7, "ab12", width=64, height=64)
     store.move(ids[0], JobState.UPLOADING, artifacts=(picture,))
     store.move(ids[2], JobState.FAILED, error=JobError("timed_out", "late", None, True))
