@@ -107,6 +107,11 @@ TRANSFORMER: dict[str, Json] = {
     "taylorseer": cached("taylorseer", cache_interval=2, disable_cache_before_step=1),
     "faster": cached("faster", spatial_attention_timestep_skip_range=[-1, 1001]),
 }
+WAN: dict[
+    str, Json
+] = {  # its VAE has five dimensions, its calls an order that `faster` cannot read
+    edit: change for edit, change in TRANSFORMER.items() if edit not in ("VAE layout", "faster")
+}
 FLUX_CLASSES = "diffusers.models.transformers.transformer_flux"
 FLUX: dict[str, Json] = {
     **TRANSFORMER,
@@ -127,7 +132,7 @@ FAMILIES = {
     "StableDiffusionPipeline": UNET,
     "StableDiffusionXLPipeline": UNET,
     "FluxPipeline": FLUX,
-    "WanPipeline": TRANSFORMER,
+    "WanPipeline": WAN,
 }
 SHORT = {
     "StableDiffusionPipeline": [

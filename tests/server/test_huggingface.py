@@ -125,7 +125,7 @@ def test_other_errors_are_shown_with_status_and_words(
 
 def test_a_client_that_gives_up_cancels_its_job(server: RunningServer) -> None:
     server.worker.answers = [hang]
-    client = InferenceClient(model=f"{server.url}/models/demo", timeout=0.5)
+    client = InferenceClient(model=f"{server.url}/models/demo", timeout=2.0)
     with pytest.raises(InferenceTimeoutError):
         client.text_to_image("a hen")
     (job,) = server.http.get("/v1/jobs").json()["jobs"]

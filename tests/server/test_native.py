@@ -172,7 +172,7 @@ def test_generate_waits_and_tells_errors_with_their_status(server: RunningServer
 def test_a_caller_who_leaves_takes_his_job_along(server: RunningServer) -> None:
     server.worker.answers = [hang]
     with pytest.raises(Exception, match="timed out"):
-        server.http.post("/generate", json={"workflow": "demo"}, timeout=0.5)
+        server.http.post("/generate", json={"workflow": "demo"}, timeout=2.0)
     (job,) = server.http.get("/v1/jobs").json()["jobs"]
     assert server.ended(job["id"])["state"] == "cancelled"
 
