@@ -59,9 +59,10 @@ class Document:
         description: str | None = substitute(self.data.get("description"), self.variables)
         return description
 
-    @property
+    @cached_property
     def variables(self) -> dict[str, Any]:
-        """The default of each variable. Its type is the variable's type; null allows any."""
+        """The default of each variable. Its type is the variable's type; null allows any. Do not
+        change it."""
         declared = self.data.get("variables")
         if not isinstance(declared, dict):
             return {}
