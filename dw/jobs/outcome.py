@@ -23,7 +23,7 @@ from dw.errors import (
 )
 from dw.events import TERMINAL, Event, TerminalEvent
 from dw.jobs.worker import EventStream
-from dw.worker.client import Interrupt
+from dw.worker.handle import Interrupt
 from dw.worker.process.stack import crash_site
 
 _LOST = {"boot": "the worker could not start", "killed": "the worker is gone"}

@@ -25,7 +25,7 @@ from dw.events import TERMINAL, Command, Event, Finished, Prepare, Prepared, Pro
 from dw.jobs.job import ID
 from dw.settings import Settings
 from dw.types import OutputFile
-from dw.worker.client import RunHandle, WorkerStatus
+from dw.worker.handle import RunHandle, WorkerStatus
 from dw.worker.process.stack import StackSummary
 
 KEY = "DW_API_KEY"

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from dw.events import Command, Event
 from dw.settings import Settings
-from dw.worker.client import Interrupt, WorkerStatus
+from dw.worker.handle import Interrupt, WorkerStatus
 from dw.worker.process.stack import StackSummary
 
 

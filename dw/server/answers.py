@@ -8,7 +8,7 @@ from typing_extensions import TypedDict  # pydantic reads no other before Python
 
 from dw.jobs.cold_start import Stage
 from dw.jobs.job import JobState
-from dw.worker.client import WorkerStatus
+from dw.worker.handle import WorkerStatus
 from dw.worker.process.stack import StackSummary
 
 # ------------------------------------------------------------------ native

@@ -12,9 +12,8 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,6 +26,7 @@ from dw.refusals import cures, reason
 from dw.settings import Settings, log_dir
 from dw.worker.child.bootstrap import WorkerOptions
 from dw.worker.death_records import record_death
+from dw.worker.handle import RunHandle, WorkerStatus
 from dw.worker.process import resources
 from dw.worker.process.event_reader import BadMessage
 from dw.worker.process.exit_cause import ExitStatus
@@ -46,72 +46,6 @@ STACK_LIMIT_S = 0.5  # a stack takes about a millisecond; a stopped process writ
 POLL_S = 0.5  # between two looks at a process whose exit no descriptor reports
 KEPT_LOGS = 20
 SPARE_BYTES = 1 << 30  # free host memory that a standby needs; it takes about half of it
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupt:
-    """Not an event of the worker: the user pressed Ctrl-C during the wait for one."""
-
-    run_id: int = 0
-
-
-INTERRUPTED = Interrupt()
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStatus:
-    """`state`: none, starting, idle, running, cancelling or stopping.
-
-    `rss` is the host memory of a process in bytes, shared parts included. `silent_s` is set while
-    no heartbeat arrives. `restarts` counts crashes in a row; after `most_restarts` no standby is
-    started until a worker stays up. `reload_s` is the cost of a kill, where it was measured.
-    `gpu_memory` says whether the memory of the last worker that ended is free again.
-    """
-
-    state: str
-    pid: int | None
-    standby_pid: int | None
-    run_id: int | None
-    standby_trouble: str | None = None
-    rss: int | None = None
-    standby_rss: int | None = None
-    silent_s: float | None = None
-    restarts: int = 0
-    most_restarts: int = 5
-    reload_s: float | None = None
-    gpu_memory: str | None = None
-
-
-class RunHandle:
-    """The events of one command, in order; the last one is terminal."""
-
-    folder: Path | None = None  # of the run, once it has started
-    leaving: str | None = None  # why the program ends, and its run with it
-
-    def __init__(self, run_id: int) -> None:
-        self.run_id = run_id
-        self._events: SimpleQueue[Sequence[Event | Interrupt]] = SimpleQueue()
-
-    def __iter__(self) -> Iterator[Event | Interrupt]:
-        while True:
-            for event in self._events.get():
-                yield event
-                if isinstance(event, TERMINAL):
-                    return
-
-    def result(self) -> Event:
-        """Wait for the terminal event."""
-        *_, last = self
-        assert not isinstance(last, Interrupt)
-        return last
-
-    def interrupt(self) -> None:
-        """Wake the thread that waits for the next event. Safe in a signal handler."""
-        self._events.put((INTERRUPTED,))
-
-    def put(self, *events: Event) -> None:
-        """Each call wakes the reader once."""
-        self._events.put(events)
 
 
 class LocalWorkerClient:

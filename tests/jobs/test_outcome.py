@@ -10,7 +10,7 @@ from dw import events
 from dw.errors import Bug, DwError, Interrupted, OutOfResources, TimedOut, WorkerLost, WorkflowError
 from dw.events import Event
 from dw.jobs.outcome import Outcome, follow
-from dw.worker.client import INTERRUPTED, Interrupt
+from dw.worker.handle import INTERRUPTED, Interrupt
 
 
 class Stream:

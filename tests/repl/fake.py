@@ -38,7 +38,7 @@ from dw.events import (
 )
 from dw.settings import Settings
 from dw.types import ComponentRow, Diagnostic, Memory, OutputFile
-from dw.worker.client import INTERRUPTED, Interrupt, WorkerStatus
+from dw.worker.handle import INTERRUPTED, Interrupt, WorkerStatus
 from dw.worker.process.stack import StackSummary
 
 MB = 2**20

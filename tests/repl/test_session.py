@@ -19,7 +19,7 @@ from dw.repl.session import ExitShell, Session
 from dw.settings import Settings
 from dw.terminal.plain import PlainRenderer
 from dw.terminal.renderer import Stream
-from dw.worker.client import WorkerStatus
+from dw.worker.handle import WorkerStatus
 from tests.repl.conftest import Shell
 from tests.repl.fake import FakeClient
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dw.events import Died, Failed, Planned, RunTimedOut
-from dw.worker.client import INTERRUPTED
+from dw.worker.handle import INTERRUPTED
 from tests.repl.conftest import Shell
 from tests.repl.fake import PARTS, ending_with, execute, pressing
 

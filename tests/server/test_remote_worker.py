@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from dw.jobs.remote_worker import RemoteWorkerClient
 from dw.settings import Settings
 from tests.jobs.test_queue import hang, until, writes
 from tests.repl.fake import ending_with
+from tests.repl.test_scripts import ROOT
 from tests.server.conftest import RunningServer, Start
 
 
@@ -46,6 +49,23 @@ def test_a_run_is_a_job_of_the_server(
     (job,) = server.http.get("/v1/jobs").json()["jobs"]
     assert (job["state"], job["arguments"], job["seed"]) == ("succeeded", {"prompt": "a hen"}, 7)
     assert server.service.queue.store.get(job["id"]).request.is_kept
+
+
+def test_a_run_on_a_server_imports_nothing_that_supervises_processes(
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", ROOT)
+    server.worker.answers = [writes(tmp_path / "run")]
+    program = (
+        f"import sys; from dw import run; code = run.main(['demo', '--server', {server.url!r}])\n"
+        "print(*sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == EXIT_OK, done.stderr
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert "dw.jobs.remote_worker" in imported
+    others = {"dw.worker.client", "dw.worker.supervision", "multiprocessing", "concurrent.futures"}
+    assert not imported & (others | {"prompt_toolkit", "torch", "numpy", "asyncio"})
 
 
 def test_results_of_another_machine_are_fetched(

@@ -30,7 +30,7 @@ from dw.events import (
     Stepped,
     Warned,
 )
-from dw.worker.client import INTERRUPTED
+from dw.worker.handle import INTERRUPTED
 from tests.worker.conftest import a_run, obey_from_now_on, workers
 
 TOLD_WITHIN_S = 0.5
