@@ -26,6 +26,7 @@ EXTRAS = {
     "spandrel": "upscale",
     "torchao": "torchao",
     "uvicorn": "serve",
+    "websockets": "comfyui",
 }
 """The extra of pyproject.toml that installs a package, by the name under which it is imported."""
 

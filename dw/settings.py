@@ -57,6 +57,9 @@ class Settings:
     allowed_dirs: str = _setting(
         "", f"further folders that a workflow may name files in, separated by {os.pathsep!r}"
     )
+    comfyui: str = _setting(
+        "", "URL of the ComfyUI server of steps that name none; it may be in this network"
+    )
     images: Literal["auto", "off", "kitty", "iterm2", "sixel", "blocks"] = _setting(
         "auto", "how a terminal shows images; auto decides by its name"
     )
@@ -85,7 +88,7 @@ class Settings:
         """The permissions of a workflow by these settings; it may also read earlier outputs."""
         named = (*self.allowed_dirs.split(os.pathsep), self.output_dir)
         folders = tuple(Path(name).expanduser().absolute() for name in named if name)
-        return Permissions(self.trust, folders)
+        return Permissions(self.trust, folders, self.comfyui)
 
     def changed(self, name: str, text: str) -> Settings:
         """A copy with one setting parsed from a text.

@@ -42,6 +42,7 @@ class Permissions:
 
     trust: bool = False
     allowed_dirs: tuple[Path, ...] = ()
+    comfyui: str = ""  # URL of the user's ComfyUI, which may be in this network; empty: none
 
 
 DEFAULT_PERMISSIONS = Permissions()

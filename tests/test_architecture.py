@@ -30,7 +30,17 @@ LAYERS: dict[str, set[str]] = {
 """What each package may import besides itself. The floor imports only itself."""
 
 ENGINE = (
-    *("errors", "device", "cancellation", "python", "patches", "media", "files", "tasks"),
+    *(
+        "errors",
+        "device",
+        "cancellation",
+        "python",
+        "patches",
+        "media",
+        "files",
+        "tasks",
+        "comfyui",
+    ),
     *("models", "calls", "memory", "checks", "execution", "engine"),
 )
 """The rooms of the engine from the bottom: each imports itself and those before it."""

@@ -18,6 +18,7 @@ _TAKES_RESULTS = {
     ("pipeline_reference", "arguments"),
     ("task", "arguments"),
     ("task", "inputs"),
+    ("comfyui", "inputs"),
     ("workflow", "arguments"),
     ("pipeline", "chain", "prompts"),
     ("pipeline_reference", "chain", "prompts"),

@@ -59,7 +59,7 @@ SHAPE = [
     ('{"id": "w", "steps": [¶5]}', "'steps[0]' must be an object, got 5"),
     (
         '{"id": "w", "steps": [¶{"name": "a"}]}',
-        "a step needs one of 'pipeline', 'pipeline_reference', 'task', 'workflow'",
+        "a step needs one of 'pipeline', 'pipeline_reference', 'task', 'comfyui', 'workflow'",
     ),
     (steps('¶{"task": {"command": "x"}}'), "'steps[0]' needs 'name'"),
     (steps('{"name": ¶"", "task": {"command": "x"}}'), "'name' cannot be empty"),

@@ -22,6 +22,7 @@ from dw.engine.calls.watching import watched, watching_modules
 from dw.engine.checks.results import asked_size, frame_size
 from dw.engine.errors import failing
 from dw.engine.execution.chain_runner import chain_runner
+from dw.engine.execution.comfyui_runner import comfyui_runner
 from dw.engine.execution.iterations import iterations
 from dw.engine.execution.requirements import Adapters, adapters_of, wanted_changes
 from dw.engine.execution.run import RunState
@@ -98,8 +99,11 @@ class Execution:
         for step in self._workflow.steps:
             self._run.step = f"{self._prefix}{step.name}"
             with failing(self._run.where):
-                arguments = _arguments(step)
-                realized = realize(arguments, access=self._access)
+                arguments = step.arguments
+                if step.comfyui is None:
+                    realized = realize(arguments, access=self._access)
+                else:  # names of its inputs name no types of Python
+                    realized = {n: realize(v, access=self._access) for n, v in arguments.items()}
                 self._arguments.append(built(realized, self._access))
                 self._foretell(step, realized)
 
@@ -223,6 +227,11 @@ class Execution:
             return chain_runner(self._run, step.chain, prompts, runner, stem)
         if step.task is not None:
             return self._task_runner(step.task, self._seed_of(step))
+        if step.comfyui is not None:
+            rehearse = self._planner.context.rehearse
+            return comfyui_runner(
+                run=self._run, action=step.comfyui, access=self._access, rehearse=rehearse
+            )
         assert step.workflow is not None
         child = self._document.children[step.workflow.path]
         return lambda arguments: self._sub_workflow(child, arguments, step, index)
@@ -479,14 +488,3 @@ class Execution:
             made_by = {"command": step.task.command}
         given = redacted_arguments(arguments, self._context.secrets)
         return {"step": step.name, **made_by, "arguments": given}
-
-
-def _arguments(step: Step) -> Any:
-    if step.pipeline is not None:
-        return step.pipeline.arguments
-    if step.pipeline_reference is not None:
-        return step.pipeline_reference.arguments
-    if step.task is not None:
-        return step.task.inputs if step.task.inputs is not None else step.task.arguments or {}
-    assert step.workflow is not None
-    return step.workflow.arguments

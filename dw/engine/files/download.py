@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from types import MappingProxyType
@@ -80,33 +81,84 @@ def fetch(
     called repeatedly, also while the server is silent, and may raise. Raises RunFailed with a
     reason of one line.
     """
+    answer = send(
+        "GET" if post is None else "POST",
+        url,
+        private=private,
+        is_named=is_named,
+        check=check,
+        content=post,
+        headers=headers,
+        reads_refusals=False,
+    )
+    return answer.body
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered. The body is whole."""
+
+    status: int
+    body: bytes
+
+
+def send(
+    method: str,
+    url: str,
+    *,
+    private: bool,
+    is_named: bool,
+    check: Callable[[], None],
+    content: bytes | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    reads_refusals: bool = True,
+) -> Answer:
+    """Like `fetch`, with any method; a refusal is an answer too where `reads_refusals`. Raises
+    NoAnswer, a RunFailed, when the server cannot be reached or breaks off."""
     try:
-        named = {httpx2.URL(url).raw_host.decode("ascii")} if is_named else set()
-        backend = httpcore2.SyncBackend() if private else _PublicBackend(named)
-        return _awaited(lambda look: _read(backend, url, post, headers, look), check)
+        backend = backend_for(url, private=private, is_named=is_named)
+        request = _Request(method, url, content, headers, reads_refusals)
+        return _awaited(lambda look: _read(backend, request, look), check)
     except HTTP_ERRORS as error:
-        raise RunFailed(_reason(error)) from error
+        raise NoAnswer(_reason(error)) from error
+
+
+class NoAnswer(RunFailed):
+    """The server cannot be reached, is silent, or broke off."""
+
+
+def backend_for(url: str, *, private: bool, is_named: bool) -> httpcore2.SyncBackend:
+    """What connects to the addresses that are allowed for a URL."""
+    named = {httpx2.URL(url).raw_host.decode("ascii")} if is_named else set()
+    return httpcore2.SyncBackend() if private else _PublicBackend(named)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    url: str
+    content: bytes | None
+    headers: Mapping[str, str]
+    reads_refusals: bool
 
 
 def _read(
-    backend: httpcore2.NetworkBackend,
-    url: str,
-    post: bytes | None,
-    headers: Mapping[str, str],
-    check: Callable[[], None],
-) -> bytes:
+    backend: httpcore2.NetworkBackend, request: _Request, check: Callable[[], None]
+) -> Answer:
     transport = _Transport(backend)
     with httpx2.Client(
         transport=transport, timeout=SILENCE_S, headers=HEADERS, trust_env=False
     ) as client:
-        method = "GET" if post is None else "POST"
         response = _response(
-            client, client.build_request(method, url, content=post, headers=headers)
+            client,
+            client.build_request(
+                request.method, request.url, content=request.content, headers=request.headers
+            ),
         )
-        if not response.is_success:
+        if not response.is_success and not request.reads_refusals:
             answer = f"{response.status_code} {response.reason_phrase}".rstrip()
             raise RunFailed(f"the server answered {answer}")
-        return b"".join(_chunks(response, check))
+        return Answer(response.status_code, b"".join(_chunks(response, check)))
 
 
 def _response(client: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
@@ -121,11 +173,11 @@ def _response(client: httpx2.Client, request: httpx2.Request) -> httpx2.Response
     raise RunFailed(f"it redirects more than {MOST_REDIRECTS} times")
 
 
-def _awaited(work: Callable[[Callable[[], None]], bytes], check: Callable[[], None]) -> bytes:
+def _awaited(work: Callable[[Callable[[], None]], Answer], check: Callable[[], None]) -> Answer:
     """The result of `work`, which runs in a thread of its own: nothing wakes up a thread that waits
     for a socket. When `check` raises, that thread is abandoned; the function that `work` receives
     raises there from then on."""
-    result: Future[bytes] = Future()
+    result: Future[Answer] = Future()
     is_abandoned = threading.Event()
 
     def look() -> None:

@@ -92,6 +92,9 @@ def _action(step: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
     """What a step does: the pipeline's class and its model, the task, or the other workflow."""
     if "task" in step:
         return f"task {step['task']['command']}"
+    if "comfyui" in step:
+        prompt = step["comfyui"]["prompt"]
+        return f"comfyui {prompt if isinstance(prompt, str) else f'graph of {len(prompt)} nodes'}"
     if "workflow" in step:
         return f"workflow {step['workflow']['path']}"
     source = step["pipeline"].get("from_pretrained_arguments", {})

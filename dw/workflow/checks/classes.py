@@ -19,6 +19,7 @@ from dw.extras import missing_package
 from dw.workflow.checks.modules import DTYPES, TRUSTED_PACKAGES, class_error, module_error
 from dw.workflow.checks.samplers import sampler_hint
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
+from dw.workflow.format.comfyui import is_for_comfyui
 from dw.workflow.format.construction import (
     CONSTRUCTORS,
     FROM_ARGUMENTS,
@@ -53,6 +54,8 @@ _QUOTED_NAME = re.compile(r'"([A-Z]\w+)"')
 def check_classes(data: dict[str, Any], *, trust: bool) -> Diagnostics:
     """Types and dtypes in the steps of a workflow, and the objects that they construct."""
     for path, value in walk(data.get("steps"), ("steps",)):
+        if is_for_comfyui(path):
+            continue
         if isinstance(value, dict):
             yield from _check_construction(path, value)
         elif message := _name_error(path, value, trust=trust):

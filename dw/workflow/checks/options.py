@@ -15,6 +15,7 @@ from typing import Any
 from dw.extras import is_installed
 from dw.workflow.checks.loader_options import misplaced
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
+from dw.workflow.format.comfyui import is_for_comfyui
 from dw.workflow.format.construction import text_in_braces
 from dw.workflow.json_path import JsonPath, spell_value, walk
 from dw.workflow.references import is_reference
@@ -88,7 +89,9 @@ COMPILE_OPTIONS = frozenset(
 def check_options(data: dict[str, Any], *, trust: bool) -> Diagnostics:
     """Arguments in the steps of a workflow that only the user's trust allows, or that are wrong."""
     for path, value in walk(data.get("steps"), ("steps",)):
-        if not isinstance(path[-1], str) or (isinstance(value, str) and is_reference(value)):
+        if is_for_comfyui(path) or not isinstance(path[-1], str):
+            continue
+        if isinstance(value, str) and is_reference(value):
             continue
         message = _shape_error(path, value)
         if message is None and not trust:

@@ -14,6 +14,7 @@ from pydantic import Field
 from dw.errors import did_you_mean
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.chain import Chain, check_chain
+from dw.workflow.format.comfyui import ComfyUI
 from dw.workflow.format.input import Input
 from dw.workflow.format.pipeline import Pipeline
 from dw.workflow.format.result import Result
@@ -25,7 +26,7 @@ MOST_STEPS = 1000
 MOST_ITERATIONS = 10_000
 """Of one step. More is most likely a mistake in the workflow."""
 
-ACTIONS = ("pipeline", "pipeline_reference", "task", "workflow")
+ACTIONS = ("pipeline", "pipeline_reference", "task", "comfyui", "workflow")
 
 
 class PipelineReference(Section):
@@ -72,7 +73,7 @@ class SubWorkflow(Section):
 
 
 class Step(Section):
-    """Does one thing: `pipeline`, `pipeline_reference`, `task` or `workflow`."""
+    """Does one thing: `pipeline`, `pipeline_reference`, `task`, `comfyui` or `workflow`."""
 
     name: Name = Field(description="name by which later steps refer to its results")
     seed: Seed | None = Field(None, description="overrides the workflow's seed")
@@ -81,6 +82,7 @@ class Step(Section):
         None, description="call the pipeline of an earlier step again"
     )
     task: Task | None = Field(None, description="run a command on images, videos, audio or text")
+    comfyui: ComfyUI | None = Field(None, description="have a ComfyUI server run a graph")
     workflow: SubWorkflow | None = Field(None, description="run another workflow")
     release_pipeline: bool = Field(
         False,
@@ -100,6 +102,17 @@ class Step(Section):
     result: Result | None = Field(
         None, description="how results are saved; without it they are kept for later steps only"
     )
+
+    @property
+    def arguments(self) -> Any:
+        """What its action is called with; a list for a task that runs several times."""
+        if self.task is not None and self.task.inputs is not None:
+            return self.task.inputs
+        if self.comfyui is not None:
+            return self.comfyui.inputs
+        action = self.pipeline or self.pipeline_reference or self.task or self.workflow
+        assert action is not None
+        return action.arguments or {}
 
     @property
     def chain(self) -> Chain | None:
