@@ -25,7 +25,7 @@ from dw.server.answers import (
 from dw.server.api_error import OF_JOB, OF_RUN, ApiError, errors
 from dw.server.limits import LONGEST_RUN_S
 from dw.server.service import Service
-from dw.server.streams import EventStream
+from dw.server.streams import EVENTS, EventStream
 from dw.server.strict import StrictRoute
 from dw.workflow.inputs import arguments_schema
 
@@ -144,7 +144,7 @@ def native_api(service: Service) -> APIRouter:
         response_class=Response,
         responses={
             **errors("job_not_found"),
-            200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            200: EVENTS,
         },
         dependencies=[Depends(known)],
     )

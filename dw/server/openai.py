@@ -33,16 +33,14 @@ from dw.server.batches import Batches
 from dw.server.image_stream import Kind, streamed
 from dw.server.native import require_success
 from dw.server.service import Service
-from dw.server.streams import EventStream
+from dw.server.streams import EVENTS, EventStream
 from dw.server.strict import FORM, StrictRoute, require_content_type
 
 MOST_IMAGES = 10
 LONGEST_PAGE = 10_000
 BYTES = "application/octet-stream"
 T = TypeVar("T")
-STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
+STREAM: dict[int | str, dict[str, Any]] = {200: EVENTS}
 """What a successful answer may be beside JSON."""
 
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")

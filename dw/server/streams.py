@@ -39,6 +39,20 @@ class Stream(StreamingResponse):
             await self._chunks.aclose()
 
 
+EVENTS: dict[str, Any] = {
+    "content": {
+        "text/event-stream": {
+            "schema": {
+                "type": "object",
+                "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+                "required": ["data"],
+            }
+        }
+    }
+}
+"""An answer of events in an OpenAPI document: the schema of each event, whose data is JSON."""
+
+
 class EventStream(Stream):
     """Server-sent events."""
 
