@@ -52,8 +52,10 @@ class Bar(Progress):
         come from a server."""
         from PIL import Image  # most runs end before their first preview
 
+        from dw.pixels import open_image
+
         try:
-            with Image.open(io.BytesIO(b64decode(png)), formats=["PNG"]) as image:
+            with open_image(io.BytesIO(b64decode(png)), ("PNG",)) as image:
                 pixels = image.convert("RGB")
         except (ValueError, OSError, Image.DecompressionBombError):
             return

@@ -35,9 +35,11 @@ class Screen:
         self._screen.write_process_input = lambda text: self.type(text)
         self.modes = termios.tcgetattr(inner)
         streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), inner)
+        # pytest-xdist sets the size of its own, which would go before that of the terminal.
+        inherited = {n: v for n, v in os.environ.items() if n not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             command,
-            env={**os.environ, "TERM": "xterm-256color", **environment},
+            env={**inherited, "TERM": "xterm-256color", **environment},
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
             **streams,

@@ -53,7 +53,16 @@ def is_ready(host: str) -> bool:
 
 def environment() -> dict[str, str]:
     own = {"PYTHONPATH": str(ROOT), "DW_WORKFLOW_DIR": str(ROOT / "examples"), "COLUMNS": "100"}
-    return os.environ | own | {"DW_STANDBY": "off", "HF_TOKEN": "", "no_proxy": "*"}
+    return (
+        os.environ
+        | own
+        | {
+            "DW_STANDBY": "off",
+            "HF_TOKEN": "",
+            "HF_HUB_OFFLINE": "0",  # its client refuses any request else, also to a server here
+            "no_proxy": "*",
+        }
+    )
 
 
 @pytest.mark.parametrize(

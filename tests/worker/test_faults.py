@@ -250,6 +250,6 @@ def test_runs_with_a_fault_in_each_tenth_leave_the_shell_as_it_was(make_client):
 def test_a_pipe_that_has_ended_does_not_keep_the_supervisor_busy(make_client, monkeypatch):
     client = make_client("closes_its_events", closed_pipe_s=0.5)
     turns, wait = [], client._wait
-    monkeypatch.setattr(client, "_wait", lambda: (turns.append(1), wait()))
+    monkeypatch.setattr(client, "_wait", lambda: turns.append(1) or wait())
     client.submit(a_run(client)).result()
     assert len(turns) < 100
