@@ -116,6 +116,7 @@ def test_a_signal_at_the_prompt_ends_the_shell(folder: Path, phase: str, end: ob
         if phase == "typing":
             screen.type("run num")
             screen.wait_for("run num")
+        screen.wait_until_read()
         if end == "hangup":
             screen.hang_up()
             assert screen.process.wait(30) == -SIGHUP
