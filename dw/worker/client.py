@@ -26,7 +26,7 @@ from dw.refusals import cures, reason
 from dw.settings import Settings, log_dir
 from dw.worker.child.bootstrap import WorkerOptions
 from dw.worker.death_records import record_death
-from dw.worker.handle import RunHandle, WorkerStatus
+from dw.worker.handle import SIGNALS_S, RunHandle, WorkerStatus
 from dw.worker.process import resources
 from dw.worker.process.event_reader import BadMessage
 from dw.worker.process.exit_cause import ExitStatus
@@ -139,7 +139,7 @@ class LocalWorkerClient:
         self._post(lambda: self._close(cause))
         while self._thread.is_alive():
             try:
-                self._thread.join()
+                self._thread.join(SIGNALS_S)
             except KeyboardInterrupt:  # whatever a signal's handler raises
                 self._post(lambda: self._close(cause))
         end_resource_tracker()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from dw.events import TERMINAL, Event
 
@@ -21,6 +21,11 @@ class Interrupt:
 
 
 INTERRUPTED = Interrupt()
+
+SIGNALS_S = 0.2
+"""How long the main thread waits in one piece. Of a process that was stopped, any thread may take
+the signals that came meanwhile: then nothing interrupts a wait of the main one, whose handler must
+run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,11 @@ class RunHandle:
 
     def __iter__(self) -> Iterator[Event | Interrupt]:
         while True:
-            for event in self._events.get():
+            try:
+                events = self._events.get(timeout=SIGNALS_S)
+            except Empty:
+                continue
+            for event in events:
                 yield event
                 if isinstance(event, TERMINAL):
                     return

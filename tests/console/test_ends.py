@@ -188,7 +188,6 @@ def test_nohup_keeps_a_run_alive(folder: Path) -> None:
     assert records() == [("cancelled", "cancelled")]
 
 
-@pytest.mark.long  # it hangs in one of three tries on an idle machine: the signal's end is not seen
 def test_a_program_that_is_stopped_goes_on_when_it_is_continued(folder: Path) -> None:
     with program("run", "denoising") as (screen, processes):
         os.kill(screen.process.pid, signal.SIGSTOP)  # an orphan does not obey the one of Ctrl-Z
