@@ -22,6 +22,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
+from dw.console.signals import Signals
 from dw.errors import EXIT_OK
 from dw.refusals import reason
 from dw.repl.completion import complete
@@ -48,7 +49,7 @@ def interact(session: Session, terminal: Terminal) -> int:
                     f"the lines that you type are not kept for the next sessions: {reason(trouble)}"
                 )
             type_ahead(prompt, session.monitor.keys.typed_ahead())
-            do(session, prompt.prompt(PROMPT))
+            do(session, _line(prompt, session.monitor.signals))
         except EOFError:
             session.goodbye()
             return EXIT_OK
@@ -60,6 +61,32 @@ def interact(session: Session, terminal: Terminal) -> int:
             if session.monitor.signals.asks_to_leave:
                 raise
             session.renderer.status("interrupted")
+
+
+def _line(prompt: PromptSession[str], signals: Signals) -> str:
+    """What the user types. Raises KeyboardInterrupt at a signal, when the terminal is as it was: in
+    the middle of prompt_toolkit's code the exception could leave its modes changed."""
+    app = prompt.app
+    received: list[None] = []
+
+    def leave() -> None:
+        if app.future is not None and not app.future.done():
+            app.exit(exception=KeyboardInterrupt)
+
+    def wake() -> None:
+        received.append(None)
+        if app.loop is not None:
+            app.loop.call_soon_threadsafe(leave)
+
+    def begin() -> None:
+        if received:  # before there was a loop
+            leave()
+
+    with signals.waking(wake):
+        line = prompt.prompt(PROMPT, pre_run=begin)
+    if received:
+        raise KeyboardInterrupt
+    return line
 
 
 def type_ahead(prompt: PromptSession[str], text: str) -> None:

@@ -116,7 +116,6 @@ def test_a_signal_at_the_prompt_ends_the_shell(folder: Path, phase: str, end: ob
         if phase == "typing":
             screen.type("run num")
             screen.wait_for("run num")
-        screen.wait_until_read()
         if end == "hangup":
             screen.hang_up()
             assert screen.process.wait(30) == -SIGHUP
@@ -132,6 +131,20 @@ def test_a_signal_at_the_prompt_ends_the_shell(folder: Path, phase: str, end: ob
         assert screen.is_as_it_was
         assert "Traceback" not in screen.text
         assert screen.text.endswith(CAUSES[end])
+
+
+@pytest.mark.parametrize("delay_s", [0, 0.002, 0.005, 0.01, 0.02])
+def test_a_signal_between_prompts_leaves_the_terminal_as_it_was(
+    folder: Path, delay_s: float
+) -> None:
+    with program("shell", "idle") as (screen, processes):
+        screen.type("\r" * 100)  # each a prompt, that sets the modes and puts them back
+        time.sleep(delay_s)
+        screen.process.send_signal(SIGTERM)
+        assert screen.wait() == -SIGTERM
+        assert_gone(processes)
+        assert screen.is_as_it_was
+        assert "Traceback" not in screen.text
 
 
 def test_ctrl_backslash_in_a_run_is_a_signal(folder: Path) -> None:
