@@ -276,6 +276,14 @@ class Interrupted(DwError):
     exit_code = 130
 
 
+class AlreadyShown(Exception):
+    """Commands or runs failed and were reported; only the exit code of the first is left."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
 class Bug(DwError):
     kind = "bug"
     exit_code = 70

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dw.console.assignment import Assignment
@@ -17,11 +18,15 @@ from dw.console.options import ProgramOptions, add_program_options, program_opti
 from dw.console.program import Connect, Program, connect_worker, make_renderer
 from dw.console.run_monitor import RunMonitor
 from dw.console.run_sweep import run_each
-from dw.errors import EXIT_OK, DwError, Interrupted
+from dw.console.sweep_record import RECORD
+from dw.errors import EXIT_OK, AlreadyShown, DwError, Interrupted
 from dw.jobs.request import run_request
+from dw.jobs.sweep import plan_runs
 from dw.jobs.validation import WorkflowFiles, prepare_command
+from dw.jobs.wildcards import wildcards_of
 from dw.jobs.workflow_arguments import OpenWorkflow
 from dw.programs import program_parser
+from dw.terminal.brief import Brief
 from dw.terminal.capabilities import Terminal
 from dw.terminal.remedies import PROGRAM, PROGRAM_WITH_TRACEBACKS
 
@@ -39,6 +44,7 @@ class RunOptions:
     workflow: str
     arguments: tuple[Assignment, ...]
     traceback: bool = False  # whether that of a failure follows it
+    count: int | None = None  # of each run, by consecutive seeds
 
 
 def main(argv: Sequence[str] | None = None, connect: Connect = connect_worker) -> int:
@@ -63,6 +69,7 @@ def run_options(argv: Sequence[str] | None) -> RunOptions:
     parser.add_argument(
         "--traceback", action="store_true", help="show the traceback of a failure on stderr"
     )
+    parser.add_argument("-n", type=int, metavar="COUNT", help="so many, by consecutive seeds")
     add_program_options(parser)
     given = parser.parse_intermixed_args(argv)
     arguments = []
@@ -72,7 +79,7 @@ def run_options(argv: Sequence[str] | None) -> RunOptions:
             parser.error(f"{text!r} is not name=value")
         arguments.append(assignment)
     return RunOptions(
-        program_options(parser, given), given.workflow, tuple(arguments), given.traceback
+        program_options(parser, given), given.workflow, tuple(arguments), given.traceback, given.n
     )
 
 
@@ -90,6 +97,8 @@ def _run(
     except Interrupted as error:
         renderer.status(str(error))
         raise
+    except AlreadyShown as error:
+        return error.exit_code
     except DwError as error:
         renderer.error(error, trace=error.trace)
         if options.traceback and error.trace is not None:
@@ -108,7 +117,7 @@ def _load_and_run(options: RunOptions, settings: Settings, monitor: RunMonitor) 
     for warning in workflow.warnings():
         renderer.warning(f"{warning.place}: {warning.message}")
 
-    def execute(arguments: Mapping[str, Any], drawn_seed: int | None) -> Finished:
+    def execute(arguments: Mapping[str, Any], drawn_seed: int) -> Finished:
         request = run_request(
             workflow.with_arguments(arguments),
             settings,
@@ -121,7 +130,18 @@ def _load_and_run(options: RunOptions, settings: Settings, monitor: RunMonitor) 
         return monitor.run(request)
 
     given = [(each.name, each.value()) for each in options.arguments]
-    run_each(workflow, given, execute, renderer, images=settings.images)
+    runs = plan_runs(workflow, given, count=options.count, wildcards=wildcards_of(settings))
+    brief = Brief() if settings.report == "brief" else None
+    with monitor.briefly(brief):
+        run_each(
+            workflow,
+            runs,
+            execute,
+            monitor,
+            images=settings.images,
+            record=Path(settings.output_dir).expanduser().absolute() / RECORD,
+            rehearse=settings.rehearse,
+        )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ PREVIEW_S = 1.0
 PREVIEW_WORDS = ("auto", "on", "off")
 """Values of `previews`, beside a number of seconds."""
 
+_SECONDS_OR = {"previews": PREVIEW_WORDS, "bell": ("off",)}
+"""Settings that are a number of seconds or one of these words."""
+
 
 def _setting(default: Any, doc: str) -> Any:
     return field(default=default, metadata={"doc": doc})
@@ -62,6 +65,16 @@ class Settings:
     )
     images: Literal["auto", "off", "kitty", "iterm2", "sixel", "blocks"] = _setting(
         "auto", "how a terminal shows images; auto decides by its name"
+    )
+    report: Literal["full", "brief"] = _setting(
+        "full", "what is told of a run that goes well; brief: one line, as in sweeps"
+    )
+    bell: str = _setting(
+        "10", "ring the terminal's bell after a run that took so many seconds, or off"
+    )
+    wildcards: str = _setting(
+        "wildcards",
+        "folder of the files of __NAME__ in prompts; empty: no wildcards, and {a|b} is literal",
     )
     previews: str = _setting(
         "auto",
@@ -195,8 +208,8 @@ def check_setting(name: str) -> None:
 
 
 def _parse(name: str, text: str) -> Any:
-    if name == "previews":
-        return _parse_previews(text)
+    if name in _SECONDS_OR:
+        return _parse_seconds_or(name, text)
     kind = get_type_hints(Settings)[name]
     if choices := get_args(kind):
         if text in choices:
@@ -211,14 +224,16 @@ def _parse(name: str, text: str) -> Any:
     return parse_seconds(name, text) if kind is float else text
 
 
-def _parse_previews(text: str) -> str:
+def _parse_seconds_or(name: str, text: str) -> str:
+    """One of the setting's words, or a number of seconds."""
+    words = _SECONDS_OR[name]
     word = {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(text.lower(), text.lower())
-    if word in PREVIEW_WORDS:
+    if word in words:
         return word
     try:
-        return f"{parse_seconds('previews', text):g}"
+        return f"{parse_seconds(name, text):g}"
     except UsageError:
         raise UsageError(
-            f"previews must be auto, on, off or a number of seconds above 0, got {text!r}"
-            f"{did_you_mean(text, PREVIEW_WORDS)}"
+            f"{name} must be {', '.join(words)} or a number of seconds above 0, got {text!r}"
+            f"{did_you_mean(text, words)}"
         ) from None

@@ -1,25 +1,34 @@
-"""Assignments: `name=value`, `name=@file`, `name:=json` and `name:=@file` in a command line."""
+"""Assignments: `name=value`, `name=@file`, `name:=json` and `name:=@file` in a command line, and
+`name=@@file`, whose lines are several values.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from dw.errors import UsageError
-from dw.text_files import NotUtf8, read_text
+from dw.jobs.lines import Lines
+from dw.jobs.wildcards import content_lines
+from dw.text_files import NotUtf8, decoded, read_text
 
-Form = Literal["text", "json", "file", "json-file"]
-"""The value is the text itself, JSON, or the text or JSON of the file that it names."""
+Form = Literal["text", "json", "file", "json-file", "lines", "json-lines"]
+"""The value is the text itself, JSON, or the text or JSON of the file that it names, or of each of
+its lines."""
 
-NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)(:?=)(@?)")
+NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)(:?=)(@{0,2})")
+STDIN = "-"
 FORMS: dict[tuple[str, str], Form] = {
     ("=", ""): "text",
     ("=", "@"): "file",
     (":=", ""): "json",
     (":=", "@"): "json-file",
+    ("=", "@@"): "lines",
+    (":=", "@@"): "json-lines",
 }
 
 
@@ -37,10 +46,14 @@ class Assignment:
 
     def value(self) -> Any:
         """The value. Raises UsageError for an unreadable file or invalid JSON."""
-        text = self.text
-        if self.form in ("file", "json-file"):
-            text = _read(text, self.name)
-        return decode_json(text) if self.form in ("json", "json-file") else text
+        is_json = self.form.startswith("json")
+        text = self.text if self.form in ("text", "json") else _read(self.text, self.name)
+        if not self.form.endswith("lines"):
+            return decode_json(text) if is_json else text
+        lines = content_lines(text)
+        if not lines:
+            raise UsageError(f"{self.text} has no lines for {self.name}")
+        return Lines(map(decode_json, lines) if is_json else lines)
 
 
 def match_head(text: str, offset: int = 0) -> tuple[str, Form, int] | None:
@@ -77,9 +90,10 @@ def _depth(value: Any) -> int:
 
 
 def _read(path: str, name: str) -> str:
-    """The text of a file, without the newline that an editor puts at its end."""
+    """The text of a file or, for `-`, of standard input, without the newline that an editor puts at
+    its end."""
     try:
-        text = read_text(Path(path).expanduser())
+        text = _standard_input() if path == STDIN else read_text(Path(path).expanduser())
     except NotUtf8 as error:
         raise UsageError(
             str(error),
@@ -89,3 +103,12 @@ def _read(path: str, name: str) -> str:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     return text.removesuffix("\n").removesuffix("\r")
+
+
+def _standard_input() -> str:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(
+            "cannot read -: standard input is "
+            + ("closed" if sys.stdin is None else "the terminal")
+        )
+    return decoded(sys.stdin.buffer.read()).replace("\r\n", "\n")

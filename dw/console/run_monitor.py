@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from signal import Signals as Signal
 
@@ -12,10 +12,20 @@ from dw.console.run_keys import Keys
 from dw.console.signals import Signals
 from dw.console.tracebacks import Tracebacks
 from dw.errors import Interrupted
-from dw.events import Command, Event, Executing, Finished, Run, TerminalEvent
+from dw.events import (
+    TERMINAL,
+    Command,
+    Event,
+    Executing,
+    Finished,
+    Produced,
+    Run,
+    TerminalEvent,
+)
 from dw.jobs.outcome import Outcome, follow
 from dw.jobs.request import RunRequest
 from dw.jobs.worker import EventStream, WorkerClient
+from dw.terminal.brief import Brief
 from dw.terminal.messages import EventMessages, display_path, reload_cost
 from dw.terminal.renderer import Renderer
 
@@ -46,6 +56,8 @@ class RunMonitor:
         self.keys = keys or Keys(None)
         self.tracebacks = Tracebacks()
         self.is_script = is_script
+        self.brief: Brief | None = None
+        self._files: list[str] = []  # of the run that is being shown
         self._ask = ask
         self._keys_are_known = False  # whether the user has seen the keys, in an earlier run
 
@@ -88,6 +100,7 @@ class RunMonitor:
     ) -> Outcome:
         messages = EventMessages(
             path,
+            brief=self.brief if can_cancel else None,
             tells_keys=self.keys.are_read and not self._keys_are_known,
             goes_on=not self.is_script,
         )
@@ -95,7 +108,7 @@ class RunMonitor:
 
         def show(event: Event) -> None:
             self._keys_are_known |= isinstance(event, Executing)
-            self.renderer.event(event, messages.lines(event))
+            self._show(event, messages.lines(event))
 
         def interrupt() -> None:
             if not can_cancel:
@@ -120,6 +133,33 @@ class RunMonitor:
         if received and not self.goes_on:
             raise Interrupted(str(outcome.error or "interrupted"))
         return outcome
+
+    def _show(self, event: Event, lines: list[str]) -> None:
+        """Show an event. At a terminal a brief report is one line with the files."""
+        if self.brief is None or self.renderer.width is None:
+            self.renderer.event(event, lines)
+        elif isinstance(event, Produced):
+            self._files.append(lines[0])
+            self.renderer.event(event, [])
+        elif isinstance(event, Finished):
+            first, *more = self._files or [""]
+            others = f" and {len(more)} more" if more else ""
+            self._files.clear()
+            self.renderer.event(event, [])
+            self.renderer.result(f"{lines[0]}  {first}{others}".rstrip())
+        else:
+            if isinstance(event, TERMINAL):
+                self._files.clear()
+            self.renderer.event(event, lines)
+
+    @contextmanager
+    def briefly(self, brief: Brief | None) -> Iterator[None]:
+        """Within this context runs are reported so; None: as the checklist has it."""
+        former, self.brief = self.brief, brief
+        try:
+            yield
+        finally:
+            self.brief = former
 
     def ask(self, question: str, *, is_moot: Callable[[], bool] = lambda: False) -> bool:
         """The user's yes or no; yes without a user.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ TYPES = {
 }
 _DECLARED_TYPES = {"string": "text", "array": "list"}
 """Types of JSON Schema under other names than here."""
+
+_LAST = re.compile(r"last([+-]\d+)?")
+_OTHERS = ", random, last or last+N"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,9 @@ class OpenWorkflow:
         for name, value in pairs.items():
             try:
                 if name == "seed" and not self.declares("seed"):
-                    seed = _seed(value, last_seed)
+                    seed = seed_of(value, last_seed)
+                elif self.is_seed(name) and str(value).startswith("last"):
+                    overrides[name] = self._convert(name, seed_of(value, last_seed))
                 else:
                     overrides[name] = self._convert(name, value)
             except UsageError as error:
@@ -164,14 +170,26 @@ class OpenWorkflow:
     def _convert(self, name: str, value: Any) -> Any:
         self._check_known(name)
         converted = self.document.convert(name, value)
-        if converted is None or not self._is_seed(name):
+        if converted is None or not self.is_seed(name):
             return converted
         return require_seed(_number(converted))  # a default of null allows any text
 
-    def _is_seed(self, name: str) -> bool:
-        """Whether the file takes a seed of its own from the variable, or one of a step."""
+    def is_seed(self, name: str) -> bool:
+        """Whether it is the run's seed, or the file takes one of its own or of a step from it."""
+        if name == "seed" and not self.declares(name):
+            return True
         paths = (path for path, used in self.document.uses.items() if used == name)
         return any(path[-1] == "seed" and "arguments" not in path for path in paths)
+
+    def effective_seed(self, drawn: int) -> int:
+        """The seed of a run with these arguments, when `drawn` is drawn for it."""
+        declared = self.document.seed if self.seed is None else self.seed
+        given = [
+            value
+            for name, value in {**self.document.variables, **self.overrides}.items()
+            if self.is_seed(name) and isinstance(value, int)
+        ]
+        return declared if isinstance(declared, int) else next(iter(given), drawn)
 
     def _check_known(self, name: str) -> None:
         names = [*self.document.variables, "seed"]
@@ -186,14 +204,15 @@ def type_name(default: Any) -> str:
     return TYPES.get(type(default), "any")
 
 
-def _seed(value: Any, last: int | None) -> SeedArgument:
+def seed_of(value: Any, last: int | None) -> SeedArgument:
+    """The seed that `random`, `last`, `last+1` or a number stands for. Raises UsageError."""
     if value == "random":
         return "random"
-    if value == "last" and last is not None:
-        return last
-    if value == "last":
-        raise UsageError("seed cannot be last: there was no run yet")
-    return require_seed(_number(value), or_else=", random or last")
+    if match := _LAST.fullmatch(str(value)):
+        if last is None:
+            raise UsageError(f"seed cannot be {value}: there was no run yet")
+        return require_seed(last + int(match[1] or 0), or_else=_OTHERS)
+    return require_seed(_number(value), or_else=_OTHERS)
 
 
 def _number(value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dw.console.run_keys import Keys
 from dw.console.run_monitor import Ask, RunMonitor
 from dw.console.signals import Signals
-from dw.errors import EXIT_OK, Bug, DwError, Interrupted, UsageError
+from dw.errors import EXIT_OK, AlreadyShown, Bug, DwError, Interrupted, UsageError
 from dw.jobs.request import RunRequest
 from dw.jobs.validation import WorkflowFiles
 from dw.jobs.worker import WorkerClient
@@ -36,14 +36,6 @@ class ExitShell(Exception):
     """The user leaves the shell. Without a code a script returns that of its first failure."""
 
     def __init__(self, exit_code: int | None = None) -> None:
-        super().__init__(exit_code)
-        self.exit_code = exit_code
-
-
-class AlreadyShown(Exception):
-    """A command in a sourced file failed and was reported there; only its exit code is left."""
-
-    def __init__(self, exit_code: int) -> None:
         super().__init__(exit_code)
         self.exit_code = exit_code
 

@@ -13,8 +13,8 @@ from dw.events import TERMINAL, Event
 from dw.terminal.image_protocol import image_protocol
 from dw.terminal.plain import PlainRenderer, Style
 from dw.terminal.remedies import SHELL, Wording
-from dw.terminal.renderer import Stream, without_controls
-from dw.terminal.table import truncated
+from dw.terminal.renderer import Overall, Stream, without_controls
+from dw.terminal.table import minutes, truncated
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -47,6 +47,7 @@ class LiveRenderer(PlainRenderer):
         self._bar: Bar | None = None
         self._protocol: ImageProtocol | None = None  # of previews
         self._task: tuple[str, TaskID] | None = None
+        self._overall: Overall | None = None
 
     def event(self, event: Event, lines: Sequence[str]) -> None:
         if isinstance(event, TERMINAL):
@@ -62,7 +63,8 @@ class LiveRenderer(PlainRenderer):
                 self._advance("loading", f"loading {event.component}", done, event.total, position)
             case events.Stepped():
                 key = f"{event.name}: {event.phase}"
-                self._advance(key, key, event.done, event.total, event.position)
+                unit = "B" if event.phase in events.COUNTED_IN_BYTES else "it"
+                self._advance(key, key, event.done, event.total, event.position, unit)
             case events.Preview() if self._bar is not None and self._protocol is not None:
                 self._bar.show(event.image, self._protocol)
             case events.Loaded() | events.StepStarted():
@@ -76,21 +78,34 @@ class LiveRenderer(PlainRenderer):
             self._protocol = image_protocol(self._terminal, setting)
         return True if self._protocol else None
 
+    def overall(self, position: Overall | None) -> None:
+        self._overall = position
+
     def pause(self) -> None:
         if self._bar is not None:
             self._bar.stop()
         self._bar = self._task = None
 
-    def _advance(self, key: str, text: str, done: int, total: int, position: str) -> None:
+    def _advance(
+        self, key: str, text: str, done: int, total: int, position: str, unit: str = ""
+    ) -> None:
         if self._bar is None:
             from dw.terminal.live_preview import make_bar  # rich, which the prompt starts without
 
             self._bar = make_bar(color=self._color, calmly=self._protocol is not None)
             self._bar.start()
+            if (runs := self._overall) is not None:
+                self._bar.add_task(
+                    "runs",
+                    total=runs.total,
+                    completed=runs.done,
+                    position=f"{runs.done}/{runs.total}",
+                    rest="" if runs.rest_s is None else f"eta {minutes(runs.rest_s)}",
+                )
         if self._task is None or self._task[0] != key:
             if self._task is not None:
                 self._bar.remove_task(self._task[1])
-            self._task = (key, self._bar.add_task("", total=total, position=""))
+            self._task = (key, self._bar.add_task("", total=total, position="", unit=unit))
         self._bar.update(
             self._task[1],
             description=truncated(without_controls(text), DESCRIPTION),
@@ -111,7 +126,7 @@ class LiveRenderer(PlainRenderer):
 
 
 # When its window shrinks, a terminal wraps a line that is too long, and the wrapped part cannot be
-# erased. So the bar fits into a window of 55 cells.
+# erased. So the bar fits into a window of 72 cells.
 DESCRIPTION = 24
 
 STYLES: dict[Style, str] = {"error": "red", "warning": "yellow", "dim": "dim"}

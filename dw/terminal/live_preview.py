@@ -9,6 +9,7 @@ only lines that exist cannot make the screen scroll.
 from __future__ import annotations
 
 import io
+import shutil
 import struct
 import sys
 from base64 import b64decode
@@ -17,8 +18,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress_bar import ProgressBar
 from rich.segment import ControlType, Segment
+from rich.text import Text
+
+from dw.terminal.table import minutes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,8 +31,10 @@ if TYPE_CHECKING:
     from dw.terminal.image_protocol import ImageProtocol
 
 # When its window shrinks, a terminal wraps a line that is too long, and the wrapped part cannot be
-# erased. So the bar fits into a window of 55 cells, and a preview into one of 32.
+# erased. So the bar fits into a window of 72 cells, and a preview into one of 32.
 BAR, MOST_COLUMNS, MOST_ROWS = 12, 32, 16
+MOST_BAR, BESIDE_BAR = 60, 88
+"""Cells. A part of a wide window stays free, so that one that shrinks a little wraps nothing."""
 
 CELL = (8, 16)
 """Assumed size of a cell in pixels, where the terminal does not tell it."""
@@ -145,13 +152,41 @@ def make_bar(*, color: bool, calmly: bool) -> Bar:
     """`calmly`: drawn less often, as previews take many bytes."""
     return Bar(
         TextColumn("  {task.description}", markup=False),
-        BarColumn(bar_width=BAR),
+        _WideBar(),
         TextColumn("{task.fields[position]}", markup=False),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        _Rate(),
         console=Console(no_color=not color, file=cast(TextIO, _BarOutput(sys.stdout))),
         transient=True,
         refresh_per_second=4 if calmly else 10,
     )
+
+
+class _WideBar(BarColumn):
+    """As wide as the window has room for beside the texts."""
+
+    def render(self, task: Task) -> ProgressBar:
+        columns = shutil.get_terminal_size().columns
+        self.bar_width = max(BAR, min(MOST_BAR, columns - BESIDE_BAR))
+        return super().render(task)
+
+
+class _Rate(ProgressColumn):
+    """`4.2 it/s eta 0:06`; slow steps as `2.5 s/it`."""
+
+    def render(self, task: Task) -> Text:
+        if (rest := task.fields.get("rest")) is not None:
+            return Text(rest)
+        parts = []
+        if task.speed:
+            unit = task.fields.get("unit")
+            if unit == "B":
+                parts.append(f"{task.speed / 1e6:.0f} MB/s")
+            elif unit == "it":
+                slow = task.speed < 1
+                parts.append(f"{1 / task.speed:.1f} s/it" if slow else f"{task.speed:.1f} it/s")
+        if task.time_remaining is not None and not task.finished:
+            parts.append(f"eta {minutes(task.time_remaining)}")
+        return Text(" ".join(parts))
 
 
 class _BarOutput:

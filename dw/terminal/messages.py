@@ -12,10 +12,21 @@ from pathlib import Path
 
 from dw import events
 from dw.events import Event
+from dw.terminal.brief import Brief
 from dw.types import Memory
 
 KEYS = "  s ends the denoising early and keeps the image, Ctrl-C cancels"
 MB = 2**20  # bytes; the MB of nvidia-smi
+_LEFT_OUT = (
+    events.Launching,
+    events.Launched,
+    events.Started,
+    events.Planned,
+    events.Loaded,
+    events.Executing,
+)
+"""Events of a run that a brief report leaves out."""
+
 COMPONENT_COLUMNS = ("component", "class", "dtype", "device", "size", "last used")
 
 
@@ -24,19 +35,36 @@ class EventMessages:
 
     `path` is the display path of the workflow's file. `tells_keys`: the lines name the keys that
     work during a run. `goes_on`: the program does after a run that is cancelled, so that it matters
-    which models are kept.
+    which models are kept. `brief`: one line for all of a run that goes well. `has_loaded`: the
+    models of this very text were there before, and were cleared.
     """
 
-    def __init__(self, path: str = "", *, tells_keys: bool = False, goes_on: bool = True) -> None:
+    def __init__(
+        self,
+        path: str = "",
+        *,
+        tells_keys: bool = False,
+        goes_on: bool = True,
+        brief: Brief | None = None,
+        has_loaded: bool = False,
+    ) -> None:
         self.path = path
         self.tells_keys = tells_keys
         self.goes_on = goes_on
+        self.brief = brief
+        self.has_loaded = has_loaded
         self._loads = False  # whether the plan loads models
         self._activity = ""
         self._load_s = 0.0
 
     def lines(self, event: Event) -> list[str]:
         """The lines of one event; none for progress, which each renderer shows in its own way."""
+        lines = self._lines(event)
+        if self.brief is not None and isinstance(event, events.Finished):
+            return [self.brief.line(event, self._load_s + event.seconds)]
+        return [] if self.brief is not None and isinstance(event, _LEFT_OUT) else lines
+
+    def _lines(self, event: Event) -> list[str]:
         match event:
             case events.Launching():
                 return ["Starting worker process..."]
@@ -101,7 +129,7 @@ class EventMessages:
             case "first" | "changed":
                 was_loaded = event.reason == "changed" and (event.kept or event.dropped)
                 return [
-                    "Workflow file changed - reloading models...",
+                    *([] if self.has_loaded else ["Workflow file changed - reloading models..."]),
                     f"Loading workflow from {self.path}",
                     *(kept if was_loaded else []),
                 ]

@@ -19,7 +19,7 @@ from dw.codec import to_json
 from dw.errors import DwError, WorkflowError
 from dw.events import VERSION, Event, Failed, now
 from dw.terminal.remedies import SHELL, Wording
-from dw.terminal.renderer import Stream, error_lines
+from dw.terminal.renderer import Overall, Stream, error_lines
 
 
 class JsonRenderer:
@@ -37,6 +37,8 @@ class JsonRenderer:
         self._emit("session.end", exit=exit_code)
 
     def pause(self) -> None: ...
+
+    def overall(self, position: Overall | None) -> None: ...
 
     def command(self, text: str, position: str | None) -> None:
         self._emit("command", at=position, text=text)

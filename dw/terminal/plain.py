@@ -12,7 +12,7 @@ from dw.events import Event
 from dw.terminal.image_protocol import image_protocol
 from dw.terminal.messages import COMPONENT_COLUMNS, component_rows
 from dw.terminal.remedies import SHELL, Wording
-from dw.terminal.renderer import Stream, error_lines
+from dw.terminal.renderer import Overall, Stream, error_lines
 from dw.terminal.table import aligned, tab_separated
 
 Style = Literal["error", "warning", "dim"]
@@ -66,6 +66,8 @@ class PlainRenderer:
     def end(self, exit_code: int) -> None: ...
 
     def pause(self) -> None: ...
+
+    def overall(self, position: Overall | None) -> None: ...
 
     def command(self, text: str, position: str | None) -> None:  # noqa: ARG002 - for programs
         if self._echo:

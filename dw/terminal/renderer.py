@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Protocol
@@ -23,6 +24,15 @@ class OutputClosed(Exception):
     """The reader of the output is gone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Overall:
+    """So many runs of a sweep are over; the rest takes `rest_s` seconds, if that is known."""
+
+    done: int
+    total: int
+    rest_s: float | None = None
+
+
 class Renderer(Protocol):
     @property
     def width(self) -> int | None:
@@ -36,6 +46,9 @@ class Renderer(Protocol):
 
     def event(self, event: Event, lines: Sequence[str]) -> None:
         """An event of the worker, and its lines from `EventMessages`."""
+
+    def overall(self, position: Overall | None) -> None:
+        """How far all runs of a sweep are; None when it is over."""
 
     def status(self, text: str) -> None:
         """A line on the current activity."""

@@ -114,3 +114,11 @@ def _head(text: str, width: int) -> str:
     while fitting < len(text) and text_width(text[: fitting + 1]) <= width:
         fitting += 1
     return text[: max(fitting, 1)]
+
+
+def minutes(seconds: float) -> str:
+    """`0:40`, `12:05`, `1:02:05`"""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    text = f"{rest // 60}:{rest % 60:02}"
+    return f"{hours}:{text.zfill(5)}" if hours else text

@@ -46,7 +46,7 @@ def test_a_workflow_in_a_folder_is_offered_by_its_path_there(shell: Shell) -> No
         ("clear -", ["--hard"]),
         ("clear --hard -", []),
         ("arg -", ["-prompt"]),
-        ("config re", ["rehearse="]),
+        ("config reh", ["rehearse="]),
         ("config rehearse=", ["rehearse=on", "rehearse=off"]),
         ("config log_level=d", ["log_level=debug"]),
         ("config device=c", ["device=cuda", "device=cpu"]),

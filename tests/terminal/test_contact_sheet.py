@@ -6,17 +6,17 @@ import pytest
 from PIL import Image
 
 from dw.errors import RunFailed
-from dw.terminal.contact_sheet import contact_sheet, save_contact_sheet
+from dw.terminal.contact_sheet import Cell, contact_sheet, save_contact_sheet
 
 COLOURS = ("red", "lime", "blue", "black", "cyan", "magenta", "gray", "navy")
 
 
-def images(folder: Path, count: int, size: tuple[int, int] = (64, 64)) -> list[tuple[Path, str]]:
+def images(folder: Path, count: int, size: tuple[int, int] = (64, 64)) -> list[Cell]:
     found = []
     for index, colour in enumerate(COLOURS[:count]):
         path = folder / f"{index}.png"
         Image.new("RGB", size, colour).save(path)
-        found.append((path, f"a image that is {colour}"))
+        found.append(Cell(path, caption=f"a image that is {colour}"))
     return found
 
 
@@ -54,13 +54,13 @@ def test_a_sheet_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
 def test_an_image_that_is_gone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="cannot read the image"):
-        contact_sheet([(tmp_path / "gone.png", "")])
+        contact_sheet([Cell(tmp_path / "gone.png")])
 
 
 def test_a_grey_of_16_bits_is_not_white(tmp_path: Path) -> None:
     path = tmp_path / "depth.png"
     Image.new("I;16", (64, 64), 100 * 257).save(path)
-    assert contact_sheet([(path, "depth")]).getpixel((40, 40)) == (100, 100, 100)
+    assert contact_sheet([Cell(path, caption="depth")]).getpixel((40, 40)) == (100, 100, 100)
 
 
 def test_a_result_is_shown_whatever_its_size(
@@ -69,3 +69,27 @@ def test_a_result_is_shown_whatever_its_size(
     found = images(tmp_path, 1, (200, 200))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200 * 200 // 4)
     assert contact_sheet(found).getpixel((40, 40)) == (255, 0, 0)
+
+
+def test_a_table_has_a_column_and_a_row_for_each_value_and_gaps_for_what_is_missing(
+    tmp_path: Path,
+) -> None:
+    axes = [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1"), ("b", "3")]
+    cells = [
+        Cell(each.path, f"{index:04}", axes=place)
+        for index, (each, place) in enumerate(zip(images(tmp_path, 5), axes, strict=True))
+    ]
+    sheet = contact_sheet(cells)
+    found = {}
+    for colour in COLOURS[:5]:
+        rgb = Image.new("RGB", (1, 1), colour).getpixel((0, 0))
+        at = next(
+            (x, y)
+            for y in range(sheet.height)
+            for x in range(sheet.width)
+            if sheet.getpixel((x, y)) == rgb
+        )
+        found[colour] = at
+    red, lime, blue, black, cyan = (found[colour] for colour in COLOURS[:5])
+    assert red[1] == lime[1] == blue[1] < black[1] == cyan[1]
+    assert red[0] == black[0] < lime[0] < blue[0] == cyan[0]

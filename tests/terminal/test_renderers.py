@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,11 +28,12 @@ from dw.events import (
     Warned,
 )
 from dw.terminal.live import LiveRenderer
+from dw.terminal.live_preview import _Rate
 from dw.terminal.messages import kept_line
 from dw.terminal.ndjson import JsonRenderer
 from dw.terminal.plain import PlainRenderer
 from dw.terminal.remedies import PROGRAM, PROGRAM_WITH_TRACEBACKS, SHELL, Wording
-from dw.terminal.renderer import OutputClosed, Stream, error_lines
+from dw.terminal.renderer import OutputClosed, Overall, Stream, error_lines
 from dw.types import Spoiled
 from dw.workflow import Diagnostic
 
@@ -181,18 +183,48 @@ def test_control_characters_are_shown_and_not_sent(
     assert capsys.readouterr().out.rstrip() == f"warning: {shown}"
 
 
-def test_the_bar_is_short_enough_for_a_window_that_shrinks(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("columns", "bar", "most"), [(80, 12, 72), (130, 42, 102), (200, 60, 120)])
+def test_the_bar_grows_with_the_window_and_leaves_room_for_one_that_shrinks(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+    bar: int,
+    most: int,
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "200")
-    renderer = LiveRenderer(Stream(io.StringIO()), color=False)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    renderer = LiveRenderer(Stream(io.StringIO()), color=True)
     for event in steps(10, name="a step with a long name, as they come", total=50):
         renderer.event(event, [])
     renderer.pause()
     drawn = re.sub(r"\x1b\[[\d;?]*\w", "", capsys.readouterr().out)
     assert "a step with a long na..." in drawn
-    assert max(map(len, re.split(r"[\r\n]", drawn))) <= 55
+    assert max(map(len, re.split(r"[\r\n]", drawn))) <= most
+    assert max(map(len, re.findall(r"[━╺╸]+", drawn))) == bar
+
+
+def test_a_sweep_has_a_bar_for_all_its_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    renderer = LiveRenderer(Stream(io.StringIO()), color=True)
+    renderer.overall(Overall(3, 18, 40.2))
+    for event in steps(10, total=50):
+        renderer.event(event, [])
+    renderer.pause()
+    drawn = re.sub(r"\x1b\[[\d;?]*\w", "", capsys.readouterr().out)
+    assert re.search(r"runs\s+[━╺╸]+\s+3/18\s+eta 0:40", drawn)
+
+
+def test_slow_steps_have_seconds_and_bytes_their_own_speed() -> None:
+    def rate(speed: float, unit: str, rest: float | None = None) -> str:
+        task = SimpleNamespace(
+            speed=speed, fields={"unit": unit}, time_remaining=rest, finished=False
+        )
+        return _Rate().render(task).plain  # type: ignore[arg-type]
+
+    assert rate(0.4, "it") == "2.5 s/it"
+    assert rate(250e6, "B", 3725) == "250 MB/s eta 1:02:05"
 
 
 def test_the_bar_goes_away_with_the_last_event(capsys: pytest.CaptureFixture[str]) -> None:

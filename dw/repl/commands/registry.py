@@ -6,8 +6,9 @@ decorator `command`. Importing `dw.repl.commands.all` fills the registry.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dw.errors import UsageError, did_you_mean
@@ -49,6 +50,7 @@ class Parameter:
     many: bool = False
     source: Source | None = None
     takes_dashes: bool = False  # `-name` is one of its words, not an option
+    sweeps: bool = False  # a pair may have several values, as from `name=@@file`
 
     @property
     def flag(self) -> str:
@@ -100,6 +102,9 @@ class Call:
         """The first word."""
         return self.words[0] if self.words else None
 
+
+_PROMPT = re.compile(r"(^|_)prompt(_\d+)?$")
+BACKGROUND = "&"
 
 COMMANDS: dict[str, ShellCommand] = {}
 
@@ -182,6 +187,7 @@ def _sort(found: ShellCommand, given: Sequence[Word], variables: Variables | Non
     """The words by kind of parameter. Raises UsageError for a missing, unknown or surplus one."""
     words: list[Word] = []
     pairs: list[Word] = []
+    given = _with_prompt(given) if found.of_kind("pairs") else given
     flags: list[tuple[str, Word | None]] = []
     remaining = list(given)
     while remaining:
@@ -198,6 +204,12 @@ def _sort(found: ShellCommand, given: Sequence[Word], variables: Variables | Non
         else:
             words.append(word)
     _check_number(found, words, pairs)
+    for word in pairs:
+        if word.form.endswith("lines") and not any(p.sweeps for p in found.of_kind("pairs")):
+            raise UsageError(
+                f"{found.name} takes one value for {word.name}, not the lines of a file",
+                hints=[f"run {word.name}=@@{word.text}   makes a run for each line"],
+            )
     expand = variables.expand if variables else _as_written
     value = variables.value if variables else _as_written
     return Call(
@@ -206,6 +218,25 @@ def _sort(found: ShellCommand, given: Sequence[Word], variables: Variables | Non
         given=tuple((word.name, value(word)) for word in pairs if word.name is not None),
         flags={name: expand(word) if word else "" for name, word in flags},
     )
+
+
+def _with_prompt(given: Sequence[Word]) -> Sequence[Word]:
+    """The words, with a text for a prompt that is not quoted as one: it goes to the line's end.
+
+    Nothing after it may be an option or another `name=value`.
+    """
+    places = [index for index, word in enumerate(given) if word.name is not None]
+    if not places or not _PROMPT.search(str(given[places[-1]].name)):
+        return given
+    before, (first, *rest) = given[: places[-1]], given[places[-1] :]
+    after = [rest.pop()] if rest and rest[-1].text == BACKGROUND else []
+    is_plain = first.form == "text" and not any(word.is_quoted for word in (first, *rest))
+    if not rest or not is_plain or any(re.match(r"-\S", word.text) for word in rest):
+        return given
+    pieces = [*first.pieces]
+    for word in rest:
+        pieces += [" ", *word.pieces]
+    return [*before, replace(first, pieces=tuple(pieces), end=rest[-1].end), *after]
 
 
 def _as_written(word: Word) -> str:
@@ -230,18 +261,21 @@ def _check_number(found: ShellCommand, words: Sequence[Word], pairs: Sequence[Wo
     is_open = any(place.many for place in places)
     spare = words if is_open and pairs else () if is_open else words[len(places) :]
     if stray := [word for word in spare if not word.text.startswith("-")]:
-        raise _stray(found, stray[0], pairs)
+        raise _stray(found, stray, pairs)
     if missing := [place for place in places[len(words) :] if place.required]:
         raise _missing(found, missing[0])
     if required := [place for place in found.of_kind("pairs") if place.required and not pairs]:
         raise _missing(found, required[0])
 
 
-def _stray(found: ShellCommand, word: Word, pairs: Sequence[Word]) -> UsageError:
-    """The error for a surplus word: most likely part of an unquoted value with blanks in it."""
+def _stray(found: ShellCommand, words: Sequence[Word], pairs: Sequence[Word]) -> UsageError:
+    """The error for surplus words: most likely part of an unquoted value with blanks in it."""
+    word = words[0]
     before = [pair for pair in pairs if pair.end < word.start and not pair.is_quoted]
     if before:
-        fixed = f'{before[-1].name}="{before[-1].text} {word.text}"'
+        later = [pair.start for pair in pairs if pair.start > word.start]
+        rest = [each.text for each in words if not later or each.start < later[0]]
+        fixed = f'{before[-1].name}="{" ".join([before[-1].text, *rest])}"'
         return UsageError(
             f"unexpected argument {word.text!r}",
             hints=[f"quote a value that has blanks in it: {fixed}"],

@@ -4,65 +4,143 @@ value of a sweep; `retry`: repeats the last run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dw.console.run_sweep import run_each
+from dw.console.run_sweep import Execute, Sweep, run_each
+from dw.console.sweep_record import RECORD, read_sweep
 from dw.errors import UsageError
 from dw.events import Finished
 from dw.jobs.request import RunRequest, run_request
+from dw.jobs.sweep import PlannedRun, plan_runs
+from dw.jobs.wildcards import wildcards_of
+from dw.jobs.workflow_arguments import OpenWorkflow
+from dw.redaction import redacted_arguments
 from dw.repl import completion
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.repl.variables import LastRun
-from dw.settings import parse_seconds
+from dw.settings import Settings, parse_seconds
+from dw.terminal.brief import Brief
+from dw.terminal.table import as_text, in_one_line
 
 TIMEOUT = Parameter("--timeout SECONDS", "how long it may execute", kind="option")
+SWEPT = Parameter(
+    "name=value",
+    "arguments for this run; several values make a run for each and a contact sheet of all:"
+    " a name given more than once, numbers as in steps=20,30 or cfg=1.5..3.5 or seed=1..9..2,"
+    " classes and files as in sched=A,B, and a line each of a file: prompt=@@prompts.txt",
+    kind="pairs",
+    source=completion.arguments,
+    sweeps=True,
+)
+COUNT = Parameter("-n COUNT", "so many of each, by consecutive seeds", kind="option")
 
 
 @command(
     "run",
     "run the workflow; name=value overrides arguments for this run; the key s ends it early",
-    Parameter(
-        "name=value",
-        "arguments for this run; several values make a run for each and a contact sheet of all:"
-        " a name given more than once, or numbers as in steps=20,30 and seed=1..4",
-        kind="pairs",
-        source=completion.arguments,
-    ),
+    SWEPT,
+    COUNT,
     TIMEOUT,
     example="run num_inference_steps=30 seed=1..4",
 )
 def run(session: Session, call: Call) -> None:
-    timeout_s = _timeout_s(call)
+    timeout_s = timeout_of(call)
     workflow = session.workflow
     session.warn(workflow.update(session.files.read_to_run(workflow.path)))
+    runs = planned(session, workflow, call)
+    run_planned(session, workflow, runs, executing(session, workflow, timeout_s))
 
-    def execute(arguments: Mapping[str, Any], drawn_seed: int | None) -> Finished:
-        return _execute(
-            session,
-            run_request(
-                workflow.with_arguments(arguments, session.last_seed),
-                session.settings,
-                session.permissions,
-                run_id=session.client.next_id(),
-                timeout_s=timeout_s,
-                drawn_seed=drawn_seed,
-                secrets=session.variables.secrets,
-                preview_s=session.preview_s,
-            ),
-        )
 
-    run_each(
+def planned(session: Session, workflow: OpenWorkflow, call: Call) -> tuple[PlannedRun, ...]:
+    """The runs that a call makes. Raises UsageError."""
+    return plan_runs(
         workflow,
         call.given,
-        execute,
-        session.renderer,
-        images=session.settings.images,
+        count=_count(call),
         last_seed=session.last_seed,
-        secrets=session.variables.secrets,
+        wildcards=wildcards_of(session.settings),
     )
+
+
+def executing(
+    session: Session,
+    workflow: OpenWorkflow,
+    timeout_s: float | None,
+    settings: Settings | None = None,
+) -> Execute:
+    """What runs the workflow with the arguments of a planned run."""
+
+    def one(arguments: Mapping[str, Any], drawn_seed: int) -> Finished:
+        return execute(
+            session, request_of(session, workflow, arguments, drawn_seed, timeout_s, settings)
+        )
+
+    return one
+
+
+def request_of(
+    session: Session,
+    workflow: OpenWorkflow,
+    arguments: Mapping[str, Any],
+    drawn_seed: int,
+    timeout_s: float | None = None,
+    settings: Settings | None = None,
+) -> RunRequest:
+    return run_request(
+        workflow.with_arguments(arguments, session.last_seed),
+        settings or session.settings,
+        session.permissions,
+        run_id=session.client.next_id(),
+        timeout_s=timeout_s,
+        drawn_seed=drawn_seed,
+        secrets=session.variables.secrets,
+        preview_s=session.preview_s,
+    )
+
+
+def run_planned(
+    session: Session, workflow: OpenWorkflow, runs: Sequence[PlannedRun], one: Execute
+) -> None:
+    """Execute them, one as `report` says, several as a sweep."""
+    is_brief = session.settings.report == "brief"
+    brief = Brief(", ".join(_differences(runs[0], session))) if is_brief else None
+    with session.monitor.briefly(brief):
+        run_each(
+            workflow,
+            runs,
+            one,
+            session.monitor,
+            images=session.settings.images,
+            record=session.output_dir / RECORD,
+            rehearse=session.settings.rehearse,
+            secrets=session.variables.secrets,
+        )
+
+
+def run_missing(session: Session, timeout_s: float | None) -> None:
+    """The runs of the last sweep that did not finish, in whichever session. Raises UsageError."""
+    record, workflow, rehearse = read_sweep(
+        session.output_dir, session.permissions, session.variables.secrets
+    )
+    if not record.missing:
+        session.renderer.status(f"Nothing is missing: all {len(record.runs)} runs are done")
+        return
+    settings = session.settings.changed("rehearse", str(rehearse).lower())
+    Sweep(
+        record,
+        executing(session, workflow, timeout_s, settings),
+        session.monitor,
+        session.settings.images,
+        session.variables.secrets,
+    ).run()
+
+
+def _differences(run: PlannedRun, session: Session) -> list[str]:
+    shown = redacted_arguments(run.arguments, session.variables.secrets)
+    return [f"{name}={in_one_line(as_text(value))}" for name, value in shown.items()]
 
 
 @command(
@@ -72,13 +150,13 @@ def run(session: Session, call: Call) -> None:
     example="retry",
 )
 def retry(session: Session, call: Call) -> None:
-    timeout_s = _timeout_s(call)
+    timeout_s = timeout_of(call)
     if session.last_request is None:
         raise UsageError("nothing was run so far", hints=["run"])
-    _execute(session, session.last_request.repeated(session.client.next_id(), timeout_s))
+    execute(session, session.last_request.repeated(session.client.next_id(), timeout_s))
 
 
-def _execute(session: Session, request: RunRequest) -> Finished:
+def execute(session: Session, request: RunRequest) -> Finished:
     session.worker_workflow = Path(request.run.path).resolve()
     session.last_request = request
     finished = session.monitor.run(request)
@@ -88,6 +166,13 @@ def _execute(session: Session, request: RunRequest) -> Finished:
     return finished
 
 
-def _timeout_s(call: Call) -> float | None:
+def timeout_of(call: Call) -> float | None:
     text = call.flags.get("--timeout")
     return None if text is None else parse_seconds("--timeout", text)
+
+
+def _count(call: Call) -> int | None:
+    text = call.flags.get("-n")
+    if text is not None and not (text.isascii() and text.isdigit()):
+        raise UsageError(f"-n takes a number of runs, got {text!r}")
+    return None if text is None else int(text)

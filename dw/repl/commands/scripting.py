@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dw.errors import AlreadyShown
 from dw.repl import completion, script
 from dw.repl.commands.registry import Call, Parameter, command
-from dw.repl.session import AlreadyShown, Session
+from dw.repl.session import Session
 from dw.terminal.table import as_text
 
 

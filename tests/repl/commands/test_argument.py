@@ -24,9 +24,9 @@ def test_arguments_are_set_all_or_none(shell: Shell) -> None:
 
 def test_a_value_with_blanks_asks_for_quotes(shell: Shell) -> None:
     shell.say("load FluxDev")
-    assert shell.say("arg prompt=a red fox").splitlines() == [
+    assert shell.say("arg model=a red fox").splitlines() == [
         "error: unexpected argument 'red'",
-        '  quote a value that has blanks in it: prompt="a red"',
+        '  quote a value that has blanks in it: model="a red fox"',
     ]
 
 
