@@ -13,7 +13,7 @@ FILES = [*MODULES, *sorted(ROOT.glob("tests/**/*.py"))]
 FLOOR = {
     *("atomic_files", "refusals"),
     *("types", "errors", "extras", "events", "codec", "settings", "run_record"),
-    *("error_types", "seeds", "text_files", "pixels", "redaction", "sizes"),
+    *("error_types", "seeds", "text_files", "pixels", "redaction", "sizes", "file_systems"),
 }
 LAYERS: dict[str, set[str]] = {
     "workflow": FLOOR,

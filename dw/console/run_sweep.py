@@ -141,6 +141,20 @@ def run_each(
     Sweep(kept, execute, monitor, images, secrets).run()
 
 
+def save_strip(done: Sequence[tuple[Done, str]]) -> Path | None:
+    """Save one picture of all, each with its run's number and its title. Returns its path, which is
+    that of the first run's strip; None for less than two. Raises RunFailed."""
+    present = [(each, title, p) for each, title in done for p in each.images if p.is_file()]
+    if len(present) < 2:
+        return None
+    from dw.terminal.contact_sheet import Cell, save_contact_sheet
+
+    first = done[0][0].folder
+    path = first.parent / f"strip-{first.name}.png"
+    save_contact_sheet([Cell(p, each.folder.name, title) for each, title, p in present], path)
+    return path
+
+
 def captions_of(runs: Sequence[PlannedRun], secrets: Secrets) -> list[str]:
     """For each run what tells it from the others."""
     shown = [redacted_arguments(run.arguments, secrets) for run in runs]

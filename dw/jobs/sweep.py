@@ -47,15 +47,17 @@ def plan_runs(
     count: int | None = None,
     last_seed: int | None = None,
     wildcards: Wildcards | None = None,
+    drawn_seed: int | None = None,
 ) -> tuple[PlannedRun, ...]:
     """The runs that these arguments make, at least one, with their wildcards drawn.
 
-    `count`: so many of each, by consecutive seeds. Raises UsageError for a value that does not fit,
+    `count`: so many of each, by consecutive seeds. `drawn_seed` is that of runs for which none is
+    given; without it one is drawn. Raises UsageError for a value that does not fit,
     and when there are more than MOST.
     """
     given = _with_count(workflow, given, count, last_seed)
     # One seed for all, so that their images differ only by the swept arguments.
-    drawn = draw_seed()
+    drawn = draw_seed() if drawn_seed is None else drawn_seed
     runs = []
     for arguments in combinations(workflow, given):
         bound = workflow.with_arguments(arguments, last_seed)

@@ -4,6 +4,7 @@ from dw.repl.commands import (  # noqa: I001, F401 - the order is the order of `
     workflow,
     argument,
     run,
+    watch,
     history,
     memory,
     worker,

@@ -97,6 +97,9 @@ class Call:
         """The last value that was given for each name."""
         return dict(self.given)
 
+    def with_given(self, given: Sequence[tuple[str, Any]]) -> Call:
+        return replace(self, given=tuple(given))
+
     @property
     def word(self) -> str | None:
         """The first word."""

@@ -54,7 +54,9 @@ def run(session: Session, call: Call) -> None:
     run_planned(session, workflow, runs, executing(session, workflow, timeout_s))
 
 
-def planned(session: Session, workflow: OpenWorkflow, call: Call) -> tuple[PlannedRun, ...]:
+def planned(
+    session: Session, workflow: OpenWorkflow, call: Call, drawn_seed: int | None = None
+) -> tuple[PlannedRun, ...]:
     """The runs that a call makes. Raises UsageError."""
     return plan_runs(
         workflow,
@@ -62,6 +64,7 @@ def planned(session: Session, workflow: OpenWorkflow, call: Call) -> tuple[Plann
         count=_count(call),
         last_seed=session.last_seed,
         wildcards=wildcards_of(session.settings),
+        drawn_seed=drawn_seed,
     )
 
 
@@ -102,11 +105,16 @@ def request_of(
 
 
 def run_planned(
-    session: Session, workflow: OpenWorkflow, runs: Sequence[PlannedRun], one: Execute
+    session: Session,
+    workflow: OpenWorkflow,
+    runs: Sequence[PlannedRun],
+    one: Execute,
+    *,
+    brief: Brief | None = None,
 ) -> None:
-    """Execute them, one as `report` says, several as a sweep."""
-    is_brief = session.settings.report == "brief"
-    brief = Brief(", ".join(_differences(runs[0], session))) if is_brief else None
+    """Execute them, one as `report` or `brief` says, several as a sweep."""
+    if brief is None and session.settings.report == "brief":
+        brief = Brief(", ".join(_differences(runs[0], session)))
     with session.monitor.briefly(brief):
         run_each(
             workflow,

@@ -10,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dw import file_systems
 from dw.engine.models import mapped_files
 from dw.engine.models.fingerprint import Fingerprint
-from dw.engine.models.mapped_files import detach, file_system
+from dw.engine.models.mapped_files import detach
+from dw.file_systems import file_system
 from dw.rehearsal import stand_in_lora
 from tests.engine.session import Session, text_to_image
 
@@ -30,7 +32,7 @@ class TestFileSystem:
     @pytest.fixture(autouse=True)
     def mounts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (path := tmp_path / "mountinfo").write_text(MOUNTS.format(tmp=tmp_path / "m"))
-        monkeypatch.setattr(mapped_files, "MOUNTS", path)
+        monkeypatch.setattr(file_systems, "MOUNTS", path)
 
     @pytest.mark.parametrize(
         ("name", "kind"),
@@ -54,7 +56,7 @@ class TestFileSystem:
     def test_a_system_that_does_not_say(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(mapped_files, "MOUNTS", tmp_path / "missing")
+        monkeypatch.setattr(file_systems, "MOUNTS", tmp_path / "missing")
         assert file_system(tmp_path) is None
 
 

@@ -18,7 +18,7 @@ ALL = pytest.mark.parametrize("found", COMMANDS.values(), ids=COMMANDS)
 
 def test_the_commands_are_these() -> None:
     assert [*COMMANDS] == [
-        *("load", "reload", "validate", "arg", "run", "retry"),
+        *("load", "reload", "validate", "arg", "run", "retry", "watch"),
         *("history", "show", "memory", "clear", "status", "worker"),
         *("config", "source", "let", "try", "trace", "help", "exit"),
     ]
