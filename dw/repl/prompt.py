@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,9 @@ def type_ahead(prompt: PromptSession[str], text: str) -> None:
 
 def do(session: Session, text: str) -> None:
     """Execute one input. A pasted text may hold several commands; the first failure ends them."""
+    if text.lstrip().startswith("!"):
+        _run_outside(session, text.lstrip()[1:])
+        return
     statements, errors = lex_script(text)
     if errors or len(statements) < 2:
         session.attempt(text)
@@ -107,6 +111,14 @@ def do(session: Session, text: str) -> None:
     for statement in statements:
         if session.attempt(statement.words):
             return
+
+
+def _run_outside(session: Session, line: str) -> None:
+    """A command of the system's shell, at this terminal."""
+    with session.monitor.signals.waking(lambda: None):  # Ctrl-C is the command's
+        code = subprocess.run(line, shell=True, check=False).returncode
+    if code:
+        session.renderer.status(f"exit code {code}")
 
 
 def make_prompt(session: Session, terminal: Terminal, **connections: Any) -> PromptSession[str]:
@@ -232,5 +244,6 @@ def _keys() -> KeyBindings:
 
 def _is_incomplete() -> bool:
     """Whether Enter inserts a newline: a text in triple quotes or a JSON value is still open."""
-    _, errors = lex_script(get_app().current_buffer.text)
+    text = get_app().current_buffer.text
+    _, errors = lex_script("" if text.lstrip().startswith("!") else text)
     return any(error.incomplete for error in errors)

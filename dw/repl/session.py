@@ -6,6 +6,7 @@ monitor (console/run_monitor.py) submits commands to the worker and receives its
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from dw.console.run_keys import Keys
 from dw.console.run_monitor import Ask, RunMonitor
 from dw.console.signals import Signals
-from dw.errors import EXIT_OK, AlreadyShown, Bug, DwError, Interrupted, UsageError
+from dw.errors import EXIT_OK, AlreadyShown, Bug, DwError, Interrupted, UsageError, WorkflowError
 from dw.jobs.request import RunRequest
 from dw.jobs.validation import WorkflowFiles
 from dw.jobs.worker import WorkerClient
@@ -26,7 +27,7 @@ from dw.repl.lexer import LexError, Word, lex
 from dw.repl.variables import Variables
 from dw.settings import Settings
 from dw.terminal.renderer import OutputClosed, Renderer
-from dw.types import Permissions
+from dw.types import Diagnostic, Permissions
 
 if TYPE_CHECKING:
     from dw.jobs.workflow_arguments import OpenWorkflow
@@ -80,6 +81,7 @@ class Session:
         self.device: str | None = None  # as the worker last reported it
         self.position: str | None = None  # `file:line` of the command that runs, in a script
         self.sources: list[Path] = []  # the files that are being run, outermost first
+        self.last_problem: Diagnostic | None = None  # the first of the last invalid workflow
         self.last_request: RunRequest | None = None  # of the last run, even one that failed
 
     # -------------------------------------------------------------- lines
@@ -97,6 +99,21 @@ class Session:
         or when a signal ends the shell, also Interrupted.
         """
         self.position = position
+        begun, former = time.monotonic(), self.last_request
+        try:
+            return self._attempt(line, position)
+        finally:
+            if self.last_request is not former:
+                self._ring(time.monotonic() - begun)
+
+    def _ring(self, seconds: float) -> None:
+        """After long runs, for a user who has turned to something else."""
+        if self.options.is_script or self.settings.bell == "off":
+            return
+        if seconds >= float(self.settings.bell):
+            self.renderer.bell()
+
+    def _attempt(self, line: str | Sequence[Word], position: str | None) -> int:
         try:
             self.execute(line)
         except (ExitShell, OutputClosed):
@@ -109,6 +126,8 @@ class Session:
                 raise
             return error.exit_code
         except DwError as error:
+            if isinstance(error, WorkflowError) and error.problems:
+                self.last_problem = error.problems[0]
             error.message = redacted_text(error.message, self.variables.secrets)
             self.renderer.error(_marked(error, line), position=position, trace=error.trace)
             return error.exit_code

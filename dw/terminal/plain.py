@@ -67,6 +67,10 @@ class PlainRenderer:
 
     def pause(self) -> None: ...
 
+    def bell(self) -> None:
+        if self._for_people:
+            self._out.raw("\a")
+
     def overall(self, position: Overall | None) -> None: ...
 
     def command(self, text: str, position: str | None) -> None:  # noqa: ARG002 - for programs

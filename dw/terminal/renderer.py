@@ -69,6 +69,9 @@ class Renderer(Protocol):
         """Whether it shows previews of the images that are made, with the value `setting` of
         `images`; None: it cannot even pass them on."""
 
+    def bell(self) -> None:
+        """Call the user back to the terminal."""
+
     def warning(self, text: str) -> None: ...
 
     def error(
@@ -112,12 +115,16 @@ class Stream:
 
     def line(self, text: str, *, before: str = "", after: str = "") -> None:
         """Write a line, without its control characters; `before` and `after` may have some."""
+        self.raw(f"{before}{without_controls(text)}{after}\n")
+
+    def raw(self, text: str) -> None:
+        """Write a text as it is."""
         if self._stream is None:
             if self._is_optional:
                 return
             raise OutputClosed
         try:
-            self._stream.write(f"{before}{without_controls(text)}{after}\n")
+            self._stream.write(text)
             self._stream.flush()
         except OSError as error:
             if isinstance(error, BrokenPipeError) or error.errno in GONE:

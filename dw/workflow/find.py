@@ -49,6 +49,9 @@ def workflow_names(workflow_dir: Path) -> tuple[str, ...]:
 def _find_below(name: str, workflow_dir: Path) -> Path:
     wanted = name.removesuffix(SUFFIX)
     found = [path for path in workflows_below(workflow_dir) if path.stem == wanted]
+    if not found:  # a name that is typed in another case
+        found = [p for p in workflows_below(workflow_dir) if p.stem.lower() == wanted.lower()]
+        found = found if len({path.stem for path in found}) == 1 else []
     if not found and (builtin := builtin_path(wanted)) is not None:
         return builtin
     if not found:

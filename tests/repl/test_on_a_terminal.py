@@ -303,3 +303,11 @@ def test_a_terminal_whose_mode_cannot_be_set_ends_the_prompt(
             pass
         with Keys(inner).watched(lambda: None):
             pass  # its keys are not read
+
+
+def test_a_command_of_the_system_runs_at_the_prompt(folder: Path) -> None:
+    with shell() as screen:
+        screen.type("!echo it is $((6*7)); exit 3\r")
+        screen.wait_for("it is 42\nexit code 3")
+        screen.type("exit\r")
+        assert screen.wait() == 0

@@ -8,6 +8,7 @@ from dw.repl.commands import (  # noqa: I001, F401 - the order is the order of `
     history,
     memory,
     worker,
+    editing,
     setting,
     scripting,
     shell,

@@ -140,7 +140,7 @@ def command(
 
 def find_command(name: str) -> ShellCommand:
     """The command of that name or alias. Raises UsageError with the nearest one."""
-    if found := COMMANDS.get(name):
+    if found := COMMANDS.get(name) or COMMANDS.get(name.lower()):
         return found
     if found := next((c for c in COMMANDS.values() if name in c.aliases), None):
         return found
@@ -170,14 +170,14 @@ def parse(words: Sequence[Word], variables: Variables | None = None) -> Call:
 
 
 def _ungrouped(words: Sequence[Word]) -> Sequence[Word]:
-    group = GROUPED.get(words[0].text)
+    group = GROUPED.get(words[0].text) or GROUPED.get(words[0].text.lower())
     if group is None:
         return words
     second = words[1] if len(words) > 1 and words[1].name is None else None
     if second is not None and second.text in group:
         made = [Word((text,), words[0].start, second.end) for text in group[second.text]]
         return [*made, *words[2:]]
-    if words[0].text in COMMANDS:
+    if words[0].text.lower() in COMMANDS:
         return words
     hints = [f"{words[0].text} takes {', '.join(group)}"]
     if second is None:

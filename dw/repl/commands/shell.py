@@ -26,6 +26,7 @@ def trace(session: Session, call: Call) -> None:
     "the commands, or all about one of them",
     Parameter("COMMAND", "its name", source=completion.commands),
     example="help run",
+    aliases=("?",),
 )
 def help_(session: Session, call: Call) -> None:
     if name := call.word:

@@ -20,7 +20,7 @@ def test_the_commands_are_these() -> None:
     assert [*COMMANDS] == [
         *("load", "reload", "validate", "arg", "run", "retry", "watch"),
         *("history", "show", "memory", "clear", "status", "worker"),
-        *("config", "source", "let", "try", "trace", "help", "exit"),
+        *("edit", "config", "source", "let", "try", "trace", "help", "exit"),
     ]
 
 
