@@ -10,6 +10,7 @@ progress_bars.install()
 library_warnings.install_for_imports()
 
 from dw.engine.patches import (  # noqa: E402
+    adapter_hooks,
     adapter_keys,
     scaled_fp8,
     weight_keys,
@@ -21,6 +22,7 @@ weight_reading.install()
 weight_keys.install()
 scaled_fp8.install()
 adapter_keys.install()
+adapter_hooks.install()
 
 from dw.engine.cancellation import Cancelled, RunControl  # noqa: E402
 from dw.engine.engine import Engine  # noqa: E402

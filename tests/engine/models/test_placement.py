@@ -367,8 +367,10 @@ class TestOnDisk:
         assert gpu.hashes(on_disk, rehearse=True) == before
         assert gpu.hashes(on_disk, rehearse=True) == before
         assert gpu.reason == "cached"
-        images = gpu.hashes(adapted[0], rehearse=True)
+        # The models that the LoRA is not for stay on disk while it is loaded.
+        images = gpu.hashes(adapted[1], rehearse=True)
         assert images != before
+        assert gpu.hashes(adapted[0], rehearse=True) == images
         assert gpu.hashes(adapted[1], rehearse=True) == images
         assert gpu.hashes(on_disk, rehearse=True) == before
         assert gpu.hashes(plain, rehearse=True) == before
