@@ -1,10 +1,10 @@
 """Events and commands: the protocol between shell and worker, and the lines of `--json`.
 
 Commands are imperative and go to the worker; events are in the past tense and come back. Every
-message names its run (`run_id`, a number that the shell gives to each command, 0 for what belongs
-to none). Each command is answered by exactly one terminal event, always last. Both directions
-carry JSON (codec.py), so nothing that arrives is ever executed. An exception crosses as its kind,
-its message and its formatted traceback.
+message names its run (`run_id`, the number of the run's folder, one below 0 for another command, 0
+for what belongs to none). Each command is answered by exactly one terminal event, always last. Both
+directions carry JSON (codec.py), so nothing that arrives is ever executed. An exception crosses as
+its kind, its message and its formatted traceback.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class Run(Message):
     are_typed: bool = True  # the arguments, by the user: they may name files and hosts anywhere
     preview_s: float | None = None  # None: no previews
     partial_images: int = 0
+    metadata: bool = False  # whether result files tell how they were made
+    texts: dict[str, str] = field(default_factory=dict)  # of sub-workflows, by absolute path
 
 
 @dataclass(frozen=True, slots=True)

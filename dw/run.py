@@ -20,7 +20,7 @@ from dw.console.run_monitor import RunMonitor
 from dw.console.run_sweep import run_each
 from dw.console.sweep_record import RECORD
 from dw.errors import EXIT_OK, AlreadyShown, DwError, Interrupted
-from dw.jobs.request import run_request
+from dw.jobs.request import next_run, run_request
 from dw.jobs.sweep import plan_runs
 from dw.jobs.validation import WorkflowFiles, prepare_command
 from dw.jobs.wildcards import wildcards_of
@@ -122,7 +122,7 @@ def _load_and_run(options: RunOptions, settings: Settings, monitor: RunMonitor) 
             workflow.with_arguments(arguments),
             settings,
             permissions,
-            run_id=client.next_id(),
+            run_id=next_run(client, settings),
             timeout_s=options.program.timeout_s,
             drawn_seed=drawn_seed,
             preview_s=settings.preview_s(shows=renderer.shows_previews(settings.images)),

@@ -19,6 +19,8 @@ from types import NoneType
 from typing import Any, Literal, get_args
 
 from dw.atomic_files import replace_file
+from dw.errors import UsageError
+from dw.run_folders import folders_of, newest_folder
 
 RunStatus = Literal["running", "finished", "cancelled", "failed", "died"]
 
@@ -37,6 +39,11 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "host": _TEXT,
     "pid": (int,),
     "resolved_arguments": (dict,),
+    "arguments": (dict,),
+    "hidden": (list,),
+    "sub_workflows": (dict,),
+    "text_sha256": _TEXT,
+    "trace": _MAYBE,
     "timings_s": (dict,),
     "steps": (list,),
     "outputs": (list,),
@@ -87,36 +94,44 @@ def _of_another_type(facts: Mapping[str, Any]) -> Iterator[str]:
                 yield name
 
 
-def mark_ended(folder: Path, state: RunStatus, *, cause: str, last_step: str | None) -> None:
-    """Write how a run ended with its worker, unless its record already has its end.
+def mark_ended(
+    folder: Path, state: RunStatus, *, cause: str, last_step: str | None, trace: str | None = None
+) -> None:
+    """Write how a run ended with its worker, unless its record already has its end. `trace`: the
+    last that is known of the worker.
 
     Raises OSError and ValueError, as `read` and `write` do.
     """
     facts = read(folder)
     if facts["state"] == "running":
-        end = {"state": state, "cause": cause, "last_step": last_step, "ended": now()}
-        write(folder, {**facts, **end})
+        end = {"state": state, "cause": cause, "last_step": last_step, "trace": trace}
+        write(folder, {**facts, **end, "ended": now()})
 
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-# ------------------------------------------------------------------ all of them
+# ------------------------------------------------------------------ past runs
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A run that has started. `number` counts them by their start, from 1.
+    """A run that has started. `state` is the record's, or `lost` if it says `running` and that
+    process has ended, or `unreadable`."""
 
-    `state` is the record's, or `lost` if it says `running` and that process has ended, or
-    `unreadable`.
-    """
-
-    number: int
     folder: Path
     state: str
     facts: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, folder: Path, facts: Mapping[str, Any]) -> Past:
+        return cls(folder, "lost" if _is_lost(facts) else facts["state"], facts)
+
+    @property
+    def number(self) -> str:
+        """`0002`, which no other run below the output folder has."""
+        return self.folder.name
 
     @property
     def name(self) -> str:
@@ -134,34 +149,70 @@ class Past:
         return (ended - self.started).total_seconds() if ended and self.started else None
 
     @property
-    def files(self) -> list[str]:
-        """The names of its results within its folder."""
-        return [output["path"] for output in self.facts.get("outputs", ())]
+    def arguments(self) -> Mapping[str, Any]:
+        """The value of each variable, and the seed where no variable is named so."""
+        found: Mapping[str, Any] = self.facts.get("resolved_arguments", {})
+        seed = self.facts.get("seed")
+        return found if seed is None or "seed" in found else {**found, "seed": seed}
+
+    @property
+    def files(self) -> list[Path]:
+        """Its results; those of another name than the default lie elsewhere."""
+        return [self.folder / output["path"] for output in self.facts.get("outputs", ())]
 
     def mentions(self, text: str) -> bool:
         """Whether its name, state, path, seed, cause or arguments contain `text`, ignoring case."""
-        keys = ("path", "seed", "cause", "resolved_arguments")
-        values = [self.name, self.state, *(self.facts.get(key) for key in keys)]
-        return text.casefold() in json.dumps(values, ensure_ascii=False).casefold()
+        return text.casefold() in searched(self)
 
 
-def past(output_dir: Path) -> list[Past]:
-    """Every run with a record in the output folder, the newest last."""
-    found: list[tuple[Path, dict[str, Any]]] = []
-    for folder in output_dir.glob("*/*"):
+def searched(run: Past) -> str:
+    """The text in which a search looks, in the case in which it compares."""
+    keys = ("path", "seed", "cause", "resolved_arguments")
+    values = [run.name, run.state, *(run.facts.get(key) for key in keys)]
+    return json.dumps(values, ensure_ascii=False).casefold()
+
+
+def read_past(folder: Path) -> Past | None:
+    """The run with this folder; None when there is no record."""
+    try:
+        return Past.of(folder, read(folder))
+    except (OSError, ValueError) as error:
         if not os.path.lexists(folder / RECORD):  # even a link that leads nowhere is a run
-            continue
-        try:
-            found.append((folder, read(folder)))
-        except (OSError, ValueError) as error:
-            if os.path.lexists(folder / RECORD):  # it was not deleted meanwhile
-                cause = getattr(error, "strerror", None) or str(error)
-                found.append((folder, {"state": "unreadable", "cause": f"{RECORD}: {cause}"}))
-    found.sort(key=lambda each: (str(each[1].get("started", "")), each[0]))
-    return [
-        Past(number, folder, "lost" if _is_lost(facts) else facts["state"], facts)
-        for number, (folder, facts) in enumerate(found, start=1)
-    ]
+            return None
+        cause = getattr(error, "strerror", None) or str(error)
+        return Past.of(folder, {"state": "unreadable", "cause": f"{RECORD}: {cause}"})
+
+
+def find_past(output_dir: Path, word: str | None = None) -> Past:
+    """The run that a user means: by its number, by `sd15/0002`, by the path of its folder or of a
+    file in it; without a word the newest. Raises UsageError."""
+    below = min(str(output_dir), os.path.relpath(output_dir), key=len)
+    if word is None:
+        newest = newest_folder(output_dir, RECORD)
+        if newest is None or (run := read_past(newest)) is None:
+            raise UsageError(f"no run found below {below}", hints=["run"])
+        return run
+    if word.isascii() and word.isdigit():
+        found = [run for run in map(read_past, folders_of(output_dir, int(word))) if run]
+    else:
+        path = Path(word).expanduser()
+        places = (output_dir / word, path, path.parent)
+        found = [run for run in map(read_past, places) if run and not _is_root(run.folder)][:1]
+    if not found:
+        raise UsageError(
+            f"there is no run {word!r} below {below}",
+            hints=["history   lists the runs"],
+        )
+    if len(found) > 1:
+        names = [run.name for run in found]
+        raise UsageError(
+            f"run {word} could be {' or '.join(names)}", hints=[f"{names[0]}   names one"]
+        )
+    return found[0]
+
+
+def _is_root(folder: Path) -> bool:
+    return folder.name in ("", ".", "..")
 
 
 def _is_lost(facts: Mapping[str, Any]) -> bool:
@@ -171,7 +222,7 @@ def _is_lost(facts: Mapping[str, Any]) -> bool:
     import psutil
 
     started = _time(facts.get("started"))
-    is_ours = facts["state"] == "running" and facts.get("host") == platform.node()
+    is_ours = facts.get("state") == "running" and facts.get("host") == platform.node()
     if not is_ours or started is None:
         return False
     try:

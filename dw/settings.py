@@ -76,6 +76,9 @@ class Settings:
         "wildcards",
         "folder of the files of __NAME__ in prompts; empty: no wildcards, and {a|b} is literal",
     )
+    metadata: bool = _setting(
+        True, "write into each picture and video how it was made: workflow, arguments, seed"
+    )
     previews: str = _setting(
         "auto",
         "previews of what is being denoised: off, on, SECONDS between two, or auto: on where the "

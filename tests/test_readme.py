@@ -68,4 +68,4 @@ def test_every_test_that_the_checklist_names_exists():
 def test_the_table_of_commands_has_a_row_for_each():
     rows = generate.commands().splitlines()[2:]
     assert len(rows) == len(generate.COMMANDS)
-    assert rows[12].startswith(r"| `worker [start\|restart\|stop\|where] [--full]` |")
+    assert rows[15].startswith(r"| `worker [start\|restart\|stop\|where] [--full]` |")

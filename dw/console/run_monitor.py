@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from signal import Signals as Signal
 
+from dw.console.results import keep_latest
 from dw.console.run_keys import Keys
 from dw.console.signals import Signals
 from dw.console.tracebacks import Tracebacks
@@ -66,6 +68,8 @@ class RunMonitor:
         path = display_path(request.path)
         finished = self.request(request.run, path=path, timeout_s=request.timeout_s)
         assert isinstance(finished, Finished)  # every other end of a run is an error
+        if trouble := keep_latest(Path(request.run.output_dir), finished.outputs):
+            self.renderer.warning(trouble)
         return finished
 
     def request(

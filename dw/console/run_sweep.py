@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from dw.console.results import MOST_SHOWN, show_pictures
 from dw.console.run_monitor import RunMonitor
 from dw.console.sweep_record import Done, SweepRecord
 from dw.errors import AlreadyShown, DwError, Interrupted
@@ -134,7 +135,8 @@ def run_each(
     """Run the workflow once, or as a sweep whose record is in the file `record`. Raises what
     `execute` raises, and AlreadyShown."""
     if len(runs) == 1:
-        execute(runs[0].arguments, runs[0].drawn_seed)
+        outputs = execute(runs[0].arguments, runs[0].drawn_seed).outputs
+        show_pictures([Path(each.path) for each in outputs][:MOST_SHOWN], monitor.renderer, images)
         return
     kept = SweepRecord(record, tuple(runs))
     kept.begin(workflow, rehearse=rehearse, secrets=secrets)

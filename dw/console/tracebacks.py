@@ -18,6 +18,10 @@ class Tracebacks:
         while len(self._texts) > KEPT:
             del self._texts[next(iter(self._texts))]
 
+    def __contains__(self, number: int | None) -> bool:
+        """Whether it is kept; without a number, whether any is."""
+        return bool(self._texts) if number is None else number in self._texts
+
     def find(self, number: int | None = None) -> str:
         """The text of a failure, by default of the last. Raises UsageError when it is not kept."""
         if not self._texts:

@@ -24,6 +24,7 @@ from dw.engine.device import Device, choose_device
 from dw.engine.errors import DeviceDied, OutOfMemory, failing
 from dw.engine.execution.execution import Execution
 from dw.engine.execution.offload_fallback import OffloadFallback, report_of
+from dw.engine.execution.origin import origin_of_run
 from dw.engine.execution.remembered import Remembered, digest_of
 from dw.engine.execution.requirements import requirements
 from dw.engine.execution.run import RunContext, RunResult, RunState
@@ -97,7 +98,7 @@ class Engine:
         context = self._context(document, workflow, request, control, emit)
         loading = self._load_context(context, self._device, request)
         run = RunState(context, Planner(loading))
-        record = RunRecord(run, request.arguments)
+        record = RunRecord(run, request)
         record.begin()
         emit(Started(request.run_id, workflow.id, context.seed, str(context.folder)))
         with (
@@ -117,26 +118,32 @@ class Engine:
         control: RunControl,
         emit: Callable[[Event], None],
     ) -> RunContext:
+        secrets = {**tokens_in(document.filled(request.arguments)), **request.secrets}
+        seed = run_seed(
+            document,
+            workflow,
+            typed=request.seed,
+            drawn=request.drawn_seed,
+            warn=lambda message: emit(Warned(request.run_id, message)),
+        )
+        origin = origin_of_run(document, request.arguments, seed, secrets)
         return RunContext(
             run_id=request.run_id,
             document=document,
             workflow=workflow,
-            seed=run_seed(
-                document,
-                workflow,
-                typed=request.seed,
-                drawn=request.drawn_seed,
-                warn=lambda message: emit(Warned(request.run_id, message)),
+            seed=seed,
+            folder=new_run_folder(
+                Path(request.output_dir), workflow.id, max(request.run_id, 0) or None
             ),
-            folder=new_run_folder(Path(request.output_dir), workflow.id),
             control=control,
             emit=emit,
             chosen=frozenset(request.arguments),
             cache=self._cache,
             writer=self._writer,
-            secrets={**tokens_in(document.filled(request.arguments)), **request.secrets},
+            secrets=secrets,
             previews=Previews(request.preview_s, request.partial_images, emit),
             told=self._told,
+            origin=origin if request.metadata else None,
         )
 
     def _load_context(self, context: RunContext, device: Device, request: Run) -> LoadContext:

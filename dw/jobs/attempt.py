@@ -18,7 +18,7 @@ from dw.jobs.job import Artifact, Job, JobError, JobState
 from dw.jobs.job_error import job_error
 from dw.jobs.outcome import Outcome, follow
 from dw.jobs.pool import Slot
-from dw.jobs.request import run_request
+from dw.jobs.request import next_run, run_request
 from dw.jobs.workflow_arguments import OpenWorkflow
 from dw.workflow import parse_document
 
@@ -122,7 +122,7 @@ class Attempt:
             workflow,
             self._settings,
             self._settings.permissions,
-            run_id=client.next_id(),
+            run_id=next_run(client, self._settings),
             timeout_s=request.timeout_s,
             drawn_seed=request.drawn_seed,
             are_typed=False,  # a caller gave the arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING
 from dw.errors import ListArguments, UsageError
 from dw.events import Run
 from dw.redaction import Secrets
+from dw.run_folders import next_number
 from dw.seeds import MAX_SEED
 
 if TYPE_CHECKING:
+    from dw.jobs.worker import WorkerClient
     from dw.jobs.workflow_arguments import OpenWorkflow
     from dw.settings import Settings
     from dw.types import Permissions
@@ -86,8 +89,19 @@ def run_request(
         are_typed=are_typed,
         preview_s=preview_s,
         partial_images=partial_images,
+        metadata=settings.metadata and are_typed,  # a caller is not told the workflow
+        texts=workflow.document.texts(),
     )
     return RunRequest(run, next(each for each in timeouts_s if each is not None), workflow.path)
+
+
+def next_run(client: WorkerClient, settings: Settings) -> int:
+    """The number of a new run: that of its folder, unless a server makes the folder or it cannot be
+    made, which the run reports."""
+    if not settings.server:
+        with suppress(OSError):
+            return next_number(Path(settings.output_dir).expanduser().absolute())
+    return client.next_id()
 
 
 def draw_seed() -> int:

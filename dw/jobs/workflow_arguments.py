@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,12 +51,14 @@ class OpenWorkflow:
     """`overrides` are typed values for the variables that the document declares.
 
     `seed` is the run's own seed, for a workflow that declares no variable of that name: a number,
-    "random" for a new one in each run, or None for the file's.
+    "random" for a new one in each run, or None for the file's. `is_kept`: the document is that of
+    an earlier run, whatever its file says now.
     """
 
     document: Document
     overrides: dict[str, Any] = field(default_factory=dict)
     seed: SeedArgument = None
+    is_kept: bool = False
 
     @property
     def name(self) -> str:
@@ -91,7 +93,7 @@ class OpenWorkflow:
             hints: list[Hint] = [*dict.fromkeys(hint for error in errors for hint in error.hints)]
             hints += ["nothing was changed"] if len(pairs) > 1 else []
             raise UsageError("; ".join(error.message for error in errors), hints=hints)
-        return OpenWorkflow(self.document, overrides, seed)
+        return replace(self, overrides=overrides, seed=seed)
 
     def reset(self, names: Iterable[str] = ()) -> None:
         """Put these, or all, back to the file's defaults. Raises UsageError for unknown ones."""
@@ -105,7 +107,7 @@ class OpenWorkflow:
 
     def update(self, document: Document) -> list[str]:
         """Take a new version of the document. Returns a sentence for each argument dropped."""
-        self.document = document
+        self.document, self.is_kept = document, False
         dropped: list[str] = []
         for name, value in list(self.overrides.items()):
             try:

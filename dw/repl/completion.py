@@ -22,7 +22,6 @@ from dw.repl.commands.registry import (
     find_command,
 )
 from dw.repl.lexer import Word, lex_script, quote
-from dw.run_record import past
 from dw.settings import PREVIEW_WORDS, Settings
 from dw.terminal.table import in_one_line
 from dw.text_files import NotUtf8, read_text
@@ -168,9 +167,13 @@ def _argument_values(workflow: OpenWorkflow, name: str) -> Iterator[str]:
 
 def runs(session: Session, typed: str, _words: Words) -> Iterator[Candidate]:
     """The numbers of past runs, the newest first, each with its name and state."""
-    found = [run for run in past(session.output_dir) if str(run.number).startswith(typed)]
-    for run in found[: -MAX_FILES - 1 : -1]:
-        yield Candidate(str(run.number), f"{run.name}, {run.state}")
+    from dw.run_index import RunIndex
+
+    with RunIndex(session.output_dir) as index:
+        found = index.search(most=MAX_FILES)[0]
+    for run in reversed(found):
+        name = run.number if run.number.startswith(typed) else run.name
+        yield Candidate(name, f"{run.name}, {run.state}")
 
 
 def unset_names(session: Session, _typed: str, _words: Words) -> Iterator[Candidate]:

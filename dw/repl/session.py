@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from dw.refusals import refusal
 from dw.repl.commands.registry import parse
 from dw.repl.lexer import LexError, Word, lex
 from dw.repl.variables import Variables
+from dw.run_record import find_past
 from dw.settings import Settings
 from dw.terminal.renderer import OutputClosed, Renderer
 from dw.types import Diagnostic, Permissions
@@ -172,7 +174,16 @@ class Session:
 
     @property
     def last_seed(self) -> int | None:
-        return self.variables.run.seed if self.variables.run else None
+        """Of the last run, which may be another session's."""
+        return self.variables.run.seed if self.variables.run else self._earlier_seed
+
+    @cached_property
+    def _earlier_seed(self) -> int | None:
+        try:
+            seed = find_past(self.output_dir).facts.get("seed")
+        except (UsageError, OSError):
+            return None
+        return seed if isinstance(seed, int) else None
 
     @property
     def output_dir(self) -> Path:

@@ -17,22 +17,26 @@ from rich.style import Style
 from dw.pixels import allowing, eight_bits, open_image
 from dw.terminal.image_protocol import ImageProtocol
 
-_MOST_COLUMNS = 80
+_MOST_COLUMNS, _MOST_ROWS = 80, 60
 _CELL = 8
 """Assumed width of a terminal's cell in pixels; it gives a sixel image its size."""
 _KITTY_CHUNK = 4096
 """Bytes of one kitty command at most, by kitty's specification."""
 
 
-def render_file(path: Path, protocol: ImageProtocol, columns: int) -> str:
+def render_file(path: Path, protocol: ImageProtocol, columns: int, rows: int) -> str:
     """The image in a file as `render` makes it."""
     with allowing(), open_image(path) as image:
-        return render(eight_bits(image), protocol, columns)
+        return render(eight_bits(image), protocol, columns, rows)
 
 
-def render(image: Image.Image, protocol: ImageProtocol, columns: int) -> str:
-    """The escape sequences that show an image, at most `columns` cells wide, and a newline."""
+def render(
+    image: Image.Image, protocol: ImageProtocol, columns: int, rows: int = _MOST_ROWS
+) -> str:
+    """The escape sequences that show an image, at most `columns` cells wide and `rows` high, and a
+    newline. A cell is taken to be twice as high as wide."""
     columns = min(columns, _MOST_COLUMNS, max(1, image.width // _CELL))
+    columns = max(1, min(columns, 2 * rows * image.width // image.height))
     match protocol:
         case "kitty":
             return kitty(png(image), columns) + "\n"

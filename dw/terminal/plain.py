@@ -24,7 +24,8 @@ ANSI: dict[Style, str] = {
 }
 RESET = "\033[0m"
 QUARTERS = 4
-COLUMNS = 80  # of a terminal with an unknown width
+COLUMNS, ROWS = 80, 24  # of a terminal with an unknown size
+BESIDE = 4  # rows that an image leaves to text: its path, the prompt
 
 
 class PlainRenderer:
@@ -130,8 +131,10 @@ class PlainRenderer:
         if protocol := image_protocol(self._terminal, setting):
             from dw.terminal import images
 
-            columns = self._out.columns or COLUMNS
-            self._out.line("", before=images.render_file(path, protocol, columns))
+            columns, rows = self._out.size or (COLUMNS, ROWS)
+            # The lines around it stay on the screen.
+            shown = images.render_file(path, protocol, columns, max(4, rows - BESIDE))
+            self._out.line("", before=shown)
 
     def shows_previews(self, setting: str) -> bool | None:  # noqa: ARG002 - nothing moves
         return None

@@ -76,6 +76,6 @@ class Wording:
         return tuple(text for text in texts if text)
 
 
-SHELL = Wording({each: shell for each, (shell, _) in _WORDS.items()}, "full trace: trace {}")
+SHELL = Wording({each: shell for each, (shell, _) in _WORDS.items()}, "full trace: trace{}")
 PROGRAM = Wording({each: words for each, (_, words) in _WORDS.items()}, "full trace: --traceback")
 PROGRAM_WITH_TRACEBACKS = replace(PROGRAM, full_trace="")

@@ -104,14 +104,19 @@ class Stream:
         self._stream = stream
 
     @property
-    def columns(self) -> int | None:
-        """The width of the terminal; None where there is none."""
+    def size(self) -> tuple[int, int] | None:
+        """The columns and rows of the terminal; None where there is none."""
         if self._stream is None:
             return None
         try:
-            return os.get_terminal_size(self._stream.fileno()).columns or None
+            found = os.get_terminal_size(self._stream.fileno())
         except (OSError, ValueError):
             return None
+        return (found.columns, found.lines) if found.columns and found.lines else None
+
+    @property
+    def columns(self) -> int | None:
+        return self.size[0] if self.size else None
 
     def line(self, text: str, *, before: str = "", after: str = "") -> None:
         """Write a line, without its control characters; `before` and `after` may have some."""
@@ -155,5 +160,6 @@ def error_lines(
     if hints := wording.hints(error.hints):
         lines.append("  " + "; ".join(hints))
     if trace is not None and wording.full_trace:
-        lines.append(wording.full_trace.format(trace))
+        number = f" {trace}" if trace > 0 else ""  # that of a run
+        lines.append(wording.full_trace.format(number))
     return lines

@@ -68,7 +68,7 @@ class LocalWorkerClient:
         self._processes: dict[int, WorkerProcess] = {}
         self._handles: dict[int, RunHandle] = {}
         self._emitted: dict[RunHandle, list[Event]] = {}  # in this turn of the loop
-        self._ids = itertools.count(1)
+        self._ids = itertools.count(-1, -1)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._wakeup = Wakeup()
         self._closed = False
@@ -79,6 +79,7 @@ class LocalWorkerClient:
     # -------------------------------------------------------------- verbs, for any thread
 
     def next_id(self) -> int:
+        """For a command that is no run with a folder; the number of such a run is above 0."""
         return next(self._ids)
 
     def submit(self, command: Command, timeout_s: float = float("inf")) -> RunHandle:

@@ -18,18 +18,20 @@ def record_death(folder: Path, end: Event, leaving: str | None = None) -> str | 
     """
     match end:
         case Died():
-            cause = end.cause
+            cause, known = end.cause, (*end.tail, end.stack)
         case RunTimedOut(keeps_models=False):
-            cause = f"killed: {end.cause}"
+            cause, known = f"killed: {end.cause}", (end.stack,)
         case _:
             return None  # the worker goes on: it has written the record itself
     state: run_record.RunStatus = "died"
     if leaving is not None:
         state, cause = "cancelled", f"cancelled: {leaving}; {cause}"
 
+    trace = "\n".join(known).strip() or None
+
     def write() -> str | None:
         try:
-            run_record.mark_ended(folder, state, cause=cause, last_step=end.last_step)
+            run_record.mark_ended(folder, state, cause=cause, last_step=end.last_step, trace=trace)
         except (OSError, ValueError) as error:
             return getattr(error, "strerror", None) or str(error)
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -42,6 +43,13 @@ class Document:
     @property
     def text(self) -> str:
         return self.source.text
+
+    def texts(self) -> dict[str, str]:
+        """The text of each sub-workflow, and of theirs, by its absolute path."""
+        found: dict[str, str] = {}
+        for child in self.children.values():
+            found |= {os.path.abspath(child.path): child.text, **child.texts()}
+        return found
 
     @property
     def data(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dw import text_files
@@ -33,20 +34,23 @@ from dw.workflow.variables import check_names
 
 DEEPEST_CHAIN = 16  # sub-workflows of sub-workflows; real ones go 2 deep
 MOST_SUB_WORKFLOWS = 256  # of one workflow, with theirs; one may be there under several names
+_NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 _BYTE_ORDER_MARK = "\ufeff"
 
 
 def parse_document(
-    text: str, path: Path, *, permissions: Permissions = DEFAULT_PERMISSIONS
+    text: str,
+    path: Path,
+    *,
+    permissions: Permissions = DEFAULT_PERMISSIONS,
+    texts: Mapping[str, str] = _NO_TEXTS,
 ) -> Document:
     """The document in `text`. `path` names it, and relative paths resolve against it.
 
-    Only sub-workflows are read from disk. Raises WorkflowError with every problem in the text and
-    in the sub-workflows.
+    Sub-workflows are read from disk, except those in `texts`, which has their texts by absolute
+    path. Raises WorkflowError with every problem in the text and in the sub-workflows.
     """
-    return (
-        _Loader(permissions=permissions, with_files=False).validate(text, path).document_or_raise()
-    )
+    return validate_text(text, path, permissions=permissions, texts=texts).document_or_raise()
 
 
 def load_document(
@@ -70,10 +74,14 @@ def validate_file(
 
 
 def validate_text(
-    text: str, path: Path, *, permissions: Permissions = DEFAULT_PERMISSIONS
+    text: str,
+    path: Path,
+    *,
+    permissions: Permissions = DEFAULT_PERMISSIONS,
+    texts: Mapping[str, str] = _NO_TEXTS,
 ) -> ValidationResult:
     """Like `parse_document`, for a text with errors."""
-    return _Loader(permissions=permissions, with_files=False).validate(text, path)
+    return _Loader(permissions=permissions, with_files=False, texts=texts).validate(text, path)
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,7 @@ class _Loader:
     permissions: Permissions
     with_files: bool  # whether files that are named must exist
     rehearse: bool = False
+    texts: Mapping[str, str] = field(default_factory=dict)  # of sub-workflows, by absolute path
     chain: tuple[Path, ...] = ()  # the files that led to this one, outermost first
     read: list[Path] = field(default_factory=list)  # the sub-workflows so far, of all levels
 
@@ -154,13 +163,14 @@ class _Loader:
         return children, problems
 
     def _child(self, name: str, parent: Path) -> ValidationResult:
-        file = _child_file(name, parent.parent)
+        file = _child_file(name, parent.parent, self.texts)
         chain = (*self.chain, parent)
-        if not os.path.isfile(file):
+        text = self.texts.get(os.path.abspath(file))
+        if text is None and not os.path.isfile(file):
             raise WorkflowError(f"workflow file {name!r} does not exist")
         if not may_read(file, self.permissions, parent.parent, FOLDER):
             raise WorkflowError(outside(name))
-        if any(os.path.samefile(file, above) for above in chain if above.exists()):
+        if any(_is_same(file, above) for above in chain):
             names = " -> ".join(each.name for each in (*chain, file))
             raise WorkflowError(f"a workflow cannot run itself: {names}")
         if len(chain) > DEEPEST_CHAIN:
@@ -168,16 +178,23 @@ class _Loader:
         if len(self.read) >= MOST_SUB_WORKFLOWS:
             raise WorkflowError(f"there are more than {MOST_SUB_WORKFLOWS} sub-workflows")
         self.read.append(file)
-        return replace(self, chain=chain).validate(read_text(file), file)
+        return replace(self, chain=chain).validate(read_text(file) if text is None else text, file)
 
 
-def _child_file(name: str, folder: Path) -> Path:
+def _is_same(file: Path, above: Path) -> bool:
+    if file.exists() and above.exists():
+        return os.path.samefile(file, above)
+    return os.path.abspath(file) == os.path.abspath(above)
+
+
+def _child_file(name: str, folder: Path, texts: Mapping[str, str]) -> Path:
     """The file of a sub-workflow's path: beside its parent, with or without `.json`, else one that
     comes with dw. Raises WorkflowError for an unknown built-in."""
     if name.startswith(PREFIX):
         return require_builtin(name)
     beside = (folder / name, folder / f"{name}.json")
-    found = next((file for file in beside if os.path.isfile(file)), None)
+    known = (each for each in beside if os.path.abspath(each) in texts or os.path.isfile(each))
+    found = next(known, None)
     return found or builtin_path(name) or folder / name
 
 

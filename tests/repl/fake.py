@@ -80,7 +80,7 @@ class FakeClient:
         self.runs = 0
         self.loaded: str | None = None  # the text of the workflow whose models are there
         self.tickets: dict[int, FakeTicket] = {}
-        self._ids = itertools.count(1)
+        self._ids = itertools.count(-1, -1)
 
     def next_id(self) -> int:
         return next(self._ids)

@@ -99,7 +99,7 @@ def test_the_last_run_can_be_named(shell: Shell) -> None:
     assert shell.say("let a=${run.seed} b=${run.id} c=${run.output}", "let").splitlines() == [
         "  variable  value",
         "  a         9",
-        "  b         2",
+        "  b         1",
         f"  c         {shell.folder}/outputs/1.png",
     ]
 

@@ -190,9 +190,9 @@ def test_a_failed_run_says_what_where_and_what_to_try(shell: Shell) -> None:
     assert shell.say("run").splitlines()[-3:] == [
         "error: step 'gen', denoise: height and width have to be divisible by 8 but are 64 and 63",
         "  arg width=64",
-        "full trace: trace 2",
+        "full trace: trace 1",
     ]
-    assert shell.say("trace 2") == shell.say("trace") == "Traceback ...\n"
+    assert shell.say("trace 1") == shell.say("trace") == "Traceback ...\n"
     assert "Reusing loaded models from cache" in shell.say("run")
 
 
@@ -217,7 +217,7 @@ Current thread 0x1 (most recent call first):
              "  | two",
              "  | three",
              "  retry   repeats the last run, on a new worker",
-             "full trace: trace 2"],
+             "full trace: trace 1"],
         ),
         (
             {"kind": "killed", "cause": "it did not stop within 10 s of being asked",
@@ -226,7 +226,7 @@ Current thread 0x1 (most recent call first):
             ["error: the worker is gone: it did not stop within 10 s of being asked",
              "  stuck at: gen: denoise step 3/4, in attention",
              "  retry   repeats the last run, on a new worker",
-             "full trace: trace 2"],
+             "full trace: trace 1"],
         ),
         (
             {"kind": "oom-killer", "cause": "killed by the kernel's OOM-killer",
@@ -250,7 +250,7 @@ Current thread 0x1 (most recent call first):
             ["error: the worker could not start: exited with code 1 before it was ready",
              "  | ImportError: libcudart.so.13",
              "  trace   shows its last lines",
-             "full trace: trace 2"],
+             "full trace: trace 1"],
         ),
         (
             {"kind": "poisoned", "cause": "its CUDA context is beyond repair"},
@@ -274,7 +274,7 @@ def test_who_was_killed_for_being_late_says_where_it_was_stuck(shell: Shell) -> 
         "error: not done after 5 s (timeout); the models are lost",
         "  stuck at: gen: denoise step 3/4, in attention",
         "  retry --timeout 10; config timeout=SECONDS   for every run",
-        "full trace: trace 2",
+        "full trace: trace 1",
     ]
 
 

@@ -24,6 +24,7 @@ from dw.engine.errors import failing
 from dw.engine.execution.chain_runner import chain_runner
 from dw.engine.execution.comfyui_runner import comfyui_runner
 from dw.engine.execution.iterations import iterations
+from dw.engine.execution.origin import MadeBy
 from dw.engine.execution.requirements import Adapters, adapters_of, wanted_changes
 from dw.engine.execution.run import RunState
 from dw.engine.execution.seeds import own_seed
@@ -52,7 +53,6 @@ from dw.engine.python.signatures import call_parameters
 from dw.engine.tasks import TaskContext, borrowed_by, models_of, require_fit, run_task
 from dw.engine.tasks.generation import GeneratedTokens
 from dw.events import Executing, StepStarted
-from dw.redaction import redacted_arguments
 from dw.rehearsal.arguments import FRAMES, FRAMES_OF, GIVEN, chosen, replacement_note, smaller
 from dw.types import Spoiled
 from dw.workflow import Document, Workflow
@@ -345,6 +345,9 @@ class Execution:
         run = self._run
         loras, ip_adapter = adapters = adapters_of(pipeline, spec, self._planner)
         files = {lora.fingerprint for lora in loras} | ({ip_adapter.name} if ip_adapter else set())
+        run.used |= {f"{run.step}.{lora.title}": lora.fingerprint for lora in loras}
+        if ip_adapter is not None:
+            run.used[f"{run.step}.ip_adapter"] = ip_adapter.name
         if spec.placement.is_on_host:
             run.adapters |= files
         run.map(*files)
@@ -457,12 +460,16 @@ class Execution:
         run, spec = self._run, step.result
         if spec is not None and spec.save:
             stem = f"{self._workflow.id}-{step.name}.{index}"
-            metadata = self._metadata(step, arguments) if spec.embed_metadata else None
+            pipeline = self._workflow.pipeline_of(step)
+            made = MadeBy(run, step, pipeline, self._seed_of(step), arguments)
+            metadata = made.metadata() if spec.embed_metadata else None
             for name, value in file_names(result, spec, stem, result_index):
                 if is_muted(value, spec):
                     run.warn(_MUTED.format(run.step))
                 self._compare_size(step, value, arguments)
-                self._context.writer.write(run.step, run.path(name), value, spec, metadata)
+                origin = made.origin(value)
+                path = run.path(name)
+                self._context.writer.write(run.step, path, value, spec, metadata, origin)
         run.collect(self._context.writer.done())
 
     def _compare_size(self, step: Step, image: Any, arguments: Any) -> None:
@@ -476,15 +483,3 @@ class Execution:
                 f"step {self._run.step!r} made {made['width']}x{made['height']} pixels, "
                 f"not the {asked['width']}x{asked['height']} that were asked for"
             )
-
-    def _metadata(self, step: Step, arguments: Any) -> dict[str, Any]:
-        """How an image was made, to be embedded in its file."""
-        made_by: dict[str, Any] = {}
-        if (pipeline := self._workflow.pipeline_of(step)) is not None:
-            made_by = {"seed": self._seed_of(step)}
-            if source := pipeline.from_pretrained_arguments.get("model_name"):
-                made_by["model_name"] = source
-        elif step.task is not None:
-            made_by = {"command": step.task.command}
-        given = redacted_arguments(arguments, self._context.secrets)
-        return {"step": step.name, **made_by, "arguments": given}

@@ -3,10 +3,11 @@ them, those of sub-workflows as well."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import Any
 
 from diffusers import DiffusionPipeline
 
@@ -53,6 +54,7 @@ class RunContext:
     secrets: Secrets  # in the arguments, and tokens; see dw/redaction.py
     previews: Previews
     told: set[str]  # warnings that come once in the life of the engine
+    origin: Mapping[str, Any] | None = None  # what result files tell of the run; None: nothing
 
     def warn(self, message: str) -> None:
         self.emit(Warned(self.run_id, message))
@@ -74,6 +76,7 @@ class RunState:
     scratch: list[OutputFile] = field(default_factory=list)  # of no use after a run that finishes
     timings_s: dict[str, float] = field(default_factory=dict)
     adapters: set[Fingerprint] = field(default_factory=set)  # those in host memory that it used
+    used: dict[str, Fingerprint] = field(default_factory=dict)  # the adapters, by step and name
     warnings: set[str] = field(default_factory=set)  # that were given
     not_finite: list[NotFinite] = field(default_factory=list)
 
@@ -113,6 +116,10 @@ class RunState:
         if not is_allowed:
             keep = '"allow_nan": true in the step keeps such a result'
             raise RunFailed(str(value), hints=[*hints, keep])
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Those of the models, LoRAs and IP-Adapters that it has needed so far, by their label."""
+        return {**self.context.cache.fingerprints(self.needs), **self.used}
 
     def listener(self) -> Listener:
         return Listener(self.count, self.report, self.warn)

@@ -10,8 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
@@ -22,8 +21,10 @@ from dw import refusals
 from dw.engine.errors import failing
 from dw.engine.files import rescue
 from dw.engine.media.encoding import Encoded, audible, encode, verify
+from dw.engine.media.file_origin import FileOrigin
 from dw.engine.media.video import FPS, Reel, Video, encode_video
 from dw.errors import DwError, OutOfResources, RunFailed, SetOutputDir
+from dw.run_folders import make_folder
 from dw.types import OutputFile
 from dw.workflow.format.result import Result
 
@@ -31,22 +32,13 @@ _SPILL, _SPILL_CRF = Result.model_validate({"content_type": "video/mp4"}), 4
 """The frames of a spilled video are encoded again later, so that these are nearly lossless."""
 
 
-def new_run_folder(output_dir: Path, workflow: str) -> Path:
-    """`{output_dir}/{workflow}/{0001, 0002, ...}`, the next free number; no two runs get one.
-
-    Raises RunFailed when it cannot be made.
-    """
-    parent = output_dir / workflow
+def new_run_folder(output_dir: Path, workflow: str, number: int | None = None) -> Path:
+    """`{output_dir}/{workflow}/{number}`; without a number, or where that has been given to another
+    run, the next one. Raises RunFailed when it cannot be made."""
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            numbers = [int(name) for name in os.listdir(parent) if re.fullmatch(r"\d{4,}", name)]
-            folder = parent / f"{max(numbers, default=0) + 1:04d}"
-            with suppress(FileExistsError):
-                folder.mkdir()
-                return folder
+        return make_folder(output_dir, workflow, number)
     except OSError as error:
-        raise write_failure(error, parent) from error
+        raise write_failure(error, output_dir / workflow) from error
 
 
 class OutputWriter:
@@ -62,13 +54,22 @@ class OutputWriter:
         self._kept: list[OutputFile] = []  # of writes that failed
 
     def write(
-        self, step: str, path: Path, value: Any, spec: Result, metadata: Mapping[str, Any] | None
+        self,
+        step: str,
+        path: Path,
+        value: Any,
+        spec: Result,
+        metadata: Mapping[str, Any] | None,
+        origin: Callable[[], FileOrigin] | None = None,
     ) -> None:
+        """`origin` is asked in the thread of the writer: it may read files."""
+
         def job() -> OutputFile:
             encoded = None
             try:
                 with failing():  # `_next` says where
-                    encoded = encode(value, spec, metadata)
+                    told = None if origin is None else origin()
+                    encoded = encode(value, spec, metadata, told)
                     return save(path, encoded, spec.content_type)
             except RunFailed as error:
                 self._kept += kept_after(error, path, value, spec.content_type, encoded)

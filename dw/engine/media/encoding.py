@@ -17,6 +17,7 @@ from PIL import Image
 from dw.engine.media.animation import FASTEST_GIF_FPS, encode_gif, slow_gif_note
 from dw.engine.media.audio import FORMATS as AUDIO_FORMATS
 from dw.engine.media.audio import audio_extent, encode_audio
+from dw.engine.media.file_origin import FileOrigin
 from dw.engine.media.image import FORMATS as IMAGE_FORMATS
 from dw.engine.media.image import as_image, encode_image, image_extent, rgb
 from dw.engine.media.limits import side_error
@@ -70,19 +71,27 @@ class Encoded:
     extent: MediaInfo
 
 
-def encode(value: Any, spec: Result, metadata: Mapping[str, Any] | None = None) -> Encoded:
-    """Raises RunFailed if a file of this type cannot hold `value`."""
+def encode(
+    value: Any,
+    spec: Result,
+    metadata: Mapping[str, Any] | None = None,
+    origin: FileOrigin | None = None,
+) -> Encoded:
+    """`metadata` and `origin` are written into files that have a place for them. Raises RunFailed
+    if a file of this type cannot hold `value`."""
     content_type = spec.content_type
     if content_type in IMAGE_FORMATS:
         image = as_image(_still(value), content_type)
         _require_side(image, content_type)
-        return Encoded(*encode_image(image, content_type, metadata))
+        return Encoded(*encode_image(image, content_type, metadata, origin))
     if content_type in AUDIO_FORMATS:
         return Encoded(*encode_audio(value, spec))
     if content_type in CONTAINERS:
         video = audible(as_video(value, content_type), spec)
         _require_side(video.frame(0), content_type)
-        return Encoded(*encode_video(video, content_type, spec.fps or video.fps or FPS))
+        comment = None if origin is None else origin.text()
+        fps = spec.fps or video.fps or FPS
+        return Encoded(*encode_video(video, content_type, fps, comment=comment))
     if content_type == "image/gif":
         video = as_video(value, content_type)
         _require_side(video.frame(0), content_type)

@@ -11,10 +11,12 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from dw.engine.media import exif
+from dw.engine.media.file_origin import FileOrigin
 from dw.engine.media.media_info import MediaInfo, kind_of
-from dw.engine.media.metadata import embedded
+from dw.engine.media.metadata import embedded, storable_text
 from dw.engine.patches import progress_bars
 from dw.errors import RunFailed
+from dw.origins import KEY
 from dw.pixels import FULL_16, eight_bits, grey_range, open_image, sixteen_bits
 
 FORMATS = {
@@ -91,10 +93,14 @@ def warn_of_range(image: Image.Image) -> None:
 
 
 def encode_image(
-    image: Image.Image, content_type: str, metadata: Mapping[str, Any] | None
+    image: Image.Image,
+    content_type: str,
+    metadata: Mapping[str, Any] | None,
+    origin: FileOrigin | None = None,
 ) -> tuple[bytes, MediaInfo]:
     """`metadata` is written into the file as JSON: PNG's text `parameters`, the EXIF comment of
-    JPEG and WebP. What came with the image, such as the comment of the file that it was read from,
+    JPEG and WebP. Without it `origin` has its line there; it also has a place of its own. What came
+    with the image, such as the comment of the file that it was read from,
     is not."""
     buffer = io.BytesIO()
     name = FORMATS[content_type]
@@ -104,24 +110,41 @@ def encode_image(
             info = PngImagePlugin.PngInfo()
             if metadata is not None:
                 info.add_itxt("parameters", embedded(metadata))
+            elif origin is not None and origin.parameters is not None:
+                info.add_itxt("parameters", storable_text(origin.parameters))
+            if origin is not None:
+                info.add_itxt(KEY, origin.text())
             image.save(buffer, name, pnginfo=info)
         case "JPEG" | "WEBP":
             options: dict[str, Any] = {"quality": QUALITY}
-            if metadata is not None:
-                longest = exif.LONGEST_IN_JPEG if name == "JPEG" else None
-                options["exif"] = embedded_block(metadata, longest)
+            longest = exif.LONGEST_IN_JPEG if name == "JPEG" else None
+            if (block := exif_block(metadata, origin, longest)) is not None:
+                options["exif"] = block
             image.save(buffer, name, **options)
         case _:
             image.save(buffer, name)
     return buffer.getvalue(), MediaInfo(image.width, image.height, 1)
 
 
-def embedded_block(metadata: Mapping[str, Any], longest: int | None) -> bytes:
-    """The metadata as an EXIF block, shortened with a warning to `longest` bytes."""
-    text = embedded(
-        metadata, lambda text: longest is None or len(exif.comment_block(text)) <= longest
-    )
-    return exif.comment_block(text)
+def exif_block(
+    metadata: Mapping[str, Any] | None, origin: FileOrigin | None, longest: int | None
+) -> bytes | None:
+    """The metadata, or the line of the origin, as an EXIF comment, and the origin as its note.
+    Shortened to `longest` bytes, the metadata with a warning; the note takes what is left."""
+
+    def fits(text: str | None, note: str = "") -> bool:
+        return longest is None or len(exif.comment_block(text, note)) <= longest
+
+    text = None if origin is None else origin.parameters
+    if metadata is not None:
+        text = embedded(metadata, fits)
+    elif text is not None:
+        text = storable_text(text)
+        text = text if fits(text) else None
+    if origin is None:
+        return None if text is None else exif.comment_block(text)
+    note = origin.text(lambda note: fits(text, note))
+    return exif.comment_block(text, note if fits(text, note) else "")
 
 
 def storable(image: Image.Image, name: str) -> Image.Image:

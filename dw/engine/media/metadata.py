@@ -37,8 +37,12 @@ def embedded(metadata: Mapping[str, Any], fits: Callable[[str], bool] = bool) ->
 
 
 def _text(data: Any) -> str:
+    return storable_text(json.dumps(data, ensure_ascii=False))
+
+
+def storable_text(text: str) -> str:
     """Half of a surrogate pair, which no file can hold as text, becomes its JSON escape."""
-    return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _shortened(value: Any, longest: int) -> Any:

@@ -180,10 +180,15 @@ def _upright(frame: Any) -> Image.Image:
 
 
 def encode_video(
-    video: Video, content_type: str, fps: float, *, crf: int | None = None
+    video: Video,
+    content_type: str,
+    fps: float,
+    *,
+    crf: int | None = None,
+    comment: str | None = None,
 ) -> tuple[bytes, MediaInfo]:
     """The encoded video, converted frame by frame, so that no second copy of the frames is made.
-    `crf` replaces the default quality; 0 is the best.
+    `crf` replaces the default quality; 0 is the best. `comment`: a text that the container holds.
 
     H.264 with 4:2:0 chroma, which every player shows, has even sides: the last line of an odd one
     is there twice.
@@ -196,6 +201,8 @@ def encode_video(
         progress_bars.warn(padding_note(first.size, content_type))
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container, options={"fflags": "+bitexact"}) as file:
+        if comment is not None:
+            file.metadata["comment"] = comment
         options = OPTIONS[codec] if crf is None else {**OPTIONS[codec], "crf": str(crf)}
         rate = Fraction(fps).limit_denominator(1001)  # FFmpeg takes frame rates as fractions
         stream = file.add_stream(codec, rate=rate, options=options)

@@ -162,6 +162,15 @@ class ComponentCache:
     def scalars(self, spec: PipelineSpec) -> Mapping[str, Any]:
         return {**self._content(spec).scalars, **spec.scalars}
 
+    def fingerprints(self, needs: Sequence[StepRequirement]) -> dict[str, Fingerprint]:
+        """Those of all components that are needed, by their label, as in `gen.vae`."""
+        found: dict[str, Fingerprint] = {}
+        for need in needs:
+            for name, spec in self._specs(need.pipeline).items():
+                if spec is not None:
+                    found[f"{need.step}.{name}"] = spec.fingerprint
+        return found
+
     def clear(self) -> None:
         with self._lock:
             self._store = {}

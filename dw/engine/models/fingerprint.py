@@ -28,6 +28,9 @@ NOT_READ = (".md", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif", ".mp4", ".
 LARGE = 64 * 2**20
 """Bytes, from which on a file is told by its stat whatever it is called."""
 
+_SAMPLES, _SAMPLE = 64, 1 << 16
+"""Places in a large file that its content is told by, and the bytes read at each."""
+
 TICK_NS = 20_000_000
 """The kernel's clock for the times of files goes in ticks of up to 10 ms (before Linux 6.13, and
 on most file systems): a second write within one leaves no trace."""
@@ -70,6 +73,12 @@ class Fingerprint:
             digest.update(b"\n")
         read = tuple(file for _, files in found for file in files)
         return cls(digest.hexdigest()[:16], sources, configs, read)
+
+    def content(self) -> str:
+        """A hash of what the files hold, the same for a copy of them elsewhere. Of a large file it
+        is the size and samples, as reading all of it takes longer than the load."""
+        told = "".join(f"{file.path.name}={_held(file)};" for file in self.files)
+        return hashlib.sha256((told or self.digest).encode()).hexdigest()[:16]
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -141,3 +150,21 @@ def _is_read(name: str) -> bool:
 def _content(file: FileState) -> str:
     """A hash of a small file, kept while its stat is the same."""
     return hashlib.sha256(file.path.read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _held(file: FileState) -> str:
+    """Like `_content`, for a file of any size; of one that is gone, its stat."""
+    try:
+        return _content(file) if file.nbytes <= LARGE else _sampled(file)
+    except OSError:
+        return ",".join(map(str, file.status))
+
+
+def _sampled(file: FileState) -> str:
+    told = hashlib.sha256(str(file.nbytes).encode())
+    with file.path.open("rb") as opened:
+        for number in range(_SAMPLES):
+            opened.seek(number * (file.nbytes - _SAMPLE) // (_SAMPLES - 1))
+            told.update(opened.read(_SAMPLE))
+    return told.hexdigest()

@@ -2,78 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
-from dw import run_record
-from dw.errors import UsageError
-from dw.repl import completion
 from dw.repl.commands.registry import Call, Parameter, command
+from dw.repl.commands.run import RUN
 from dw.repl.session import Session
-from dw.run_record import Past
+from dw.run_record import Past, find_past
 from dw.terminal.messages import display_path
 from dw.terminal.table import as_text, in_one_line
 
 LISTED = 20
-HEADER = ("N", "started", "run", "state", "seconds", "seed", "result")
+HEADER = ("N", "started", "workflow", "state", "seconds", "what")
+AROUND = 20  # characters on each side of a match
 
 
 @command(
     "history",
-    "past runs, the newest first",
+    "past runs, the newest last: their prompt, and what differs from the run before",
     Parameter("TEXT", "only runs that mention it: workflow, state, seed, arguments", many=True),
     Parameter("--all", f"not only the newest {LISTED}", kind="flag"),
     example="history fox died",
 )
 def history_(session: Session, call: Call) -> None:
-    runs = reversed(run_record.past(session.output_dir))
-    found = [run for run in runs if all(map(run.mentions, call.words))]
-    listed = found if "--all" in call.flags else found[:LISTED]
-    rows = [
-        (
-            str(run.number),
-            _moment(run.started, "minutes"),
-            run.name,
-            run.state,
-            _seconds(run),
-            in_one_line(run.facts.get("seed", "")),
-            _result(run),
-        )
-        for run in listed
-    ]
-    session.renderer.table(HEADER, rows, wraps=False)  # `show` has the whole cause
-    if not found:
-        session.renderer.status(f"No such run below {display_path(session.output_dir)}")
-    elif len(listed) < len(found):
-        session.renderer.status(
-            f"The newest {LISTED} of {len(found)}; history --all shows all of them"
-        )
+    from dw.run_index import RunIndex  # SQLite, which the prompt starts without
 
-
-@command(
-    "show",
-    "all about a past run, by default the last one",
-    Parameter("N", "its number in `history`", source=completion.runs),
-    example="show 12",
-)
-def show(session: Session, call: Call) -> None:
-    runs = run_record.past(session.output_dir)
+    with RunIndex(session.output_dir) as index:
+        runs, total = index.search(call.words, None if "--all" in call.flags else LISTED)
+        rows = [
+            (
+                run.number,
+                _moment(run.started, "minutes"),
+                run.folder.parent.name,
+                run.state,
+                _seconds(run),
+                _what(run, index.before(run), call.words),
+            )
+            for run in runs
+        ]
+    session.renderer.table(HEADER, rows, wraps=False)  # `show` has all of it
     if not runs:
-        raise UsageError(f"no run found below {display_path(session.output_dir)}", hints=["run"])
-    word = call.word
-    number = len(runs) if word is None else int(word) if word.isdecimal() else 0
-    if not 1 <= number <= len(runs):
-        raise UsageError(
-            f"show takes the number of a run, from 1 to {len(runs)}, got {word!r}",
-            hints=["history   lists them"],
-        )
-    session.renderer.table(("what", "is"), [*_rows(runs[number - 1])])
+        session.renderer.status(f"No such run below {display_path(session.output_dir)}")
+    elif len(runs) < total:
+        session.renderer.status(f"The newest {LISTED} of {total}; history --all shows all of them")
 
 
-def _result(run: Past) -> str:
-    """The first file, or the cause of a failure."""
-    first, *more = run.files or [str(run.facts.get("cause") or "")]
-    return f"{first} and {len(more)} more" if more else first
+@command("show", "all about a past run, by default the last one", RUN, example="show 12")
+def show(session: Session, call: Call) -> None:
+    run = find_past(session.output_dir, call.word)
+    session.renderer.table(("what", "is"), [*_rows(run)])
+
+
+def _what(run: Past, before: Past | None, words: Sequence[str]) -> str:
+    """Why it failed; what was searched for; the prompt; the arguments that the run before had
+    otherwise."""
+    arguments = run.arguments
+    matches = {name: found for name, value in arguments.items() if (found := _match(value, words))}
+    parts = [str(run.facts["cause"])] if run.facts.get("cause") else []
+    parts += [f"{name}={found}" for name, found in matches.items() if name != "prompt"]
+    if "prompt" in arguments:
+        parts.append(matches.get("prompt") or in_one_line(arguments["prompt"]))
+    if before is not None:
+        parts += [
+            f"{name}={in_one_line(as_text(value))}"
+            for name, value in arguments.items()
+            if name != "prompt" and name not in matches and before.arguments.get(name) != value
+        ]
+    elif "seed" in arguments and "seed" not in matches:
+        parts.append(f"seed={in_one_line(as_text(arguments['seed']))}")
+    return ", ".join(parts)
+
+
+def _match(value: Any, words: Sequence[str]) -> str | None:
+    """A text around the first of the words in it."""
+    text = " ".join(as_text(value).split())
+    folded = text.casefold()
+    for word in words:
+        if len(folded) == len(text) and (at := folded.find(word.casefold())) >= 0:
+            begin, end = max(0, at - AROUND), at + len(word) + AROUND
+            return f"{'…' * (begin > 0)}{text[begin:end]}{'…' * (end < len(text))}"
+    return None
 
 
 def _rows(run: Past) -> Iterator[tuple[str, str]]:
@@ -97,9 +106,16 @@ def _rows(run: Past) -> Iterator[tuple[str, str]]:
     yield "device", str(facts.get("device", ""))
     if facts.get("rehearse"):
         yield "rehearse", "on"
-    for name in run.files:
-        yield "file", display_path(run.folder / name)
+    for path in run.files:
+        yield "file", display_path(path)
+    if models := facts.get("models"):
+        yield "models", ", ".join(f"{name} {_short(each)}" for name, each in models.items())
     yield "versions", ", ".join(f"{k} {v}" for k, v in facts.get("versions", {}).items())
+
+
+def _short(fingerprint: Any) -> str:
+    content = fingerprint.get("content") if isinstance(fingerprint, dict) else fingerprint
+    return str(content)[:10]
 
 
 def _seconds(run: Past) -> str:

@@ -12,7 +12,7 @@ from dw.console.run_sweep import Execute, Sweep, run_each
 from dw.console.sweep_record import RECORD, read_sweep
 from dw.errors import UsageError
 from dw.events import Finished
-from dw.jobs.request import RunRequest, run_request
+from dw.jobs.request import RunRequest, next_run, run_request
 from dw.jobs.sweep import PlannedRun, plan_runs
 from dw.jobs.wildcards import wildcards_of
 from dw.jobs.workflow_arguments import OpenWorkflow
@@ -25,6 +25,7 @@ from dw.settings import Settings, parse_seconds
 from dw.terminal.brief import Brief
 from dw.terminal.table import as_text, in_one_line
 
+RUN = Parameter("N", "its number in `history`, or a path of it", source=completion.runs)
 TIMEOUT = Parameter("--timeout SECONDS", "how long it may execute", kind="option")
 SWEPT = Parameter(
     "name=value",
@@ -49,7 +50,8 @@ COUNT = Parameter("-n COUNT", "so many of each, by consecutive seeds", kind="opt
 def run(session: Session, call: Call) -> None:
     timeout_s = timeout_of(call)
     workflow = session.workflow
-    session.warn(workflow.update(session.files.read_to_run(workflow.path)))
+    if not workflow.is_kept:
+        session.warn(workflow.update(session.files.read_to_run(workflow.path)))
     runs = planned(session, workflow, call)
     run_planned(session, workflow, runs, executing(session, workflow, timeout_s))
 
@@ -96,7 +98,7 @@ def request_of(
         workflow.with_arguments(arguments, session.last_seed),
         settings or session.settings,
         session.permissions,
-        run_id=session.client.next_id(),
+        run_id=next_run(session.client, settings or session.settings),
         timeout_s=timeout_s,
         drawn_seed=drawn_seed,
         secrets=session.variables.secrets,
@@ -149,19 +151,6 @@ def run_missing(session: Session, timeout_s: float | None) -> None:
 def _differences(run: PlannedRun, session: Session) -> list[str]:
     shown = redacted_arguments(run.arguments, session.variables.secrets)
     return [f"{name}={in_one_line(as_text(value))}" for name, value in shown.items()]
-
-
-@command(
-    "retry",
-    "repeat the last run, whatever became of it: its text, arguments and seed",
-    TIMEOUT,
-    example="retry",
-)
-def retry(session: Session, call: Call) -> None:
-    timeout_s = timeout_of(call)
-    if session.last_request is None:
-        raise UsageError("nothing was run so far", hints=["run"])
-    execute(session, session.last_request.repeated(session.client.next_id(), timeout_s))
 
 
 def execute(session: Session, request: RunRequest) -> Finished:

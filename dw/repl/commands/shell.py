@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from dw.errors import UsageError
 from dw.repl import completion
 from dw.repl.commands.registry import COMMANDS, Call, Parameter, ShellCommand, command, find_command
 from dw.repl.session import ExitShell, Session
+from dw.run_record import find_past, read_past
 from dw.terminal.table import aligned, indented
 
 MAX_EXIT_CODE = 125  # shells use higher codes for signals and their own errors
@@ -14,11 +17,33 @@ MAX_EXIT_CODE = 125  # shells use higher codes for signals and their own errors
 @command(
     "trace",
     "the full traceback of a failure, by default of the last one",
-    Parameter("N", "the number that the error named"),
+    Parameter("N", "the number of the run", source=completion.runs),
     example="trace 3",
 )
 def trace(session: Session, call: Call) -> None:
-    session.renderer.result(session.monitor.tracebacks.find(_number(call.word, "trace")))
+    kept, number = session.monitor.tracebacks, _number(call.word, "trace")
+    if number not in kept and (recorded := _recorded_trace(session, number)) is not None:
+        session.renderer.result(recorded)
+    else:
+        session.renderer.result(kept.find(number))
+
+
+def _recorded_trace(session: Session, number: int | None) -> str | None:
+    """That of a run, by default of the last one that failed, in whichever session."""
+    if number is not None:
+        with suppress(UsageError):
+            found = find_past(session.output_dir, str(number)).facts.get("trace")
+            return None if found is None else str(found)
+        return None
+    from dw.run_index import RunIndex
+
+    with RunIndex(session.output_dir) as index:
+        for run in reversed(index.search()[0]):
+            if run.state in ("failed", "died"):
+                record = read_past(run.folder)
+                if record is not None and record.facts.get("trace"):
+                    return str(record.facts["trace"])
+    return None
 
 
 @command(

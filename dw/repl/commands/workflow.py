@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from dw.errors import WorkflowError
+from dw.errors import UsageError, WorkflowError
+from dw.jobs.past_run import workflow_of_origin, workflow_of_run
 from dw.jobs.validation import prepare_command
 from dw.jobs.workflow_arguments import OpenWorkflow
+from dw.origins import ARGUMENTS, Origin, is_media, read_origin
 from dw.repl import completion
 from dw.repl.argument_table import with_allowed
 from dw.repl.commands.registry import Call, Parameter, command
+from dw.repl.lexer import quote
 from dw.repl.session import Session
+from dw.run_record import Past, find_past
 from dw.terminal.messages import display_path
-from dw.terminal.table import aligned, in_one_line, indented
+from dw.terminal.table import aligned, as_text, in_one_line, indented
 
 
 @command(
     "load",
     "find a workflow, check it and show what it takes; loads no model yet",
     Parameter(
-        "NAME", "a name in workflow_dir or a path", required=True, source=completion.workflows
+        "NAME",
+        "a name in workflow_dir, a path, a past run's number, a picture",
+        required=True,
+        source=completion.workflows,
     ),
     Parameter("name=value", "arguments to set", kind="pairs", source=completion.arguments_of_named),
     example="load FluxDev num_inference_steps=20",
 )
 def load(session: Session, call: Call) -> None:
-    workflow = OpenWorkflow(session.files.read(session.files.find(call.words[0])))
+    if (workflow := _named(session, call.words[0], call.pairs)) is None:
+        return
     workflow.set(call.pairs, session.last_seed)
     if session.worker_workflow is not None and session.worker_workflow != workflow.path.resolve():
         session.stop_worker()
@@ -37,10 +48,79 @@ def load(session: Session, call: Call) -> None:
         )
     _summarize(session, workflow)
     were_set = former.changed() if former else {}  # a load drops them, even one of the same file
-    if reset := [name for name in were_set if name not in call.pairs]:
+    if reset := [name for name in were_set if name not in workflow.changed()]:
         were = "argument was" if len(reset) == 1 else "arguments were"
         session.renderer.status(f"{len(reset)} {were} reset: {', '.join(reset)}")
     _warn(session, workflow)
+
+
+def _named(session: Session, name: str, given: Mapping[str, Any]) -> OpenWorkflow | None:
+    """The workflow in a file, of a past run, or that a picture tells of; None where it tells of
+    another program's settings."""
+    path = Path(name).expanduser()
+    if is_media(path):
+        return _of_file(session, path)
+    if run := _past_run(session, name):
+        return workflow_of_run(
+            run, session.output_dir, session.permissions, session.variables.secrets, given
+        )
+    return OpenWorkflow(session.files.read(session.files.find(name)))
+
+
+def _past_run(session: Session, name: str) -> Past | None:
+    """The run of that number or name, unless a workflow is called so."""
+    if not re.fullmatch(r"(.*/)?[0-9]+", name):
+        return None
+    with suppress(UsageError):
+        session.files.find(name)
+        return None
+    return find_past(session.output_dir, name)
+
+
+def _of_file(session: Session, file: Path) -> OpenWorkflow | None:
+    try:
+        origin = read_origin(file)
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {str(file)!r}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {str(file)!r}: {error}") from None
+    if origin is None:
+        raise UsageError(
+            f"{str(file)!r} does not tell how it was made",
+            hints=["config metadata=on   has results tell it"],
+        )
+    if origin.program != "dw":
+        _offer(session, file, origin)
+        return None
+    path = file.parent / f"{file.stem}.json"
+    if isinstance(name := origin.facts.get("id"), str):
+        path = file.parent / f"{name.replace('/', '_')}.json"
+        with suppress(UsageError):
+            path = session.files.find(name)
+    return workflow_of_origin(origin.facts, path, file, session.output_dir, session.permissions)
+
+
+def _offer(session: Session, file: Path, origin: Origin) -> None:
+    """Say which arguments another program's settings are, and what is left."""
+    workflow, rest = session.open_workflow, dict(origin.rest)
+    pairs = []
+    for name, value in origin.settings.items():
+        known = [each for each in ARGUMENTS[name] if workflow is None or _takes(workflow, each)]
+        if known:
+            pairs.append(f"{known[0]}={quote(as_text(value))}")
+        else:
+            rest[name] = value
+    session.renderer.status(f"{display_path(file)} was made by {origin.program}")
+    if pairs:
+        session.renderer.result(f"arg {' '.join(pairs)}")
+    for name, value in rest.items():
+        session.renderer.status(f"  not taken: {name} {in_one_line(value)}")
+    if workflow is None:
+        session.renderer.status("  load a workflow first; the line above then sets its arguments")
+
+
+def _takes(workflow: OpenWorkflow, name: str) -> bool:
+    return name == "seed" or workflow.declares(name)
 
 
 @command("reload", "read the current file again", example="reload")
@@ -77,7 +157,8 @@ def _summarize(session: Session, workflow: OpenWorkflow) -> None:
     document, width = workflow.document, session.renderer.width
     title = f"{document.id}: {document.description}" if document.description else document.id
     session.renderer.status(title)
-    session.renderer.status(f"  from {display_path(workflow.path)}")
+    kept = ", as it was in the run" if workflow.is_kept else ""
+    session.renderer.status(f"  from {display_path(workflow.path)}{kept}")
     for step in document.data["steps"]:
         action = f"step {step['name']}: {_action(step, document.variables)}"
         for line in indented(action, width):

@@ -208,4 +208,9 @@ def _document(command: Run | Check | Prepare) -> Document:
 
 
 def _validated(command: Run | Check | Prepare) -> ValidationResult:
-    return validate_text(command.text, Path(command.path), permissions=command.permissions)
+    return validate_text(
+        command.text,
+        Path(command.path),
+        permissions=command.permissions,
+        texts=command.texts if isinstance(command, Run) else {},
+    )

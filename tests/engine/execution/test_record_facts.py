@@ -17,10 +17,13 @@ import dw
 from dw import run_record
 from dw.engine.cancellation import Cancelled
 from dw.engine.execution.run_record import VERSIONS, RunRecord
+from dw.engine.models.fingerprint import Fingerprint
 from dw.errors import OutOfResources, RunFailed, SetOutputDir
-from dw.events import NotFinite
+from dw.events import NotFinite, Run
+from dw.run_folders import kept_text
 from dw.types import OutputFile, Spoiled
 
+CHILD = {"/w/child.json": "{}"}
 TEXT = '{"id": "demo", "prompt": "ein Föx"}'
 
 
@@ -32,7 +35,7 @@ def run(tmp_path: Path) -> Any:
     return SimpleNamespace(
         context=SimpleNamespace(
             workflow=SimpleNamespace(id="demo", variables={"prompt": "a fox", "steps": 4}),
-            document=SimpleNamespace(path=Path("w/demo.json"), text=TEXT),
+            document=SimpleNamespace(path=Path("w/demo.json"), text=TEXT, texts=lambda: CHILD),
             seed=7,
             folder=folder,
             secrets={"hunter22": "${env.TOKEN}"},
@@ -40,6 +43,7 @@ def run(tmp_path: Path) -> Any:
         device=SimpleNamespace(name="CPU"),
         planner=SimpleNamespace(context=SimpleNamespace(rehearse=True)),
         seeds={},
+        fingerprints=lambda: {"draw.unet": Fingerprint("stat")},
         stop=SimpleNamespace(cuts=0),
         timings_s={},
         outputs=[],
@@ -49,23 +53,34 @@ def run(tmp_path: Path) -> Any:
     )
 
 
+def request(run: Any, arguments: dict[str, Any]) -> Run:
+    outputs = str(run.context.folder.parents[1])
+    return Run(0, "w/demo.json", TEXT, arguments, outputs, seed=5)
+
+
 def facts_of(run: Any) -> dict[str, Any]:
     return run_record.read(run.context.folder)
 
 
 def test_at_its_beginning_it_says_what_is_run(run: Any) -> None:
     arguments = {"steps": 4}
-    record = RunRecord(run, arguments)
+    record = RunRecord(run, request(run, arguments))
     arguments["steps"] = 5
     before = run_record.now()
     record.begin()
     facts = facts_of(run)
+    outputs = run.context.folder.parents[1]
+    assert [kept_text(outputs, facts["text_sha256"])] == [TEXT]
+    assert [kept_text(outputs, sha) for sha in facts["sub_workflows"].values()] == ["{}"]
     assert facts.pop("started") <= before
     assert facts == {
         "workflow": "demo",
         "path": "w/demo.json",
         "text_sha256": hashlib.sha256(TEXT.encode()).hexdigest(),
         "arguments": {"steps": 4},
+        "hidden": [],
+        "typed_seed": 5,
+        "sub_workflows": {"/w/child.json": hashlib.sha256(b"{}").hexdigest()},
         "resolved_arguments": {"prompt": "a fox", "steps": 4},
         "seed": 7,
         "device": "CPU",
@@ -75,6 +90,9 @@ def test_at_its_beginning_it_says_what_is_run(run: Any) -> None:
         "versions": VERSIONS,
         "state": "running",
         "steps": [],
+        "models": {
+            "draw.unet": {"content": hashlib.sha256(b"stat").hexdigest()[:16], "files": "stat"}
+        },
         "stopped_early": False,
         "not_finite": [],
         "timings_s": {},
@@ -93,17 +111,20 @@ def test_the_versions_are_those_that_decide_the_result() -> None:
 
 def test_what_is_secret_is_named_only(run: Any) -> None:
     run.context.workflow.variables = {"prompt": "a fox", "token": "hunter22"}
-    record = RunRecord(run, {"token": "hunter22"})
+    record = RunRecord(run, request(run, {"token": "hunter22"}))
     record.begin()
     record.end(RunFailed("the host refused hunter22"))
     facts = facts_of(run)
     assert facts["arguments"] == {"token": "${env.TOKEN}"}
+    assert facts["hidden"] == ["${env.TOKEN}"]
     assert facts["resolved_arguments"] == {"prompt": "a fox", "token": "${env.TOKEN}"}
     assert facts["cause"] == "the host refused ${env.TOKEN}"
+    assert "the host refused ${env.TOKEN}" in facts["trace"]
+    assert "hunter22" not in facts["trace"]
 
 
 def test_at_its_end_it_says_what_was_made(run: Any) -> None:
-    record = RunRecord(run, {})
+    record = RunRecord(run, request(run, {}))
     record.begin()
     began = facts_of(run)
     run.seeds.update({"draw": 7, "refine": 8})
@@ -151,7 +172,7 @@ def test_at_its_end_it_says_what_was_made(run: Any) -> None:
 def test_each_end_has_its_state_and_its_cause(
     run: Any, error: BaseException, state: str, cause: str
 ) -> None:
-    record = RunRecord(run, {})
+    record = RunRecord(run, request(run, {}))
     record.begin()
     record.end(error)
     facts = facts_of(run)
@@ -167,7 +188,7 @@ def test_a_run_that_cannot_be_recorded_does_not_begin_and_leaves_no_folder(
 ) -> None:
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutOfResources) as refused:
-        RunRecord(run, {}).begin()
+        RunRecord(run, request(run, {})).begin()
     record = run.context.folder / "run.json"
     assert str(refused.value) == f"no space left for {str(record)!r}"
     assert refused.value.hints == (SetOutputDir(),)
@@ -177,7 +198,7 @@ def test_a_run_that_cannot_be_recorded_does_not_begin_and_leaves_no_folder(
 def test_an_end_that_cannot_be_recorded_is_a_warning(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = RunRecord(run, {})
+    record = RunRecord(run, request(run, {}))
     record.begin()
     monkeypatch.setattr(os, "fsync", full)
     record.end()

@@ -242,15 +242,11 @@ def test_run_folders_are_numbered_and_never_shared(tmp_path: Path) -> None:
     assert [new_run_folder(tmp_path, "demo").name for _ in range(2)] == ["0042", "0043"]
 
 
-def test_two_runs_that_begin_at_once_have_two_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_number_that_was_drawn_is_the_folder_s_and_one_that_is_taken_is_drawn_anew(
+    tmp_path: Path,
 ) -> None:
-    """Both have seen the same numbers before either makes its folder."""
-    listed = os.listdir(tmp_path)
-    stale = iter([listed, listed])
-    monkeypatch.setattr(outputs.os, "listdir", lambda path: next(stale, ["0001"]))
-    folders = [new_run_folder(tmp_path, "demo").name for _ in range(2)]
-    assert folders == ["0001", "0002"]
+    assert new_run_folder(tmp_path, "demo", 7).name == "0007"
+    assert new_run_folder(tmp_path, "demo", 7).name == "0008"
 
 
 def test_a_file_that_is_no_image_is_not_kept(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ ALL = pytest.mark.parametrize("found", COMMANDS.values(), ids=COMMANDS)
 
 def test_the_commands_are_these() -> None:
     assert [*COMMANDS] == [
-        *("load", "reload", "validate", "arg", "run", "retry", "watch"),
-        *("history", "show", "memory", "clear", "status", "worker"),
+        *("load", "reload", "validate", "arg", "run", "rerun", "retry", "watch"),
+        *("history", "show", "images", "open", "memory", "clear", "status", "worker"),
         *("edit", "config", "source", "let", "try", "trace", "help", "exit"),
     ]
 
