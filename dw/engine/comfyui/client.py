@@ -99,19 +99,19 @@ class Client:
     def is_queued(self, prompt_id: str) -> bool:
         """Whether a prompt waits or runs."""
         queue = self._object(self._send("GET", "/queue"))
-        waiting = [*queue.get("queue_running", ()), *queue.get("queue_pending", ())]
-        return any(prompt_id in entry[1:2] for entry in waiting)
+        return any(_has(queue, part, prompt_id) for part in ("queue_running", "queue_pending"))
 
     def cancel(self, prompt_id: str) -> None:
-        """Take a prompt off the queue or interrupt it, and no other one. Its node may go on to its
-        end. A server that cannot be reached has nothing to cancel."""
+        """Take a prompt off the queue or interrupt it, and no other one: an older server interrupts
+        whatever runs, so it is asked to only while that is ours. Its node may go on to its end. A
+        server that cannot be reached has nothing to cancel."""
         end = time.monotonic() + CANCEL_S
         try:
-            for path, body in (
-                ("/queue", {"delete": [prompt_id]}),
-                ("/interrupt", {"prompt_id": prompt_id}),
-            ):
-                self._send("POST", path, body, until=end, is_last=True)
+            self._send("POST", "/queue", {"delete": [prompt_id]}, until=end, is_last=True)
+            queue = self._object(self._send("GET", "/queue", until=end, is_last=True))
+            if _has(queue, "queue_running", prompt_id):
+                body = {"prompt_id": prompt_id}
+                self._send("POST", "/interrupt", body, until=end, is_last=True)
         except NoAnswer:
             return
 
@@ -182,6 +182,10 @@ class Client:
             what = f"HTTP {answer.status}, {spell_value(answer.body.decode(errors='replace'))}"
             raise NoAnswer(f"the server at {self.url} did not answer as ComfyUI does: {what}")
         return found
+
+
+def _has(queue: Mapping[str, Any], part: str, prompt_id: str) -> bool:
+    return any(prompt_id in entry[1:2] for entry in queue.get(part, ()))
 
 
 def _node_error(node: str, name: str | None, error: Mapping[str, Any]) -> str:

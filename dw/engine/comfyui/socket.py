@@ -1,4 +1,5 @@
-"""The server's socket: which node runs. Where it cannot be had or breaks, the history has to do."""
+"""The server's socket: which node runs. One that breaks is opened again, as the same client; where
+none can be had, the history has to do."""
 
 from __future__ import annotations
 
@@ -15,16 +16,25 @@ from dw.engine.files.download import HTTP_ERRORS, backend_for
 from dw.extras import is_installed
 
 CONNECT_S = 5.0
+CONNECTIONS = 4
+"""Tries in all for one prompt: a proxy that ends idle connections, not one that lets none pass."""
 
 
 class Socket:
-    """What the server tells one client, until it breaks."""
+    """What the server tells one client."""
 
     def __init__(self, client: Client, client_id: str) -> None:
         self._ended: set[str] = set()
+        self._client, self._client_id = client, client_id
         self._opened = ExitStack()
-        is_there = is_installed("websockets")
-        self._connection = _connection(client, client_id, self._opened) if is_there else None
+        self._tries = CONNECTIONS if is_installed("websockets") else 0
+        self._connection: Any = None
+        self._connect()
+
+    def _connect(self) -> None:
+        if self._tries:
+            self._tries -= 1
+            self._connection = _connection(self._client, self._client_id, self._opened)
 
     def has_ended(self, prompt_id: str) -> bool:
         """Whether the server said so; said once only."""
@@ -36,6 +46,7 @@ class Socket:
         """The node of a prompt that began, waited for at most this long; None for all else."""
         if self._connection is None:
             time.sleep(timeout_s)
+            self._connect()
             return None
         from websockets.exceptions import WebSocketException
 

@@ -22,7 +22,8 @@ NODES: dict[str, dict[str, Any]] = {
 
 class FakeComfyUI:
     """Runs in a thread of its own. `spoil` changes the bytes of a file; `release` lets `Wait` end;
-    `forget` makes the server lose its next prompts, as a restart does."""
+    `forget` makes the server lose its next prompts, as a restart does; `hang_up` is for how many
+    sockets it closes at the first node; `others` are prompts of somebody else that run."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -34,6 +35,10 @@ class FakeComfyUI:
         self.interrupted: list[str] = []
         self.began = threading.Event()
         self.forget = 0
+        self.hang_up = 0
+        self.others: list[str] = []
+        self.clients: list[str] = []
+        self.reconnects = True  # whether a node waits for the socket that follows a closed one
         self.cut = False
         self.empty = False
         self.node_errors: dict[str, Any] = {}
@@ -111,6 +116,11 @@ class FakeComfyUI:
         for node, what in graph.items():
             await self._tell(body["client_id"], node, key)
             self.began.set()
+            if self.hang_up and (socket := self.sockets.pop(body["client_id"], None)) is not None:
+                self.hang_up -= 1
+                await socket.close()
+                while self.reconnects and body["client_id"] not in self.sockets:
+                    await asyncio.sleep(0.01)
             while what["class_type"] == "Wait" and key not in self.interrupted:
                 await asyncio.sleep(0.01)
             if key in self.interrupted:
@@ -152,7 +162,8 @@ class FakeComfyUI:
         return web.json_response({key: self.history[key]} if key in self.history else {})
 
     async def _queue(self, request: web.Request) -> web.Response:
-        running = [[0, self.running, {}, {}, []]] if self.running else []
+        names = [*self.others, *([self.running] if self.running else [])]
+        running = [[0, name, {}, {}, []] for name in names]
         return web.json_response({"queue_running": running, "queue_pending": []})
 
     async def _done(self, request: web.Request) -> web.Response:
@@ -183,6 +194,7 @@ class FakeComfyUI:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.sockets[request.query["clientId"]] = socket
+        self.clients.append(request.query["clientId"])
         async for message in socket:
             assert message.type is not WSMsgType.ERROR
         return socket

@@ -65,6 +65,24 @@ def test_without_the_socket_the_history_does(
     assert "GET /ws" not in server.asked
 
 
+def test_a_socket_that_breaks_is_opened_again_as_the_same_client(server: FakeComfyUI) -> None:
+    server.hang_up = 2
+    steps: list[tuple[int, int]] = []
+    assert len(run(server, graph(), progress=lambda *step: steps.append(step))) == 1
+    assert len(server.clients) == 3
+    assert len(set(server.clients)) == 1
+    assert steps == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_a_socket_that_always_breaks_is_left_and_the_history_does(
+    server: FakeComfyUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dw.engine.comfyui.socket.CONNECTIONS", 1)
+    server.hang_up, server.reconnects = 9, False
+    assert [image.size for image in run(server, graph())] == [(8, 6)]
+    assert len(server.clients) == 1
+
+
 def test_names_that_need_encoding(server: FakeComfyUI) -> None:
     assert [image.size for image in run(server, graph("sub dir/é#1 a&b%20"))] == [(8, 6)]
 
@@ -119,11 +137,11 @@ def test_a_graph_of_which_a_part_will_not_run_is_refused(server: FakeComfyUI) ->
     extra = {"input_name": "width", "received_value": 99999}
     error = {"message": "Value 99999 bigger than max", "details": "width", "extra_info": extra}
     server.node_errors = {"1": {"class_type": "EmptyImage", "errors": [error]}}
-    assert fail(server, graph()) == (
+    assert fail(server, graph(class_type="Wait", inputs={})) == (
         "ComfyUI refused the graph: node '1' (EmptyImage): input 'width': "
         "Value 99999 bigger than max: width (got 99999)"
     )
-    assert "POST /interrupt" in server.asked
+    assert len(server.interrupted) == 1
 
 
 def test_a_node_that_fails_is_named(server: FakeComfyUI) -> None:
@@ -160,6 +178,16 @@ def test_a_cancel_interrupts_our_prompt_alone(server: FakeComfyUI) -> None:
         run(server, waiting, client=client_of(server, check))
     assert len(server.interrupted) == 1
     assert server.interrupted[0] in server.prompts[0]["2"]["inputs"]["filename_prefix"]
+
+
+@pytest.mark.parametrize("other", [[], ["another's"]])
+def test_a_cancel_of_what_does_not_run_interrupts_nobody(
+    server: FakeComfyUI, other: list[str]
+) -> None:
+    server.others = other
+    client_of(server).cancel("ours")
+    assert "POST /queue" in server.asked
+    assert "POST /interrupt" not in server.asked
 
 
 def test_a_server_that_never_starts_is_given_up_at_one_deadline(
