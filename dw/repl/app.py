@@ -77,7 +77,9 @@ def _script(session: Session, options: ShellOptions) -> int:
     if options.interactive:
         raise UsageError("--interactive needs a terminal")
     scripts = _scripts(options.scripts or (("--script", "-"),))
-    return _open(session, options) or script.run(session, scripts)
+    code = _open(session, options) or script.run(session, scripts)
+    behind = session.attempt((_word("wait"),))  # a script ends with all of its runs
+    return code or behind
 
 
 def _open(session: Session, options: ShellOptions) -> int:

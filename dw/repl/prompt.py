@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterable
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,6 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
-from dw.console.signals import Signals
 from dw.errors import EXIT_OK
 from dw.refusals import reason
 from dw.repl.completion import complete
@@ -50,7 +51,7 @@ def interact(session: Session, terminal: Terminal) -> int:
                     f"the lines that you type are not kept for the next sessions: {reason(trouble)}"
                 )
             type_ahead(prompt, session.monitor.keys.typed_ahead())
-            do(session, _line(prompt, session.monitor.signals))
+            do(session, _line(prompt, session))
         except EOFError:
             session.goodbye()
             return EXIT_OK
@@ -64,7 +65,7 @@ def interact(session: Session, terminal: Terminal) -> int:
             session.renderer.status("interrupted")
 
 
-def _line(prompt: PromptSession[str], signals: Signals) -> str:
+def _line(prompt: PromptSession[str], session: Session) -> str:
     """What the user types. Raises KeyboardInterrupt at a signal, when the terminal is as it was: in
     the middle of prompt_toolkit's code the exception could leave its modes changed."""
     app = prompt.app
@@ -80,11 +81,23 @@ def _line(prompt: PromptSession[str], signals: Signals) -> str:
             app.loop.call_soon_threadsafe(leave)
 
     def begin() -> None:
+        loop, here = app.loop, copy_context()  # in which this is the application
+
+        def announce() -> None:
+            if loop is not None and not loop.is_closed():
+                show = partial(run_in_terminal, session.show_notices)
+                loop.call_soon_threadsafe(show, context=here.copy())
+
+        session.background.announce = announce
         if received:  # before there was a loop
             leave()
+        announce()
 
-    with signals.waking(wake):
-        line = prompt.prompt(PROMPT, pre_run=begin)
+    with session.monitor.signals.waking(wake):
+        try:
+            line = prompt.prompt(PROMPT, pre_run=begin)
+        finally:
+            session.background.announce = lambda: None
     if received:
         raise KeyboardInterrupt
     return line
@@ -166,6 +179,8 @@ def _fields(session: Session) -> Iterable[str]:
     is_warming = status.state == "none" and status.standby_pid is not None
     yield "worker: standby" if is_warming else f"worker: {status.state}"
     yield session.device or session.settings.device
+    if jobs := session.background.jobs:
+        yield f"{len(jobs)} in the background"
     if session.settings.rehearse:
         yield "rehearsal"
 

@@ -23,6 +23,7 @@ from dw.jobs.validation import WorkflowFiles
 from dw.jobs.worker import WorkerClient
 from dw.redaction import redacted_text
 from dw.refusals import refusal
+from dw.repl.background import Background
 from dw.repl.commands.registry import parse
 from dw.repl.lexer import LexError, Word, lex
 from dw.repl.variables import Variables
@@ -77,6 +78,7 @@ class Session:
         self.monitor = RunMonitor(
             client, renderer, signals=signals, keys=keys, ask=ask, is_script=options.is_script
         )
+        self.background = Background(client)
         self.variables = Variables()
         self.open_workflow: OpenWorkflow | None = None
         self.worker_workflow: Path | None = None  # the one whose models the worker holds
@@ -105,6 +107,7 @@ class Session:
         try:
             return self._attempt(line, position)
         finally:
+            self.show_notices()
             if self.last_request is not former:
                 self._ring(time.monotonic() - begun)
 
@@ -198,6 +201,15 @@ class Session:
         self.settings = settings
         self.client.apply(settings)
 
+    def show_notices(self) -> None:
+        """What the runs in the background have to tell."""
+        for notice in self.background.notices():
+            if isinstance(notice, str):
+                self.renderer.result(redacted_text(notice, self.variables.secrets))
+            else:
+                notice.message = redacted_text(notice.message, self.variables.secrets)
+                self.renderer.error(notice)
+
     def warn(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.renderer.warning(line)
@@ -209,7 +221,13 @@ class Session:
         return self.client.status().state != "none"
 
     def stop_worker(self) -> None:
-        """Stop the worker, if one is running; its models are lost."""
+        """Stop the worker, if one is running; its models are lost. Raises UsageError while runs are
+        in the background."""
+        if jobs := self.background.jobs:
+            raise UsageError(
+                f"the worker has {len(jobs)} run(s) in the background",
+                hints=["wait   until they have ended", "cancel all   ends them"],
+            )
         if self.has_worker:
             self.renderer.status("Shutting down worker process...")
             self.client.stop()
@@ -217,6 +235,8 @@ class Session:
 
     def goodbye(self) -> None:
         """End the session and all its processes, and show that to the user."""
+        if jobs := self.background.jobs:
+            self.renderer.warning(f"{len(jobs)} run(s) in the background are cancelled")
         if self.has_worker:
             self.renderer.status("Shutting down worker process...")
         self.client.close()

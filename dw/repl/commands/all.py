@@ -6,6 +6,7 @@ from dw.repl.commands import (  # noqa: I001, F401 - the order is the order of `
     run,
     rerun,
     watch,
+    background,
     history,
     pictures,
     memory,

@@ -263,12 +263,21 @@ def _check_number(found: ShellCommand, words: Sequence[Word], pairs: Sequence[Wo
     places = found.of_kind("word")
     is_open = any(place.many for place in places)
     spare = words if is_open and pairs else () if is_open else words[len(places) :]
+    if words and pairs and words[0].start > pairs[0].end and is_behind(found, words):
+        spare = words
     if stray := [word for word in spare if not word.text.startswith("-")]:
         raise _stray(found, stray, pairs)
     if missing := [place for place in places[len(words) :] if place.required]:
         raise _missing(found, missing[0])
     if required := [place for place in found.of_kind("pairs") if place.required and not pairs]:
         raise _missing(found, required[0])
+
+
+def is_behind(found: ShellCommand, words: Sequence[Word]) -> bool:
+    """Whether the words stand where the only one that may is `&`."""
+    return found.of_kind("word")[:1] == tuple(
+        place for place in found.takes if place.name == BACKGROUND
+    ) and any(word.text != BACKGROUND for word in words)
 
 
 def _stray(found: ShellCommand, words: Sequence[Word], pairs: Sequence[Word]) -> UsageError:

@@ -18,7 +18,7 @@ from dw.jobs.wildcards import wildcards_of
 from dw.jobs.workflow_arguments import OpenWorkflow
 from dw.redaction import redacted_arguments
 from dw.repl import completion
-from dw.repl.commands.registry import Call, Parameter, command
+from dw.repl.commands.registry import BACKGROUND, Call, Parameter, command
 from dw.repl.session import Session
 from dw.repl.variables import LastRun
 from dw.settings import Settings, parse_seconds
@@ -43,17 +43,35 @@ COUNT = Parameter("-n COUNT", "so many of each, by consecutive seeds", kind="opt
     "run",
     "run the workflow; name=value overrides arguments for this run; the key s ends it early",
     SWEPT,
+    Parameter(BACKGROUND, "at the end: in the background, as `queue` shows it"),
     COUNT,
     TIMEOUT,
     example="run num_inference_steps=30 seed=1..4",
 )
 def run(session: Session, call: Call) -> None:
     timeout_s = timeout_of(call)
+    if call.word not in (None, BACKGROUND):
+        raise UsageError(f"run does not take {call.word!r}", hints=[f"usage: {call.command.usage}"])
     workflow = session.workflow
     if not workflow.is_kept:
         session.warn(workflow.update(session.files.read_to_run(workflow.path)))
     runs = planned(session, workflow, call)
+    if call.word == BACKGROUND:
+        _run_behind(session, workflow, runs, timeout_s)
+        return
     run_planned(session, workflow, runs, executing(session, workflow, timeout_s))
+
+
+def _run_behind(
+    session: Session, workflow: OpenWorkflow, runs: Sequence[PlannedRun], timeout_s: float | None
+) -> None:
+    """Submit them as they are now, whatever becomes of the files."""
+    session.worker_workflow = workflow.path.resolve()
+    for run in runs:
+        request = request_of(session, workflow, run.arguments, run.drawn_seed, timeout_s)
+        differs = ", ".join(_differences(run, session))
+        number = session.background.add(request, differs)
+        session.renderer.status(f"[{number}] {workflow.name} {differs}".rstrip())
 
 
 def planned(

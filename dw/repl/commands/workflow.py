@@ -39,7 +39,8 @@ def load(session: Session, call: Call) -> None:
     if (workflow := _named(session, call.words[0], call.pairs)) is None:
         return
     workflow.set(call.pairs, session.last_seed)
-    if session.worker_workflow is not None and session.worker_workflow != workflow.path.resolve():
+    is_other = session.worker_workflow not in (None, workflow.path.resolve())
+    if is_other and not session.background.jobs:  # those need its models
         session.stop_worker()
     former, session.open_workflow = session.open_workflow, workflow
     if session.settings.standby:  # it imports what the workflow needs while the user types

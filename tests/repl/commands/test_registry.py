@@ -19,6 +19,7 @@ ALL = pytest.mark.parametrize("found", COMMANDS.values(), ids=COMMANDS)
 def test_the_commands_are_these() -> None:
     assert [*COMMANDS] == [
         *("load", "reload", "validate", "arg", "run", "rerun", "retry", "watch"),
+        *("queue", "cancel", "wait"),
         *("history", "show", "images", "open", "memory", "clear", "status", "worker"),
         *("edit", "config", "source", "let", "try", "trace", "help", "exit"),
     ]
