@@ -59,6 +59,7 @@ class RunMonitor:
         self.tracebacks = Tracebacks()
         self.is_script = is_script
         self.brief: Brief | None = None
+        self._text: str | None = None  # of the last run's workflow
         self._files: list[str] = []  # of the run that is being shown
         self._ask = ask
         self._keys_are_known = False  # whether the user has seen the keys, in an earlier run
@@ -84,9 +85,7 @@ class RunMonitor:
         early: list[None] = []
         with self.signals.waking(lambda: early.append(None)):  # there is no stream to wake yet
             stream = self.client.submit(command, timeout_s)
-            outcome = self._follow(
-                stream, path, can_cancel=isinstance(command, Run), is_interrupted=early
-            )
+            outcome = self._follow(stream, path, command, is_interrupted=early)
         if outcome.trace:
             self.tracebacks.keep(stream.run_id, outcome.trace)
         if outcome.error:
@@ -100,11 +99,14 @@ class RunMonitor:
         return not (self.is_script or self.signals.asks_to_leave)
 
     def _follow(
-        self, stream: EventStream, path: str, *, can_cancel: bool, is_interrupted: list[None]
+        self, stream: EventStream, path: str, command: Command, *, is_interrupted: list[None]
     ) -> Outcome:
+        can_cancel = isinstance(command, Run)
+        text = command.text if isinstance(command, Run) else None
         messages = EventMessages(
             path,
             brief=self.brief if can_cancel else None,
+            has_loaded=text is not None and text == self._text,
             tells_keys=self.keys.are_read and not self._keys_are_known,
             goes_on=not self.is_script,
         )
@@ -134,6 +136,7 @@ class RunMonitor:
             outcome = follow(
                 stream, on_event=show, on_interrupt=interrupt, goes_on=lambda: self.goes_on
             )
+        self._text = text or self._text
         if received and not self.goes_on:
             raise Interrupted(str(outcome.error or "interrupted"))
         return outcome

@@ -151,3 +151,12 @@ def test_memory_in_a_script_is_separated_by_tabs(scripted: Shell) -> None:
     lines = scripted.say("memory").splitlines()
     assert lines[7].split("\t") == ["component", "class", "dtype", "device", "size", "last used"]
     assert lines[8].split("\t")[0] == "gen.vae"
+
+
+def test_a_file_that_nobody_touched_is_not_called_changed(shell: Shell) -> None:
+    shell.say("load FluxDev", "run", "clear")
+    text = shell.say("run")
+    assert "Workflow file changed" not in text
+    assert "Loading workflow from examples/FluxDev.json" in text
+    shell.edit(description="another")
+    assert "Workflow file changed - reloading models..." in shell.say("run")
