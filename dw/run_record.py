@@ -183,6 +183,12 @@ def read_past(folder: Path) -> Past | None:
         return Past.of(folder, {"state": "unreadable", "cause": f"{RECORD}: {cause}"})
 
 
+def past(output_dir: Path) -> list[Past]:
+    """Every run with a record, the newest last; `dw.run_index` does not read each of them anew."""
+    found = [run for folder in output_dir.glob("*/*") if (run := read_past(folder))]
+    return sorted(found, key=lambda run: (str(run.facts.get("started", "")), run.folder))
+
+
 def find_past(output_dir: Path, word: str | None = None) -> Past:
     """The run that a user means: by its number, by `sd15/0002`, by the path of its folder or of a
     file in it; without a word the newest. Raises UsageError."""

@@ -56,7 +56,7 @@ class Shell:
         return json.loads((self.folder / f"{name}.json").read_text())
 
     def outputs(self) -> list[Path]:
-        return sorted(self.folder.glob("outputs/**/*.png"))
+        return sorted(self.folder.glob("outputs/*/*/*.png"))
 
 
 @pytest.fixture(scope="package")

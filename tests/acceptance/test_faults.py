@@ -213,7 +213,7 @@ def test_s_at_the_terminal_stops_a_run_and_retry_runs_it_again(
         screen.type("exit\r")
         assert screen.wait() == 0
         assert screen.is_as_it_was
-    assert len(list(tmp_path.glob("outputs/**/*.png"))) == 2
+    assert len(list(tmp_path.glob("outputs/*/*/*.png"))) == 2
 
 
 @pytest.mark.parametrize("end", ["all at once", "hangup", "loading"])
