@@ -1,15 +1,17 @@
-"""Paths: the media and local models that a workflow names must exist, where it may read."""
+"""Paths: the media, local models and graphs that a workflow names must exist, where it may read."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dw.types import Permissions
 from dw.workflow.builtin import is_builtin, unknown_model
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostic, Diagnostics, Severity
+from dw.workflow.graph_file import check_graph_file, graph_files
 from dw.workflow.json_path import JsonPath, is_path, walk
 from dw.workflow.media import is_url, media_places
 from dw.workflow.references import is_reference
@@ -30,7 +32,8 @@ def check_files(
     rehearse: bool = False,
     are_typed: bool = True,
 ) -> tuple[Diagnostic, ...]:
-    """Media and local models that the document names, with these arguments, and that do not exist.
+    """What is wrong with the media, local models and graphs that the document names, with these
+    arguments: they do not exist, or a graph is none.
 
     Names in the file must be in a folder that it may read (`may_read`); names in `arguments`, which
     the user typed, may be anywhere. None: the arguments are not known yet, and a wrong default is a
@@ -43,13 +46,20 @@ def check_files(
     named = [(path, place, _media_error) for path, place in media_places(data)]
     models = [(path, name) for path, name in models_in(data) if is_builtin(name) or not rehearse]
     named += [(path, name, _model_error) for path, name in models]
+    graphs = {path: (name, action) for path, name, action in graph_files(data)}
+    named += [(path, name, _media_error) for path, (name, _) in graphs.items()]
     found = []
     for path, name, error_of in named:
         variable = document.variable_at(path)
+        problems: Iterable[DataDiagnostic] = ()
         if message := error_of(document, name, bounded=not (are_typed and variable in given)):
-            is_default = variable is not None and arguments is None
-            severity: Severity = "warning" if is_default else "error"
-            found.append(document.locate(DataDiagnostic(path, message, severity)))
+            problems = (DataDiagnostic(path, message),)
+        elif path in graphs:
+            file = resolve(name, document.path.parent)
+            problems = check_graph_file(path, file, *graphs[path])
+        is_default = variable is not None and arguments is None
+        severity: Severity = "warning" if is_default else "error"
+        found += [document.locate(replace(each, severity=severity)) for each in problems]
     found += [document.locate(each) for each in _check_hub_options(document, data)]
     return tuple(found)
 

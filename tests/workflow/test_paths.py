@@ -289,3 +289,66 @@ def test_keys_that_adapters_do_not_have_are_answered(
     (message,) = refusals(save(folder, of_pipeline(arguments=arguments, **{section: value})))
     assert message.startswith(f"unknown key {key!r}: ")
     assert way in message
+
+
+NODES = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}},
+}
+
+
+def of_graph(folder: Path, text: str | bytes | None, **options: Any) -> Path:
+    if text is not None:
+        (folder / "g.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    action = {"server": "http://127.0.0.1:8188", "prompt": "g.json", **options}
+    step = {"name": "draw", "comfyui": action, "result": {"content_type": "image/png"}}
+    return save(folder, workflow(step))
+
+
+def test_a_graph_in_a_file_is_fine(folder: Path) -> None:
+    path = of_graph(folder, json.dumps(NODES), inputs={"1.width": 9}, outputs=["2"])
+    assert load_document(path).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "file 'g.json' does not exist"),
+        ('{"1": }', "cannot read the graph 'g.json': line 1, column 7: "),
+        (b"\x89PNG\xff", "cannot read the graph 'g.json': "),
+        ("[]", "'g.json': the graph must be an object of nodes by their ids"),
+        ('{"nodes": [], "links": []}', "'g.json': the graph is in the format of ComfyUI's editor"),
+        ('{"7": {"inputs": {}}}', "'g.json': node '7' needs 'class_type'"),
+    ],
+)
+def test_a_file_that_is_no_graph_is_told_before_a_run(
+    folder: Path, text: str | bytes | None, message: str
+) -> None:
+    [refusal] = refusals(of_graph(folder, text))
+    assert refusal.startswith(message)
+
+
+def test_inputs_and_outputs_are_compared_with_the_graph_in_the_file(folder: Path) -> None:
+    inputs = {"1.widht": 9, "3.width": 9}
+    path = of_graph(folder, json.dumps(NODES), inputs=inputs, outputs=["4"])
+    assert refusals(path) == [
+        "node '1' (EmptyImage) has no input 'widht' (did you mean 'width'?)",
+        "there is no node '3'; there are 1, 2",
+        "there is no node '4'; there are 1, 2",
+    ]
+
+
+def test_a_graph_that_an_argument_may_replace_is_a_warning(folder: Path) -> None:
+    of_graph(folder, "[]")
+    step = {"name": "draw", "comfyui": {"prompt": "variable:graph"}}
+    document = load_document(save(folder, workflow(step, variables={"graph": "g.json"})))
+    [warning] = document.warnings
+    assert warning.message.startswith("'g.json': the graph must be")
+    [error] = check_files(document, {"graph": "g.json"})
+    assert error.severity == "error"
+
+
+def test_a_graph_out_of_reach_is_not_read(folder: Path) -> None:
+    (folder.parent / "g.json").write_text("secret")
+    [refusal] = refusals(of_graph(folder, None, prompt="../g.json"))
+    assert "is outside of the workflow's folder" in refusal

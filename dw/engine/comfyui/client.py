@@ -74,7 +74,7 @@ class Client:
     # ------------------------------------------------------------------ prompts
 
     def submit(self, graph: Mapping[str, Any], *, prompt_id: str, client_id: str) -> None:
-        """Queue a graph. Raises RunFailed unless all of it will run."""
+        """Queue a graph. Raises RunFailed unless all of it will run; some of it may then."""
         body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
         answer = self._send("POST", "/prompt", body)
         said = self._object(answer)
@@ -83,8 +83,6 @@ class Client:
             for node, what in (said.get("node_errors") or {}).items()
             for each in what.get("errors", ())
         ]
-        if answer.status == 200 and problems:
-            self.cancel(prompt_id)  # it would run the other outputs
         if answer.status != 200 or problems:
             error = said.get("error") or {}
             texts = (error.get("message"), error.get("details"))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dw.engine.comfyui.client import Client
 from dw.engine.files.access import FileAccess
-from dw.errors import RunFailed, did_you_mean
-from dw.text_files import NotUtf8, read_text
+from dw.errors import RunFailed, WorkflowError, did_you_mean
 from dw.workflow.format.comfyui import ComfyUI, check_graph, is_link
+from dw.workflow.graph_file import read_graph_file
 from dw.workflow.json_path import spell_value
 
 Graph = dict[str, Any]
@@ -23,11 +22,10 @@ def read_graph(action: ComfyUI, access: FileAccess) -> Graph:
     """The graph, from its file where it has one. Raises RunFailed unless it is one."""
     graph: Any = action.prompt
     if isinstance(graph, str):
-        name = graph
         try:
-            graph = json.loads(read_text(access.path(name)))
-        except (OSError, NotUtf8, ValueError) as error:
-            raise RunFailed(f"cannot read the graph {name!r}: {error}") from error
+            graph = read_graph_file(access.path(graph), graph)
+        except WorkflowError as error:
+            raise RunFailed(error.message) from error
     if problems := list(check_graph(graph, action.inputs, action.outputs)):
         raise RunFailed("; ".join(each.message for each in problems))
     return copy.deepcopy(dict(graph))

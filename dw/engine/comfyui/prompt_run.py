@@ -131,7 +131,7 @@ def _outcome(client: Client, graph: Graph, prompt_id: str, progress: Progress) -
                         progress(min(len(done), len(graph)) - 1, len(graph))
                     client.check()
         except BaseException:
-            client.cancel(prompt_id)
+            client.cancel(prompt_id)  # refused, a graph may run for its other outputs
             raise
     _require_success(entry)
     progress(len(graph), len(graph))
