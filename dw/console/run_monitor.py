@@ -59,7 +59,7 @@ class RunMonitor:
         self.tracebacks = Tracebacks()
         self.is_script = is_script
         self.brief: Brief | None = None
-        self._text: str | None = None  # of the last run's workflow
+        self.last_text: str | None = None  # of the workflow that ran since a load
         self._files: list[str] = []  # of the run that is being shown
         self._ask = ask
         self._keys_are_known = False  # whether the user has seen the keys, in an earlier run
@@ -106,7 +106,7 @@ class RunMonitor:
         messages = EventMessages(
             path,
             brief=self.brief if can_cancel else None,
-            has_loaded=text is not None and text == self._text,
+            has_loaded=text is not None and text == self.last_text,
             tells_keys=self.keys.are_read and not self._keys_are_known,
             goes_on=not self.is_script,
         )
@@ -136,7 +136,7 @@ class RunMonitor:
             outcome = follow(
                 stream, on_event=show, on_interrupt=interrupt, goes_on=lambda: self.goes_on
             )
-        self._text = text or self._text
+        self.last_text = text or self.last_text
         if received and not self.goes_on:
             raise Interrupted(str(outcome.error or "interrupted"))
         return outcome

@@ -100,7 +100,9 @@ def test_clear_frees_the_models_and_the_next_run_loads_again(shell: Shell):
     ]
     assert_transcript(shell("clear"), cleared)
     assert_transcript(shell("memory"), cleared[1:8])
-    assert_transcript(shell("run"), [*FIRST_RUN[2:], *completed(1)])
+    shown = shell("run")
+    assert_transcript(shown, [FIRST_RUN[2], *FIRST_RUN[4:], *completed(1)])
+    assert not [line for line in shown if line.startswith("Workflow file changed")]
 
 
 def test_clear_hard_replaces_the_process(shell: Shell):

@@ -43,6 +43,7 @@ def load(session: Session, call: Call) -> None:
     if is_other and not session.background.jobs:  # those need its models
         session.stop_worker()
     former, session.open_workflow = session.open_workflow, workflow
+    session.monitor.last_text = None
     if session.settings.standby:  # it imports what the workflow needs while the user types
         session.client.submit(
             prepare_command(session.client.next_id(), workflow.document, session.permissions)
