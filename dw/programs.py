@@ -59,6 +59,9 @@ PROGRAMS = {
     "doctor": ProgramEntry(
         "dw.doctor", "check this machine, its disks, device and models", "dw doctor examples"
     ),
+    "comfyui": ProgramEntry(
+        "dw.comfyui", "make a workflow from a ComfyUI graph", "dw comfyui fox.png > fox.json"
+    ),
     "schema": ProgramEntry(
         "dw.schema", "print the JSON Schema of workflow files", "dw schema > dw.schema.json"
     ),

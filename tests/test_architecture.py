@@ -46,7 +46,7 @@ ENGINE = (
 )
 """The rooms of the engine from the bottom: each imports itself and those before it."""
 
-FACES = {"repl", "doctor", "run", "rehearse", "validate", "schema", "serve", "runpod"}
+FACES = {"repl", "doctor", "run", "rehearse", "validate", "schema", "serve", "runpod", "comfyui"}
 """The programs. They import every layer, except as the tests below say, and never each other."""
 
 ENGINE_USERS = ["dw/rehearse.py", "dw/validate.py", "dw/worker/child/server.py"]
