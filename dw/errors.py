@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
+from dw.vocabulary import meant_by
+
 if TYPE_CHECKING:
     from dw.types import Diagnostic
 
@@ -358,18 +360,24 @@ def told(error: BaseException, *, with_type: bool = False) -> str:
 def did_you_mean(
     name: str, known: Iterable[str], *, by_word: bool = False, cutoff: float = 0.6
 ) -> str:
-    """The end of a sentence: ` (did you mean 'offload'?)`, or nothing when no known name is near.
+    """The end of a sentence: ` (did you mean 'offload'?)`, or nothing when no known name is near,
+    whatever its capitals.
 
-    `by_word`: a name is also near when one of its words is. `cutoff` is the likeness that counts.
+    What another program calls a known name counts before what is spelt alike. `by_word`: a name is
+    also near when one of its words is. `cutoff` is the likeness that counts.
 
     >>> did_you_mean("ofload", ["offload", "device"])
     " (did you mean 'offload'?)"
-    >>> did_you_mean("steps", ["num_inference_steps", "seed"], by_word=True)
-    " (did you mean 'num_inference_steps'?)"
+    >>> did_you_mean("cfg", ["num_inference_steps", "guidance_scale"])
+    " (did you mean 'guidance_scale'?)"
+    >>> did_you_mean("width", ["image_width", "seed"], by_word=True)
+    " (did you mean 'image_width'?)"
     """
-    names = {each: each for each in known}
-    nearest = get_close_matches(name, names, n=1, cutoff=cutoff)
+    names = {each.lower(): each for each in known}
+    if meant := meant_by(name, names.values()):
+        return f" (did you mean {meant!r}?)"
+    nearest = get_close_matches(name.lower(), names, n=1, cutoff=cutoff)
     if by_word and not nearest:
-        names = {word: each for each in names for word in each.split("_")}
-        nearest = get_close_matches(name, names, n=1, cutoff=0.8)
+        names = {word: each for each in names.values() for word in each.lower().split("_")}
+        nearest = get_close_matches(name.lower(), names, n=1, cutoff=0.8)
     return f" (did you mean {names[nearest[0]]!r}?)" if nearest else ""

@@ -118,7 +118,9 @@ class Document:
         """The workflow with these values, if its shape is right, and its diagnostics. Raises
         UsageError."""
         trust = self.permissions.trust
-        workflow, diagnostics = validate(self.filled(arguments), self.children, trust=trust)
+        workflow, diagnostics = validate(
+            self.filled(arguments), self.children, trust=trust, variables=self.variables
+        )
         return workflow, tuple(map(self.locate, diagnostics))
 
     def partial(self, arguments: Mapping[str, Any] = _NOTHING) -> Workflow:

@@ -58,7 +58,7 @@ def _find_below(name: str, workflow_dir: Path) -> Path:
         Path.cwd()  # a folder that was deleted explains it better
         names = workflow_names(workflow_dir)
         raise UsageError(
-            f"unknown workflow {name!r}{_nearest(wanted, (*names, *builtin_names()))}",
+            f"unknown workflow {name!r}{did_you_mean(wanted, (*names, *builtin_names()))}",
             hints=[
                 *_known(names, workflow_dir),
                 f"built in: {', '.join(builtin_names())}",
@@ -71,13 +71,6 @@ def _find_below(name: str, workflow_dir: Path) -> Path:
         both = " and ".join(map(str, nearest))
         raise UsageError(f"{name!r} could be {both}", hints=[LoadPath(str(nearest[0]))])
     return nearest[0]
-
-
-def _nearest(name: str, names: tuple[str, ...]) -> str:
-    for known in names:
-        if known.lower() == name.lower():
-            return f" (did you mean {known!r}?)"
-    return did_you_mean(name, names)
 
 
 def _known(names: tuple[str, ...], workflow_dir: Path) -> Iterator[Hint]:

@@ -25,6 +25,7 @@ from dw.workflow.diagnostics import (
     raise_on_errors,
 )
 from dw.workflow.document import Document
+from dw.workflow.format.comfyui import NO_WORKFLOW, is_graph
 from dw.workflow.json_path import JsonPath
 from dw.workflow.jsonc import JsonError, JsonSource, line_column, parse_json
 from dw.workflow.paths import check_files, may_read, outside
@@ -223,6 +224,9 @@ def _check(
     if not isinstance(data, dict):
         yield from check_shape(data)[1]
         return
+    if is_graph(data):
+        yield DataDiagnostic((), NO_WORKFLOW)
+        return
     declared = data.get("variables")
     defaults = substitute(declared, {}, constants) if isinstance(declared, dict) else {}
     yield from check_names(declared)
@@ -231,7 +235,7 @@ def _check(
         yield DataDiagnostic(("variables",), message)
         return
     data = filled(data, defaults, constants=constants, uses=uses)
-    _, diagnostics = validate(data, children, trust=trust)
+    _, diagnostics = validate(data, children, trust=trust, variables=defaults)
     for diagnostic in diagnostics:
         name = variable_at(diagnostic.path, uses)
         if name is None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dw.errors import RunFailed
 from dw.types import Permissions
 from dw.workflow.builtin import is_builtin, unknown_model
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostic, Diagnostics, Severity
 from dw.workflow.graph_file import check_graph_file, graph_files
+from dw.workflow.hub_address import hub_file
 from dw.workflow.json_path import JsonPath, is_path, walk
 from dw.workflow.media import is_url, media_places
 from dw.workflow.references import is_reference
@@ -44,15 +47,20 @@ def check_files(
     given = arguments or {}
     data = document.filled(given)
     named = [(path, place, _media_error) for path, place in media_places(data)]
-    models = [(path, name) for path, name in models_in(data) if is_builtin(name) or not rehearse]
-    named += [(path, name, _model_error) for path, name in models]
+    foreign = {path: wrong for path, name in models_in(data) if (wrong := _foreign(path, name))}
+    named += [
+        (path, name, _model_error)
+        for path, name in models_in(data)
+        if path in foreign or is_builtin(name) or not rehearse
+    ]
     graphs = {path: (name, action) for path, name, action in graph_files(data)}
     named += [(path, name, _media_error) for path, (name, _) in graphs.items()]
     found = []
     for path, name, error_of in named:
         variable = document.variable_at(path)
         problems: Iterable[DataDiagnostic] = ()
-        if message := error_of(document, name, bounded=not (are_typed and variable in given)):
+        bounded = not (are_typed and variable in given)
+        if message := foreign.get(path) or error_of(document, name, bounded=bounded):
             problems = (DataDiagnostic(path, message),)
         elif path in graphs:
             file = resolve(name, document.path.parent)
@@ -105,7 +113,7 @@ def _media_error(document: Document, name: str, *, bounded: bool) -> str | None:
     folder = document.path.parent
     path = resolve(name, folder)
     if not os.path.isfile(path):
-        return f"file {name!r} does not exist"
+        return f"file {name!r} does not exist{_looked_for(name, folder)}"
     return outside(name) if bounded and not may_read(path, document.permissions, folder) else None
 
 
@@ -116,8 +124,43 @@ def _model_error(document: Document, name: str, *, bounded: bool) -> str | None:
     path = resolve(name, folder)
     if not os.path.exists(path):
         missing = is_local(name)  # else it is a hub id
-        return f"model file or folder {name!r} does not exist" if missing else None
+        where = _looked_for(name, folder)
+        return f"model file or folder {name!r} does not exist{where}" if missing else None
     return outside(name) if bounded and not may_read(path, document.permissions, folder) else None
+
+
+def _foreign(path: JsonPath, name: str) -> str | None:
+    """The error for an address or a file that the place of a model's name does not take."""
+    is_whole = path[-1] == "model_name" and path[-2] == "from_pretrained_arguments"
+    if not is_url(name):
+        is_file = is_whole and name.endswith(WEIGHTS)
+        return f"{name!r} is one file: write {_single_file(name)} in its place" if is_file else None
+    try:
+        found = hub_file(name)
+    except RunFailed as error:
+        return "; ".join([error.message, *map(str, error.hints)])
+    if not is_whole:
+        return None
+    if found.path is not None and found.path.endswith(WEIGHTS):
+        return f"the address is that of one file: write {_single_file(name)} in its place"
+    options = {"model_name": found.repository}
+    if found.revision not in (None, "main"):
+        options["revision"] = found.revision
+    if found.path is not None:
+        options["subfolder"] = found.path
+    return f"a model is named by its hub id: write {json.dumps(options)[1:-1]}"
+
+
+def _single_file(name: str) -> str:
+    return f'"from_single_file": {json.dumps(name)}'
+
+
+def _looked_for(name: str, folder: Path) -> str:
+    """Where a relative name was looked for, as the end of a sentence."""
+    if Path(os.path.expanduser(name)).is_absolute():
+        return ""
+    places = dict.fromkeys(str(each.absolute()) for each in (folder, Path.cwd()))
+    return f" in {' or in '.join(places)}"
 
 
 def is_local(name: str) -> bool:

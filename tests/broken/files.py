@@ -34,8 +34,12 @@ def _engine() -> Engine:
 
 
 def reported(path: Path) -> str:
-    """A line for each problem: `line:column: severity: message`, in a file of its own with it."""
-    lines = (str(each).removeprefix(f"{path.name}:") for each in problems(path))
+    """A line for each problem: `line:column: severity: message`, in a file of its own with it.
+    `FOLDER` is the one that the files are in."""
+    lines = (
+        str(each).removeprefix(f"{path.name}:").replace(str(FOLDER), "FOLDER")
+        for each in problems(path)
+    )
     return "".join(f"{line}\n" for line in lines)
 
 

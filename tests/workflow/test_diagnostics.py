@@ -147,7 +147,8 @@ SHAPE = [
     (pipe(more=', "scheduler": {"configuration": ¶{}}'), "'configuration' needs 'scheduler_type'"),
     (
         pipe(more=', "loras": ¶{"model_name": "a/b"}'),
-        '\'loras\' must be a list, got {"model_name": "a/b"}',
+        '\'loras\' must be a list, got {"model_name": "a/b"}; '
+        'write "loras": [{"model_name": "a/b"}]',
     ),
     (pipe(more=', "loras": [{"model_name": "a/b"}, ¶{}]'), "'loras[1]' needs 'model_name'"),
     (

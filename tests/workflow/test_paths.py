@@ -40,9 +40,10 @@ def save(folder: Path, data: Any) -> Path:
 
 
 def refusals(path: Path, **options: Any) -> list[str]:
+    """The errors, without the folders in which a file was looked for."""
     with pytest.raises(WorkflowError) as caught:
         load_document(path, **options)
-    return [each.message for each in caught.value.problems]
+    return [each.message.partition(" in /")[0] for each in caught.value.problems]
 
 
 PRESENT = [
@@ -73,6 +74,59 @@ def test_missing_media_are_named(folder: Path, image: Any) -> None:
 def test_media_of_a_task_with_inputs_are_checked(folder: Path) -> None:
     step = {"name": "t", "task": {"command": "x", "inputs": [{"image": "dog.png"}]}}
     assert refusals(save(folder, workflow(step))) == ["file 'dog.png' does not exist"]
+
+
+def test_it_is_said_where_a_relative_name_was_looked_for(folder: Path) -> None:
+    with pytest.raises(WorkflowError) as caught:
+        load_document(save(folder, of_task(image=["dog.png", "/no/dog.png", "~/dog.png"])))
+    assert [each.message for each in caught.value.problems] == [
+        f"file 'dog.png' does not exist in {folder} or in {Path.cwd()}",
+        "file '/no/dog.png' does not exist",
+        "file '~/dog.png' does not exist",
+    ]
+
+
+HUB = "https://huggingface.co/owner/name"
+ELSEWHERE = "models are loaded from huggingface.co, not from 'civitai.com'; download the file and "
+ELSEWHERE += "name its path"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (HUB, 'a model is named by its hub id: write "model_name": "owner/name"'),
+        (f"{HUB}/tree/main", 'a model is named by its hub id: write "model_name": "owner/name"'),
+        (
+            f"{HUB}/tree/v2/unet",
+            'a model is named by its hub id: write "model_name": "owner/name", "revision": "v2", '
+            '"subfolder": "unet"',
+        ),
+        (
+            f"{HUB}/resolve/main/a.safetensors",
+            "the address is that of one file: write "
+            f'"from_single_file": "{HUB}/resolve/main/a.safetensors" in its place',
+        ),
+        ("https://civitai.com/models/133005", ELSEWHERE),
+        (
+            "models/a.safetensors",
+            "'models/a.safetensors' is one file: write "
+            '"from_single_file": "models/a.safetensors" in its place',
+        ),
+    ],
+)
+def test_what_names_no_folder_of_a_pipeline_is_told(folder: Path, name: str, message: str) -> None:
+    (folder / "models").mkdir()
+    (folder / "models" / "a.safetensors").touch()
+    path = save(folder, of_pipeline(from_pretrained_arguments={"model_name": name}))
+    assert refusals(path) == [message]
+
+
+def test_a_lora_is_a_file_or_an_address_of_the_hub(folder: Path) -> None:
+    (folder / "a.safetensors").touch()
+    fine = [{"model_name": "a.safetensors"}, {"model_name": f"{HUB}/blob/main/a.safetensors"}]
+    load_document(save(folder, of_pipeline(loras=fine)))
+    wrong = [{"model_name": "https://civitai.com/api/download/models/1"}]
+    assert refusals(save(folder, of_pipeline(loras=wrong))) == [ELSEWHERE]
 
 
 def test_a_folder_is_not_an_image(folder: Path) -> None:
@@ -108,7 +162,7 @@ def test_a_missing_default_is_a_warning_until_the_arguments_are_known(folder: Pa
     (warning,) = document.warnings
     assert (warning.severity, warning.message) == (
         "warning",
-        "file 'dog.png' does not exist (argument 'image')",
+        f"file 'dog.png' does not exist in {folder} or in {Path.cwd()} (argument 'image')",
     )
     assert [each.severity for each in check_files(document, {})] == ["error"]
     assert check_files(document, {"image": "cat.png"}) == ()

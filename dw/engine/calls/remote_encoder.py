@@ -17,8 +17,8 @@ from safetensors.torch import load as load_safetensors
 
 from dw.engine.files.access import FileAccess
 from dw.engine.files.download import fetch
-from dw.engine.models.hub_address import HOSTS
 from dw.errors import RunFailed
+from dw.workflow.hub_address import HOSTS
 
 Tensors = dict[str, torch.Tensor]
 

@@ -13,7 +13,9 @@ from dw.engine.python.annotations import type_error
 from dw.engine.python.keywords import unknown_argument
 from dw.engine.python.signatures import call_parameters
 from dw.errors import did_you_mean
+from dw.vocabulary import OTHER_NAMES, meant_by, same_word, way_of
 from dw.workflow.checks.classes import diffusers_names
+from dw.workflow.checks.keys import meaning
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.chain import REFERENCES
 from dw.workflow.format.model import PipelineReference
@@ -34,11 +36,9 @@ def check_call(
     for name, value in action.arguments.items():
         where = (*path, "arguments", name)
         if name == "generator":
-            yield DataDiagnostic(
-                where, f"{name!r} cannot be given: it is made of the seed{_SEED}", at_key=True
-            )
+            yield DataDiagnostic(where, f"{name!r} cannot be given{way_of(name)}", at_key=True)
         elif name not in parameters:
-            if message := _unknown(cls, name, parameters, function):
+            if message := _unknown(cls, name, value, parameters, function):
                 yield DataDiagnostic(where, message, at_key=True)
         elif wrong := type_error(parameters[name], value):
             yield DataDiagnostic(where, wrong)
@@ -59,33 +59,6 @@ def check_call(
             yield DataDiagnostic((*path, "chain", key), message)
 
 
-_SEED = ", which goes beside 'arguments': \"seed\": 7"
-_ELSEWHERE = {
-    "seed": _SEED,
-    "fps": "; it goes into 'result': \"fps\": 8",
-    **dict.fromkeys(
-        ("sampler", "sampler_name", "scheduler"),
-        '; beside \'arguments\' goes "scheduler": {"configuration": {"scheduler_type": ...}}',
-    ),
-}
-"""Arguments that people look for among those of a call, and where they belong."""
-
-_OTHER_NAMES = {
-    **dict.fromkeys(
-        ("batch_size", "batch_count", "n", "n_iter", "num_images", "num_samples"),
-        ("num_images_per_prompt", "num_videos_per_prompt", "num_waveforms_per_prompt"),
-    ),
-    **dict.fromkeys(("steps", "sampling_steps"), ("num_inference_steps",)),
-    **dict.fromkeys(("cfg", "cfg_scale", "scale"), ("guidance_scale", "true_cfg_scale")),
-    **dict.fromkeys(("denoise", "denoising_strength"), ("strength",)),
-    **dict.fromkeys(("negative", "neg_prompt"), ("negative_prompt",)),
-    "init_image": ("image",),
-    "mask": ("mask_image",),
-    "frames": ("num_frames",),
-    "length": ("num_frames",),
-}
-"""Names of arguments in other programs, and those of diffusers."""
-
 _TASKS = (
     "Img2Img",
     "ImageToImage",
@@ -99,26 +72,36 @@ _TASKS = (
 
 
 def _unknown(
-    cls: Any, name: str, parameters: Mapping[str, Parameter], function: Callable[..., Any]
+    cls: Any,
+    name: str,
+    value: Any,
+    parameters: Mapping[str, Parameter],
+    function: Callable[..., Any],
 ) -> str | None:
     """The error for an argument that the call does not take, with what to write instead."""
-    meant = next((each for each in _OTHER_NAMES.get(name, ()) if each in parameters), None)
-    hint = f" (did you mean {meant!r}?)" if meant else _ELSEWHERE.get(name) or _relatives(cls, name)
     message = unknown_argument(cls.__name__, name, parameters, function)
+    hint = did_you_mean(name, parameters) if meant_by(name, parameters) else ""
+    hint = hint or _relatives(cls, name) or meaning(name, parameters, value)
     return f"{cls.__name__} takes no argument {name!r}{hint}" if message and hint else message
 
 
 def _relatives(cls: Any, name: str) -> str:
-    """The pipelines for other tasks on the same models that take the argument, as the end of a
-    sentence."""
+    """The pipelines for other tasks on the same models that take the argument, also under the name
+    that it has here, as the end of a sentence."""
     stem = cls.__name__.removesuffix("Pipeline")
+    for task in sorted(_TASKS, key=len, reverse=True):
+        stem = stem.replace(task, "")
     others = [f"{stem}{task}Pipeline" for task in _TASKS]
-    found = [
-        other
-        for other in others
-        if other in diffusers_names() and name in call_parameters(getattr(diffusers, other))
-    ]
-    return f"; {' and '.join(found)} {'take' if len(found) > 1 else 'takes'} it" if found else ""
+    for each in (name, *OTHER_NAMES.get(same_word(name), ())):
+        found = [
+            other
+            for other in others
+            if other in diffusers_names() and each in call_parameters(getattr(diffusers, other))
+        ]
+        if found:
+            what = "it" if each == name else repr(each)
+            return f"; {' and '.join(found)} {'take' if len(found) > 1 else 'takes'} {what}"
+    return ""
 
 
 def component_names(pipeline: Pipeline) -> Iterator[tuple[str, JsonPath]]:

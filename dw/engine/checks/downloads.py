@@ -15,11 +15,11 @@ from httpx2 import HTTPError
 from huggingface_hub import HfApi, constants
 
 from dw.engine.memory.out_of_memory import size_in_words
-from dw.engine.models.hub_address import HubFile, hub_file
 from dw.engine.models.source import Sources
 from dw.engine.models.weights_file import PICKLES
 from dw.errors import RunFailed
 from dw.workflow import Diagnostic, Document
+from dw.workflow.hub_address import HubFile, hub_file
 from dw.workflow.json_path import JsonPath
 from dw.workflow.paths import is_local, models_in, resolve
 

@@ -18,7 +18,6 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from dw.engine.files.access import FileAccess
 from dw.engine.models.component_files import has_variant, weight_files
-from dw.engine.models.hub_address import hub_file
 from dw.engine.models.model_files import ModelFiles
 from dw.engine.models.not_found import lack, missing_path, not_found, not_whole
 from dw.engine.models.weights_file import PICKLES, check_weights
@@ -26,6 +25,7 @@ from dw.errors import RunFailed, did_you_mean
 from dw.types import FileState
 from dw.workflow.builtin import is_builtin, require_model
 from dw.workflow.checks.options import option_error
+from dw.workflow.hub_address import hub_file
 from dw.workflow.paths import WEIGHTS, is_local, resolve
 
 HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "force_download", "token")

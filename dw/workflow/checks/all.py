@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dw.errors import UsageError, did_you_mean
@@ -12,6 +12,7 @@ from dw.workflow.checks.keys import check_keys
 from dw.workflow.checks.options import check_options
 from dw.workflow.checks.shape import check_shape
 from dw.workflow.checks.sharing import check_pipeline_references, check_reused
+from dw.workflow.checks.texts import check_texts
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.model import Workflow
 from dw.workflow.json_path import JsonPath
@@ -23,9 +24,13 @@ if TYPE_CHECKING:
 
 
 def validate(
-    data: dict[str, Any], children: Mapping[str, Document], *, trust: bool
+    data: dict[str, Any],
+    children: Mapping[str, Document],
+    *,
+    trust: bool,
+    variables: Collection[str] = (),
 ) -> tuple[Workflow | None, tuple[DataDiagnostic, ...]]:
-    """The workflow in `data`, whose variables are filled in, and its diagnostics.
+    """The workflow in `data`, whose `variables` (these names) are filled in, and its diagnostics.
 
     The workflow is None only when its shape is wrong.
     """
@@ -41,6 +46,7 @@ def validate(
         *check_media(data),
         *check_options(data, trust=trust),
         *check_sub_arguments(data, children),
+        *check_texts(data, variables),
     )
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from dw.errors import did_you_mean
 from dw.extras import missing_package
+from dw.vocabulary import sampler_hint
 from dw.workflow.checks.modules import DTYPES, TRUSTED_PACKAGES, class_error, module_error
-from dw.workflow.checks.samplers import sampler_hint
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.comfyui import is_for_comfyui
 from dw.workflow.format.construction import (

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, get_args, get_origin
 
 from dw.errors import did_you_mean
+from dw.vocabulary import ARGUMENTS, meant_by, way_of
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
-from dw.workflow.format.model import Workflow
-from dw.workflow.format.section import Section
+from dw.workflow.format.model import Step, Workflow
+from dw.workflow.format.section import Section, words
 from dw.workflow.json_path import JsonPath
 
 _NEAR = 0.75
 """Similarity from which an unknown key counts as a typing error: `stpes` for `steps`. `notes` (0.6)
 does not; people keep notes in their files."""
+
+_NOTES = words("format inputs mode model names options outputs path server type url variant")
+"""Keys of many objects, or words of notes: where they may stand says nothing."""
 
 
 def check_keys(data: Any, model: type[Section] = Workflow, path: JsonPath = ()) -> Diagnostics:
@@ -47,12 +52,44 @@ def _check_key(key: str, data: dict[str, Any], model: type[Section], path: JsonP
         return
     if way := model.elsewhere.get(key):
         yield DataDiagnostic(here, f"unknown key {key!r}: {way}", at_key=True)
+    elif way := meaning(key, known_keys(model), data[key]):
+        yield DataDiagnostic(here, f"unknown key {key!r}{way}", at_key=True)
     elif model.closed or nearest_key(key, known_keys(model)):
         known = ", ".join(sorted(known_keys(model)))
         hint = did_you_mean(key, known_keys(model)) or f"; known are {known}"
         yield DataDiagnostic(here, f"unknown key {key!r}{hint}", at_key=True)
     elif not key.startswith(("_", "$")):
         yield DataDiagnostic(here, f"unknown key {key!r} is ignored", "warning", at_key=True)
+
+
+def meaning(key: str, known: Collection[str], value: Any = None) -> str:
+    """What is written for a key that another program has, or that stands at another place here, as
+    the end of a sentence."""
+    if meant_by(key, known):
+        return did_you_mean(key, known)
+    if way := way_of(key, value):
+        return way
+    meant = meant_by(key, ARGUMENTS)
+    if (meant or key in ARGUMENTS) and ARGUMENTS.isdisjoint(known):
+        return f"; write {json.dumps(meant or key)} inside 'arguments'"
+    places = _places().get(key, ())
+    if 0 < len(places) < 3:
+        return f"; it is a key of {' or '.join(map(repr, places))}"
+    return ""
+
+
+@cache
+def _places() -> Mapping[str, list[str]]:
+    """The keys of a step's parts to the names of the objects that have them."""
+    found: dict[str, list[str]] = {}
+    waiting: list[tuple[str, type[Section]]] = list(sections(Step).items())
+    for name, model in waiting:
+        for key in sorted(known_keys(model) - _NOTES):
+            if name not in (names := found.setdefault(key, [])):
+                names.append(name)
+        inner = ((each, part) for each, part in sections(model).items() if part is not model)
+        waiting += [(each, part) for each, part in inner if (each, part) not in waiting]
+    return found
 
 
 def nearest_key(key: str, others: Iterable[str]) -> str | None:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dw.errors import did_you_mean
+from dw.workflow.checks.forms import form_hint
 from dw.workflow.checks.keys import nearest_key
 from dw.workflow.diagnostics import DataDiagnostic, Diagnostics
 from dw.workflow.format.model import Workflow
@@ -36,6 +37,12 @@ _WANTED = {
 }
 """Pydantic's error types to what the value must be."""
 
+_KINDS = {
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "object"),
+    **dict.fromkeys(("list_type", "tuple_type"), "list"),
+}
+"""Pydantic's error types to what a word stands in the place of."""
+
 _MANY = 12  # choices, of which a message lists only the nearest
 _CHOICE = re.compile(r"'([^']*)'")
 
@@ -58,7 +65,9 @@ def _check_errors(error: ValidationError, data: Any) -> Diagnostics:
         elif detail["type"] == "too_short" and detail["input"]:
             continue  # pydantic does not count the items with errors
         else:
-            yield DataDiagnostic(path, f"{spell_path(path)} {describe_error(detail)}")
+            kind = _KINDS.get(detail["type"])
+            form = form_hint(path, detail["input"], as_list=kind == "list") if kind else ""
+            yield DataDiagnostic(path, f"{spell_path(path)} {describe_error(detail)}{form}")
 
 
 def describe_error(detail: ErrorDetails) -> str:

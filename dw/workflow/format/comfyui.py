@@ -19,6 +19,11 @@ IN_UI_FORMAT = (
     "the graph is in the format of ComfyUI's editor; its menu saves the one to run: Export (API)"
 )
 
+NO_WORKFLOW = (
+    "this is a ComfyUI graph, not a workflow; a step of a workflow has a ComfyUI server run it: "
+    '{"name": "draw", "comfyui": {"prompt": "GRAPH.json"}}'
+)
+
 
 class ComfyUI(Section):
     """Has a ComfyUI server run a graph, whose pictures, videos, audio and texts are the results."""
@@ -91,6 +96,17 @@ def _check_nodes(graph: Mapping[str, Any]) -> Diagnostics:
                 if source not in graph:
                     message = f"{field!r} of node {name!r}: {_no_node(source, graph)}"
                     yield DataDiagnostic((*where, "inputs", field), message)
+
+
+def is_graph(data: Mapping[str, Any]) -> bool:
+    """Whether the content of a file is a graph, as it is run or as ComfyUI's editor or its clients
+    write it, and no workflow."""
+    if "steps" in data:
+        return False
+    graph = data["prompt"] if isinstance(data.get("prompt"), dict) else data
+    nodes = graph["nodes"] if isinstance(graph.get("nodes"), list) else graph.values()
+    words = ("class_type", "widgets_values")
+    return any(isinstance(node, dict) and not node.keys().isdisjoint(words) for node in nodes)
 
 
 def links(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -148,23 +148,22 @@ def test_a_generator_is_refused_with_the_place_of_the_seed(warm: Session, value:
     for cls in (SD, "StableDiffusionXLModularPipeline"):
         [message] = messages(warm, called(cls, {"generator": value}))
         assert message == (
-            "'generator' cannot be given: it is made of the seed, which goes beside 'arguments': "
-            '"seed": 7'
+            "'generator' cannot be given; it is made of the seed: \"seed\": 7 beside 'arguments'"
         )
 
 
 @pytest.mark.parametrize(
     ("cls", "name", "hint"),
     [
-        (SD, "seed", ", which goes beside 'arguments': \"seed\": 7"),
+        (SD, "seed", "; write \"seed\": 7 beside 'arguments'"),
         (SD, "batch_size", " (did you mean 'num_images_per_prompt'?)"),
         (SD, "n_iter", " (did you mean 'num_images_per_prompt'?)"),
         ("WanPipeline", "batch_size", " (did you mean 'num_videos_per_prompt'?)"),
         (SD, "cfg_scale", " (did you mean 'guidance_scale'?)"),
         (SD, "steps", " (did you mean 'num_inference_steps'?)"),
         (IMG2IMG, "denoise", " (did you mean 'strength'?)"),
-        (SD, "fps", "; it goes into 'result': \"fps\": 8"),
-        (SD, "sampler", "; beside 'arguments' goes \"scheduler\": "),
+        (SD, "fps", "; write \"fps\": 16 inside 'result'"),
+        (SD, "sampler", '; write "scheduler": '),
         ("FluxPipeline", "strength", "; FluxImg2ImgPipeline and FluxInpaintPipeline take it"),
         (SD, "mask_image", "; StableDiffusionInpaintPipeline takes it"),
     ],

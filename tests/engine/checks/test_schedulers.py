@@ -9,8 +9,8 @@ import pytest
 
 from dw.engine.models.schedulers import check_scheduler
 from dw.errors import WorkflowError
+from dw.vocabulary import sampler_hint
 from dw.workflow import validate_text
-from dw.workflow.checks.samplers import sampler_hint
 from dw.workflow.format.pipeline import Scheduler
 from tests.engine.session import Json, Session, text_to_image
 

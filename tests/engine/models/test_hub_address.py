@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from dw.engine.models.hub_address import HubFile, hub_file
 from dw.errors import RunFailed
+from dw.workflow.hub_address import HubFile, hub_file
 
 FILE = HubFile("a/b", "c/d.safetensors")
 HUB = "https://huggingface.co"
