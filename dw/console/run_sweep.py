@@ -100,7 +100,7 @@ class Sweep:
         ]
         if len(present) < 2:
             return
-        from dw.terminal.contact_sheet import Cell, save_contact_sheet
+        from dw.contact_sheet import Cell, save_contact_sheet
 
         captions = captions_of(self.record.runs, self.secrets)
         axes = _axes(self.record.runs, self.secrets) if _is_grid(done) else None
@@ -149,7 +149,7 @@ def save_strip(done: Sequence[tuple[Done, str]]) -> Path | None:
     present = [(each, title, p) for each, title in done for p in each.images if p.is_file()]
     if len(present) < 2:
         return None
-    from dw.terminal.contact_sheet import Cell, save_contact_sheet
+    from dw.contact_sheet import Cell, save_contact_sheet
 
     first = done[0][0].folder
     path = first.parent / f"strip-{first.name}.png"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dw.contact_sheet import Cell, contact_sheet, save_contact_sheet
 from dw.errors import RunFailed
-from dw.terminal.contact_sheet import Cell, contact_sheet, save_contact_sheet
 
 COLOURS = ("red", "lime", "blue", "black", "cyan", "magenta", "gray", "navy")
 
