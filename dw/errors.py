@@ -92,6 +92,18 @@ class ListSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ListRuns:
+    name: Literal["list_runs"] = "list_runs"
+
+
+@dataclass(frozen=True, slots=True)
+class SetWildcards:
+    """Look for the files of wildcards in another folder, or take their names as text."""
+
+    name: Literal["set_wildcards"] = "set_wildcards"
+
+
+@dataclass(frozen=True, slots=True)
 class Rehearse:
     """Run the workflow on tiny stand-ins for its models."""
 
@@ -180,6 +192,8 @@ Remedy = (
     | LoadAnyPath
     | ListArguments
     | ListSettings
+    | ListRuns
+    | SetWildcards
     | Rehearse
     | UseRealModels
     | CheckModelName

@@ -19,7 +19,7 @@ from types import NoneType
 from typing import Any, Literal, get_args
 
 from dw.atomic_files import replace_file
-from dw.errors import UsageError
+from dw.errors import ListRuns, UsageError
 from dw.run_folders import folders_of, newest_folder
 
 RunStatus = Literal["running", "finished", "cancelled", "failed", "died"]
@@ -207,7 +207,7 @@ def find_past(output_dir: Path, word: str | None = None) -> Past:
     if not found:
         raise UsageError(
             f"there is no run {word!r} below {below}",
-            hints=["history   lists the runs"],
+            hints=[ListRuns()],
         )
     if len(found) > 1:
         names = [run.name for run in found]

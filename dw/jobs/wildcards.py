@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dw.errors import UsageError, did_you_mean
+from dw.errors import SetWildcards, UsageError, did_you_mean
 from dw.settings import Settings
 from dw.text_files import NotUtf8, read_text
 
@@ -63,10 +63,7 @@ class Wildcards:
             )
             raise UsageError(
                 f"the file {path} of the wildcard __{name}__ {why}{did_you_mean(name, known)}",
-                hints=[
-                    "config wildcards=FOLDER   names their folder; config wildcards= turns "
-                    "wildcards off"
-                ],
+                hints=[SetWildcards()],
             ) from None
         if not lines:
             raise UsageError(f"the file {path} of the wildcard __{name}__ has no lines")

@@ -29,6 +29,11 @@ _WORDS: Mapping[type[Remedy], tuple[str, str]] = {
     errors.LoadAnyPath: ("load PATH   loads a file from anywhere", "a path names any file"),
     errors.ListArguments: ("arg   lists the arguments", "its arguments are {0.listed}"),
     errors.ListSettings: ("config   lists the settings", "dw -c config   lists the settings"),
+    errors.ListRuns: ("history   lists the runs", "dw -c history   lists the runs"),
+    errors.SetWildcards: (
+        "config wildcards=FOLDER   names their folder; config wildcards= turns them off",
+        "DW_WILDCARDS=FOLDER   names their folder; DW_WILDCARDS= turns them off",
+    ),
     errors.Rehearse: (
         "config rehearse=on   runs the workflow on a tiny stand-in",
         "--rehearse   runs the workflow on a tiny stand-in",
