@@ -13,7 +13,7 @@ FILES = [*MODULES, *sorted(ROOT.glob("tests/**/*.py"))]
 FLOOR = {
     *("atomic_files", "refusals"),
     *("types", "errors", "extras", "events", "codec", "settings", "run_record"),
-    *("run_folders", "run_index", "origins", "vocabulary", "contact_sheet"),
+    *("run_folders", "run_index", "origins", "vocabulary", "contact_sheet", "short_text"),
     *("error_types", "seeds", "text_files", "pixels", "redaction", "sizes", "file_systems"),
 }
 LAYERS: dict[str, set[str]] = {

@@ -7,25 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from dw.console.results import MOST_SHOWN, show_pictures
 from dw.console.run_monitor import RunMonitor
 from dw.console.sweep_record import Done, SweepRecord
 from dw.errors import AlreadyShown, DwError, Interrupted
 from dw.events import Finished
-from dw.jobs.sweep import PlannedRun, swept
+from dw.jobs.captions import Arguments, captions, sheet_cells
+from dw.jobs.sweep import PlannedRun
 from dw.jobs.workflow_arguments import OpenWorkflow
 from dw.redaction import Secrets, redacted_arguments, redacted_text
 from dw.terminal.brief import Brief
 from dw.terminal.messages import display_path
 from dw.terminal.renderer import Overall
-from dw.terminal.table import as_text, in_one_line
 
 LISTED = 8
 """A longer sweep lists its runs before the first."""
 
-Arguments = Mapping[str, Any]
 Execute = Callable[[Arguments, int], Finished]
 """Runs the workflow with these arguments. The seed is for a run that names none."""
 
@@ -48,11 +46,11 @@ class Sweep:
         their sheet.
         """
         renderer, runs = self.monitor.renderer, self.record.runs
-        captions = captions_of(runs, self.secrets)
+        titles = captions(self._shown)
         missing = self.record.missing
         if len(missing) > LISTED:
             for index in missing:
-                renderer.status(f"{index + 1:>4}  {captions[index]}")
+                renderer.status(f"{index + 1:>4}  {titles[index]}")
         failed: dict[int, DwError] = {}
         clock = _Clock(len(missing))
         try:
@@ -60,14 +58,14 @@ class Sweep:
                 number = f"{index + 1}/{len(runs)}"
                 renderer.overall(clock.overall())
                 try:
-                    with self.monitor.briefly(Brief(captions[index], number)):
+                    with self.monitor.briefly(Brief(titles[index], number)):
                         self._run(index)
                 except Interrupted:
                     raise
                 except DwError as error:
                     failed[index] = error
                     error.message = redacted_text(error.message, self.secrets)
-                    renderer.error(error, position=f"{number} {captions[index]}", trace=error.trace)
+                    renderer.error(error, position=f"{number} {titles[index]}", trace=error.trace)
                 clock.count()
         finally:
             renderer.overall(None)
@@ -76,6 +74,11 @@ class Sweep:
         if failed:
             first = next(iter(failed.values()))
             raise AlreadyShown(first.exit_code)
+
+    @property
+    def _shown(self) -> list[Arguments]:
+        """The arguments of each run, as they may be shown."""
+        return [redacted_arguments(run.arguments, self.secrets) for run in self.record.runs]
 
     def _run(self, index: int) -> None:
         run = self.record.runs[index]
@@ -95,24 +98,13 @@ class Sweep:
 
     def _save_sheet(self) -> None:
         done = dict(sorted(self.record.done.items()))
-        present = [
-            (index, path) for index, each in done.items() for path in each.images if path.is_file()
-        ]
-        if len(present) < 2:
+        images = {index: [p for p in each.images if p.is_file()] for index, each in done.items()}
+        numbers = {index: each.folder.name for index, each in done.items()}
+        cells = sheet_cells(self._shown, images, numbers)
+        if len(cells) < 2:
             return
-        from dw.contact_sheet import Cell, save_contact_sheet
+        from dw.contact_sheet import save_contact_sheet
 
-        captions = captions_of(self.record.runs, self.secrets)
-        axes = _axes(self.record.runs, self.secrets) if _is_grid(done) else None
-        cells = [
-            Cell(
-                path,
-                done[index].folder.name,
-                "" if axes else captions[index],
-                axes[index] if axes else None,
-            )
-            for index, path in present
-        ]
         folders = [each.folder for each in done.values()]
         path = folders[0].parent / f"sheet-{folders[0].name}-{folders[-1].name}.png"
         save_contact_sheet(cells, path)
@@ -155,40 +147,6 @@ def save_strip(done: Sequence[tuple[Done, str]]) -> Path | None:
     path = first.parent / f"strip-{first.name}.png"
     save_contact_sheet([Cell(p, each.folder.name, title) for each, title, p in present], path)
     return path
-
-
-def captions_of(runs: Sequence[PlannedRun], secrets: Secrets) -> list[str]:
-    """For each run what tells it from the others."""
-    shown = [redacted_arguments(run.arguments, secrets) for run in runs]
-    names = swept(shown) or list(shown[0])[:1]
-    return [caption(run, names) for run in shown]
-
-
-def caption(run: Arguments, names: Sequence[str]) -> str:
-    """The arguments that differ from the other runs: `seed=3, steps=20`, or only a lone text.
-
-    Short ones come first, because a contact sheet may show the beginning only.
-    """
-    if len(names) == 1 and isinstance(value := run[names[0]], str) and not value.isdigit():
-        return in_one_line(value)
-    parts = [f"{name}={in_one_line(as_text(run[name]))}" for name in names]
-    return ", ".join(sorted(parts, key=len))
-
-
-def _axes(runs: Sequence[PlannedRun], secrets: Secrets) -> list[tuple[str, str]] | None:
-    """The row and the column of each run in a table by the last two names that are swept; one in
-    which other names are swept too has rows for each of their values. None for one name."""
-    shown = [redacted_arguments(run.arguments, secrets) for run in runs]
-    names = swept(shown)
-    if len(names) < 2:
-        return None
-    *rows, column = names
-    axes = [(caption(run, rows), caption(run, [column])) for run in shown]
-    return axes if len(set(axes)) == len(axes) else None
-
-
-def _is_grid(done: Mapping[int, Done]) -> bool:
-    return all(len(each.images) == 1 for each in done.values())
 
 
 class _Clock:

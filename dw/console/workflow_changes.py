@@ -8,8 +8,8 @@ from typing import Any
 
 from dw.console.watched_files import Content
 from dw.jobs.workflow_arguments import OpenWorkflow
+from dw.short_text import as_text, in_one_line
 from dw.terminal.messages import display_path
-from dw.terminal.table import as_text, in_one_line
 from dw.workflow.media import media_places
 from dw.workflow.paths import WEIGHTS, models_in, resolve
 

@@ -17,9 +17,9 @@ from dw.repl import script
 from dw.repl.lexer import Word
 from dw.repl.options import ShellOptions, shell_options
 from dw.repl.session import ExitShell, Session, SessionOptions
+from dw.short_text import as_text
 from dw.terminal.capabilities import Terminal, ask
 from dw.terminal.remedies import SHELL
-from dw.terminal.table import as_text
 
 if TYPE_CHECKING:
     from dw.console.signals import Signals

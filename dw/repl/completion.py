@@ -23,7 +23,7 @@ from dw.repl.commands.registry import (
 )
 from dw.repl.lexer import Word, lex_script, quote
 from dw.settings import PREVIEW_WORDS, Settings
-from dw.terminal.table import in_one_line
+from dw.short_text import in_one_line
 from dw.text_files import NotUtf8, read_text
 
 if TYPE_CHECKING:

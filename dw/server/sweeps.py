@@ -10,15 +10,21 @@ import csv
 import io
 import secrets
 from collections import Counter
+from collections.abc import Iterator
 from itertools import product
 from math import prod
+from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
+from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 
+from dw.contact_sheet import contact_sheet
 from dw.errors import DwError
-from dw.jobs.job import Job
+from dw.jobs.captions import sheet_cells
+from dw.jobs.job import Job, JobState
 from dw.jobs.request import draw_seed
 from dw.jobs.sweep import MOST, swept
 from dw.seeds import MAX_SEED
@@ -28,7 +34,7 @@ from dw.server.native import job_json
 from dw.server.service import Service
 from dw.server.strict import StrictRoute
 
-SweepId = Annotated[str, Path(pattern="^sweep_[0-9a-f]{24}$")]
+SweepId = Annotated[str, InPath(pattern="^sweep_[0-9a-f]{24}$")]
 
 
 class SweepBody(BaseModel):
@@ -49,6 +55,8 @@ class SweepBody(BaseModel):
 
 def sweeps_api(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/sweeps", route_class=StrictRoute)
+
+    one_sheet = Lock()  # the sheet of MOST images takes hundreds of MB
 
     def jobs_of(sweep_id: str) -> list[Job]:
         if not (jobs := service.queue.store.keyed(f"{sweep_id}/")):
@@ -103,6 +111,20 @@ def sweeps_api(service: Service) -> APIRouter:
         """A row for each job: its id, state and seed, the values that differ, its results."""
         return Response(results_csv(service, jobs_of(sweep_id)), media_type="text/csv")
 
+    @router.get(
+        "/{sweep_id}/sheet.png",
+        response_class=Response,
+        responses={
+            200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+            **errors("not_found"),
+        },
+    )
+    def sweep_sheet(sweep_id: SweepId) -> Response:
+        """The contact sheet: the images that are there so far, each with its job's number and what
+        tells it from the others, or in a table by two names that vary."""
+        with one_sheet:
+            return Response(sheet(jobs_of(sweep_id)), media_type="image/png")
+
     @router.post("/{sweep_id}/cancel", responses=errors("not_found"))
     def cancel_sweep(sweep_id: SweepId) -> SweepAnswer:
         """Cancel the jobs that have not ended."""
@@ -135,6 +157,32 @@ def results_csv(service: Service, jobs: list[Job]) -> str:
         error = job.error.message if job.error else ""
         rows.writerow([job.id, job.state, told["seed"], *values, outputs, _cell(error)])
     return text.getvalue()
+
+
+def sheet(jobs: list[Job]) -> bytes:
+    """The contact sheet of a sweep's images as a PNG. Raises ApiError where there is none, and
+    RunFailed where one cannot be read."""
+    images = {
+        index: list(filter(Path.is_file, _images(job)))
+        for index, job in enumerate(jobs)
+        if job.state is JobState.SUCCEEDED
+    }
+    numbers = {index: str(index + 1) for index in images}
+    cells = sheet_cells([_given(job) for job in jobs], images, numbers)
+    if not cells:
+        raise ApiError("not_found", "no image of this sweep is there")
+    data = io.BytesIO()
+    contact_sheet(cells).save(data, "PNG")
+    return data.getvalue()
+
+
+def _images(job: Job) -> Iterator[Path]:
+    return (Path(a.path) for a in job.artifacts if a.content_type.startswith("image/"))
+
+
+def _given(job: Job) -> dict[str, Any]:
+    """The arguments of a job with its seed, which differs where seeds are swept."""
+    return {**job.request.arguments, "seed": job.request.seed}
 
 
 def _cell(value: Any) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dw.events import Finished
-from dw.terminal.table import in_one_line
+from dw.short_text import in_one_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from dw import events
 from dw.events import TERMINAL, Event
+from dw.short_text import truncated
 from dw.terminal.image_protocol import image_protocol
 from dw.terminal.plain import PlainRenderer, Style
 from dw.terminal.remedies import SHELL, Wording
 from dw.terminal.renderer import Overall, Stream, without_controls
-from dw.terminal.table import minutes, truncated
+from dw.terminal.table import minutes
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -1,4 +1,4 @@
-"""Tables: values as text, and rows of them as aligned or tab-separated lines.
+"""Tables: rows of texts as aligned or tab-separated lines.
 
 rich.table is not used: its import takes 66 ms, it reads `[name=value ...]` as markup, and in 60
 cells it drops whole columns and cuts names. These tables keep every column and wrap the last one.
@@ -6,14 +6,12 @@ cells it drops whole columns and cuts names. These tables keep every column and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
-LONGEST = 60  # characters of a value that shares its line with others
+from dw.short_text import head, text_width, truncated
+
 INDENT, GAP = " " * 2, " " * 2
 NARROWEST = 8  # cells; no column but the first is squeezed below
-ELLIPSIS = "..."
 
 
 def aligned(
@@ -48,29 +46,6 @@ def tab_separated(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[
     return ["\t".join(" ".join(cell.split()) for cell in row) for row in [header, *rows]]
 
 
-def as_text(value: Any) -> str:
-    """A value as a user types it: a string is itself, anything else is JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def in_one_line(value: Any) -> str:
-    """A value, truncated to share its line with others."""
-    return truncated(" ".join(as_text(value).split()), LONGEST)
-
-
-def text_width(text: str) -> int:
-    """The cells of a terminal that a text takes: two for a character of East Asia."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len  # most texts are ASCII, and rich is not loaded at the prompt
-
-    return cell_len(text)
-
-
-def truncated(text: str, width: int) -> str:
-    return text if text_width(text) <= width else _head(text, width - len(ELLIPSIS)) + ELLIPSIS
-
-
 def _squeezed(widths: Sequence[int], total: int) -> list[int]:
     """The widest column gives, cell by cell, until all fit: of two the last, and the names in the
     first only when the others have nothing left.
@@ -102,18 +77,10 @@ def _wrapped(text: str, width: int) -> list[str]:
             continue
         rest = word
         while text_width(rest) > width:
-            lines.append(_head(rest, width))
+            lines.append(head(rest, width))
             rest = rest[len(lines[-1]) :]
         lines.append(rest)
     return [line for line in lines if line] or [""]
-
-
-def _head(text: str, width: int) -> str:
-    """The longest beginning that fits into `width` cells, and at least one character."""
-    fitting = 0
-    while fitting < len(text) and text_width(text[: fitting + 1]) <= width:
-        fitting += 1
-    return text[: max(fitting, 1)]
 
 
 def minutes(seconds: float) -> str:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from dw.terminal.table import aligned, in_one_line, indented, tab_separated, text_width
+from dw.short_text import in_one_line, text_width
+from dw.terminal.table import aligned, indented, tab_separated
 
 HEADER = ("command", "description")
 ROWS = [("load", "find a workflow, check it and show what it takes"), ("run", "run it")]

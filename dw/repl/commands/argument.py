@@ -9,7 +9,7 @@ from dw.repl import completion
 from dw.repl.argument_table import with_allowed
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
-from dw.terminal.table import as_text, in_one_line
+from dw.short_text import as_text, in_one_line
 
 
 @command(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dw.errors import AlreadyShown, Interrupted, UsageError
 from dw.repl.commands.registry import Call, Candidate, Parameter, Words, command
 from dw.repl.session import Session
-from dw.terminal.table import in_one_line
+from dw.short_text import in_one_line
 
 _LOOK_S = 0.2
 _ALL = "all"

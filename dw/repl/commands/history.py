@@ -10,8 +10,8 @@ from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.commands.run import RUN
 from dw.repl.session import Session
 from dw.run_record import Past, find_past
+from dw.short_text import as_text, in_one_line
 from dw.terminal.messages import display_path
-from dw.terminal.table import as_text, in_one_line
 
 LISTED = 20
 HEADER = ("N", "started", "workflow", "state", "seconds", "what")

@@ -22,8 +22,8 @@ from dw.repl.commands.registry import BACKGROUND, Call, Parameter, command
 from dw.repl.session import Session
 from dw.repl.variables import LastRun
 from dw.settings import Settings, parse_seconds
+from dw.short_text import as_text, in_one_line
 from dw.terminal.brief import Brief
-from dw.terminal.table import as_text, in_one_line
 
 RUN = Parameter("N", "its number in `history`, or a path of it", source=completion.runs)
 TIMEOUT = Parameter("--timeout SECONDS", "how long it may execute", kind="option")

@@ -6,7 +6,7 @@ from dw.errors import AlreadyShown
 from dw.repl import completion, script
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
-from dw.terminal.table import as_text
+from dw.short_text import as_text
 
 
 @command(

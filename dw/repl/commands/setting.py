@@ -9,7 +9,7 @@ from dw.repl import completion
 from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.session import Session
 from dw.settings import Settings, check_setting, config_file, save_setting
-from dw.terminal.table import as_text
+from dw.short_text import as_text
 
 
 @command(

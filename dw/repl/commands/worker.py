@@ -8,8 +8,8 @@ from dw.errors import UsageError, did_you_mean
 from dw.jobs.validation import prepare_command
 from dw.repl.commands.registry import Call, Candidate, Parameter, Words, command
 from dw.repl.session import Session
+from dw.short_text import in_one_line
 from dw.terminal.messages import display_path, megabytes
-from dw.terminal.table import in_one_line
 from dw.worker.process.resources import silence
 
 VERBS = {

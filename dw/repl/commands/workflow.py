@@ -19,8 +19,9 @@ from dw.repl.commands.registry import Call, Parameter, command
 from dw.repl.lexer import quote
 from dw.repl.session import Session
 from dw.run_record import Past, find_past
+from dw.short_text import as_text, in_one_line
 from dw.terminal.messages import display_path
-from dw.terminal.table import aligned, as_text, in_one_line, indented
+from dw.terminal.table import aligned, indented
 
 
 @command(

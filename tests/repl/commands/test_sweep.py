@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dw.console.run_sweep import caption
 from dw.console.sweep_record import RECORD
 from dw.errors import UsageError
 from dw.events import Event, Failed, Finished, Run
+from dw.jobs.captions import caption
 from dw.repl.commands.run import run_missing
 from dw.repl.session import Session
 from dw.settings import Settings
