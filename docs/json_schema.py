@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from docs.format_outline import all_sections
-from dw.workflow.checks.keys import gathered_sections, known_keys
+from dw.workflow.checks.keys import REMARKS, gathered_sections, known_keys
 from dw.workflow.format.model import Task, Workflow
 from dw.workflow.format.section import Section
 
@@ -38,6 +38,10 @@ def json_schema(commands: Mapping[str, Sequence[str]]) -> Schema:
     }
 
 
+_NOTES = f"^([_$].*|{'|'.join(sorted(REMARKS))})$"
+"""The keys of notes."""
+
+
 def _section(model: type[Section], made: Mapping[str, Schema]) -> Schema:
     """The schema of one section. `made`: what pydantic makes of the models."""
     own = made[model.__name__]
@@ -55,8 +59,10 @@ def _section(model: type[Section], made: Mapping[str, Schema]) -> Schema:
         schema["description"] = description
     if required := [name for name in own.get("required", ()) if name in properties]:
         schema["required"] = required
-    if model.closed:
+    if model is not Workflow:
         schema["additionalProperties"] = further or False
+        if not model.closed:
+            schema["patternProperties"] = {_NOTES: {}}
     return schema
 
 

@@ -19,6 +19,9 @@ _NEAR = 0.75
 """Similarity from which an unknown key counts as a typing error: `stpes` for `steps`. `notes` (0.6)
 does not; people keep notes in their files."""
 
+REMARKS = words("author comment comments description note notes remark remarks title todo")
+"""Keys of notes that people keep in the objects of their files."""
+
 _NOTES = words("format inputs mode model names options outputs path server type url variant")
 """Keys of many objects, or words of notes: where they may stand says nothing."""
 
@@ -54,12 +57,20 @@ def _check_key(key: str, data: dict[str, Any], model: type[Section], path: JsonP
         yield DataDiagnostic(here, f"unknown key {key!r}: {way}", at_key=True)
     elif way := meaning(key, known_keys(model), data[key]):
         yield DataDiagnostic(here, f"unknown key {key!r}{way}", at_key=True)
-    elif model.closed or nearest_key(key, known_keys(model)):
+    elif not _is_note(key, model):
         known = ", ".join(sorted(known_keys(model)))
         hint = did_you_mean(key, known_keys(model)) or f"; known are {known}"
         yield DataDiagnostic(here, f"unknown key {key!r}{hint}", at_key=True)
     elif not key.startswith(("_", "$")):
         yield DataDiagnostic(here, f"unknown key {key!r} is ignored", "warning", at_key=True)
+
+
+def _is_note(key: str, model: type[Section]) -> bool:
+    """Whether an unknown key is a user's note. Below the workflow it must look like one: what was
+    meant for a step would be lost, and its images be others."""
+    if model.closed or nearest_key(key, known_keys(model)):
+        return False
+    return model is Workflow or key.startswith(("_", "$")) or key in REMARKS
 
 
 def meaning(key: str, known: Collection[str], value: Any = None) -> str:

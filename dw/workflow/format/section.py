@@ -20,7 +20,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", protected_namespaces=())
 
-    closed: ClassVar[bool] = False  # an unknown key is an error, not a user's note
+    closed: ClassVar[bool] = False  # it takes no notes of users either
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Keys that people look for here, with what there is instead."""
 
