@@ -36,7 +36,7 @@ def _writer(arguments: Mapping[str, Any]) -> TaskParts:
         return _describer(arguments)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    name = arguments["model_name"] or TEXT_MODEL
+    name = arguments["model"] or arguments["model_name"] or TEXT_MODEL
     return {
         "model": TaskPart(AutoModelForCausalLM, name, "language", is_large=True),
         "tokenizer": TaskPart(AutoTokenizer, name, "language", has_weights=False),
@@ -46,7 +46,7 @@ def _writer(arguments: Mapping[str, Any]) -> TaskParts:
 def _describer(arguments: Mapping[str, Any]) -> TaskParts:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    name = arguments["model_name"] or VISION_MODEL
+    name = arguments.get("model") or arguments["model_name"] or VISION_MODEL
     return {
         "model": TaskPart(AutoModelForImageTextToText, name, "vision_language", is_large=True),
         "processor": TaskPart(AutoProcessor, name, "vision_language", has_weights=False),
@@ -62,13 +62,14 @@ def text_generation(
     max_new_tokens: Positive = 500,
     repetition_penalty: Penalty = 1.15,
     generate_kwargs: GenerationArguments | None = None,
+    model: str | None = None,
     *,
     context: TaskContext,
 ) -> str:
     """The model's answer to the prompt, by greedy decoding. With an image it is a vision model, and
     `repetition_penalty` keeps it from repeating itself. The default models are
     Qwen2.5-1.5B-Instruct and SmolVLM-256M-Instruct. `generate_kwargs` go to the model's
-    `generate`."""
+    `generate`. `model`, where it is given, takes the place of `model_name`."""
     options = {"max_new_tokens": max_new_tokens, **(generate_kwargs or {})}
     if image is not None:
         options = {"repetition_penalty": repetition_penalty, **options}
