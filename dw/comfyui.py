@@ -47,13 +47,15 @@ def _workflow_text(path: Path, server: str | None) -> str:
 
 
 def _saved_graph(path: Path) -> Any:
-    from PIL import Image
+    from PIL.Image import DecompressionBombError
+
+    from dw.pixels import open_image
 
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             exif = str(image.getexif().get(MODEL_TAG, ""))
             text = image.info.get("prompt") or exif.removeprefix("prompt:")
-    except OSError as error:
+    except (OSError, ValueError, DecompressionBombError) as error:
         raise WorkflowError(f"cannot read the picture {str(path)!r}: {error}") from error
     if not text:
         raise WorkflowError(

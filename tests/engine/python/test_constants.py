@@ -149,12 +149,12 @@ class TestInAWorkflow:
     def test_every_one_that_is_not_there_is_told_with_its_place(
         self, warm: Session, sd15: Path
     ) -> None:
-        arguments = {"sigmas": "constant:torch.nobody.X", "timesteps": "constant:torch.half.nobody"}
+        arguments = {"sigmas": "constant:torch.qqqqq.X", "timesteps": "constant:torch.half.qqqqq"}
         document = warm.document(text_to_image(sd15, arguments=arguments))
         problems = warm.engine.check(document)
         assert [problem.message for problem in problems] == [
-            "torch has no 'nobody'",
-            "dtype has no 'nobody'",
+            "torch has no 'qqqqq'",
+            "dtype has no 'qqqqq'",
         ]
         with pytest.raises(WorkflowError) as error:
             warm.run(document)

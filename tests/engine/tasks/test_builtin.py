@@ -48,7 +48,8 @@ def test_people_name_what_their_files_name(session: Session) -> None:
         outer = {"id": "outer", "steps": [{"name": "inner", "workflow": inner}]}
         run = session.run(outer, rehearse=True)
         texts.append([output.sha256 for output in run.outputs])
-    assert texts[0] == texts[1] and all(texts)
+    assert texts[0] == texts[1]
+    assert all(texts)
     document = load_document(require_builtin("builtin:h3_context_ir"))
     assert document.variables["model_name"] == "Qwen/Qwen3-4B-Instruct-2507"
     assert (document.variables["max_new_tokens"], len(document.variables["sections"])) == (1200, 7)
