@@ -15,6 +15,7 @@ from diffusers.utils import BaseOutput
 from dw.engine.calls.acceleration import accelerated
 from dw.engine.calls.clip_skip import skipping
 from dw.engine.calls.finite import spoiled, watching_values
+from dw.engine.calls.gradients import without_gradients
 from dw.engine.calls.latent_dtype import any_dtype
 from dw.engine.calls.watching import watching
 from dw.engine.calls.weighting import weighted
@@ -46,7 +47,7 @@ def call(
     control.stepped(0, 0)
     rate, method = _sample_rate(pipeline), method_of(configuration)
     with (
-        torch.no_grad(),
+        without_gradients([pipeline]),
         watching(pipeline, control),
         watching_values(pipeline, control, tell),
         any_dtype(pipeline),

@@ -6,13 +6,13 @@ import gc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from PIL import Image
 
 from dw.engine.calls.acceleration import usable
 from dw.engine.calls.calling import call, method_of, seeded_generator, takes_generator
 from dw.engine.calls.chain import Runner
 from dw.engine.calls.finite import remedies, spoiled
+from dw.engine.calls.gradients import without_gradients
 from dw.engine.calls.ip_adapter import prepare_images
 from dw.engine.calls.masks import with_masks
 from dw.engine.calls.previews import previewing
@@ -301,7 +301,7 @@ class Execution:
             with (
                 visiting(models, placement),
                 watching_modules(watched(models.values()), self._context.control.check),
-                torch.no_grad(),
+                without_gradients(models.values()),
             ):
                 return [on_host(result) for result in run_task(command, arguments, context)]
 

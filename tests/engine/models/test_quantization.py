@@ -83,8 +83,9 @@ def test_a_backend_quantizes(
     assert session.engine.clear().survivors == ()
 
 
-def test_a_call_is_not_in_inference_mode(
-    session: Session, flux: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_quantized", [False, True])
+def test_a_call_of_quantized_weights_is_not_in_inference_mode(
+    session: Session, flux: Path, monkeypatch: pytest.MonkeyPatch, is_quantized: bool
 ) -> None:
     """Some weights cannot be read in it: those of optimum-quanto in 4 bits, for which it compiles a
     library first."""
@@ -97,8 +98,10 @@ def test_a_call_is_not_in_inference_mode(
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(FluxTransformer2DModel, "forward", watched)
-    session.run(text_to_image(flux, configuration=FLUX))
-    assert modes == {(False, False)}
+    plain = text_to_image(flux, configuration=FLUX)
+    int8 = quantized(flux, "QuantoConfig", {"weights_dtype": "{int8}"})
+    session.run(int8 if is_quantized else plain)
+    assert modes == {(not is_quantized, False)}
 
 
 @pytest.mark.parametrize(("package", "config_type", "arguments"), BACKENDS)
