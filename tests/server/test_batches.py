@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ WITHIN_S = 20.0
 
 
 @pytest.fixture
-def client(server: RunningServer) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="any")
+def client(server: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any") as made:
+        yield made
 
 
 def line(number: int, **body: Any) -> str:
@@ -147,17 +149,17 @@ def test_a_new_server_goes_on_with_a_batch_and_nothing_runs_twice(
     start: Start, tmp_path: Path
 ) -> None:
     first = start()
-    client = openai.OpenAI(base_url=f"{first.url}/v1", api_key="any")
-    first.worker.answers = [writes(tmp_path / "1"), hang]
-    made = batch(client, line(1), line(2))
-    give_up = time.monotonic() + WITHIN_S
-    while client.batches.retrieve(made.id).request_counts.completed < 1:
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    with openai.OpenAI(base_url=f"{first.url}/v1", api_key="any") as client:
+        first.worker.answers = [writes(tmp_path / "1"), hang]
+        made = batch(client, line(1), line(2))
+        give_up = time.monotonic() + WITHIN_S
+        while client.batches.retrieve(made.id).request_counts.completed < 1:
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
     first.service.queue.close(0.0)
     second = start(answers=[writes(tmp_path / "2")])
-    client = openai.OpenAI(base_url=f"{second.url}/v1", api_key="any")
-    found = over(client, made.id)
+    with openai.OpenAI(base_url=f"{second.url}/v1", api_key="any") as client:
+        found = over(client, made.id)
     assert (found.status, found.request_counts.completed) == ("completed", 2)
     runs = [c for c in second.worker.commands if isinstance(c, Run)]
     assert [run.arguments["prompt"] for run in runs] == ["2"]
@@ -170,15 +172,15 @@ def test_an_edit_gets_its_image(start: Start, workflows: Path, tmp_path: Path) -
     (workflows / "edit.json").write_text(json.dumps(text | {"id": "edit"}))
     server = start()
     server.worker.answers = [writes(tmp_path / "run")]
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="any")
-    made = client.images.edit(
-        model="edit", prompt="red", image=("a.png", b"bytes", "image/png"), n=1
-    )
-    assert made.data is not None
-    assert base64.b64decode(made.data[0].b64_json or "") == b"picture"
-    (run,) = (c for c in server.worker.commands if isinstance(c, Run))
-    assert Path(run.arguments["image"]).read_bytes() == b"bytes"
-    assert run.arguments["prompt"] == "red"
-    with pytest.raises(openai.BadRequestError) as caught:
-        client.images.edit(model="demo", prompt="red", image=b"bytes")
-    assert (caught.value.code, caught.value.param) == ("unknown_field", "image")
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any") as client:
+        made = client.images.edit(
+            model="edit", prompt="red", image=("a.png", b"bytes", "image/png"), n=1
+        )
+        assert made.data is not None
+        assert base64.b64decode(made.data[0].b64_json or "") == b"picture"
+        (run,) = (c for c in server.worker.commands if isinstance(c, Run))
+        assert Path(run.arguments["image"]).read_bytes() == b"bytes"
+        assert run.arguments["prompt"] == "red"
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.images.edit(model="demo", prompt="red", image=b"bytes")
+        assert (caught.value.code, caught.value.param) == ("unknown_field", "image")

@@ -60,8 +60,8 @@ def test_an_image_comes_as_an_image(
 ) -> None:
     server.worker.answers = [writes(tmp_path / "run", picture())]
     url = f"{server.url}/models/demo"
-    client = InferenceClient(provider=provider, **{name: url})  # type: ignore[arg-type]
-    image = client.text_to_image("a hen", num_inference_steps=9, seed=7)
+    with InferenceClient(provider=provider, **{name: url}) as client:  # type: ignore[arg-type]
+        image = client.text_to_image("a hen", num_inference_steps=9, seed=7)
     assert (image.format, image.size, image.getpixel((0, 0))) == ("PNG", (8, 6), (255, 0, 0))
     run = ran(server)
     assert (run.arguments, run.seed) == ({"prompt": "a hen", "num_inference_steps": 9}, 7)
@@ -83,8 +83,8 @@ def test_an_image_becomes_another(
     arguments: dict[str, Any],
 ) -> None:
     edits.worker.answers = [writes(tmp_path / "run", picture("blue"))]
-    client = InferenceClient(model=f"{edits.url}/models/edit")
-    image = client.image_to_image(picture(form=form), **given)
+    with InferenceClient(model=f"{edits.url}/models/edit") as client:
+        image = client.image_to_image(picture(form=form), **given)
     assert image.getpixel((0, 0)) == (0, 0, 255)
     taken = dict(ran(edits).arguments)
     assert Path(taken.pop("image")).read_bytes() == picture(form=form)
@@ -125,8 +125,10 @@ def test_other_errors_are_shown_with_status_and_words(
 
 def test_a_client_that_gives_up_cancels_its_job(server: RunningServer) -> None:
     server.worker.answers = [hang]
-    client = InferenceClient(model=f"{server.url}/models/demo", timeout=2.0)
-    with pytest.raises(InferenceTimeoutError):
+    with (
+        InferenceClient(model=f"{server.url}/models/demo", timeout=2.0) as client,
+        pytest.raises(InferenceTimeoutError),
+    ):
         client.text_to_image("a hen")
     (job,) = server.http.get("/v1/jobs").json()["jobs"]
     assert until(server.service.queue, job["id"]).state == "cancelled"
@@ -136,9 +138,13 @@ def test_the_token_is_the_key(start: Start, tmp_path: Path) -> None:
     server = start(keys=frozenset({"sk-one"}))
     server.worker.answers = [writes(tmp_path / "run", picture())]
     url = f"{server.url}/models/demo"
-    assert InferenceClient(model=url, token="sk-one").text_to_image("a hen").size == (8, 6)
-    with pytest.raises(HfHubHTTPError, match="the API key is missing or wrong") as caught:
-        InferenceClient(model=url, token="sk-two").text_to_image("a hen")
+    with InferenceClient(model=url, token="sk-one") as client:
+        assert client.text_to_image("a hen").size == (8, 6)
+    with (
+        InferenceClient(model=url, token="sk-two") as client,
+        pytest.raises(HfHubHTTPError, match="the API key is missing or wrong") as caught,
+    ):
+        client.text_to_image("a hen")
     assert caught.value.response.status_code == 401
 
 

@@ -25,8 +25,9 @@ from tests.server.conftest import RunningServer, Start
 
 
 @pytest.fixture
-def client(server: RunningServer) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="any")
+def client(server: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any") as made:
+        yield made
 
 
 def test_models_are_workflows(client: openai.OpenAI) -> None:
@@ -116,10 +117,11 @@ def test_one_bad_image_cancels_the_others(client: openai.OpenAI, server: Running
 
 def test_a_wrong_key_is_refused(start: Start) -> None:
     server = start(keys=frozenset({"sk-one"}))
-    right = openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-one")
-    assert "demo" in [each.id for each in right.models.list()]
-    with pytest.raises(openai.AuthenticationError) as caught:
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-two").models.list()
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-one") as client:
+        assert "demo" in [each.id for each in client.models.list()]
+        client.api_key = "sk-two"
+        with pytest.raises(openai.AuthenticationError) as caught:
+            client.models.list()
     assert caught.value.code == "invalid_api_key"
 
 
