@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dw.errors import DwError
+from dw.errors import DwError, UsageError, WorkflowError
 from dw.jobs.catalog import Catalog
 from dw.jobs.job import Job
 from dw.jobs.job_events import Numbered
@@ -18,9 +19,14 @@ from dw.jobs.job_request import job_request
 from dw.jobs.queue import Draining, JobQueue
 from dw.jobs.requirements import InitializationFailed
 from dw.jobs.storage import Storage
-from dw.jobs.workflow_arguments import OpenWorkflow
+from dw.jobs.workflow_arguments import OpenWorkflow, seed_of
 from dw.refusals import reason
-from dw.workflow.inputs import InvalidInputs, check_inputs
+from dw.workflow.inputs import InputProblem, InvalidInputs, check_inputs
+
+if TYPE_CHECKING:
+    from dw.workflow import Document
+
+_log = logging.getLogger(__name__)
 
 
 class ResultGone(DwError):
@@ -45,6 +51,20 @@ class JobService:
         if self.unfit is not None:
             raise self.unfit
 
+    def document(self, name: str) -> Document:
+        """The workflow of a name, for a caller, who is not told where its files lie: what is wrong
+        with one is in the log. Raises UnknownWorkflow and WorkflowError."""
+        try:
+            return self.catalog.document(name)
+        except WorkflowError as error:
+            for problem in error.problems or (error,):
+                _log.warning("workflow %r is invalid: %s", name, problem)
+            count = max(1, len(error.problems))
+            problems = "1 problem" if count == 1 else f"{count} problems"
+            raise WorkflowError(
+                f"the workflow {name!r} has {problems}, which the log tells"
+            ) from None
+
     def submit(
         self,
         workflow: str,
@@ -68,11 +88,12 @@ class JobService:
         `JobQueue.submit` raises.
         """
         self.require_fitness()
-        document = self.catalog.document(workflow)
-        if problems := check_inputs(document, arguments):
-            raise InvalidInputs(problems)
+        document = self.document(workflow)
         opened = OpenWorkflow(document)
-        opened.set(dict(arguments) | ({} if seed is None else {"seed": seed}))
+        given = dict(arguments) | ({} if seed is None else {"seed": seed})
+        if problems := [*check_inputs(document, arguments), *_seed_problems(opened, given)]:
+            raise InvalidInputs(problems)
+        opened.set(given)
         opened.document.bind(opened.overrides)
         request = job_request(
             opened,
@@ -141,6 +162,15 @@ class JobService:
         if not key or not job.request.storage:
             return None
         return Storage(job.request.storage).signed_url(key, self.url_s)
+
+
+def _seed_problems(workflow: OpenWorkflow, given: Mapping[str, Any]) -> Iterator[InputProblem]:
+    """What is wrong with the seed of a workflow that declares none."""
+    if "seed" in given and not workflow.declares("seed"):
+        try:
+            seed_of(given["seed"], None)
+        except UsageError as error:
+            yield InputProblem("seed", "invalid_value", error.message)
 
 
 def _wakeup() -> tuple[asyncio.Event, Callable[[], None]]:

@@ -9,13 +9,17 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from dw.server.answers import FileAnswer
 from dw.server.api_error import ApiError
+
+Keep = Callable[[BinaryIO, str], str]
+"""Keeps what is read, under a file's name. Returns the path."""
 
 _ID = re.compile(r"file-[0-9a-f]{24}")
 
@@ -71,6 +75,23 @@ class FileStore:
         (self._folder / f"{file_id}.json").write_text(json.dumps(asdict(stored)))
         return stored
 
+    @contextmanager
+    def of_call(self) -> Iterator[Keep]:
+        """Gives a function that keeps a file of one call, by its content and its name, and returns
+        its path. What it kept is deleted when the block raises: the call was refused."""
+        kept: list[str] = []
+
+        def keep(content: BinaryIO, filename: str) -> str:
+            kept.append(self.add(content, filename, "user_data").id)
+            return str(self.path(kept[-1]))
+
+        try:
+            yield keep
+        except BaseException:
+            for file_id in kept:
+                self._remove(file_id)
+            raise
+
     def get(self, file_id: str) -> StoredFile:
         """Raises ApiError."""
         note = self._folder / f"{file_id}.json"
@@ -97,12 +118,13 @@ class FileStore:
             if path.suffix != ".json" and path.stat().st_mtime < before and not is_used(path.name)
         ]
         for path in old:
-            path.with_name(f"{path.name}.json").unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            self._remove(path.name)
         return len(old)
 
     def delete(self, file_id: str) -> None:
         """Raises ApiError."""
-        path = self.path(file_id)
-        path.with_name(f"{file_id}.json").unlink()
-        path.unlink()
+        self._remove(self.get(file_id).id)
+
+    def _remove(self, file_id: str) -> None:
+        (self._folder / f"{file_id}.json").unlink(missing_ok=True)
+        (self._folder / file_id).unlink(missing_ok=True)

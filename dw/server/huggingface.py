@@ -67,8 +67,12 @@ def huggingface_api(service: Service) -> APIRouter:
     router = APIRouter(route_class=StrictRoute)
 
     def submitted(name: str, arguments: dict[str, Any], request_id: str) -> Job:
-        files = {key: _stored(service, v) for key, v in arguments.items() if isinstance(v, bytes)}
-        job, _ = service.submit(name, arguments | files, request_id=request_id, is_awaited=True)
+        with service.files.of_call() as keep:
+            given = {
+                key: keep(BytesIO(value), "") if isinstance(value, bytes) else value
+                for key, value in arguments.items()
+            }
+            job, _ = service.submit(name, given, request_id=request_id, is_awaited=True)
         return job
 
     @router.post(
@@ -117,8 +121,3 @@ def _decoded(text: str) -> bytes | None:
     except ValueError:
         return None
     return content if content.startswith(_IMAGES) else None
-
-
-def _stored(service: Service, content: bytes) -> str:
-    stored = service.files.add(BytesIO(content), "", "user_data")
-    return str(service.files.path(stored.id))

@@ -186,7 +186,7 @@ def native_api(service: Service) -> APIRouter:
     @router.get("/v1/workflows/{name}", responses=of_workflow)
     def show_workflow(name: str) -> WorkflowAnswer:
         """A workflow's description and arguments."""
-        document = service.catalog.document(name)
+        document = service.document(name)
         rows = OpenWorkflow(document).arguments()
         return {
             "name": name,
@@ -197,7 +197,7 @@ def native_api(service: Service) -> APIRouter:
     @router.get("/v1/workflows/{name}/schema", responses=of_workflow)
     def workflow_schema(name: str) -> ArgumentsSchema:
         """The JSON Schema of a workflow's arguments, its `inputs`."""
-        return cast(ArgumentsSchema, arguments_schema(service.catalog.document(name)))
+        return cast(ArgumentsSchema, arguments_schema(service.document(name)))
 
     @router.post("/generate", responses=errors(*OF_JOB, *OF_RUN))
     async def generate(body: JobBody, request: Request) -> JobAnswer:

@@ -30,6 +30,7 @@ from dw.server.answers import (
 )
 from dw.server.api_error import OF_BODY, OF_JOB, OF_RUN, ApiError, errors, of_model
 from dw.server.batches import Batches
+from dw.server.files import Keep
 from dw.server.image_stream import Kind, streamed
 from dw.server.native import require_success
 from dw.server.service import Service
@@ -116,7 +117,7 @@ def openai_api(service: Service, batches: Batches) -> APIRouter:
 
     @router.get("/models/{name}", responses=errors("workflow_not_found", "workflow_invalid"))
     def show_model(name: str) -> ModelAnswer:
-        service.catalog.document(name)
+        service.document(name)
         return model(name)
 
     @router.post(
@@ -127,7 +128,7 @@ def openai_api(service: Service, batches: Batches) -> APIRouter:
     async def generate(body: Generation, request: Request) -> ImagesAnswer | Response:
         """Make images and wait for them. Image `k` of `n` has the seed `seed + k`. With `stream`
         the answer is server-sent events, among them up to 3 `partial_images`."""
-        return await answered(body, request, "image_generation")
+        return await answered(await accepted(body, request), body, request, "image_generation")
 
     @router.post(
         "/images/edits",
@@ -138,12 +139,18 @@ def openai_api(service: Service, batches: Batches) -> APIRouter:
     async def edit(request: Request) -> ImagesAnswer | Response:
         """Make images from images. The fields of the form are those of a generation; `image` and
         `mask` are files, several images are `image[]`."""
-        fields, images = await uploaded(service, request)
-        return await answered(generation(fields, images), request, "image_edit")
+        with service.files.of_call() as keep:
+            body = generation(*await uploaded(keep, request))
+            ids = await accepted(body, request)
+        return await answered(ids, body, request, "image_edit")
 
-    async def answered(body: Generation, request: Request, kind: Kind) -> ImagesAnswer | Response:
+    async def accepted(body: Generation, request: Request) -> list[str]:
         body.require_streamable()
-        ids = await run_in_threadpool(submitted, service, body, request.state.request_id)
+        return await run_in_threadpool(submitted, service, body, request.state.request_id)
+
+    async def answered(
+        ids: list[str], body: Generation, request: Request, kind: Kind
+    ) -> ImagesAnswer | Response:
         if body.stream:
             job = service.queue.store.get(ids[0])
             events = streamed(service, job, kind, request, size=body.size or "auto")
@@ -237,7 +244,7 @@ def submitted(service: Service, body: Generation, request_id: str) -> list[str]:
     """The ids of a job for each image. Raises ApiError and what `Service.submit` raises."""
     arguments = body.arguments()
     if body.size not in (None, "auto"):
-        variables = service.catalog.document(body.model).variables
+        variables = service.document(body.model).variables
         if not {"width", "height"} <= variables.keys():
             message = f"{body.model} has no variables 'width' and 'height', so takes no size"
             raise ApiError("unknown_field", message, param="size")
@@ -261,9 +268,7 @@ def submitted(service: Service, body: Generation, request_id: str) -> list[str]:
     return ids
 
 
-async def uploaded(
-    service: Service, request: Request
-) -> tuple[dict[str, str], dict[str, list[str]]]:
+async def uploaded(keep: Keep, request: Request) -> tuple[dict[str, str], dict[str, list[str]]]:
     """The fields of a form, and the paths of the files in it, by their fields. Raises ApiError."""
     require_content_type(request, FORM)
     fields: dict[str, str] = {}
@@ -273,10 +278,7 @@ async def uploaded(
             if isinstance(value, str):
                 fields[name] = value
                 continue
-            stored = await run_in_threadpool(
-                service.files.add, value.file, value.filename or "", "user_data"
-            )
-            path = str(service.files.path(stored.id))
+            path = await run_in_threadpool(keep, value.file, value.filename or "")
             files.setdefault(name.removesuffix("[]"), []).append(path)
     return fields, files
 

@@ -80,7 +80,7 @@ def page(service: Service) -> APIRouter:
     def form(
         name: str, given: Mapping[str, str], problems: Sequence[InputProblem] = ()
     ) -> Response:
-        schema = arguments_schema(service.catalog.document(name))
+        schema = arguments_schema(service.document(name))
         return shown(
             "workflow.html",
             400 if problems else 200,

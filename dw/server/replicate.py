@@ -25,6 +25,7 @@ from dw.server.answers import (
     VersionPage,
 )
 from dw.server.api_error import OF_JOB, ApiError, errors
+from dw.server.files import Keep
 from dw.server.service import Service
 from dw.server.strict import StrictRoute
 from dw.workflow.inputs import arguments_schema
@@ -138,7 +139,7 @@ def replicate_api(service: Service) -> APIRouter:
             "url": f"{request.base_url}workflows/{name}",
             "owner": owner,
             "name": name,
-            "description": service.catalog.document(name).description,
+            "description": service.document(name).description,
             "visibility": "public",
             "run_count": service.queue.store.counts(name)[JobState.SUCCEEDED],
             "latest_version": version(name),
@@ -159,7 +160,7 @@ def replicate_api(service: Service) -> APIRouter:
 
     def version(name: str) -> dict[str, Any]:
         schemas = {
-            "Input": arguments_schema(service.catalog.document(name)),
+            "Input": arguments_schema(service.document(name)),
             "Output": {"type": "array", "items": {"type": "string", "format": "uri"}},
         }
         return {
@@ -176,8 +177,11 @@ def submitted(
     service: Service, name: str, given: Mapping[str, Any], base_url: str, request_id: str
 ) -> Job:
     """The job of a prediction. Raises ApiError and what `Service.submit` raises."""
-    arguments = {key: _with_files(service, value, base_url) for key, value in given.items()}
-    job, _ = service.submit(name, arguments, request_id=request_id)
+    with service.files.of_call() as keep:
+        arguments = {
+            key: _with_files(service, value, base_url, keep) for key, value in given.items()
+        }
+        job, _ = service.submit(name, arguments, request_id=request_id)
     return job
 
 
@@ -221,10 +225,10 @@ def _output(service: Service, job: Job, number: int, base_url: str, *, holds_dat
     return f"data:{job.artifacts[number].content_type};base64,{content}"
 
 
-def _with_files(service: Service, value: Any, base_url: str) -> Any:
+def _with_files(service: Service, value: Any, base_url: str, keep: Keep) -> Any:
     """A value in which files that the caller sent are paths. Raises ApiError."""
     if isinstance(value, list):
-        return [_with_files(service, each, base_url) for each in value]
+        return [_with_files(service, each, base_url, keep) for each in value]
     if not isinstance(value, str):
         return value
     if match := _DATA.match(value):
@@ -232,7 +236,7 @@ def _with_files(service: Service, value: Any, base_url: str) -> Any:
             content = base64.b64decode(value[match.end() :], validate=True)
         except ValueError:
             raise ApiError("invalid_value", "a data: URL is not base64") from None
-        return str(service.files.path(service.files.add(BytesIO(content), "", "user_data").id))
+        return keep(BytesIO(content), "")
     own = f"{base_url}v1/files/"
     if value.startswith(own):
         return str(service.files.path(value.removeprefix(own).removesuffix("/content")))

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dw.errors import DwError
 from dw.jobs.job import FINAL, Job, JobError, JobState
 from dw.jobs.runpod_output import failure, success
+from dw.jobs.store import JobNotFound
 from dw.server.answers import (
     RunPodCancelled,
     RunPodHealth,
@@ -62,16 +63,14 @@ class RunBody(BaseModel):
 
 
 def runpod_api(service: Service) -> APIRouter:
-    router = APIRouter(
-        prefix="/v2/{endpoint}", dependencies=[Depends(_declared)], route_class=StrictRoute
-    )
+    router = APIRouter(prefix="/v2/{endpoint}", route_class=StrictRoute)
     unserved = errors("workflow_not_found", "workflow_invalid")
     of_job = errors("workflow_not_found", "queue_full", "shutting_down")
     unknown = errors("job_not_found")
     streamed: dict[str, None] = {}  # the jobs whose result was given as a stream, in order
 
     def known(endpoint: str) -> None:
-        service.catalog.document(endpoint)
+        service.document(endpoint)
 
     served = [Depends(known)]
 
@@ -100,8 +99,12 @@ def runpod_api(service: Service) -> APIRouter:
             return {"id": request.state.request_id, "status": "FAILED", **_failed(found)}
         return answer(job)
 
-    def found(job_id: str) -> Job:
-        return service.queue.store.get(job_id)
+    def found(endpoint: str, job_id: str) -> Job:
+        """Raises JobNotFound also for a job of another endpoint."""
+        job = service.queue.store.get(job_id)
+        if job.request.workflow != endpoint:
+            raise JobNotFound(f"there is no job {job_id!r}")
+        return job
 
     def answer(job: Job) -> dict[str, Any]:
         """A job as the platform tells it; times in milliseconds."""
@@ -137,16 +140,16 @@ def runpod_api(service: Service) -> APIRouter:
 
     @router.get("/status/{job_id}", response_model=RunPodJob, responses=unknown)
     @router.post("/status/{job_id}", response_model=RunPodJob, responses=unknown)
-    def status(job_id: str) -> dict[str, Any]:
+    def status(endpoint: str, job_id: str) -> dict[str, Any]:
         """A job as it is now."""
-        return answer(found(job_id))
+        return answer(found(endpoint, job_id))
 
     @router.get("/stream/{job_id}", response_model=RunPodStream, responses=unknown)
     @router.post("/stream/{job_id}", response_model=RunPodStream, responses=unknown)
-    def stream(job_id: str) -> dict[str, Any]:
+    def stream(endpoint: str, job_id: str) -> dict[str, Any]:
         """The result as a stream of one chunk, which is given once: the client ends with the first
         answer without any. To it a cancelled job would never end."""
-        told = answer(found(job_id))
+        told = answer(found(endpoint, job_id))
         if told["status"] == "CANCELLED":
             told["status"] = "FAILED"
         is_new = "output" in told and job_id not in streamed
@@ -157,17 +160,17 @@ def runpod_api(service: Service) -> APIRouter:
         return {"status": told["status"], "stream": [{"output": told["output"]}] if is_new else []}
 
     @router.post("/cancel/{job_id}", response_model=RunPodCancelled, responses=unknown)
-    def cancel(job_id: str) -> dict[str, Any]:
+    def cancel(endpoint: str, job_id: str) -> dict[str, Any]:
         """Answers before a running job has stopped, as the client waits for 3 seconds only."""
-        job = service.queue.cancel(job_id)
+        job = service.queue.cancel(found(endpoint, job_id).id)
         return {"id": job.id, "status": STATUS[job.state if job.state in FINAL else _CANCELLED]}
 
     @router.post(
         "/retry/{job_id}", response_model=RunPodJob, responses=unknown | errors("not_retryable")
     )
-    def retry(job_id: str) -> dict[str, Any]:
+    def retry(endpoint: str, job_id: str) -> dict[str, Any]:
         """Queue a job that ended badly once more."""
-        return answer(service.queue.retry(job_id))
+        return answer(service.queue.retry(found(endpoint, job_id).id))
 
     @router.post(
         "/purge-queue", response_model=RunPodPurged, dependencies=served, responses=unserved
@@ -200,10 +203,6 @@ def runpod_api(service: Service) -> APIRouter:
 
 
 _CANCELLED = JobState.CANCELLED
-
-
-def _declared(endpoint: str) -> None:
-    """Declares the parameter of the prefix, for the API's description."""
 
 
 def _failed(error: JobError) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.server.bad_predictions import HUGGINGFACE, REPLICATE
 from tests.server.bad_requests import (
     FILES_AND_BATCHES,
     NATIVE,
@@ -23,7 +24,11 @@ FACES = {
     "openai": OPENAI,
     "files and batches": FILES_AND_BATCHES,
     "runpod": RUNPOD,
+    "hugging face": HUGGINGFACE,
+    "replicate": REPLICATE,
 }
+SAYS = {"runpod": "message", "replicate": "detail"}
+"""Where the faces without a `param` name the field at fault."""
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -45,6 +50,7 @@ def test_bad_requests_are_refused_and_no_worker_hears_of_them(
     assert server.http.get("/v1/workers").json() == before
     assert not server.worker.commands
     assert server.http.get("/v1/jobs").json() == {"jobs": []}
+    assert server.http.get("/v1/files").json()["data"] == [], "what came with them is not kept"
 
 
 def check(face: str, row: Bad, answer: httpx.Response) -> None:
@@ -54,10 +60,11 @@ def check(face: str, row: Bad, answer: httpx.Response) -> None:
     assert answer.headers["x-should-retry"] == "false"
     assert ("allow" in answer.headers) == (row.status == 405)
     assert "Traceback" not in answer.text
-    if row.param is not None and face != "runpod":
-        assert body["error"]["param"] == row.param
-    if row.param is not None and face == "runpod":
-        assert row.param in body["message"]
+    if row.param is not None and face in SAYS:
+        assert row.param in body[SAYS[face]]
+    elif row.param is not None:
+        error = body if face == "hugging face" else body["error"]
+        assert error["param"] == row.param
 
 
 def error_type(face: str, body: dict[str, Any]) -> str:
@@ -72,6 +79,16 @@ def error_type(face: str, body: dict[str, Any]) -> str:
         assert set(body) == {"status", "error", "error_type", "message"}
         assert (body["status"], body["error"]) == ("error", body["message"])
         return str(body["error_type"])
+    if face == "hugging face":
+        assert set(body) == {"error", "error_type", "param", "request_id"}
+        assert body["error"]
+        assert body["request_id"] == "r1"
+        return str(body["error_type"])
+    if face == "replicate":
+        assert set(body) == {"type", "title", "status", "detail", "instance"}
+        assert body["detail"]
+        assert body["instance"] == "r1"
+        return str(body["type"])
     assert set(body["error"]) == {"message", "type", "param", "code"}
     assert body["error"]["type"] == "invalid_request_error"
     return str(body["error"]["code"])

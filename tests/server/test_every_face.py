@@ -15,6 +15,7 @@ from dw import events
 from dw.events import Event
 from dw.jobs.requirements import InitializationFailed
 from dw.runpod.handler import Handler
+from dw.types import Diagnostic
 from tests.jobs.test_queue import writes
 from tests.repl.fake import ending_with
 from tests.server.conftest import RunningServer, Start
@@ -23,6 +24,24 @@ HEADSHOT = Path(__file__).parents[2] / "examples" / "service" / "headshot.json"
 NO_CUDA = "CUDA is not available. This worker requires a GPU."
 NO_VARIABLE = "SUPABASE_URL environment variable is required"
 GOOD = {"prompt": "two blue squares", "user_id": "u_1"}
+
+MISSING = json.dumps(
+    {
+        "id": "bad",
+        "steps": [
+            {
+                "name": "gen",
+                "pipeline": {
+                    "configuration": {"component_type": "FluxPipeline"},
+                    "from_pretrained_arguments": {"model_name": "./nowhere"},
+                    "arguments": {"prompt": "a cat"},
+                },
+                "result": {"content_type": "image/png"},
+            }
+        ],
+    }
+)
+"""Its error names the model and the folders in which that was looked for."""
 
 Told = tuple[str, str]  # error type and message
 Face = Callable[[RunningServer, Mapping[str, Any]], Told]
@@ -142,6 +161,60 @@ def test_what_ends_a_run_has_the_same_name(
     (message,) = {message for _, message in told}
     assert message
     assert "Traceback" not in message
+
+
+PATHS = (
+    *(
+        ("GET", path)
+        for path in ("/v1/workflows/bad", "/v1/workflows/bad/schema", "/v1/models/bad")
+    ),
+    *(("GET", path) for path in ("/v2/bad/health", "/v1/models/dw/bad", "/workflows/bad")),
+    *(("POST", path) for path in ("/v2/bad/purge-queue", "/workflows/bad")),
+)
+BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("/v1/jobs", {"workflow": "bad"}),
+    ("/generate", {"workflow": "bad"}),
+    ("/v1/sweeps", {"workflow": "bad", "values": {"seed": [1]}}),
+    ("/v1/images/generations", {"model": "bad", "prompt": "a hen"}),
+    ("/v2/bad/run", {"input": {}}),
+    ("/v2/bad/runsync", {"input": {}}),
+    ("/models/bad", {"inputs": "a hen"}),
+    ("/v1/predictions", {"version": "bad", "input": {}}),
+    ("/v1/models/dw/bad/predictions", {"input": {}}),
+)
+
+
+@pytest.mark.parametrize("text", ["{", '{"id": 3, "steps": 4}', "\udcff", MISSING])
+def test_no_caller_is_told_where_an_invalid_workflow_lies(
+    server: RunningServer,
+    workflows: Path,
+    caplog: pytest.LogCaptureFixture,
+    text: str,
+) -> None:
+    (workflows / "bad.json").write_bytes(text.encode(errors="surrogateescape"))
+    answers = [server.http.request(method, path) for method, path in PATHS]
+    answers += [server.http.post(path, json=body) for path, body in BODIES]
+    call = {"workflow": "bad", "arguments": {}}
+    output = asyncio.run(Handler(server.service).answer({"id": "a", "input": call}))
+    for told in (*(answer.text for answer in answers), json.dumps(output)):
+        assert "'bad' has " in told or "&#x27;bad&#x27; has " in told
+        assert str(workflows) not in told
+        assert "nowhere" not in told
+    assert str(workflows / "bad.json") in caplog.text
+
+
+def test_what_is_wrong_when_a_job_runs_is_told_without_its_place(server: RunningServer) -> None:
+    found = tuple(Diagnostic("/srv/headshot.json", 3, n, f"broken {n}") for n in (1, 2))
+    server.worker.answers = [
+        ending_with(
+            lambda n: events.Failed(
+                n, "workflow", "2 problems", where="/srv/headshot.json", problems=found
+            )
+        )
+        for _ in FACES
+    ]
+    for face in FACES:
+        assert face(server, GOOD) == ("workflow_invalid", "broken 1; broken 2"), face
 
 
 def test_both_faces_of_runpod_give_the_same_success(server: RunningServer, tmp_path: Path) -> None:

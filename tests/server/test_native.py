@@ -203,9 +203,6 @@ def test_what_is_served_is_listed_and_read_again_when_it_changes(
     (workflows / "demo.json").write_text(text.replace("a cat", "a dog"))
     changed = server.http.get("/v1/workflows/demo").json()
     assert changed["arguments"][0]["default"] == "a dog"
-    (workflows / "demo.json").write_text("{")
-    answer = server.http.get("/v1/workflows/demo")
-    assert (answer.status_code, error(answer)["error_type"]) == (400, "workflow_invalid")
 
 
 def test_a_server_that_drains_says_so(server: RunningServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,26 @@ def test_a_failure_says_the_same_in_its_output(
     output = endpoint(server, monkeypatch).run_sync({"input": {"prompt": "x"}})
     assert output["error_type"] == "out_of_memory"
     assert output["error"] == output["message"] == "no memory"
+
+
+@pytest.mark.parametrize(
+    ("method", "verb"),
+    [
+        *(("GET", "status"), ("POST", "status"), ("GET", "stream")),
+        *(("POST", "cancel"), ("POST", "retry")),
+    ],
+)
+def test_a_job_is_not_shown_by_another_endpoint(
+    server: RunningServer, workflows: Path, method: str, verb: str
+) -> None:
+    shutil.copy(workflows / "demo.json", workflows / "other.json")
+    server.worker.answers = [ending_with(lambda n: events.Failed(n, "run", "it broke"))]
+    job_id = server.submit()
+    before = server.ended(job_id)
+    answer = server.http.request(method, f"/v2/other/{verb}/{job_id}")
+    assert (answer.status_code, answer.json()["error_type"]) == (404, "job_not_found")
+    assert server.http.get(f"/v1/jobs/{job_id}").json() == before
+    assert server.http.get(f"/v2/demo/status/{job_id}").json()["status"] == "FAILED"
 
 
 def test_health_and_purge(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
