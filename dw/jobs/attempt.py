@@ -14,6 +14,7 @@ from dw import events
 from dw.codec import to_json
 from dw.errors import DwError
 from dw.events import Event
+from dw.jobs import log_ids
 from dw.jobs.job import Artifact, Job, JobError, JobState
 from dw.jobs.job_error import job_error
 from dw.jobs.outcome import Outcome, follow
@@ -129,6 +130,7 @@ class Attempt:
             preview_s=self._settings.preview_s(shows=request.previews),
             partial_images=request.partial_images,
         )
+        log_ids.run_id.set(str(run.run.run_id))
         with self._lock:
             stream = client.submit(run.run, run.timeout_s)
             self._run_id = stream.run_id

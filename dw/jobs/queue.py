@@ -188,6 +188,7 @@ class JobQueue:
             job = attempt.job
             log_ids.job_id.set(job.id)
             log_ids.request_id.set(job.request.request_id)
+            log_ids.workflow.set(job.request.workflow)
             try:
                 self._attend(slot, attempt)
             except Exception:
@@ -197,6 +198,7 @@ class JobQueue:
                 with suppress(Exception):
                     self._move(job.id, Verdict(JobState.FAILED, error))
             finally:
+                log_ids.run_id.set("")
                 with self._changed:
                     self._attempts.pop(job.id, None)
 
@@ -316,7 +318,8 @@ class JobQueue:
 
 def _ids(job: Job) -> dict[str, str]:
     """What a log line about a job is found by."""
-    return {"job_id": job.id, "request_id": job.request.request_id}
+    request = job.request
+    return {"job_id": job.id, "request_id": request.request_id, "workflow": request.workflow}
 
 
 def _after_restart(job: Job) -> Verdict:

@@ -19,8 +19,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            "request_id": getattr(record, "request_id", log_ids.request_id.get()),
-            "job_id": getattr(record, "job_id", log_ids.job_id.get()),
+            **{name: getattr(record, name, found.get()) for name, found in log_ids.FIELDS.items()},
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -81,7 +82,34 @@ def test_a_log_line_is_json_with_the_ids(
     ]
     told = [line["message"] for line in lines]
     assert told == [f"[{job_id}] {state}" for state in ("queued", "loading", "succeeded")]
-    assert {(line["job_id"], line["request_id"]) for line in lines} == {(job_id, "mine")}
+    ids = {(line["job_id"], line["request_id"], line["workflow"]) for line in lines}
+    assert ids == {(job_id, "mine", "demo")}
+
+
+def test_a_log_line_of_a_run_has_its_number(
+    server: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    told: dict[str, list[str]] = {}
+    with in_lines() as lines:
+        for _ in range(2):
+            server.ended(server.submit())
+    for line in lines:
+        if line["logger"] == "dw.jobs.queue":
+            told.setdefault(line["message"].split()[-1], []).append(line.get("run_id", ""))
+    numbers = [str(c.run_id) for c in server.worker.commands if isinstance(c, Run)]
+    assert told == {"queued": ["", ""], "loading": ["", ""], "succeeded": numbers}
+
+
+@contextmanager
+def in_lines() -> Iterator[list[dict[str, Any]]]:
+    """Collects what is logged, formatted by the thread that logs it."""
+    lines: list[dict[str, Any]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(json.loads(JsonFormatter().format(record)))  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    yield lines
+    logging.getLogger().removeHandler(handler)
 
 
 def test_what_a_worker_does_is_measured(server: RunningServer) -> None:
