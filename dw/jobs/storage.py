@@ -11,6 +11,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -66,6 +67,19 @@ class Storage:
                 self._copy(job_id, artifact, key)
             kept.append(replace(artifact, key=key))
         return tuple(kept)
+
+    def remove(self, job_id: str) -> None:
+        """Delete all that was stored of a job. What stays behind is logged."""
+        import obstore
+        from obstore.exceptions import BaseError
+
+        try:
+            found = obstore.list(self._store, f"jobs/{job_id}").collect()
+            for each in found:
+                with suppress(FileNotFoundError):  # somebody else has deleted it
+                    obstore.delete(self._store, each["path"])
+        except (BaseError, OSError) as error:
+            _log.warning("[%s] results stay in %s: %s", job_id, self.url, _in_one_line(error))
 
     def read(self, key: str) -> bytes:
         """A stored result. Raises FileNotFoundError."""
@@ -162,7 +176,8 @@ def _opened(url: str, *, is_local: bool) -> ObjectStore:
     retries: Any = {"max_retries": 0}
     try:
         if is_local:
-            return LocalStore(Path(url.removeprefix("file://")).expanduser(), mkdir=True)
+            folder = Path(url.removeprefix("file://")).expanduser()
+            return LocalStore(folder, mkdir=True, automatic_cleanup=True)  # of empty folders
         # Given options replace those of the environment: what an endpoint's URL says is allowed.
         options: Any = {"timeout": "60s", "allow_http": True}
         return from_url(url, retry_config=retries, client_options=options)

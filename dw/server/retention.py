@@ -1,4 +1,5 @@
-"""Retention: what ended long ago is forgotten: jobs with their runs' folders, uploads, batches."""
+"""Retention: what ended long ago is forgotten: jobs with their runs' folders and what was stored of
+them, uploads, batches."""
 
 from __future__ import annotations
 
@@ -13,6 +14,9 @@ from pathlib import Path
 from fastapi.concurrency import run_in_threadpool
 
 from dw import run_record
+from dw.errors import DwError
+from dw.jobs.job import Job
+from dw.jobs.storage import Storage
 from dw.server.batches import Batches
 from dw.server.service import Service
 
@@ -53,6 +57,7 @@ class Retention:
             for job, folders in pruned:
                 if not job.request.is_kept:
                     remove_runs(folders)
+            remove_stored(job for job, _ in pruned)
         inputs = {batch["input_file_id"] for batch in under_way}
         files = self._service.files.prune(
             before, lambda name: name in inputs or self._service.queue.store.names(name)
@@ -61,6 +66,22 @@ class Retention:
             _log.info("removed %d old batches", batches)
         if jobs or files:
             _log.info("removed %d old jobs and %d old files", jobs, files)
+
+
+def remove_stored(jobs: Iterable[Job]) -> None:
+    """Remove what was copied of these jobs."""
+    by_storage: dict[str, list[str]] = {}
+    for job in jobs:
+        if job.request.storage:
+            by_storage.setdefault(job.request.storage, []).append(job.id)
+    for url, job_ids in by_storage.items():
+        try:
+            storage = Storage(url)
+        except DwError as error:  # it is another one now, or its credentials are
+            _log.warning("results of %d old jobs stay in %s: %s", len(job_ids), url, error)
+            continue
+        for job_id in job_ids:
+            storage.remove(job_id)
 
 
 def remove_runs(folders: Iterable[str]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +15,10 @@ import pytest
 
 from dw import events, run_record
 from dw.events import Event, Run
+from dw.jobs.job import Artifact
+from dw.jobs.storage import Storage
 from dw.server.limits import Limits
-from tests.jobs.test_queue import hang, request, until
+from tests.jobs.test_queue import hang, request, until, writes
 from tests.repl.fake import Answer, FakeClient, execute, load
 from tests.server.conftest import RunningServer, Start
 
@@ -58,6 +62,37 @@ def test_old_jobs_go_with_their_folders_and_what_others_need_stays(
     assert server.http.get(f"/v1/files/{unused}").status_code == 404
     assert server.http.get(f"/v1/jobs/{running}").json()["state"] == "running"
     assert server.http.get(f"/v1/files/{used}").status_code == 200
+
+
+def test_what_was_stored_of_an_old_job_goes_and_nothing_else(start: Start, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    server: RunningServer = start(limits=Limits(keep_for=0.5), storage_url=str(store))
+    other = Storage(str(store))
+    kept = Artifact(str(tmp_path / "a.png"), "image/png", 1, hashlib.sha256(b"x").hexdigest())
+    Path(kept.path).write_bytes(b"x")
+    server.worker.answers = [writes(tmp_path / "run")]
+    job_id = server.submit()
+    other.keep(f"{job_id}0", [kept])  # begins with the same letters
+    assert server.ended(job_id)["outputs"][0]["key"] == f"jobs/{job_id}/image_0.png"
+    wait_until_gone(store / "jobs" / job_id)
+    assert other.read(f"jobs/{job_id}0/image_0.png") == b"x"
+
+
+def test_a_storage_that_is_gone_is_told_and_the_job_goes(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = tmp_path / "store"
+    server: RunningServer = start(limits=Limits(keep_for=0.5), storage_url=str(store))
+    server.worker.answers = [writes(tmp_path / "run")]
+    job_id = server.submit()
+    server.ended(job_id)
+    shutil.rmtree(store)
+    store.write_text("no folder")
+    give_up = time.monotonic() + 20
+    while not any("stay in" in line for line in caplog.messages):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    assert server.http.get(f"/v1/jobs/{job_id}").status_code == 404
 
 
 def test_a_batch_goes_when_it_ended_long_ago(start: Start, tmp_path: Path) -> None:
